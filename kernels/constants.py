@@ -1,0 +1,77 @@
+"""Constants and integer tables every kernel shares. They are part of the format: never change one in place.
+
+All tables are computed with integer arithmetic, so they are the same on every machine.
+"""
+
+from __future__ import annotations
+
+from math import isqrt
+
+import numpy as np
+from numpy.typing import NDArray
+
+# rANS: 64-bit states in [2**31, 2**63), renormalised by 32-bit words; probabilities in units of 2**-26.
+PRECISION = 26
+TOTAL = 1 << PRECISION
+STATE_FLOOR = 1 << 31
+WORD_BITS = 32
+
+# Head: each sample is coded inside a window of symbols around its prediction; every symbol keeps one unit
+# of probability, the outermost two mean "further out" (escape). 4096 / 2**26 units cost 0.0001 bit.
+WINDOW = 4096
+MASS = TOTAL - WINDOW
+TAIL_CELLS = 1024  # tail tables reach 32 scales in steps of 1/32 scale
+TAIL_REACH = 32
+CELL_BITS = 10  # interpolation steps inside a cell
+GUESS_BITS = 10  # the quantile table has 2**10 cells
+SCALE_STEPS = 8  # scales per octave
+N_SCALES = 256  # 2**0 .. 2**(255/8) position units
+COARSE_INDEX = SCALE_STEPS * 6  # scales above 2**6 codes put low bits into the raw section
+
+# Running scales: one exponential average of |error| per speed, in 2**-12 position units.
+SPEEDS = (2, 4, 7)
+AVERAGE_BITS = 12
+LOG_BITS = 8  # logarithms are in units of 2**-8 octave
+
+# Linear prediction.
+PAD = 64  # zeros before and after every channel's history: the longest lag and the longest lead
+MAX_TAPS = 512
+POSITION_LIMIT = 1 << 30
+
+# Adaptive (normalised LMS) stage.
+WEIGHT_BITS = 20
+WEIGHT_LIMIT = 1 << 23
+UNIT_LIMIT = (1 << 15) - 1
+UNIT_BITS = 4
+MAX_ADAPTIVE = 64
+
+
+def _power_of_two(eighths: int, bits: int) -> int:
+    """2**(eighths / 8) * 2**bits, rounded down, by three integer square roots."""
+    return isqrt(isqrt(isqrt(1 << (eighths + 8 * bits))))
+
+
+def _log2_fraction(mantissa: int, bits: int) -> int:
+    """log2(1 + mantissa / 256) in units of 2**-bits, rounded to nearest, by repeated squaring of integers."""
+    one = 1 << 60
+    value = one + (mantissa << 52)
+    result = 0
+    for _ in range(bits + 1):
+        value = value * value >> 60
+        result <<= 1
+        if value >= 2 * one:
+            result |= 1
+            value >>= 1
+    return (result + 1) >> 1
+
+
+# Scale i is 2**(i/8) position units. A distance d (|d| < REACH[i]) is INVERSE[i] * d >> 30 cells/1024 away.
+SCALE: NDArray[np.int64] = np.array([_power_of_two(i, 8) for i in range(N_SCALES)], np.int64)  # in 1/256
+REACH: NDArray[np.int64] = SCALE * TAIL_REACH >> 8
+INVERSE: NDArray[np.int64] = np.array(
+    [(1 << (45 + 16)) // _power_of_two(i, 16) for i in range(N_SCALES)], np.int64
+)
+LOG2: NDArray[np.int32] = np.array([_log2_fraction(m, LOG_BITS) for m in range(256)], np.int32)
+RECIPROCAL: NDArray[np.int64] = np.array(
+    [((1 << 15) * 256 + (257 + 2 * m) // 2) // (257 + 2 * m) for m in range(128)], np.int64
+)

@@ -1,0 +1,139 @@
+"""The head: one sample's scale and cumulative distribution, in integers (kernels/reference.py says what)."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from losslessnn.kernels.constants import (
+    AVERAGE_BITS,
+    CELL_BITS,
+    COARSE_INDEX,
+    GUESS_BITS,
+    INVERSE,
+    LOG_BITS,
+    MASS,
+    N_SCALES,
+    PRECISION,
+    REACH,
+    SCALE,
+    SCALE_STEPS,
+    SPEEDS,
+    TAIL_CELLS,
+    TOTAL,
+    WINDOW,
+)
+from losslessnn.kernels.cpu.integers import log2
+
+_FAST, _MID, _SLOW = SPEEDS
+_INDEX_SHIFT = LOG_BITS - 3  # log units per scale step
+_UNIT = AVERAGE_BITS << LOG_BITS
+_ROUND = 1 << (_INDEX_SHIFT - 1)
+assert SCALE_STEPS == 8
+
+_SCALE, _REACH, _INVERSE = SCALE, REACH, INVERSE
+
+
+@njit(nogil=True, cache=True)
+def log_scale(fast, mid, slow, weights):
+    """Weighted sum of the logarithms of the three running averages (in positions), in 2**-16 octave."""
+    return weights[0] * (log2(fast) - _UNIT) + weights[1] * (log2(mid) - _UNIT) + weights[2] * (log2(slow) - _UNIT)
+
+
+@njit(nogil=True, cache=True)
+def scale_index(fast, mid, slow, weights, bias):
+    """The scale table's index for the next sample."""
+    octaves = (log_scale(fast, mid, slow, weights) >> 8) + bias
+    index = (octaves + _ROUND) >> _INDEX_SHIFT
+    return min(max(index, 0), N_SCALES - 1)
+
+
+@njit(nogil=True, cache=True)
+def average(state, magnitude, speed):
+    """One step of a running average; it never reaches 0, so its logarithm exists."""
+    return state + (((magnitude << AVERAGE_BITS) - state) >> speed) + (1 if state < 1 << speed else 0)
+
+
+@njit(nogil=True, cache=True)
+def coarse_bits(index, fraction_bits):
+    """How many low bits of a code the distribution is too wide to care about."""
+    return max(0, (index - COARSE_INDEX - SCALE_STEPS * fraction_bits) >> 3)
+
+
+@njit(nogil=True, cache=True)
+def mass_below(distance, index, tail):
+    """Probability mass (of MASS) below a point ``distance`` position units above the prediction."""
+    far = abs(distance)
+    if far >= _REACH[index]:
+        above = np.int64(tail[TAIL_CELLS])
+    else:
+        cell = far * _INVERSE[index] >> 30
+        part = cell & ((1 << CELL_BITS) - 1)
+        cell >>= CELL_BITS
+        upper = np.int64(tail[cell])
+        above = upper - (((upper - np.int64(tail[cell + 1])) * part) >> CELL_BITS)
+    return above if distance < 0 else MASS - above
+
+
+@njit(nogil=True, cache=True)
+def cumulative(symbol, first, coarse, mean, index, tail, low, high, fraction_bits, edges):
+    """Cumulative frequency below ``symbol`` (0..WINDOW) of the window whose symbol 0 is group ``first``."""
+    if symbol <= 0:
+        return np.int64(0)
+    if symbol >= WINDOW:
+        return np.int64(TOTAL)
+    code = (first + symbol) << coarse
+    if code <= low:
+        return np.int64(symbol)
+    if code > high:
+        return np.int64(symbol + MASS)
+    if edges.size > 0:
+        edge = np.int64(edges[code - low])
+    else:
+        edge = (code << fraction_bits) - (np.int64(1) << (fraction_bits - 1))
+    return symbol + mass_below(edge - mean, index, tail)
+
+
+@njit(nogil=True, cache=True)
+def nearest_code(position, low, high, fraction_bits, edges, inverse):
+    """The code whose bin holds ``position``, or nearly so; every path gives this very code."""
+    if edges.size > 0:
+        cell = (position - np.int64(edges[0])) >> fraction_bits
+        cell = min(max(cell, 0), inverse.size - 1)
+        return low + np.int64(inverse[cell])
+    code = (position + (np.int64(1) << (fraction_bits - 1))) >> fraction_bits
+    return min(max(code, low), high)
+
+
+@njit(nogil=True, cache=True)
+def find_symbol(slot, first, coarse, mean, index, tail, guess, low, high, fraction_bits, edges, inverse):
+    """The symbol whose interval holds ``slot``, with its start and end."""
+    cell = slot >> (PRECISION - GUESS_BITS)
+    if cell == 0 or cell == (1 << GUESS_BITS) - 1:
+        bottom, top = np.int64(0), np.int64(WINDOW)
+        start, end = np.int64(0), np.int64(TOTAL)
+        while top - bottom > 1:
+            middle = (bottom + top) >> 1
+            value = cumulative(middle, first, coarse, mean, index, tail, low, high, fraction_bits, edges)
+            if value <= slot:
+                bottom, start = middle, value
+            else:
+                top, end = middle, value
+        return bottom, start, end
+    position = mean + ((np.int64(guess[cell]) * _SCALE[index]) >> (CELL_BITS + 5 + 8))
+    symbol = (nearest_code(position, low, high, fraction_bits, edges, inverse) >> coarse) - first
+    symbol = min(max(symbol, 0), WINDOW - 1)
+    start = cumulative(symbol, first, coarse, mean, index, tail, low, high, fraction_bits, edges)
+    if start > slot:
+        end = start
+        while start > slot:
+            end = start
+            symbol -= 1
+            start = cumulative(symbol, first, coarse, mean, index, tail, low, high, fraction_bits, edges)
+        return symbol, start, end
+    end = cumulative(symbol + 1, first, coarse, mean, index, tail, low, high, fraction_bits, edges)
+    while end <= slot:
+        start = end
+        symbol += 1
+        end = cumulative(symbol + 1, first, coarse, mean, index, tail, low, high, fraction_bits, edges)
+    return symbol, start, end

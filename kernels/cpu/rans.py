@@ -1,0 +1,72 @@
+"""rANS on 64-bit states and 32-bit words: lanes take turns, one word stream serves them all.
+
+J. Duda, "Asymmetric numeral systems", 2013, section 3; interleaving after F. Giesen, "Interleaved entropy
+coders", 2014. The decoder's first words are the lanes' states (low half first); then one word is read
+whenever a lane's state has fallen below ``STATE_FLOOR``.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from losslessnn.kernels.constants import PRECISION, STATE_FLOOR, TOTAL
+
+_FLOOR = np.uint64(STATE_FLOOR)
+_PRECISION = np.uint64(PRECISION)
+_MASK = np.uint64(TOTAL - 1)
+_WORD = np.uint64(32)
+_LOW = np.uint64(0xFFFFFFFF)
+_LIMIT_SHIFT = np.uint64(63 - PRECISION)
+
+
+@njit(nogil=True, cache=True)
+def push_all(start, freq, lane, lanes, words):
+    """Push intervals last to first; return how many of ``words`` (filled from its end) are in use.
+
+    start, freq : (n,) uint32 intervals of 2**-26, in coding order; lane : (n,) uint16 lane of each.
+    words : uint32 scratch of at least n + 2 * lanes + 1 entries.
+    """
+    state = np.full(lanes, _FLOOR, np.uint64)
+    place = words.size
+    for i in range(start.size - 1, -1, -1):
+        k = lane[i]
+        x = state[k]
+        f = np.uint64(freq[i])
+        if x >= (f << _LIMIT_SHIFT):
+            place -= 1
+            words[place] = np.uint32(x & _LOW)
+            x >>= _WORD
+        quotient = x // f
+        state[k] = (quotient << _PRECISION) + (x - quotient * f) + np.uint64(start[i])
+    for k in range(lanes - 1, -1, -1):
+        place -= 2
+        words[place] = np.uint32(state[k] & _LOW)
+        words[place + 1] = np.uint32(state[k] >> _WORD)
+    return words.size - place
+
+
+@njit(nogil=True, cache=True)
+def read_states(words, state):
+    """Load the lanes' states from the front of ``words``; return how many words that took."""
+    for k in range(state.size):
+        state[k] = np.uint64(words[2 * k]) | (np.uint64(words[2 * k + 1]) << _WORD)
+    return 2 * state.size
+
+
+@njit(nogil=True, cache=True)
+def slot_of(x):
+    """The cumulative frequency a state points at."""
+    return np.int64(x & _MASK)
+
+
+@njit(nogil=True, cache=True)
+def advance(x, start, freq, slot):
+    """Pop one symbol off a state (before renormalisation)."""
+    return np.uint64(freq) * (x >> _PRECISION) + np.uint64(slot - start)
+
+
+@njit(nogil=True, cache=True)
+def refill(x, word):
+    """Push one word under a state that fell below the floor."""
+    return (x << _WORD) | np.uint64(word)

@@ -1,0 +1,109 @@
+"""Adaptive coding of integer sequences (side information): every context learns its mean and spread.
+
+A value is coded by the same head and rANS as samples are, around its context's mean. A context that has
+seen nothing yet borrows the spread of the context used before it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from losslessnn.kernels.constants import LOG_BITS, STATE_FLOOR, WINDOW
+from losslessnn.kernels.cpu import head, rans
+from losslessnn.kernels.cpu.autoregressive import _get_bits, _put_bits
+from losslessnn.kernels.cpu.integers import highest_bit, log2
+
+FRACTION_BITS = 5
+LIMIT = np.int64(1 << 40)
+_HALF_STEP = 1 << (LOG_BITS - 4)
+_SCALE_BIAS = 48  # the spread is a mean magnitude; the shape's unit is a little larger
+
+
+@njit(nogil=True, cache=True)
+def _interval_state(context, previous, mean, spread, seen):
+    if seen[context] == 0:
+        spread[context] = spread[previous]
+    index = (log2(spread[context]) + _SCALE_BIAS + _HALF_STEP) >> (LOG_BITS - 3)
+    index = min(index, 255)
+    return index, head.coarse_bits(index, FRACTION_BITS)
+
+
+@njit(nogil=True, cache=True)
+def _learn(context, value, mean, spread, seen):
+    deviation = abs((value << FRACTION_BITS) - mean[context])
+    pace = min(seen[context] + 1, 8)
+    spread[context] += (deviation - spread[context]) // min(pace + 1, 8)
+    spread[context] = max(spread[context], 8)
+    mean[context] += ((value << FRACTION_BITS) - mean[context]) // pace
+    seen[context] += 1
+
+
+@njit(nogil=True, cache=True)
+def encode_sequence(values, contexts, tail, mean, spread, seen, words, raw):
+    """Code all values; return (words used, raw bits). ``words`` is filled from its end."""
+    nothing = np.empty(0, np.int32)
+    n = values.size
+    start, freq = np.empty(n, np.uint32), np.empty(n, np.uint32)
+    lane = np.zeros(n, np.uint16)
+    place = np.int64(0)
+    previous = np.int64(0)
+    for i in range(n):
+        context, value = np.int64(contexts[i]), values[i]
+        index, coarse = _interval_state(context, previous, mean, spread, seen)
+        center = mean[context]
+        nearest = head.nearest_code(center, -LIMIT, LIMIT, FRACTION_BITS, nothing, nothing)
+        first = (nearest >> coarse) - WINDOW // 2
+        symbol = min(max((value >> coarse) - first, 0), WINDOW - 1)
+        below = head.cumulative(
+            symbol, first, coarse, center, index, tail, -LIMIT, LIMIT, FRACTION_BITS, nothing
+        )
+        above = head.cumulative(
+            symbol + 1, first, coarse, center, index, tail, -LIMIT, LIMIT, FRACTION_BITS, nothing
+        )
+        start[i] = below
+        freq[i] = above - below
+        if symbol == 0 or symbol == WINDOW - 1:
+            beyond = abs((value >> coarse) - first - symbol) + 1
+            top = highest_bit(beyond)
+            place = _put_bits(raw, place, top, 6)
+            place = _put_bits(raw, place, beyond, top)
+        place = _put_bits(raw, place, value, coarse)
+        _learn(context, value, mean, spread, seen)
+        previous = context
+    return rans.push_all(start, freq, lane, 1, words), place
+
+
+@njit(nogil=True, cache=True)
+def decode_sequence(contexts, tail, guess, mean, spread, seen, previous, words, raw, cursor, state, values):
+    """Decode ``contexts.size`` values, going on from ``cursor`` (word, raw bit); return 0, or 1 if words ran out."""
+    nothing = np.empty(0, np.int32)
+    for i in range(contexts.size):
+        context = np.int64(contexts[i])
+        index, coarse = _interval_state(context, previous, mean, spread, seen)
+        center = mean[context]
+        nearest = head.nearest_code(center, -LIMIT, LIMIT, FRACTION_BITS, nothing, nothing)
+        first = (nearest >> coarse) - WINDOW // 2
+        slot = rans.slot_of(state[0])
+        symbol, below, above = head.find_symbol(
+            slot, first, coarse, center, index, tail, guess, -LIMIT, LIMIT, FRACTION_BITS, nothing, nothing
+        )
+        x = rans.advance(state[0], below, above - below, slot)
+        if x < np.uint64(STATE_FLOOR):
+            if cursor[0] >= words.size:
+                return 1
+            x = rans.refill(x, words[cursor[0]])
+            cursor[0] += 1
+        state[0] = x
+        group = first + symbol
+        if symbol == 0 or symbol == WINDOW - 1:
+            top, cursor[1] = _get_bits(raw, cursor[1], 6)
+            beyond, cursor[1] = _get_bits(raw, cursor[1], min(top, 40))
+            beyond += (np.int64(1) << min(top, 40)) - 1
+            group += beyond if symbol else -beyond
+        rest, cursor[1] = _get_bits(raw, cursor[1], coarse)
+        value = min(max((group << coarse) | rest, -LIMIT), LIMIT)
+        values[i] = value
+        _learn(context, value, mean, spread, seen)
+        previous = context
+    return 0

@@ -1,0 +1,431 @@
+"""What an encoder needs to fit a chunk: exact integer sums, and small solves in one fixed order."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+
+from losslessnn.kernels.constants import AVERAGE_BITS, LOG_BITS, PAD, SPEEDS, UNIT_BITS, WEIGHT_BITS
+from losslessnn.kernels.cpu.head import average, log_scale
+from losslessnn.kernels.cpu.integers import log2
+
+
+@njit(nogil=True, cache=True)
+def _lagged_sum(a, b, n):
+    total = np.int64(0)
+    for t in range(n):
+        total += np.int64(a[t]) * np.int64(b[t])
+    return total
+
+
+@njit(nogil=True, cache=True)
+def _add_pair(gram, row, a, lag_a, count_a, column, b, lag_b, count_b, begin, end):
+    """Add sum over t in [begin, end) of a[t - i] * b[t - j] for every pair of lags of two windows.
+
+    Only one sum per difference j - i is taken over all t; its neighbours along the diagonal follow by adding
+    the product that enters and taking off the one that leaves.
+    """
+    n = end - begin
+    for d in range(-(count_a - 1), count_b):
+        i = -d if d < 0 else 0
+        j = d if d > 0 else 0
+        at_a = PAD + begin - lag_a - i
+        at_b = PAD + begin - lag_b - j
+        total = _lagged_sum(a[at_a : at_a + n], b[at_b : at_b + n], n)
+        while True:
+            gram[row + i, column + j] += total
+            i += 1
+            j += 1
+            if i == count_a or j == count_b:
+                break
+            at_a -= 1
+            at_b -= 1
+            total += np.int64(a[at_a]) * np.int64(b[at_b]) - np.int64(a[at_a + n]) * np.int64(b[at_b + n])
+
+
+@njit(nogil=True, cache=True)
+def gram_matrix(history, source, lag, count, begins, ends):
+    """Sums of products of all samples in the windows (newest first, window after window) over time spans."""
+    first = np.zeros(source.size + 1, np.int64)
+    for w in range(source.size):
+        first[w + 1] = first[w] + count[w]
+    gram = np.zeros((first[-1], first[-1]), np.int64)
+    for span in range(begins.size):
+        for v in range(source.size):
+            for w in range(v + 1):
+                _add_pair(
+                    gram, first[v], history[source[v]], lag[v], count[v],
+                    first[w], history[source[w]], lag[w], count[w], begins[span], ends[span],
+                )  # fmt: skip
+    for i in range(first[-1]):
+        for j in range(i):
+            if gram[i, j] == 0:
+                gram[i, j] = gram[j, i]
+            gram[j, i] = gram[i, j]
+    return gram
+
+
+@njit(nogil=True, cache=True)
+def cholesky(gram, ridge):
+    """Lower Cholesky factor of ``gram + ridge * diag(gram)``; columns that add nothing become zero.
+
+    Right-looking, so that every loop that runs long is an update without a reduction: the order of the
+    arithmetic is the written one on every machine.
+    """
+    n = gram.shape[0]
+    factor = gram.copy()
+    scale = np.empty(n)
+    for i in range(n):
+        scale[i] = gram[i, i]
+        factor[i, i] += ridge * gram[i, i]
+    for j in range(n):
+        pivot = factor[j, j]
+        if pivot <= 1e-11 * scale[j] or pivot <= 0.0:
+            for i in range(j, n):
+                factor[i, j] = 0.0
+            continue
+        root = np.sqrt(pivot)
+        factor[j, j] = root
+        for i in range(j + 1, n):
+            factor[i, j] /= root
+        for c in range(j + 1, n):
+            f = factor[c, j]
+            if f != 0.0:
+                for i in range(c, n):
+                    factor[i, c] -= f * factor[i, j]
+    for j in range(n):
+        for i in range(j):
+            factor[i, j] = 0.0
+    return factor
+
+
+@njit(nogil=True, cache=True)
+def choose_references(covariance, most, threshold):
+    """For every channel the earlier channels that explain it best, greedily; -1 where there are no more.
+
+    covariance : (channels, channels) of whitened samples. Forward selection by partial Cholesky factors.
+    """
+    n = covariance.shape[0]
+    chosen = np.full((n, most), -1, np.int32)
+    for k in range(n):
+        if covariance[k, k] <= 0.0:
+            continue
+        left = np.empty(k)
+        cross = np.empty(k)
+        for j in range(k):
+            left[j] = covariance[j, j]
+            cross[j] = covariance[k, j]
+        factors = np.zeros((most, k))
+        for p in range(min(most, k)):
+            best, best_gain = -1, threshold * covariance[k, k]
+            for j in range(k):
+                if left[j] > 1e-3 * covariance[j, j]:
+                    gain = cross[j] * cross[j] / left[j]
+                    if gain > best_gain:
+                        best, best_gain = j, gain
+            if best < 0:
+                break
+            chosen[k, p] = best
+            root = np.sqrt(left[best])
+            column = factors[p]
+            for j in range(k):
+                column[j] = covariance[j, best]
+            for q in range(p):
+                f = factors[q, best]
+                for j in range(k):
+                    column[j] -= f * factors[q, j]
+            share = cross[best] / root
+            for j in range(k):
+                column[j] /= root
+                left[j] -= column[j] * column[j]
+                cross[j] -= share * column[j]
+            left[best] = 0.0
+    return chosen
+
+
+@njit(nogil=True, cache=True)
+def round_coefficients(factor, target, step):
+    """Integer multiples of ``step`` near the solution of ``factor.T @ w = target``, last one first.
+
+    Each rounding error is handed on to the coefficients not yet rounded (L. Babai, "On Lovasz' lattice
+    reduction and the nearest lattice point problem", Combinatorica 1986).
+    """
+    n = target.size
+    left = target.copy()
+    rounded = np.zeros(n, np.int64)
+    for i in range(n - 1, -1, -1):
+        if factor[i, i] == 0.0:
+            continue
+        value = np.rint(left[i] / factor[i, i] / step)
+        rounded[i] = np.int64(value)
+        for j in range(i + 1):
+            left[j] -= factor[i, j] * value * step
+    return rounded
+
+
+@njit(nogil=True, cache=True)
+def log2_of(value):
+    """log2 of a positive double with + - * / only, so that encoders agree everywhere."""
+    mantissa, exponent = math.frexp(value)
+    s = (mantissa - 0.7071067811865476) / (mantissa + 0.7071067811865476)
+    q = s * s
+    series = s * (1 + q * (1 / 3 + q * (1 / 5 + q * (1 / 7 + q * (1 / 9 + q / 11)))))
+    return exponent - 0.5 + 2.8853900817779268 * series
+
+
+@njit(nogil=True, cache=True)
+def _regressor_order(own, n_sources, lag, count, window_of):
+    """Most useful regressors first, so that a shorter model is a prefix of a longer one.
+
+    Inside a window the lags leave its anchor (lag 1 of the channel's own past, lag 0 of a reference) one by
+    one, so every prefix is again a set of windows.
+    """
+    priority = np.empty(window_of.size)
+    at = 0
+    for w in range(n_sources + 1):
+        for i in range(count[w]):
+            distance = lag[w] + i
+            if w == 0:
+                priority[at] = distance
+            else:
+                priority[at] = 2.0 + 1.2 * (w - 1) + 2.5 * abs(distance) + (0.3 if distance < 0 else 0.0)
+            at += 1
+    return np.argsort(priority, kind="mergesort")
+
+
+@njit(nogil=True, cache=True)
+def fit_linear(
+    reduced, chosen, skew, own, past, lead, begins, ends, n_times, tap_bits, quantum,
+    windows, coefficients, shift,
+):  # fmt: skip
+    """Fit every channel's linear predictor by least squares, its length chosen by total cost.
+
+    Parameters
+    ----------
+    reduced : (channels, PAD + time + PAD) int32, positions shifted down so that sums fit
+    chosen : (channels, references) int32 earlier channels, -1 for none
+    own, past, lead : longest own lag, longest reference lag and lead
+    begins, ends : (spans,) int64 the times sums are taken over
+    n_times : samples per channel that will pay for the coefficients
+    tap_bits : price of a coefficient, in bits
+    quantum : squared width of a code in ``reduced`` units
+    windows : (windows, 4) int32 out: channel, source, lag, count
+    coefficients : (taps,) int32 out, windows in order, oldest sample first
+    shift : (channels,) int32 out
+
+    Returns
+    -------
+    tuple of int
+        Windows and coefficients written.
+    """
+    n_channels = reduced.shape[0]
+    n_fit = 0
+    for i in range(begins.size):
+        n_fit += ends[i] - begins[i]
+    n_windows, n_taps = 0, 0
+    source = np.empty(chosen.shape[1] + 2, np.int64)
+    lag = np.empty(chosen.shape[1] + 2, np.int64)
+    count = np.empty(chosen.shape[1] + 2, np.int64)
+    for k in range(n_channels):
+        source[0], lag[0], count[0] = k, 1, own
+        n_sources = 0
+        for r in range(chosen.shape[1]):
+            if chosen[k, r] < 0:
+                break
+            n_sources += 1
+            source[n_sources] = chosen[k, r]
+            lag[n_sources] = -min(lead, skew * (k - chosen[k, r]) - 1)
+            count[n_sources] = past - lag[n_sources] + 1
+        source[n_sources + 1], lag[n_sources + 1], count[n_sources + 1] = k, 0, 1
+        used = n_sources + 2
+        gram = gram_matrix(reduced, source[:used], lag[:used], count[:used], begins, ends)
+        n = gram.shape[0] - 1
+        window_of = np.empty(n, np.int64)
+        at = 0
+        for w in range(n_sources + 1):
+            window_of[at : at + count[w]] = w
+            at += count[w]
+        order = _regressor_order(own, n_sources, lag, count, window_of)
+        sorted_gram = np.empty((n + 1, n + 1))
+        for i in range(n + 1):
+            p = order[i] if i < n else n
+            for j in range(n + 1):
+                q = order[j] if j < n else n
+                sorted_gram[i, j] = gram[p, q]
+        shift[k] = 0
+        if sorted_gram[n, n] == 0.0:
+            continue
+        factor = cholesky(sorted_gram, 1e-9)
+        left = sorted_gram[n, n]
+        noise = n_fit * quantum / 12.0
+        best, best_cost, best_left = 0, 0.5 * n_times * log2_of((left + noise) / n_fit), left
+        for j in range(n):
+            left = max(left - factor[n, j] * factor[n, j], 0.0)
+            cost = 0.5 * n_times * log2_of((left + noise) / n_fit) + tap_bits * (j + 1)
+            if cost < best_cost:
+                best, best_cost, best_left = j + 1, cost, left
+        if best == 0:
+            continue
+        # the coefficients' step: coarser costs fewer bits for them, finer fewer bits for the samples
+        energy = 0.0
+        for j in range(best):
+            energy += factor[j, j] * factor[j, j]
+        bits, least = 0, np.inf
+        for candidate in range(2, 23):
+            loss = 0.72 * n_times * energy / 12.0 / (best_left + noise) * 4.0**-candidate
+            if loss + candidate * best < least:
+                least = loss + candidate * best
+                bits = candidate
+        rounded = round_coefficients(factor[:best, :best], factor[n, :best].copy(), 2.0**-bits)
+        largest = 0
+        for j in range(best):
+            largest = max(largest, abs(rounded[j]))
+        if largest >= 1 << 23:
+            continue
+        shift[k] = bits
+        # back from sorted regressors to windows, oldest sample first
+        slot = np.zeros(n, np.int64)
+        inside = np.zeros(n, np.bool_)
+        for j in range(best):
+            slot[order[j]] = rounded[j]
+            inside[order[j]] = True
+        at = 0
+        for w in range(n_sources + 1):
+            newest, oldest = -1, -1
+            for i in range(count[w]):
+                if inside[at + i] and slot[at + i] != 0:
+                    newest = i if newest < 0 else newest
+                    oldest = i
+            if newest >= 0:
+                windows[n_windows, 0] = k
+                windows[n_windows, 1] = source[w]
+                windows[n_windows, 2] = lag[w] + newest
+                windows[n_windows, 3] = oldest - newest + 1
+                n_windows += 1
+                for i in range(oldest, newest - 1, -1):
+                    coefficients[n_taps] = slot[at + i]
+                    n_taps += 1
+            at += count[w]
+    return n_windows, n_taps
+
+
+@njit(nogil=True, cache=True)
+def _dithered(residual, k, t, fraction_bits):
+    """|residual| with the code's rounding filled in, so that its logarithm has a smooth distribution."""
+    dither = (((5 * t + 3 * k) & 7) * 2 - 7) << fraction_bits
+    return abs((residual << 4) + dither) + 1
+
+
+@njit(nogil=True, cache=True)
+def starting_level(history, means, k, n_times):
+    """log2 of the mean error over a channel's first samples, rounded, as the averages' start."""
+    total = np.int64(0)
+    n = min(n_times, 32)
+    for t in range(n):
+        total += abs(np.int64(history[k, PAD + t]) - means[k, t])
+    return log2(((total << AVERAGE_BITS) // n) + 1) + 128 >> LOG_BITS
+
+
+@njit(nogil=True, cache=True)
+def scale_statistics(history, means, initial, fraction_bits, sums):
+    """Sums and products of the averages' logarithms and the error's, per channel: (channels, 5, 5) int64.
+
+    Row and column 0 stand for the constant 1, 1 to 3 for the averages, 4 for the error itself.
+    """
+    row = np.empty(5, np.int64)
+    averages = np.empty(3, np.int64)
+    row[0] = 1
+    for k in range(means.shape[0]):
+        averages[:] = initial[k]
+        for t in range(means.shape[1]):
+            residual = np.int64(history[k, PAD + t]) - means[k, t]
+            if (t & 3) == 3:
+                for i in range(3):
+                    row[1 + i] = log2(averages[i])
+                row[4] = log2(_dithered(residual, k, t, fraction_bits))
+                for i in range(5):
+                    for j in range(i + 1):
+                        sums[k, i, j] += row[i] * row[j]
+            for i in range(3):
+                averages[i] = average(averages[i], abs(residual), SPEEDS[i])
+
+
+@njit(nogil=True, cache=True)
+def error_histogram(history, means, initial, fraction_bits, weights, histogram):
+    """Per channel, counts of log2(|error| / scale) in 1/8 octave, before any bias: (channels, bins)."""
+    bins = histogram.shape[1]
+    averages = np.empty(3, np.int64)
+    for k in range(means.shape[0]):
+        averages[:] = initial[k]
+        for t in range(means.shape[1]):
+            residual = np.int64(history[k, PAD + t]) - means[k, t]
+            scale = log_scale(averages[0], averages[1], averages[2], weights[k]) >> 8
+            ratio = log2(_dithered(residual, k, t, fraction_bits)) - (4 << LOG_BITS) - scale
+            index = (ratio >> (LOG_BITS - 3)) + bins // 2
+            histogram[k, min(max(index, 0), bins - 1)] += 1
+            for i in range(3):
+                averages[i] = average(averages[i], abs(residual), SPEEDS[i])
+
+
+@njit(nogil=True, cache=True)
+def choose_shapes(histogram, costs, bias, shape):
+    """Per channel the bias (2**-8 octave) and shape that code its histogram shortest; the cost in 2**-8 bit.
+
+    A bias moves the histogram along the shape's cost, by whole bins of 1/8 octave.
+    """
+    bins = histogram.shape[1]
+    total = np.int64(0)
+    for k in range(histogram.shape[0]):
+        count = np.int64(0)
+        for m in range(bins):
+            count += histogram[k, m]
+        half = np.int64(0)
+        peak = 0
+        while peak < bins and 2 * half < count:
+            half += histogram[k, peak]
+            peak += 1
+        least = np.int64(1) << 62
+        for s in range(costs.shape[0]):
+            for b in range(peak - 24, peak + 25):
+                cost = count * (b - bins // 2) * 32
+                for m in range(bins):
+                    if histogram[k, m] > 0:
+                        cost += histogram[k, m] * np.int64(costs[s, min(max(m - b + bins // 2, 0), bins - 1)])
+                if cost < least:
+                    least, bias[k], shape[k] = cost, (b - bins // 2) * 32, s
+        total += least
+    return total
+
+
+@njit(nogil=True, cache=True)
+def starting_levels(history, means):
+    """Per channel log2 of the mean error over its first samples, as (channels,) int64."""
+    levels = np.empty(means.shape[0], np.int64)
+    for k in range(means.shape[0]):
+        levels[k] = starting_level(history, means, k, means.shape[1])
+    return levels
+
+
+@njit(nogil=True, cache=True)
+def residual_units(history, means):
+    """Per channel the unit that brings residuals to about 2**10: (channels,) int32."""
+    units = np.empty(means.shape[0], np.int32)
+    for k in range(means.shape[0]):
+        total = np.int64(0)
+        for t in range(means.shape[1]):
+            total += abs(np.int64(history[k, PAD + t]) - means[k, t])
+        mean = log2(max(total // max(means.shape[1], 1), 1)) >> LOG_BITS
+        units[k] = min(max(mean + 1 + UNIT_BITS - 10, 0), WEIGHT_BITS)
+    return units
+
+
+@njit(nogil=True, cache=True)
+def error_logarithms(history, means, fraction_bits):
+    """Sum of log2 of all errors in 2**-8: a code length, but for what no stage can change."""
+    total = np.int64(0)
+    for k in range(means.shape[0]):
+        for t in range(means.shape[1]):
+            total += log2(_dithered(np.int64(history[k, PAD + t]) - means[k, t], k, t, fraction_bits))
+    return total

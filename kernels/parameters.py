@@ -1,0 +1,62 @@
+"""The plain data a kernel is given: what one chunk's frame says about its model."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Positions(NamedTuple):
+    """How codes become positions, and which codes exist.
+
+    A position is an analogue value in units of 2**-fraction_bits code. Channels whose ``table`` is >= 0 look
+    their positions up; the others use ``code << fraction_bits``. A channel's ``offset`` is then subtracted.
+    """
+
+    fraction_bits: int
+    low: int  # smallest code of the chunk
+    high: int  # largest code of the chunk
+    offset: NDArray[np.int64]  # (channels,)
+    table: NDArray[np.int32]  # (channels,) ADC table of each channel, -1 for none
+    edges: NDArray[np.int32]  # (tables, codes + 1) bin edges in positions
+    inverse: NDArray[np.int32]  # (tables, cells) the code (less ``low``) at each cell of one code's width
+
+
+class LinearTaps(NamedTuple):
+    """Windows of samples and their coefficients; windows ``first[k]:first[k + 1]`` belong to channel k."""
+
+    skew: int  # channel k is coded skew * k steps behind channel 0
+    first: NDArray[np.int32]  # (channels + 1,)
+    source: NDArray[np.int32]  # (windows,) channel the window reads
+    lag: NDArray[np.int32]  # (windows,) its newest sample is x[t - lag]; negative lags lie ahead
+    count: NDArray[np.int32]  # (windows,) how many samples, going back in time
+    start: NDArray[np.int32]  # (windows,) where its coefficients start, oldest sample first
+    coefficients: NDArray[np.int32]
+    shift: NDArray[np.int32]  # (channels,) coefficients are in units of 2**-shift
+
+
+class Adaptive(NamedTuple):
+    """The normalised-LMS stage on the residuals of the linear one; off where ``own`` is 0."""
+
+    own: int  # how many of the channel's own past residuals
+    rate: int  # step size in units of 2**-16
+    first: NDArray[np.int32]  # (channels + 1,)
+    source: NDArray[np.int32]  # earlier channels whose residuals at t and t - 1 join in
+    unit: NDArray[np.int32]  # (channels,) residuals are used in units of 2**(unit - 4) positions
+
+
+class Head(NamedTuple):
+    """From running averages of the error to a distribution."""
+
+    weights: NDArray[np.int32]  # (channels, 3) of the averages' logarithms, in 2**-8
+    bias: NDArray[np.int32]  # (channels,) in 2**-8 octave
+    shape: NDArray[np.int32]  # (channels,) row of ``tails``
+    initial: NDArray[np.int64]  # (channels,) what the averages start from
+    tails: NDArray[np.int32]  # (shapes, TAIL_CELLS + 1) mass beyond each distance, of MASS
+    guesses: NDArray[np.int32]  # (shapes, 2**GUESS_BITS) quantiles, where a decoder starts its search
+
+
+class CorruptPayload(Exception):
+    """A kernel ran out of bytes or ended in an impossible state."""

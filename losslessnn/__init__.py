@@ -1,0 +1,64 @@
+"""Lossless neural compression for scientific recordings: the same bits back, in fewer bytes.
+
+The functions most people need are :func:`compress` and :func:`decompress`; Zarr and numcodecs users want
+:class:`NeuralCodec`; :func:`open_archive` reads the ``.lnn`` files that the command line writes.
+
+Everything is loaded on first use, so that ``import losslessnn`` stays light.
+
+Examples
+--------
+>>> import numpy as np
+>>> import losslessnn
+>>> recording = np.arange(3000, dtype="int16").reshape(1000, 3)
+>>> frame = losslessnn.compress(recording)
+>>> bool((losslessnn.decompress(frame) == recording).all())
+True
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from losslessnn.archive import open_archive
+    from losslessnn.codec import NeuralCodec
+    from losslessnn.errors import CorruptFrameError, LosslessnnError, NewerFormatError, RecordingError
+    from losslessnn.functions import compress, decompress
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "CorruptFrameError",
+    "LosslessnnError",
+    "NeuralCodec",
+    "NewerFormatError",
+    "RecordingError",
+    "__version__",
+    "compress",
+    "decompress",
+    "open_archive",
+]
+
+_HOME = {
+    "CorruptFrameError": "losslessnn.errors",
+    "LosslessnnError": "losslessnn.errors",
+    "NeuralCodec": "losslessnn.codec",
+    "NewerFormatError": "losslessnn.errors",
+    "RecordingError": "losslessnn.errors",
+    "compress": "losslessnn.functions",
+    "decompress": "losslessnn.functions",
+    "open_archive": "losslessnn.archive",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'losslessnn' has no attribute {name!r}")
+    value = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME})

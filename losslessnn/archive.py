@@ -1,0 +1,769 @@
+"""The ``.lnn`` archive: a file of frames that restores one original file byte for byte.
+
+    header   what the file was called and how its bytes are put together (`losslessnn.layout`)
+    frames   the encoded arrays, one after the other
+    index    where each frame lies, and the checksum of the original file
+    footer   where the index lies
+
+`docs/FORMAT.md` specifies the bytes. `open_archive` is the way to read samples from Python;
+`losslessnn.archiving` writes archives and restores files.
+"""
+
+from __future__ import annotations
+
+import bisect
+import enum
+import itertools
+import json
+import math
+import os
+import re
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import google_crc32c
+import numpy as np
+
+from losslessnn.chunk import decode_chunk
+from losslessnn.errors import CorruptFrameError, LosslessnnError, NewerFormatError, RecordingError
+from losslessnn.frame import PREFIX_BYTES, Mode, frame_length, unpack_frame
+from losslessnn.layout import (
+    MAX_LITERAL_BYTES,
+    Layout,
+    Member,
+    Samples,
+    all_samples,
+    layout_length,
+    pack_layout,
+    unpack_layout,
+)
+from losslessnn.plain import PLAIN_MODES, decode_plain, encode_plain
+from losslessnn.wire import MAX_VARINT_BYTES, Reader, pack_double, pack_varint
+
+MAGIC = b"LNA"
+END_MAGIC = b"LNX"
+VERSION = 1
+SUFFIX = ".lnn"
+
+_CRC_BYTES = 4
+_FOOTER_BYTES = 12
+_MAX_HEADER_BYTES = 1 << 28
+_MAX_SIDECAR_BYTES = 1 << 26
+_MAX_NAME_BYTES = 1 << 12
+_SKIPPABLE = 0x80
+"""Fields with this bit may be ignored by a reader that does not know them."""
+
+_UUID_NAME = re.compile(
+    rb"([0-9a-f]{8})-([0-9a-f]{4})-([0-9a-f]{4})-([0-9a-f]{4})-([0-9a-f]{12})(.*)", re.DOTALL
+)
+
+
+class Source(enum.IntEnum):
+    """The kind of file that an archive restores."""
+
+    BYTES = 0
+    RAW = 1
+    NPY = 2
+    WAV = 3
+    NPZ = 4
+    SPIKEGLX = 5
+
+
+class _Field(enum.IntEnum):
+    NAME = 1
+    UUID_NAME = 2
+    SOURCE = 3
+    INTEGER_RATE = 4
+    REAL_RATE = 5
+    LAYOUT = 6
+    LITERALS = 7
+    SIDECAR = 8
+    FACTS = 1 | _SKIPPABLE
+
+
+@dataclass(frozen=True)
+class ArchiveHeader:
+    """What an archive says about the file it restores.
+
+    Attributes
+    ----------
+    layout : tuple of segments
+        How the file is put together.
+    source : Source
+        The kind of file.
+    name : str
+        The file's name without folders; ``""`` if it had none (standard input).
+    sampling_rate : float or None
+        Hz.
+    sidecar : bytes or None
+        A second, small file that belongs to the first: the ``.meta`` text of SpikeGLX.
+    facts : dict
+        Anything else worth knowing; nothing that restoring depends on.
+    """
+
+    layout: Layout
+    source: Source = Source.BYTES
+    name: str = ""
+    sampling_rate: float | None = None
+    sidecar: bytes | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+# ------------------------------------------------------------------------------------------------------------
+# The header as bytes
+
+
+def pack_header(header: ArchiveHeader) -> bytes:
+    """Write an archive's header."""
+    layout, literals = pack_layout(header.layout, header.sampling_rate)
+    fields = {
+        **_name_field(header.name),
+        _Field.SOURCE: bytes([header.source]),
+        **_rate_field(header.sampling_rate),
+        _Field.LAYOUT: layout,
+        _Field.LITERALS: _pack_blob(literals) if literals else b"",
+        _Field.SIDECAR: b"" if header.sidecar is None else _pack_blob(header.sidecar),
+        _Field.FACTS: json.dumps(header.facts, separators=(",", ":")).encode() if header.facts else b"",
+    }
+    body = b"".join(
+        bytes([tag]) + pack_varint(len(content)) + content
+        for tag, content in sorted(fields.items())
+        if content
+    )
+    packed = MAGIC + bytes([VERSION]) + pack_varint(len(body)) + body
+    return packed + _checksum(packed)
+
+
+def _name_field(name: str) -> dict[_Field, bytes]:
+    raw = os.fsencode(name)
+    if match := _UUID_NAME.fullmatch(raw):
+        return {_Field.UUID_NAME: bytes.fromhex(b"".join(match.groups()[:5]).decode()) + match[6]}
+    return {_Field.NAME: raw}
+
+
+def _rate_field(rate: float | None) -> dict[_Field, bytes]:
+    if rate is None or not math.isfinite(rate):
+        return {}
+    if rate == int(rate) and 0 <= rate < 1 << 53:
+        return {_Field.INTEGER_RATE: pack_varint(int(rate))}
+    return {_Field.REAL_RATE: pack_double(rate)}
+
+
+def _pack_blob(data: bytes) -> bytes:
+    mode, payload = encode_plain(np.frombuffer(data, np.uint8), 1, level=9)
+    return pack_varint(len(data)) + bytes([mode]) + payload
+
+
+def _unpack_blob(packed: memoryview | None, longest: int) -> bytes | None:
+    if packed is None:
+        return None
+    reader = Reader(packed, "archive header")
+    length, mode = reader.varint(longest), reader.byte()
+    if mode not in PLAIN_MODES:
+        raise CorruptFrameError("archive header holds bytes in an unknown mode")
+    return decode_plain(Mode(mode), reader.take(reader.remaining), length, 1).tobytes()
+
+
+def _checksum(data: bytes) -> bytes:
+    return int(google_crc32c.value(data)).to_bytes(_CRC_BYTES, "little")
+
+
+def header_length(prefix: bytes) -> int:
+    """Length of an archive's header from its first `PREFIX_BYTES` bytes.
+
+    Raises
+    ------
+    CorruptFrameError
+        If this is no archive.
+    NewerFormatError
+        If a newer losslessnn wrote it.
+    """
+    reader = Reader(prefix, "archive")
+    if len(prefix) < len(MAGIC) or bytes(reader.take(len(MAGIC))) != MAGIC:
+        raise CorruptFrameError("not a losslessnn archive")
+    version = reader.byte()
+    if version > VERSION:
+        raise NewerFormatError(
+            f"archive has format version {version}, made by a newer losslessnn (this one reads {VERSION}): "
+            "upgrade losslessnn"
+        )
+    if version != VERSION:
+        raise CorruptFrameError(f"archive has format version {version}, which never existed")
+    return reader.varint(_MAX_HEADER_BYTES) + reader.position + _CRC_BYTES
+
+
+def unpack_header(packed: bytes) -> ArchiveHeader:
+    """Read what `pack_header` wrote, all of it checked.
+
+    Raises
+    ------
+    CorruptFrameError
+        If the bytes are not a whole, unaltered header.
+    NewerFormatError
+        If a newer losslessnn wrote it.
+    """
+    if len(packed) != header_length(packed[:PREFIX_BYTES]) or packed[-_CRC_BYTES:] != _checksum(
+        packed[:-_CRC_BYTES]
+    ):
+        raise CorruptFrameError("archive header is damaged: its checksum does not match")
+    reader = Reader(packed[:-_CRC_BYTES], "archive header")
+    reader.take(len(MAGIC) + 1)
+    reader.varint()
+    fields = _unpack_fields(reader)
+    rate = _unpack_rate(fields)
+    layout = fields.get(_Field.LAYOUT, memoryview(b"\x00"))
+    literals = _unpack_blob(fields.get(_Field.LITERALS), MAX_LITERAL_BYTES) or b""
+    return ArchiveHeader(
+        layout=unpack_layout(layout, rate, Reader(literals, "archive literals")),
+        source=_unpack_source(fields.get(_Field.SOURCE, memoryview(b""))),
+        name=_unpack_name(fields),
+        sampling_rate=rate,
+        sidecar=_unpack_blob(fields.get(_Field.SIDECAR), _MAX_SIDECAR_BYTES),
+        facts=_unpack_facts(fields.get(_Field.FACTS, memoryview(b""))),
+    )
+
+
+def _unpack_fields(reader: Reader) -> dict[int, memoryview]:
+    fields: dict[int, memoryview] = {}
+    previous = 0
+    while reader.remaining:
+        tag = reader.byte()
+        content = reader.take(reader.varint())
+        if tag <= previous:
+            raise CorruptFrameError("archive header has fields that are repeated or out of order")
+        if tag not in _Field._value2member_map_ and not tag & _SKIPPABLE:
+            raise NewerFormatError(
+                f"archive header has unknown field {tag}, made by a newer losslessnn: upgrade losslessnn"
+            )
+        fields[tag] = content
+        previous = tag
+    return fields
+
+
+def _unpack_source(content: memoryview) -> Source:
+    # Unknown kinds are no reason to refuse: the layout alone restores the file.
+    return (
+        Source(content[0]) if len(content) == 1 and content[0] in Source._value2member_map_ else Source.BYTES
+    )
+
+
+def _unpack_name(fields: dict[int, memoryview]) -> str:
+    raw = bytes(fields.get(_Field.NAME, b""))
+    if _Field.UUID_NAME in fields:
+        packed = bytes(fields[_Field.UUID_NAME])
+        digits = packed[:16].hex()
+        parts = (digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:])
+        raw = "-".join(parts).encode() + packed[16:]
+    if len(raw) > _MAX_NAME_BYTES:
+        raise CorruptFrameError("archive header has a file name that is too long")
+    return os.fsdecode(raw)
+
+
+def _unpack_rate(fields: dict[int, memoryview]) -> float | None:
+    if _Field.INTEGER_RATE in fields:
+        return float(Reader(fields[_Field.INTEGER_RATE], "archive sampling rate").varint())
+    if _Field.REAL_RATE in fields:
+        return Reader(fields[_Field.REAL_RATE], "archive sampling rate").double()
+    return None
+
+
+def _unpack_facts(content: memoryview) -> dict[str, Any]:
+    try:
+        facts = json.loads(bytes(content) or b"{}")
+    except (ValueError, RecursionError):
+        return {}
+    return facts if isinstance(facts, dict) else {}
+
+
+# ------------------------------------------------------------------------------------------------------------
+# Index and footer as bytes
+
+
+def pack_index(frame_lengths: list[int], content_crc: int) -> bytes:
+    """Write the index and the footer that end an archive.
+
+    Parameters
+    ----------
+    frame_lengths : list of int
+        Bytes of each frame, in order.
+    content_crc : int
+        CRC32C of the original file.
+    """
+    body = b"".join(map(pack_varint, frame_lengths)) + content_crc.to_bytes(_CRC_BYTES, "little")
+    closing = len(body).to_bytes(4, "little") + END_MAGIC + bytes([VERSION])
+    return body + _checksum(body + closing) + closing
+
+
+def unpack_index(body: bytes, frames: int) -> tuple[list[int], int]:
+    """Read an index body whose checksum has been checked; returns frame lengths and the file's CRC32C."""
+    reader = Reader(body, "archive index")
+    lengths = [reader.varint() for _ in range(frames)]
+    crc = int.from_bytes(reader.take(_CRC_BYTES), "little")
+    reader.finish()
+    return lengths, crc
+
+
+# ------------------------------------------------------------------------------------------------------------
+# Reading
+
+
+class Archive:
+    """An archive opened for reading; make one with `open_archive`.
+
+    Attributes
+    ----------
+    path : pathlib.Path
+        The archive file.
+    header : ArchiveHeader
+        What the archive says about the original file.
+    complete : bool
+        Whether the index and all frames are there. Only an archive opened with ``recover=True`` can be
+        incomplete.
+    content_crc : int or None
+        CRC32C of the original file; None if the index was lost.
+    frame_offsets, frame_lengths : list of int
+        Where the frames lie in the archive.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, recover: bool = False) -> None:
+        self.path = Path(path)
+        self._file = open(self.path, "rb", buffering=0)  # noqa: SIM115 - closed by close()
+        self._lock = threading.Lock()
+        try:
+            self.archive_length = os.fstat(self._file.fileno()).st_size
+            self.header = self._read_header()
+            self._samples = all_samples(self.header.layout)
+            self._first_frames = list(itertools.accumulate((s.frames for s in self._samples), initial=0))
+            self.content_crc: int | None = None
+            self.frame_lengths: list[int] = []
+            self._find_frames(recover)
+        except BaseException:
+            self._file.close()
+            raise
+        self.frame_offsets = list(itertools.accumulate(self.frame_lengths, initial=self._header_length))[:-1]
+        self._arrays = self._name_arrays()
+
+    # -- facts
+
+    @property
+    def name(self) -> str:
+        """Name of the original file: as stored, else the archive's own without ``.lnn``."""
+        return self.header.name or self.path.name.removesuffix(SUFFIX)
+
+    @property
+    def sampling_rate(self) -> float | None:
+        """Time steps per second (Hz), or None where it is not known."""
+        return self.header.sampling_rate
+
+    @property
+    def original_length(self) -> int:
+        """Bytes of the original file."""
+        return layout_length(self.header.layout)
+
+    @property
+    def frame_count(self) -> int:
+        """Number of frames there should be; `frame_lengths` has those that are there."""
+        return self._first_frames[-1]
+
+    @property
+    def complete(self) -> bool:
+        """Whether every frame and the index are there."""
+        return self.content_crc is not None
+
+    @property
+    def header_length(self) -> int:
+        """Bytes of the archive's header."""
+        return self._header_length
+
+    # -- samples
+
+    @property
+    def arrays(self) -> dict[str, StoredArray]:
+        """Every array in the archive by name; a file of one array calls it ``""``."""
+        return dict(self._arrays)
+
+    @property
+    def main(self) -> StoredArray:
+        """The archive's largest array, which indexing and iteration refer to.
+
+        Raises
+        ------
+        RecordingError
+            If there is none, for example because the original was an empty file.
+        """
+        if not self._arrays:
+            raise RecordingError(
+                f"{self.path}: holds no array; use `losslessnn decompress` to restore the file"
+            )
+        return max(self._arrays.values(), key=lambda array: array.samples.length)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the recording, time first."""
+        return self.main.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Element type of the recording; 24-bit files read as int32."""
+        return self.main.dtype
+
+    @property
+    def ndim(self) -> int:
+        """Number of dimensions of the recording."""
+        return len(self.shape)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, key: Any) -> Any:
+        return self.main[key]
+
+    def __iter__(self) -> Iterator[np.ndarray[Any, Any]]:
+        """Yield the recording frame by frame, in time order."""
+        return iter(self.main)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
+        return self.main.__array__(dtype, copy)
+
+    def __repr__(self) -> str:
+        if not self._arrays:
+            return f"<Archive {self.name!r}: {self.original_length} bytes>"
+        rate = f", {self.sampling_rate:g} Hz" if self.sampling_rate else ""
+        return f"<Archive {self.name!r}: {self.dtype} {self.shape}{rate}, {self.frame_count} frames>"
+
+    # -- frames
+
+    def read_frame_bytes(self, index: int) -> bytes:
+        """Return the bytes of a frame; IndexError if it is not there."""
+        return self._read_at(self.frame_offsets[index], self.frame_lengths[index])
+
+    def read_frame(self, index: int) -> np.ndarray[Any, Any]:
+        """Decode a frame.
+
+        Parameters
+        ----------
+        index : int
+            From 0 to ``frame_count - 1``.
+
+        Returns
+        -------
+        numpy.ndarray
+            Time steps of the array that the frame belongs to.
+
+        Raises
+        ------
+        CorruptFrameError
+            If the frame is missing, damaged, or not what the header says; the message says which time steps
+            it holds.
+        """
+        samples, (start, stop) = self.frame_place(index)
+        try:
+            if index >= len(self.frame_lengths):
+                raise CorruptFrameError("the archive ends before it")
+            buffer = self.read_frame_bytes(index)
+            header, _ = unpack_frame(buffer)
+            if header.dtype != samples.dtype or header.shape != (stop - start, *samples.row_shape):
+                raise CorruptFrameError(
+                    f"holds {header.dtype} {header.shape}, not what the archive's header says"
+                )
+            return decode_chunk(buffer)
+        except NewerFormatError:
+            raise
+        except CorruptFrameError as error:
+            where = f"{self.path}: frame {index + 1} of {self.frame_count} (time steps {start} to {stop})"
+            raise CorruptFrameError(f"{where}: {error}") from error
+
+    def frame_place(self, index: int) -> tuple[Samples, tuple[int, int]]:
+        """The array that a frame belongs to, and the time steps [start, stop) it holds."""
+        if not 0 <= index < self.frame_count:
+            raise IndexError(f"frame {index} of {self.frame_count}")
+        which = bisect.bisect_right(self._first_frames, index) - 1
+        samples = self._samples[which]
+        return samples, samples.frame_span(index - self._first_frames[which])
+
+    # -- life
+
+    def close(self) -> None:
+        """Close the file; reading is no longer possible."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # -- inside
+
+    def _read_at(self, offset: int, length: int) -> bytes:
+        if hasattr(os, "pread"):
+            pieces = []
+            while length:
+                # One read call returns at most 2 GiB on Linux.
+                piece = os.pread(self._file.fileno(), min(length, 1 << 30), offset)
+                if not piece:
+                    break
+                pieces.append(piece)
+                offset, length = offset + len(piece), length - len(piece)
+            return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        with self._lock:  # Windows
+            self._file.seek(offset)
+            return self._file.read(length)
+
+    def _read_header(self) -> ArchiveHeader:
+        prefix = self._read_at(0, len(MAGIC) + 1 + MAX_VARINT_BYTES)
+        try:
+            self._header_length = header_length(prefix)
+            if self._header_length > self.archive_length:
+                raise CorruptFrameError("archive header is truncated: nothing can be recovered")
+            return unpack_header(self._read_at(0, self._header_length))
+        except CorruptFrameError as error:
+            raise type(error)(f"{self.path}: {error}") from error
+
+    def _find_frames(self, recover: bool) -> None:
+        try:
+            self._read_index()
+        except NewerFormatError:
+            raise
+        except CorruptFrameError as error:
+            if not recover:
+                raise CorruptFrameError(
+                    f"{self.path}: {error}; `losslessnn decompress --recover` saves every complete frame"
+                ) from error
+            self._walk_frames()
+
+    def _read_index(self) -> None:
+        footer_at = self.archive_length - _FOOTER_BYTES
+        footer = self._read_at(max(footer_at, 0), _FOOTER_BYTES)
+        if footer_at < self._header_length or footer[-4:-1] != END_MAGIC:
+            raise CorruptFrameError("the end of the archive is missing (an unfinished copy?)")
+        body_at = footer_at - int.from_bytes(footer[4:8], "little")
+        # Every frame takes some bytes: a sane bound before anything is allocated.
+        if body_at < self._header_length or self.frame_count > self.archive_length:
+            raise CorruptFrameError("the archive's index is damaged")
+        body = self._read_at(body_at, footer_at - body_at)
+        if footer[:4] != _checksum(body + footer[4:]):
+            raise CorruptFrameError("the archive's index is damaged")
+        lengths, crc = unpack_index(body, self.frame_count)
+        if self._header_length + sum(lengths) != body_at:
+            raise CorruptFrameError("the archive's index does not fit its frames")
+        self.frame_lengths, self.content_crc = lengths, crc
+
+    def _walk_frames(self) -> None:
+        """Find frames from the front, each by the length it states, up to the first that is not whole."""
+        offset = self._header_length
+        while len(self.frame_lengths) < self.frame_count:
+            try:
+                length = frame_length(self._read_at(offset, PREFIX_BYTES))
+            except CorruptFrameError:
+                break
+            if offset + length > self.archive_length:
+                break
+            self.frame_lengths.append(length)
+            offset += length
+
+    def _name_arrays(self) -> dict[str, StoredArray]:
+        arrays: dict[str, StoredArray] = {}
+        first_frames = iter(self._first_frames)
+        for segment in self.header.layout:
+            prefix = segment.name.removesuffix(".npy") if isinstance(segment, Member) else ""
+            for samples in all_samples((segment,)):
+                name = prefix
+                while name in arrays:
+                    name += "'"
+                arrays[name] = StoredArray(self, name, samples, next(first_frames))
+        return arrays
+
+
+def open_archive(path: str | os.PathLike[str], *, recover: bool = False) -> Archive:
+    """Open an ``.lnn`` archive to read samples from it without restoring the whole file.
+
+    Parameters
+    ----------
+    path : path-like
+        The archive.
+    recover : bool
+        Also open an archive whose end is missing; frames that are not there raise when they are read.
+
+    Returns
+    -------
+    Archive
+        A context manager with ``shape``, ``dtype`` and ``sampling_rate``. ``archive[t0:t1, channels]``
+        decodes only the frames touched, iterating yields one array per frame, and ``archive.arrays`` has
+        every array of an ``.npz``.
+
+    Raises
+    ------
+    CorruptFrameError
+        If the file is not an archive, or is damaged.
+    NewerFormatError
+        If a newer losslessnn wrote it.
+    OSError
+        If it cannot be read.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib, numpy as np
+    >>> from losslessnn import open_archive
+    >>> from losslessnn.archiving import compress_file
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> np.save(folder / "x.npy", np.arange(3000, dtype="int16").reshape(1000, 3))
+    >>> report = compress_file(folder / "x.npy", folder / "x.npy.lnn")
+    >>> with open_archive(folder / "x.npy.lnn") as archive:
+    ...     archive.shape, archive[10:12, 1:]
+    ((1000, 3), array([[31, 32],
+           [34, 35]], dtype=int16))
+    """
+    return Archive(path, recover=recover)
+
+
+class StoredArray:
+    """One array of an archive; indexing it decodes only the frames touched.
+
+    Attributes
+    ----------
+    name : str
+        The array's name in an ``.npz``, else ``""``.
+    samples : losslessnn.layout.Samples
+        How it lies in the original file.
+    """
+
+    def __init__(self, archive: Archive, name: str, samples: Samples, first_frame: int) -> None:
+        self.name = name
+        self.samples = samples
+        self._archive = archive
+        self._first_frame = first_frame
+        self._latest: tuple[int, np.ndarray[Any, Any]] | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape, time first."""
+        return self.samples.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Element type."""
+        return self.samples.dtype
+
+    @property
+    def ndim(self) -> int:
+        """Number of dimensions."""
+        return len(self.shape)
+
+    def __len__(self) -> int:
+        return self.samples.rows
+
+    def __iter__(self) -> Iterator[np.ndarray[Any, Any]]:
+        """Yield the array frame by frame, in time order."""
+        for index in range(self.samples.frames):
+            yield self._archive.read_frame(self._first_frame + index)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
+        array = self[:]
+        return array if dtype is None else array.astype(dtype, copy=False)
+
+    def __repr__(self) -> str:
+        return f"<StoredArray {self.name!r}: {self.dtype} {self.shape}>"
+
+    def __getitem__(self, key: Any) -> Any:
+        """Return what ``numpy`` would for the whole array.
+
+        The first index (time) may be an integer, a slice, or a list of integers or booleans; the others
+        anything that ``numpy`` takes, at most one of them a list.
+        """
+        time, rest = self._split_key(key)
+        if isinstance(time, slice):
+            return self._read_range(range(*time.indices(len(self))), rest)
+        if isinstance(time, (int, np.integer)) and not isinstance(time, (bool, np.bool_)):
+            row = self._checked_rows(np.array([time]))[0]
+            frame = self._frame_of(row)
+            return self._frame(frame)[(row - self.samples.frame_span(frame)[0], *rest)].copy()
+        if any(not isinstance(part, slice) for part in rest):
+            raise IndexError(
+                "with a list of time steps, index channels by a slice, then pick from the result"
+            )
+        return self._read_rows(self._checked_rows(np.asarray(time)), rest)
+
+    def _split_key(self, key: Any) -> tuple[Any, tuple[Any, ...]]:
+        parts = key if isinstance(key, tuple) else (key,)
+        if any(part is None for part in parts):
+            raise IndexError("an archive cannot be indexed with None; add axes to the result")
+        dots = [place for place, part in enumerate(parts) if part is Ellipsis]
+        if len(dots) > 1:
+            raise IndexError("an index can only have one '...'")
+        if len(parts) - len(dots) > self.ndim:
+            raise IndexError(f"too many indices for an array of {self.ndim} dimensions")
+        if dots:
+            missing = self.ndim - (len(parts) - 1)
+            parts = (*parts[: dots[0]], *[slice(None)] * missing, *parts[dots[0] + 1 :])
+        if sum(not isinstance(part, (slice, int, np.integer)) for part in parts[1:]) > 1:
+            raise IndexError("at most one index beside time may be a list")
+        return (parts[0], parts[1:]) if parts else (slice(None), ())
+
+    def _checked_rows(self, rows: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        if rows.dtype == bool:
+            if rows.shape != (len(self),):
+                raise IndexError(f"a boolean time index must have shape ({len(self)},), not {rows.shape}")
+            return np.flatnonzero(rows)
+        if rows.size == 0:
+            return np.zeros(0, np.int64)
+        if rows.ndim != 1 or rows.dtype.kind not in "iu":
+            raise IndexError("time steps must be integers, a slice, or a flat list of integers or booleans")
+        wrapped = np.where(rows < 0, rows + len(self), rows)
+        if (wrapped < 0).any() or (wrapped >= len(self)).any():
+            raise IndexError(f"time step out of range: the recording has {len(self)}")
+        return wrapped
+
+    def _frame_of(self, row: int) -> int:
+        per_frame = self.samples.rows_per_frame
+        return min(int(row) // per_frame, self.samples.frames - 1) if per_frame else 0
+
+    def _frame(self, index: int) -> np.ndarray[Any, Any]:
+        latest = self._latest
+        if latest is None or latest[0] != index:
+            array = self._archive.read_frame(self._first_frame + index)
+            array.flags.writeable = False
+            self._latest = latest = (index, array)
+        return latest[1]
+
+    def _read_range(self, rows: range, rest: tuple[Any, ...]) -> np.ndarray[Any, Any]:
+        forward = rows if rows.step > 0 else rows[::-1]
+        if not forward:
+            return np.empty((0, *self.samples.row_shape), self.dtype)[(slice(None), *rest)]
+        frames = range(self._frame_of(forward[0]), self._frame_of(forward[-1]) + 1)
+
+        def piece(frame: int) -> np.ndarray[Any, Any]:
+            start, stop = self.samples.frame_span(frame)
+            first = max(0, -(-(start - forward.start) // forward.step))
+            here = forward[first : max(first, -(-(stop - forward.start) // forward.step))]
+            local = slice(here.start - start, here.stop - start, here.step) if here else slice(0, 0)
+            return self._frame(frame)[(local, *rest)]
+
+        joined = np.concatenate(list(_in_threads(piece, frames)))
+        return joined if rows.step > 0 else joined[::-1]
+
+    def _read_rows(self, rows: np.ndarray[Any, Any], rest: tuple[Any, ...]) -> np.ndarray[Any, Any]:
+        result = np.empty((len(rows), *self.samples.row_shape), self.dtype)[(slice(None), *rest)]
+        owners = np.array([self._frame_of(row) for row in rows], dtype=np.int64)
+        for frame in np.unique(owners):
+            mine = owners == frame
+            start, _ = self.samples.frame_span(int(frame))
+            result[mine] = self._frame(int(frame))[rows[mine] - start][(slice(None), *rest)]
+        return result
+
+
+def _in_threads(work: Callable[[int], np.ndarray[Any, Any]], items: range) -> Iterator[np.ndarray[Any, Any]]:
+    if len(items) < 2:
+        return map(work, items)
+    with ThreadPoolExecutor(min(len(items), os.cpu_count() or 1)) as pool:
+        return iter(list(pool.map(work, items)))
+
+
+__all__ = ["Archive", "ArchiveHeader", "LosslessnnError", "Source", "StoredArray", "open_archive"]

@@ -1,0 +1,172 @@
+"""The numcodecs door, and through it Zarr format 2, hdmf-zarr, SpikeInterface and xarray."""
+
+from __future__ import annotations
+
+from operator import index
+from typing import Any, ClassVar
+
+import numpy as np
+from numcodecs.abc import Codec
+from numcodecs.compat import ensure_contiguous_ndarray, ndarray_copy
+
+from losslessnn.chunk import decode_chunk, encode_chunk
+from losslessnn.errors import NewerFormatError
+from losslessnn.functions import DEFAULT_LEVEL, as_array, check_level
+
+
+class NeuralCodec(Codec):  # type: ignore[misc,unused-ignore]
+    """Lossless compression of multichannel recordings, as a numcodecs codec.
+
+    Parameters
+    ----------
+    level : int, optional
+        From 1, fastest, to 9, smallest. Default 5. Reading needs no level.
+    n_channels : int, optional
+        Only for chunks that arrive flattened, as they do after a Zarr filter such as ``Delta``: a
+        one-dimensional chunk of integers or floats whose size divides by `n_channels` is taken as
+        ``(time, n_channels)``, with channels next to each other in memory, so that channels can be predicted
+        from each other. Chunks with a shape of their own are left as they are.
+
+    Raises
+    ------
+    TypeError
+        If `level` or `n_channels` is not an integer.
+    ValueError
+        If `level` is outside 1 to 9, or `n_channels` is below 1.
+
+    Notes
+    -----
+    An instance holds only its settings and may be shared by any number of threads and processes.
+
+    Decoding restores the memory layout of the input as well as its values: Zarr reads the decoded memory in
+    the array's order, so an array created with ``order="F"`` depends on it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from losslessnn import NeuralCodec
+    >>> codec = NeuralCodec()
+    >>> codec
+    NeuralCodec(level=5)
+    >>> chunk = np.arange(12, dtype=">i2").reshape(4, 3)
+    >>> decoded = codec.decode(codec.encode(chunk))
+    >>> np.array_equal(decoded, chunk), decoded.dtype == chunk.dtype
+    (True, True)
+
+    In a Zarr store, which any process with losslessnn installed can read without importing it:
+
+    >>> import zarr  # doctest: +SKIP
+    >>> z = zarr.open("recording.zarr", mode="w", zarr_format=2, shape=(1_800_000, 384),
+    ...               chunks=(30_000, 384), dtype="int16", compressor=NeuralCodec())  # doctest: +SKIP
+    """
+
+    # Written into every store: it must never change.
+    codec_id: ClassVar[str] = "losslessnn.neural"
+
+    def __init__(self, level: int = DEFAULT_LEVEL, n_channels: int | None = None) -> None:
+        self.level = check_level(level)
+        self.n_channels = None if n_channels is None else _check_n_channels(n_channels)
+
+    def encode(self, buf: Any) -> bytes:
+        """Encode one chunk as a frame.
+
+        Parameters
+        ----------
+        buf : numpy.ndarray or bytes-like
+            Any dtype (objects excepted), shape and memory order. Bytes-like input is taken as a
+            one-dimensional array of its items.
+
+        Returns
+        -------
+        frame : bytes
+            The same bytes as ``losslessnn.compress(buf, level)``, unless `n_channels` applies.
+
+        Raises
+        ------
+        TypeError
+            If `buf` holds Python objects or is a masked array.
+        """
+        return encode_chunk(self._with_channels(as_array(buf)), level=self.level)
+
+    def decode(self, buf: Any, out: Any = None) -> Any:
+        """Decode one frame.
+
+        Parameters
+        ----------
+        buf : bytes-like
+            One whole frame.
+        out : writable buffer, optional
+            Where to put the decoded memory: contiguous, of exactly the decoded size; dtype and shape are its
+            own affair, as everywhere in numcodecs.
+
+        Returns
+        -------
+        chunk : numpy.ndarray
+            The chunk with its dtype, shape and memory layout; or `out`, if that was given.
+
+        Raises
+        ------
+        CorruptFrameError
+            If the bytes are not what an encoder wrote.
+        NewerFormatError
+            If a newer losslessnn wrote them.
+        TypeError
+            If `out` holds Python objects.
+        ValueError
+            If `out` is not contiguous, not writable, or has another size than the decoded chunk.
+        """
+        target = None if out is None else ensure_contiguous_ndarray(out, flatten=False)
+        chunk = decode_chunk(memoryview(ensure_contiguous_ndarray(buf).view(np.uint8)))
+        if target is None:
+            return chunk
+        if target.nbytes != chunk.nbytes:
+            raise ValueError(f"out holds {target.nbytes} bytes, but the chunk decodes to {chunk.nbytes}")
+        if not target.flags.writeable:
+            raise ValueError("out is read-only: pass a writable array or buffer")
+        ndarray_copy(chunk, target)
+        return out
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the settings as JSON-compatible data; those left at "not given" are left out."""
+        return {"id": self.codec_id, **self._settings()}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> NeuralCodec:
+        """Make a codec from what :meth:`get_config` returned, without its ``id``.
+
+        Raises
+        ------
+        NewerFormatError
+            If the settings name something this version does not know.
+        """
+        unknown = sorted(set(config) - {"level", "n_channels"})
+        if unknown:
+            raise NewerFormatError(
+                f"unknown {cls.codec_id} setting {', '.join(map(repr, unknown))}: "
+                "misspelt, or written by a newer losslessnn (pip install -U losslessnn)"
+            )
+        return cls(**config)
+
+    def __repr__(self) -> str:
+        settings = ", ".join(f"{name}={value!r}" for name, value in self._settings().items())
+        return f"{type(self).__name__}({settings})"
+
+    def _settings(self) -> dict[str, int]:
+        given = {"level": self.level, "n_channels": self.n_channels}
+        return {name: value for name, value in given.items() if value is not None}
+
+    def _with_channels(self, chunk: np.ndarray) -> np.ndarray:
+        flattened = chunk.ndim == 1 and chunk.dtype.kind in "iuf"
+        if self.n_channels is None or not flattened or chunk.size % self.n_channels:
+            return chunk
+        return chunk.reshape(-1, self.n_channels)
+
+
+def _check_n_channels(n_channels: int) -> int:
+    try:
+        plain = index(n_channels)
+    except TypeError:
+        raise TypeError(f"n_channels must be an integer, got {n_channels!r}") from None
+    if plain < 1:
+        raise ValueError(f"n_channels must be at least 1, got {plain}")
+    return plain

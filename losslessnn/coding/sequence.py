@@ -1,0 +1,123 @@
+"""Side information as bytes: integers written one after another, each in a named context.
+
+Contexts learn as they go (`losslessnn.kernels.cpu.sequence`), so a thousand similar coefficients cost
+little and a single number costs about its own length. The layout is: varint count of words, words of 32 bits
+(little endian; the first two are the rANS state), then the raw bits.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from losslessnn.errors import CorruptFrameError
+from losslessnn.kernels.cpu import rans
+from losslessnn.kernels.cpu import sequence as kernel
+from losslessnn.models.shapes import load_shapes
+from losslessnn.wire import Reader, pack_varint
+
+_SHAPE = 3  # Student's t with 4 degrees of freedom: a first value is often far out
+_FIRST_SPREAD = 8 << kernel.FRACTION_BITS
+_LIMIT = int(kernel.LIMIT)
+
+
+class _Contexts:
+    """Means and spreads of all contexts, grown as contexts appear."""
+
+    def __init__(self) -> None:
+        self.mean = np.zeros(64, np.int64)
+        self.spread = np.full(64, _FIRST_SPREAD, np.int64)
+        self.seen = np.zeros(64, np.int64)
+
+    def reach(self, most: int) -> None:
+        missing = most + 1 - self.mean.size
+        if missing > 0:
+            missing = max(missing, self.mean.size)
+            self.mean = np.concatenate([self.mean, np.zeros(missing, np.int64)])
+            self.spread = np.concatenate([self.spread, np.full(missing, _FIRST_SPREAD, np.int64)])
+            self.seen = np.concatenate([self.seen, np.zeros(missing, np.int64)])
+
+
+class SequenceWriter:
+    """Collect integers with their contexts; `finish` returns the bytes.
+
+    Examples
+    --------
+    >>> writer = SequenceWriter()
+    >>> writer.put([3, 4, 5], context=1)
+    >>> reader = SequenceReader(writer.finish())
+    >>> reader.take(3, context=1).tolist()
+    [3, 4, 5]
+    """
+
+    def __init__(self) -> None:
+        self._values: list[NDArray[np.int64]] = []
+        self._contexts: list[NDArray[np.int64]] = []
+
+    def put(self, values: ArrayLike, context: ArrayLike) -> None:
+        """Append integers (|value| < 2**40); ``context`` is one number or one per value."""
+        array = np.asarray(values, np.int64).reshape(-1)
+        if array.size and (int(array.max()) > _LIMIT or int(array.min()) < -_LIMIT):
+            raise ValueError(f"side information must stay within 2**40, got {int(np.abs(array).max())}")
+        self._values.append(array)
+        self._contexts.append(np.broadcast_to(np.asarray(context, np.int64), array.shape))
+
+    def finish(self) -> bytes:
+        """All integers put so far, as bytes."""
+        values = np.concatenate([*self._values, np.zeros(0, np.int64)])
+        contexts = np.concatenate([*self._contexts, np.zeros(0, np.int64)])
+        book = _Contexts()
+        book.reach(int(contexts.max(initial=0)))
+        words = np.empty(values.size + 4, np.uint32)
+        raw = np.zeros(16 * values.size + 8, np.uint8)
+        used, bits = kernel.encode_sequence(
+            values, contexts, load_shapes().tails[_SHAPE], book.mean, book.spread, book.seen, words, raw
+        )
+        stream = words[words.size - used :].astype("<u4").tobytes()
+        return pack_varint(used) + stream + raw[: (bits + 7) // 8].tobytes()
+
+
+class SequenceReader:
+    """Read back, in the same order and contexts, what a `SequenceWriter` wrote.
+
+    Raises
+    ------
+    CorruptFrameError
+        From any method, when the bytes run out.
+    """
+
+    def __init__(self, data: bytes | memoryview) -> None:
+        reader = Reader(data)
+        count = reader.varint()
+        self._words = np.frombuffer(reader.take(4 * count), "<u4").astype(np.uint32)
+        if count < 2:
+            raise CorruptFrameError("side information is shorter than its coder's state")
+        self._raw = np.frombuffer(reader.rest(), np.uint8)
+        self._state = np.empty(1, np.uint64)
+        self._cursor = np.array([rans.read_states(self._words, self._state), 0], np.int64)
+        self._book = _Contexts()
+        self._previous = 0
+
+    def take(self, count: int, context: ArrayLike) -> NDArray[np.int64]:
+        """The next ``count`` integers; ``context`` is one number or one per value."""
+        contexts = np.ascontiguousarray(np.broadcast_to(np.asarray(context, np.int64), (count,)))
+        values = np.empty(count, np.int64)
+        if count == 0:
+            return values
+        self._book.reach(int(contexts.max()))
+        shapes = load_shapes()
+        book = self._book
+        failed: Any = kernel.decode_sequence(
+            contexts, shapes.tails[_SHAPE], shapes.guesses[_SHAPE], book.mean, book.spread, book.seen,
+            self._previous, self._words, self._raw, self._cursor, self._state, values,
+        )  # fmt: skip
+        if failed:
+            raise CorruptFrameError("side information ends early: the frame's bytes were altered")
+        self._previous = int(contexts[-1])
+        return values
+
+    def one(self, context: int) -> int:
+        """The next integer."""
+        return int(self.take(1, context)[0])

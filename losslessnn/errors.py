@@ -1,0 +1,19 @@
+"""The errors losslessnn raises on purpose; anything else is a bug."""
+
+from __future__ import annotations
+
+
+class LosslessnnError(Exception):
+    """Base class of every error losslessnn raises on purpose."""
+
+
+class CorruptFrameError(LosslessnnError, ValueError):
+    """The bytes are not what an encoder wrote: truncated, altered, or not ours at all."""
+
+
+class NewerFormatError(CorruptFrameError):
+    """The bytes were written by a newer losslessnn than the one installed."""
+
+
+class RecordingError(LosslessnnError):
+    """A recording on disk could not be read, understood, or written."""

@@ -1,0 +1,127 @@
+"""The two functions: an array in, bytes out; bytes in, the same array out."""
+
+from __future__ import annotations
+
+from operator import index
+from typing import Any
+
+import numpy as np
+
+from losslessnn.chunk import decode_chunk, encode_chunk
+
+DEFAULT_LEVEL = 5
+FASTEST_LEVEL = 1
+SMALLEST_LEVEL = 9
+
+
+def compress(x: Any, level: int = DEFAULT_LEVEL) -> bytes:
+    """Compress an array into one frame.
+
+    Parameters
+    ----------
+    x : array_like
+        The recording, best as a ``(time, channels)`` array of the converter's own integers. Any other shape,
+        memory order, byte order and dtype is accepted too, Python objects excepted. Bytes-like input is taken
+        as a one-dimensional ``uint8`` array. The whole array becomes one frame: hand long recordings over in
+        pieces of a few seconds, or use Zarr or the command line, which do.
+    level : int, optional
+        From 1, fastest, to 9, smallest. Default 5.
+
+    Returns
+    -------
+    frame : bytes
+        A self-describing, checksummed frame (see ``docs/FORMAT.md``). The same bytes that
+        :class:`losslessnn.NeuralCodec` writes into a Zarr chunk.
+
+    Raises
+    ------
+    TypeError
+        If `x` holds Python objects or is a masked array, or if `level` is not an integer.
+    ValueError
+        If `level` is outside 1 to 9.
+
+    See Also
+    --------
+    decompress : the way back.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from losslessnn import compress, decompress
+    >>> time = np.arange(20_000)[:, None]
+    >>> recording = (900 * np.sin(time / 50 + np.arange(4))).astype("int16")
+    >>> frame = compress(recording)
+    >>> len(frame) < recording.nbytes / 2
+    True
+    >>> np.array_equal(decompress(frame), recording)
+    True
+    """
+    return encode_chunk(as_array(x), level=check_level(level))
+
+
+def decompress(frame: bytes | bytearray | memoryview) -> np.ndarray:
+    """Restore the array that :func:`compress` was given.
+
+    Parameters
+    ----------
+    frame : bytes-like
+        One whole frame, from any door: :func:`compress`, a Zarr chunk, an archive.
+
+    Returns
+    -------
+    x : numpy.ndarray
+        Equal to the original in every bit: dtype, byte order, shape and values, NaN payloads and the signs of
+        zeros included. It is C-contiguous, or Fortran-contiguous if the original was.
+
+    Raises
+    ------
+    CorruptFrameError
+        If the bytes are not what an encoder wrote: truncated, altered, or something else altogether.
+    NewerFormatError
+        If a newer losslessnn wrote them.
+
+    Examples
+    --------
+    >>> from losslessnn import compress, decompress
+    >>> decompress(compress([[1.5, -0.0]]))
+    array([[ 1.5, -0. ]])
+    """
+    return decode_chunk(frame)
+
+
+def check_level(level: int) -> int:
+    """Return `level` as a plain int; TypeError or ValueError if it is not one from 1 to 9."""
+    try:
+        plain = index(level)
+    except TypeError:
+        raise TypeError(f"level must be an integer from 1 to 9, got {level!r}") from None
+    if not FASTEST_LEVEL <= plain <= SMALLEST_LEVEL:
+        raise ValueError(f"level must be from 1 (fastest) to 9 (smallest), got {plain}")
+    return plain
+
+
+def as_array(x: Any) -> np.ndarray:
+    """Return what `x` holds as an array, without a copy where memory can be shared.
+
+    Bytes-like objects become arrays of their items (numpy itself would read ``bytes`` as one string).
+
+    Raises
+    ------
+    TypeError
+        If bits would be lost on the way: Python objects, masks.
+    """
+    if isinstance(x, np.ma.MaskedArray):
+        raise TypeError("a masked array would lose its mask: compress x.data and x.mask, each on its own")
+    array = np.asarray(x if hasattr(x, "__array__") else _memory_of(x))
+    if array.dtype.hasobject:
+        raise TypeError(
+            f"cannot compress Python objects (dtype {array.dtype}): convert to numbers or fixed-width strings"
+        )
+    return array
+
+
+def _memory_of(x: Any) -> Any:
+    try:
+        return memoryview(x)
+    except TypeError:
+        return x

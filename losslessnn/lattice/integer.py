@@ -1,0 +1,223 @@
+"""Integers on an integer step: value = step * code + offset, one pair for all columns or one for each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import CorruptFrameError
+from ..wire import Reader, pack_signed, pack_varint
+from .common import (
+    MAX_CODE,
+    Axis,
+    Codes,
+    Int64s,
+    Kind,
+    OffLattice,
+    as_codes,
+    bits_of,
+    check_axis,
+    pack_axis,
+    pack_integers,
+    spread,
+    unpack_axis,
+    unpack_integers,
+)
+
+_SAMPLE_VALUES = 1 << 16
+_COLUMN_COST_BITS = 24
+"""What one column's own step may cost in a packed lattice, generously."""
+
+
+@dataclass(frozen=True)
+class IntegerLattice:
+    """value = step * code + offset.
+
+    Attributes
+    ----------
+    axis : Axis
+        NONE: one step and offset; LAST, FIRST: one for each index of that axis.
+    steps : ndarray of int64, 1-D
+        At least 1.
+    offsets : ndarray of int64, 1-D
+        For uint64 arrays, taken modulo 2**64.
+    """
+
+    axis: Axis
+    steps: Int64s
+    offsets: Int64s
+    kind: ClassVar[Kind] = Kind.INTEGER
+
+    def encode(self, array: npt.NDArray[Any]) -> tuple[Codes, bytes]:
+        """Return codes and an empty leftover; raise `OffLattice` unless every value is on the lattice."""
+        steps, offsets = spread(self.steps, self.axis, array.shape), spread(self.offsets, self.axis, array.shape)
+        if self.axis == Axis.NONE and int(steps) == 1 and array.dtype.itemsize <= 2 and abs(int(offsets)) < 1 << 29:
+            codes = array.astype(np.int32, order="C")
+            if int(offsets):
+                codes -= np.int32(offsets)
+            return codes, b""
+        distances = array.astype(np.int64, order="C") - offsets
+        wide = self._divide(distances)
+        if wide.size and (wide.min() < -MAX_CODE or wide.max() > MAX_CODE):
+            raise OffLattice(f"codes on {self.describe()} would be too large")
+        return wide.astype(np.int32), b""
+
+    def _divide(self, distances: Int64s) -> Int64s:
+        """Divide by the steps in place, only where a step is not 1; division by one number is the fast kind."""
+        if self.axis == Axis.FIRST and distances.ndim > 1:
+            return np.moveaxis(self._divide_last(np.moveaxis(distances, 0, -1)), -1, 0)
+        return self._divide_last(distances if distances.ndim else distances.reshape(1)).reshape(distances.shape)
+
+    def _divide_last(self, distances: Int64s) -> Int64s:
+        for index in np.flatnonzero(self.steps != 1).tolist():
+            column = distances if self.axis == Axis.NONE else distances[..., index]
+            quotients = column // self.steps[index]
+            if not np.array_equal(quotients * self.steps[index], column):
+                raise OffLattice(f"not every value is on {self.describe()}")
+            column[...] = quotients
+        return distances
+
+    def decode(
+        self, codes: npt.NDArray[Any], leftover: bytes | memoryview, dtype: np.dtype[Any], shape: tuple[int, ...]
+    ) -> npt.NDArray[Any]:
+        """Return the values; raise `CorruptFrameError` if parameters or leftover do not fit the array."""
+        check_axis(self.axis, self.steps.size, shape)
+        if len(leftover):
+            raise CorruptFrameError("integer lattice leaves nothing over, but there is some")
+        if dtype.kind == "b":
+            return (codes != 0).reshape(shape)
+        if self.axis == Axis.NONE and self.steps[0] == 1 and abs(int(self.offsets[0])) < 1 << 30:
+            narrow = codes if not self.offsets[0] else codes + codes.dtype.type(self.offsets[0])
+            return narrow.astype(dtype).reshape(shape)
+        steps, offsets = spread(self.steps, self.axis, shape), spread(self.offsets, self.axis, shape)
+        with np.errstate(over="ignore"):
+            return (as_codes(codes).reshape(shape) * steps + offsets).astype(dtype)
+
+    def pack(self) -> bytes:
+        """Return the parameters as bytes."""
+        head = bytes([self.kind]) + pack_axis(self.axis, self.steps.size)
+        if self.axis == Axis.NONE:
+            return head + pack_varint(int(self.steps[0])) + pack_signed(int(self.offsets[0]))
+        return head + pack_integers(self.steps) + pack_integers(self.offsets)
+
+    @classmethod
+    def unpack(cls, reader: Reader) -> IntegerLattice:
+        """Read the parameters that follow the kind byte."""
+        axis, count = unpack_axis(reader)
+        if axis == Axis.NONE:
+            steps = np.array([reader.varint((1 << 63) - 1)], np.int64)
+            offsets = np.array([reader.signed()], np.int64)
+        else:
+            steps, offsets = unpack_integers(reader, count), unpack_integers(reader, count)
+        if (steps < 1).any():
+            raise CorruptFrameError("integer lattice has a step below 1")
+        return cls(axis, steps, offsets)
+
+    def describe(self) -> str:
+        """Say in a few words what the lattice is."""
+        if self.axis == Axis.NONE:
+            offset = f" from {self.offsets[0]}" if self.offsets[0] else ""
+            return f"integers in steps of {self.steps[0]}{offset}"
+        return f"integers in steps of {self.steps.min()} to {self.steps.max()}, one for each index of the {self.axis.name.lower()} axis"
+
+
+def fit_integer(array: npt.NDArray[Any]) -> IntegerLattice | None:
+    """The coarsest integer lattice that an integer array is on, if its codes are small enough.
+
+    Columns (indices of the last axis) get steps of their own where that is worth the bytes.
+
+    Parameters
+    ----------
+    array : ndarray of bool or integers, at least one element
+
+    Returns
+    -------
+    IntegerLattice or None
+        None where codes would not fit.
+    """
+    values = bits_of(array).view(np.int64) if array.dtype.str[1:] == "u8" else array
+    axis, steps = _fit_steps(values)
+    offsets = _fit_offsets(values, axis, steps, _zero_of(array.dtype))
+    return None if offsets is None else IntegerLattice(axis, steps, offsets)
+
+
+def _zero_of(dtype: np.dtype[Any]) -> int:
+    """The value that stands for zero in offset binary, modulo 2**64; 0 for signed types."""
+    return (1 << 8 * dtype.itemsize - 1) if dtype.kind == "u" and dtype.itemsize < 8 else 0
+
+
+def _fit_steps(array: npt.NDArray[Any]) -> tuple[Axis, Int64s]:
+    """Greatest common divisors of the differences: one for each column if that is worth it, or one for all."""
+    if array.dtype.kind == "b":
+        return Axis.NONE, np.ones(1, np.int64)
+    if array.ndim < 2:
+        return Axis.NONE, np.maximum(_common_steps(array.reshape(-1, 1)), 1)
+    table = array.reshape(-1, array.shape[-1])
+    steps = _common_steps(table)
+    first = table[0].astype(np.int64)
+    common = max(_gcd(np.append(first - first[0], steps)), 1)
+    gained_bits = np.log2(np.maximum(steps / common, 1)).sum() * table.shape[0]
+    if gained_bits > _COLUMN_COST_BITS * table.shape[1]:
+        return Axis.LAST, np.maximum(steps, 1)
+    return Axis.NONE, np.array([common])
+
+
+def _gcd(values: Int64s) -> int:
+    return abs(int(np.gcd.reduce(values)))
+
+
+def _common_steps(table: npt.NDArray[Any]) -> Int64s:
+    """Greatest common divisor of each column's differences to its first value; 0 for a constant column.
+
+    Almost all columns have 1, and a sample is enough to see that. Elsewhere all values are looked at.
+    """
+    rows = max(_SAMPLE_VALUES // table.shape[1], 16)
+    stride = max(table.shape[0] // rows, 1)
+    steps = _divisors(table[::stride], table[0])
+    if stride > 1:
+        for start in range(0, table.shape[0], rows):
+            unsure = np.flatnonzero(steps != 1)
+            if not unsure.size:
+                break
+            steps[unsure] = _refine(table[start : start + rows][:, unsure], table[0, unsure], steps[unsure])
+    return steps
+
+
+def _refine(part: npt.NDArray[Any], origin: npt.NDArray[Any], steps: Int64s) -> Int64s:
+    """The divisors `steps` after seeing some more rows; cheap where the rows agree with them."""
+    distances = _distances(part, origin)
+    off = ((distances // np.maximum(steps, 1)) * steps != distances).any(axis=0)
+    refined = steps.copy()
+    if off.any():
+        refined[off] = np.gcd(refined[off], np.gcd.reduce(distances[:, off], axis=0))
+    return refined
+
+
+def _divisors(part: npt.NDArray[Any], origin: npt.NDArray[Any]) -> Int64s:
+    divisors = np.abs(np.gcd.reduce(_distances(part, origin), axis=0))
+    return np.where(divisors < 0, 1, divisors)
+
+
+def _distances(part: npt.NDArray[Any], origin: npt.NDArray[Any]) -> Int64s:
+    distances: Int64s = part.astype(np.int64) - origin.astype(np.int64)
+    return distances
+
+
+def _fit_offsets(values: npt.NDArray[Any], axis: Axis, steps: Int64s, zero: int) -> Int64s | None:
+    """Offsets that keep codes small: near `zero` if the values lie around it, else near 0, else in their middle."""
+    table = values.reshape(-1, steps.size)
+    origin = table[0].astype(np.int64)
+    if values.dtype.str[1:] in ("b1", "i1", "i2"):
+        return origin % steps
+    low, high = table.min(axis=0).astype(np.int64), table.max(axis=0).astype(np.int64)
+    spans = high.view(np.uint64) - low.view(np.uint64)
+    if (spans // steps.view(np.uint64) >= 2 * MAX_CODE).any():
+        return None
+    middle = low + (high - low) // 2
+    centres = np.where((low < zero) & (zero < high), zero, 0)
+    reach = np.maximum(np.abs((low - centres) // steps), np.abs((high - centres) // steps))
+    centres = np.where((reach < MAX_CODE) & (reach >= 0), centres, middle)
+    return centres + (origin - centres) % steps

@@ -1,0 +1,372 @@
+"""Reals computed from integers: value = code * scale + offset, rounded as IEEE-754 arithmetic rounds.
+
+Converted recordings are like this: raw integers times a gain per channel, volts from microvolts, decimals read from a
+text file. All arithmetic is binary64 multiplication, division and addition, one operation at a time, then rounding to the
+array's type. Values that come out a little off (computed along another way) are corrected by a small table that depends
+on the code alone; values far off are exceptions.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import CorruptFrameError
+from ..wire import Reader, pack_double
+from .common import (
+    MAX_CODE,
+    Axis,
+    Codes,
+    Int64s,
+    Kind,
+    OffLattice,
+    as_codes,
+    bits_of,
+    check_axis,
+    from_bits,
+    from_ordered,
+    hold_last,
+    ordered_of,
+    pack_axis,
+    pack_bytes,
+    pack_exceptions,
+    spread,
+    unpack_axis,
+    unpack_bytes,
+    unpack_exceptions,
+)
+
+Reals = npt.NDArray[np.float64]
+
+_MAX_EXCEPTION_SHARE = 1 / 32
+_MAX_CORRECTION = 127
+_MAX_TABLE_SHARE = 1 / 4
+_MIN_TABLE = 4096
+_SAMPLE_VALUES = 4096
+_MIN_DISTINCT = 4
+_RELATIVE_ERROR = {2: 2.0**-11, 4: 2.0**-24, 8: 2.0**-53}
+_GUARD = 8.0
+"""How many rounding errors a value may lie off its lattice point."""
+
+
+class Operation(enum.IntFlag):
+    """How a value is computed from a code."""
+
+    DIVIDE = 1
+    """code / scale instead of code * scale"""
+    ROUND_FIRST = 2
+    """the product is rounded to the array's type before the offset is added"""
+
+
+@dataclass(frozen=True)
+class FloatMultiple:
+    """value = round(code * scale + offset).
+
+    Attributes
+    ----------
+    axis : Axis
+        NONE: one scale and offset; LAST, FIRST: one for each index of that axis.
+    operation : Operation
+    scales, offsets : ndarray of float64, 1-D
+        Finite; scales are above 0.
+    """
+
+    axis: Axis
+    operation: Operation
+    scales: Reals
+    offsets: Reals
+    kind: ClassVar[Kind] = Kind.FLOAT_MULTIPLE
+
+    def values(self, codes: Int64s, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+        """The values of codes (in the array's shape), of type `dtype` in native byte order."""
+        native = dtype.newbyteorder("=")
+        scales, offsets = (spread(v, self.axis, codes.shape) for v in (self.scales, self.offsets))
+        with np.errstate(all="ignore"):
+            wide = codes.astype(np.float64)
+            wide = wide / scales if self.operation & Operation.DIVIDE else wide * scales
+            if not self.offsets.any():
+                return wide.astype(native)
+            if self.operation & Operation.ROUND_FIRST:
+                wide = wide.astype(native).astype(np.float64)
+            return (wide + offsets).astype(native)
+
+    def nearest(self, array: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
+        """The code of the lattice point nearest to each value; 0 where there is none."""
+        scales, offsets = (spread(v, self.axis, array.shape) for v in (self.scales, self.offsets))
+        with np.errstate(all="ignore"):
+            wide = array.astype(np.float64, order="C") - offsets
+            wide = np.rint(wide * scales if self.operation & Operation.DIVIDE else wide / scales)
+            return np.where(np.abs(wide) <= MAX_CODE, wide, 0.0).astype(np.int32)
+
+    def encode(self, array: npt.NDArray[Any]) -> tuple[Codes, bytes]:
+        """Return codes and leftover; raise `OffLattice` if too many values are not on the lattice."""
+        codes = self.nearest(array)
+        bits = bits_of(array)
+        off = np.flatnonzero(bits_of(self.values(codes.astype(np.int64), array.dtype)) != bits)
+        if not off.size:
+            return codes, b""
+        corrections, wrong = self._corrections(array, codes, off)
+        if wrong.size > _MAX_EXCEPTION_SHARE * array.size:
+            raise OffLattice(f"{wrong.size} values are not on {self.describe()}")
+        hold_last(codes, wrong)
+        table = self._pack_corrections(codes, corrections, wrong)
+        return codes, pack_exceptions(wrong, bits.reshape(-1)[wrong]) + table
+
+    def _corrections(
+        self, array: npt.NDArray[Any], codes: Codes, off: Int64s
+    ) -> tuple[npt.NDArray[np.int8], Int64s]:
+        """How many units in the last place each value lies beside its lattice point, and which lie too far."""
+        points = ordered_of(self.values(codes.astype(np.int64), array.dtype))
+        distances = (ordered_of(array) - points).reshape(-1)
+        wrong = off[np.abs(distances[off]) > _MAX_CORRECTION]
+        distances[wrong] = 0
+        return distances.astype(np.int8), wrong
+
+    def _pack_corrections(self, codes: Codes, corrections: npt.NDArray[np.int8], wrong: Int64s) -> bytes:
+        if not corrections.any():
+            return b""
+        lows, highs = _code_ranges(codes, self.axis)
+        starts, total = _table_layout(lows, highs)
+        if total > max(_MIN_TABLE, _MAX_TABLE_SHARE * codes.size):
+            raise OffLattice(f"values beside {self.describe()} need too large a table")
+        table = np.zeros(total, np.int8)
+        places = _places(codes, starts, lows, self.axis)
+        known = np.ones(codes.size, bool)
+        known[wrong] = False
+        table[places.reshape(-1)[known]] = corrections[known]
+        if not np.array_equal(table[places].reshape(-1)[known], corrections[known]):
+            raise OffLattice(f"values beside {self.describe()} do not depend on the code alone")
+        return pack_bytes(table.view(np.uint8), 1)
+
+    def decode(
+        self, codes: npt.NDArray[Any], leftover: bytes | memoryview, dtype: np.dtype[Any], shape: tuple[int, ...]
+    ) -> npt.NDArray[Any]:
+        """Return the values; raise `CorruptFrameError` if codes, parameters and leftover do not go together."""
+        check_axis(self.axis, self.scales.size, shape)
+        if dtype.kind != "f" or dtype.itemsize not in _RELATIVE_ERROR:
+            raise CorruptFrameError(f"lattice is for reals, but the array holds {dtype}")
+        wide = as_codes(codes).reshape(shape)
+        values = self.values(wide, dtype)
+        if not len(leftover):
+            return from_bits(bits_of(values), dtype)
+        reader = Reader(leftover, "leftover of a lattice")
+        positions, exceptions = unpack_exceptions(reader, codes.size, dtype.itemsize)
+        if reader.remaining:
+            lows, highs = _code_ranges(wide, self.axis)
+            starts, total = _table_layout(lows, highs)
+            if total > max(_MIN_TABLE, _MAX_TABLE_SHARE * codes.size):
+                raise CorruptFrameError("codes are too far apart for their table of corrections")
+            table = unpack_bytes(reader, total, 1).view(np.int8)
+            corrected = ordered_of(values) + table[_places(wide, starts, lows, self.axis)]
+            values = from_ordered(corrected, dtype.newbyteorder("="))
+        reader.finish()
+        bits = bits_of(values)
+        bits.reshape(-1)[positions] = exceptions
+        return from_bits(bits, dtype)
+
+    def pack(self) -> bytes:
+        """Return the parameters as bytes."""
+        head = bytes([self.kind, self.operation]) + pack_axis(self.axis, self.scales.size)
+        if self.axis == Axis.NONE:
+            return head + pack_double(float(self.scales[0])) + pack_double(float(self.offsets[0]))
+        return head + b"".join(pack_bytes(v.astype("<f8").view(np.uint8), 8) for v in (self.scales, self.offsets))
+
+    @classmethod
+    def unpack(cls, reader: Reader) -> FloatMultiple:
+        """Read the parameters that follow the kind byte."""
+        operation = reader.byte()
+        axis, count = unpack_axis(reader)
+        if axis == Axis.NONE:
+            scales, offsets = np.array([reader.double()]), np.array([reader.double()])
+        else:
+            scales, offsets = (unpack_bytes(reader, count * 8, 8).view("<f8").astype(np.float64) for _ in range(2))
+        if operation > 3 or not count or not np.isfinite(scales).all() or not np.isfinite(offsets).all():
+            raise CorruptFrameError("float lattice has impossible parameters")
+        if (scales <= 0).any():
+            raise CorruptFrameError("float lattice has a scale that is not above 0")
+        return cls(axis, Operation(operation), scales, offsets)
+
+    def describe(self) -> str:
+        """Say in a few words what the lattice is."""
+        steps = 1 / self.scales if self.operation & Operation.DIVIDE else self.scales
+        if self.axis == Axis.NONE:
+            offset = f" from {self.offsets[0]:.6g}" if self.offsets[0] else ""
+            return f"multiples of {steps[0]:.6g}{offset}"
+        return f"multiples of {steps.min():.6g} to {steps.max():.6g}, one for each index of the {self.axis.name.lower()} axis"
+
+
+def _code_ranges(codes: npt.NDArray[Any], axis: Axis) -> tuple[Int64s, Int64s]:
+    """Least and greatest code of each set of parameters."""
+    if axis == Axis.NONE:
+        return np.array([codes.min()], np.int64), np.array([codes.max()], np.int64)
+    table = codes.reshape(-1, codes.shape[-1]) if axis == Axis.LAST else codes.reshape(codes.shape[0], -1).T
+    return table.min(axis=0).astype(np.int64), table.max(axis=0).astype(np.int64)
+
+
+def _table_layout(lows: Int64s, highs: Int64s) -> tuple[Int64s, int]:
+    """Where each set's corrections start in the table of all, and the length of that table."""
+    lengths = highs - lows + 1
+    ends = np.cumsum(lengths)
+    return ends - lengths, int(ends[-1]) if (lengths > 0).all() and (ends > 0).all() else MAX_CODE
+
+
+def _places(codes: npt.NDArray[Any], starts: Int64s, lows: Int64s, axis: Axis) -> Int64s:
+    places: Int64s = codes.astype(np.int64) + spread(starts - lows, axis, codes.shape)
+    return places
+
+
+def fit_multiple(array: npt.NDArray[Any]) -> FloatMultiple | None:
+    """The lattice of reals computed from integers, one for the whole array or one for each column, or None.
+
+    Parameters
+    ----------
+    array : ndarray of reals, at least one element
+        A lattice that a sample of each column is on is returned; `FloatMultiple.encode` finds out about the rest.
+    """
+    if array.dtype.itemsize not in _RELATIVE_ERROR:
+        return None
+    whole = _fit_values(_distinct(array), array.dtype)
+    if whole is not None or array.ndim < 2:
+        return whole
+    table = array.reshape(-1, array.shape[-1])
+    fitted = []
+    for column in table.T:
+        distinct = _distinct(column)
+        lattice = _fit_few(distinct) if distinct.size < _MIN_DISTINCT else _fit_values(distinct, array.dtype)
+        if lattice is None:
+            return None
+        fitted.append(lattice)
+    operations = {lattice.operation for lattice in fitted if lattice.offsets[0] or lattice.operation}
+    operation = operations.pop() if operations else Operation(0)
+    if operations:
+        return None
+    scales, offsets = (np.array([getattr(lattice, name)[0] for lattice in fitted]) for name in ("scales", "offsets"))
+    return FloatMultiple(Axis.LAST, operation, scales, offsets)
+
+
+def _distinct(values: npt.NDArray[Any]) -> Reals:
+    """Distinct finite values of a sample, ascending."""
+    flat = values.reshape(-1)
+    sample = flat[:: max(flat.size // _SAMPLE_VALUES, 1)].astype(np.float64)
+    return np.unique(sample[np.isfinite(sample)])
+
+
+def _fit_few(distinct: Reals) -> FloatMultiple:
+    """A lattice for a column with hardly any values: what it holds does not matter as long as they are on it."""
+    origin = float(distinct[0]) if distinct.size else 0.0
+    step = float(np.diff(distinct).min()) if distinct.size > 1 else 1.0
+    return FloatMultiple(Axis.NONE, Operation(0), np.array([step]), np.array([origin]))
+
+
+def _fit_values(distinct: Reals, dtype: np.dtype[Any]) -> FloatMultiple | None:
+    """The way to compute distinct values from integers that gets most of them right to the last bit, or None."""
+    if distinct.size < _MIN_DISTINCT:
+        return None
+    line = _fit_line(distinct, _RELATIVE_ERROR[dtype.itemsize])
+    if line is None:
+        return None
+    step, offset, slack = line
+    wanted = distinct.astype(dtype.newbyteorder("="))
+    best, best_share = None, 0.0
+    for lattice in _candidates(step, offset, slack, distinct, dtype):
+        found = lattice.values(lattice.nearest(distinct).astype(np.int64), dtype)
+        share = float((found == wanted).mean())
+        if share > best_share:
+            best, best_share = lattice, share
+        if share == 1:
+            break
+    return best
+
+
+def _fit_line(distinct: Reals, relative: float) -> tuple[float, float, float] | None:
+    """Step and offset of values that lie whole steps apart, up to rounding errors, and the step's uncertainty; or None."""
+    errors = _GUARD * relative * np.maximum(np.abs(distinct[1:]), np.abs(distinct[:-1]))
+    gaps = np.diff(distinct)
+    if (gaps <= 4 * errors).any():
+        return None
+    step = float(gaps.min())
+    for gap, error in zip(gaps[:256].tolist(), errors[:256].tolist(), strict=True):
+        step = _common_divisor(gap, step, max(error, _GUARD * relative * gap) * 4)
+        if step <= 16 * error:
+            return None
+    return _refine_line(distinct, step, relative)
+
+
+def _common_divisor(first: float, second: float, tolerance: float) -> float:
+    """Euclid's algorithm on reals; remainders below `tolerance` count as nothing."""
+    while second > tolerance:
+        remainder = math.fmod(first, second)
+        remainder = min(remainder, second - remainder)
+        first, second = second, remainder
+    return first
+
+
+def _refine_line(distinct: Reals, step: float, relative: float) -> tuple[float, float, float] | None:
+    """Improve a step on ever more values around the one nearest to zero, while their codes stay certain."""
+    centre = distinct[np.abs(distinct).argmin()]
+    order = np.argsort(np.abs(distinct - centre))
+    distances = (distinct - centre)[order]
+    count = min(4, distinct.size)
+    while True:
+        codes = np.rint(distances[:count] / step)
+        if codes[1:].any():
+            step = float(codes @ distances[:count] / (codes @ codes))
+        if count == distinct.size:
+            break
+        count = min(2 * count, distinct.size)
+    codes = np.rint(distances / step)
+    off = np.abs(distances - codes * step)
+    errors = _GUARD * relative * (np.abs(distinct[order]) + abs(centre)) + abs(step) * 1e-12
+    if np.abs(codes).max() > MAX_CODE or (off > errors).any() or step <= 0:
+        return None
+    offset = float(centre - step * np.rint(centre / step))
+    return step, offset, float(errors.max() / max(np.abs(codes).max(), 1))
+
+
+def _candidates(
+    step: float, offset: float, slack: float, distinct: Reals, dtype: np.dtype[Any]
+) -> Iterator[FloatMultiple]:
+    """Ways to compute values on a line, the likeliest first."""
+    reach = float(np.abs(distinct).max())
+    offset_slack = 4 * _GUARD * _RELATIVE_ERROR[dtype.itemsize] * reach
+    steps = list(_nice(step, slack, dtype))
+    divisors = list(_nice(1 / step, slack / step / step, dtype))
+    offsets = [0.0] if abs(offset) <= offset_slack else list(_nice(offset, offset_slack, dtype))
+    for chosen in offsets:
+        rounding = (Operation(0), Operation.ROUND_FIRST) if chosen and dtype.itemsize < 8 else (Operation(0),)
+        for operation in rounding:
+            for scale in divisors[:4]:
+                yield _single(operation | Operation.DIVIDE, scale, chosen)
+            for scale in steps:
+                yield _single(operation, scale, chosen)
+
+
+def _single(operation: Operation, scale: float, offset: float) -> FloatMultiple:
+    return FloatMultiple(Axis.NONE, operation, np.array([scale]), np.array([offset]))
+
+
+def _nice(value: float, slack: float, dtype: np.dtype[Any]) -> Iterator[float]:
+    """Numbers within `slack` of a value that somebody may have typed, then the float32 and float64 nearest to it."""
+    for digits in range(1, 17):
+        rounded = float(f"{value:.{digits}g}")
+        if abs(rounded - value) <= slack:
+            yield rounded
+            break
+    narrow = float(np.float32(value))
+    if dtype.itemsize == 4 and abs(narrow - value) <= slack:
+        yield narrow
+        yield float(np.nextafter(np.float32(value), np.float32(np.inf)))
+        yield float(np.nextafter(np.float32(value), np.float32(-np.inf)))
+    yield value
+    if dtype.itemsize == 8:
+        for direction in (-math.inf, math.inf):
+            neighbour = value
+            for _ in range(8):
+                neighbour = math.nextafter(neighbour, direction)
+                yield neighbour

@@ -1,0 +1,381 @@
+"""How the bytes of a file are put together from literal bytes and frames.
+
+A layout is a tuple of segments in file order. Recording readers make one from a file; an archive's header
+keeps it; restoring walks it. Three kinds of segments are enough for every file type:
+
+- `Literal`: bytes kept as they are (headers, trailers, padding),
+- `Samples`: an array, cut along time into frames,
+- `Member`: a member of a ZIP file (``.npz``), whose content is itself a sequence of the two kinds above.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from losslessnn.errors import CorruptFrameError, NewerFormatError
+from losslessnn.frame import pack_dtype, unpack_dtype
+from losslessnn.wire import Reader, pack_varint
+
+MAX_FRAME_BYTES = 1 << 30
+"""No frame of an archive decodes to more than this: a small hostile archive cannot ask for all memory."""
+
+MAX_LITERAL_BYTES = 1 << 26
+"""All literal bytes of an archive together; longer stretches are frames of uint8."""
+
+_MAX_FILE_BYTES = 1 << 62
+_MAX_SEGMENTS = 1 << 22
+_MAX_NAME_BYTES = 1 << 16
+_MAX_DIMENSIONS = 32
+
+_LITERAL = 0x00
+_WAV_HEADER = 0x01
+_SAMPLES = 0x10
+_MEMBER = 0x20
+
+
+class Packing(enum.IntEnum):
+    """How an array's values lie in the file."""
+
+    ROWS = 0
+    """One time step after the other: the C-order bytes of (time, ...)."""
+    INT24 = 1
+    """As ROWS, each int32 value stored in its three low bytes, little-endian."""
+    COLUMNS = 2
+    """One channel after the other: the Fortran-order bytes of (time, ...)."""
+
+
+@dataclass(frozen=True)
+class Literal:
+    """Bytes of the file that are kept as they are."""
+
+    data: bytes = field(repr=False)
+
+    @property
+    def length(self) -> int:
+        """Bytes this segment takes in the file."""
+        return len(self.data)
+
+
+@dataclass(frozen=True)
+class Samples:
+    """An array in the file, coded as frames.
+
+    Attributes
+    ----------
+    rows : int
+        Time steps, at least 1.
+    row_shape : tuple of int
+        Shape of one time step, for example ``(384,)``; ``()`` for a one-dimensional array.
+    dtype : numpy.dtype
+        Of the decoded array (int32 for 24-bit values).
+    rows_per_frame : int
+        Time steps of every frame but the last, which is between half and one and a half times as long.
+        0: one frame holds them all.
+    packing : Packing
+        How the values lie in the file.
+    """
+
+    rows: int
+    row_shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    rows_per_frame: int = 0
+    packing: Packing = Packing.ROWS
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the whole array, time first."""
+        return (self.rows, *self.row_shape)
+
+    @property
+    def file_itemsize(self) -> int:
+        """Bytes one value takes in the file."""
+        return 3 if self.packing == Packing.INT24 else self.dtype.itemsize
+
+    @property
+    def row_length(self) -> int:
+        """Bytes one time step takes in the file."""
+        return math.prod(self.row_shape) * self.file_itemsize
+
+    @property
+    def length(self) -> int:
+        """Bytes this segment takes in the file."""
+        return self.rows * self.row_length
+
+    @property
+    def frames(self) -> int:
+        """Number of frames."""
+        if not self.rows_per_frame:
+            return 1
+        return max(1, (self.rows + self.rows_per_frame // 2) // self.rows_per_frame)
+
+    def frame_span(self, index: int) -> tuple[int, int]:
+        """First time step of a frame, and the one after its last."""
+        start = index * self.rows_per_frame
+        stop = self.rows if index == self.frames - 1 else start + self.rows_per_frame
+        return start, stop
+
+    @property
+    def longest_frame(self) -> int:
+        """Rows of the longest frame; the last one takes what division leaves over."""
+        start, stop = self.frame_span(self.frames - 1)
+        return max(stop - start, self.rows_per_frame if self.frames > 1 else 0)
+
+
+class Method(enum.IntEnum):
+    """How a ZIP member's content becomes the bytes that lie in the file."""
+
+    STORED = 0
+    """Content and bytes are the same."""
+    DEFLATED = 1
+    """The content, deflated again by zlib, gives the same bytes."""
+    OPAQUE = 2
+    """zlib here does not give the same bytes, so that the deflated bytes themselves are kept."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """A member of a ZIP file.
+
+    Attributes
+    ----------
+    name : str
+        Its name in the ZIP file.
+    method : Method
+        How the inner segments' bytes become this segment's bytes.
+    level : int
+        zlib's compression level (DEFLATED only).
+    length : int
+        Bytes this segment takes in the file.
+    crc : int
+        CRC32C of these bytes (DEFLATED only).
+    segments : tuple of Literal or Samples
+        The content.
+    """
+
+    name: str
+    method: Method
+    level: int
+    length: int
+    crc: int
+    segments: Content
+
+    @property
+    def content_length(self) -> int:
+        """Bytes of the content."""
+        return sum(segment.length for segment in self.segments)
+
+
+Segment = Literal | Samples | Member
+Layout = tuple[Segment, ...]
+Content = tuple[Literal | Samples, ...]
+"""Segments that lie next to each other in the file, or in a member of it."""
+
+
+def layout_length(layout: Layout) -> int:
+    """Bytes of the file that a layout describes."""
+    return sum(segment.length for segment in layout)
+
+
+def all_samples(layout: Layout) -> list[Samples]:
+    """Every array of a layout, in the order of its frames."""
+    return [segment for segment in _flattened(layout) if isinstance(segment, Samples)]
+
+
+def _flattened(layout: Layout | Content) -> Iterator[Literal | Samples]:
+    for segment in layout:
+        if isinstance(segment, Member):
+            yield from segment.segments
+        else:
+            yield segment
+
+
+# ------------------------------------------------------------------------------------------------------------
+# As bytes
+
+
+def pack_layout(layout: Layout, sampling_rate: float | None) -> tuple[bytes, bytes]:
+    """Write a layout as bytes, and the literal bytes it refers to.
+
+    Parameters
+    ----------
+    layout : tuple of segments
+        What to write.
+    sampling_rate : float or None
+        Hz; lets a plain WAV header be rebuilt instead of kept.
+
+    Returns
+    -------
+    layout : bytes
+    literals : bytes
+        All literal bytes, one after the other.
+    """
+    pool = bytearray()
+    return _pack_segments(layout, sampling_rate, pool), bytes(pool)
+
+
+def _pack_segments(segments: Layout, sampling_rate: float | None, pool: bytearray) -> bytes:
+    packed = bytearray(pack_varint(len(segments)))
+    for segment, following in zip(segments, (*segments[1:], None), strict=True):
+        if isinstance(segment, Samples):
+            packed += _pack_samples(segment)
+        elif isinstance(segment, Member):
+            packed += _pack_member(segment, pool)
+        elif isinstance(following, Samples) and segment.data == plain_wav_header(following, sampling_rate):
+            packed.append(_WAV_HEADER)
+        else:
+            packed += bytes([_LITERAL]) + pack_varint(segment.length)
+            pool += segment.data
+    return bytes(packed)
+
+
+def _pack_samples(samples: Samples) -> bytes:
+    packed = bytearray([_SAMPLES | samples.packing])
+    packed += pack_dtype(samples.dtype)
+    for number in (len(samples.row_shape), *samples.row_shape, samples.rows, samples.rows_per_frame):
+        packed += pack_varint(number)
+    return bytes(packed)
+
+
+def _pack_member(member: Member, pool: bytearray) -> bytes:
+    name = member.name.encode("utf-8", "surrogateescape")
+    packed = bytearray([_MEMBER | member.method])
+    for number in (len(name), member.level, member.length, member.crc):
+        packed += pack_varint(number)
+    return bytes(packed) + name + _pack_segments(member.segments, None, pool)
+
+
+def unpack_layout(packed: bytes | memoryview, sampling_rate: float | None, pool: Reader) -> Layout:
+    """Read what `pack_layout` wrote, checking every number.
+
+    Parameters
+    ----------
+    packed : bytes-like
+        The layout.
+    sampling_rate : float or None
+        As given to `pack_layout`.
+    pool : Reader
+        Of the literal bytes.
+
+    Returns
+    -------
+    tuple of segments
+
+    Raises
+    ------
+    CorruptFrameError
+        If the bytes are no layout.
+    NewerFormatError
+        If it has segments that this version does not know.
+    """
+    reader = Reader(packed, "archive layout")
+    layout = _unpack_segments(reader, sampling_rate, pool, members=True)
+    reader.finish()
+    pool.finish()
+    if layout_length(layout) > _MAX_FILE_BYTES:
+        raise CorruptFrameError("archive layout describes an impossibly large file")
+    return layout
+
+
+def _unpack_segments(reader: Reader, sampling_rate: float | None, pool: Reader, members: bool) -> Layout:
+    segments: list[Segment] = []
+    header_at: int | None = None
+    for _ in range(reader.varint(_MAX_SEGMENTS)):
+        kind = reader.byte()
+        if kind == _LITERAL:
+            segments.append(Literal(bytes(pool.take(reader.varint(MAX_LITERAL_BYTES)))))
+        elif kind == _WAV_HEADER and header_at is None:
+            header_at = len(segments)
+            segments.append(Literal(b""))
+        elif kind & 0xF0 == _SAMPLES:
+            segments.append(_unpack_samples(reader, kind & 0x0F))
+            if header_at == len(segments) - 2:
+                segments[header_at] = _rebuilt_wav_header(segments[-1], sampling_rate)
+                header_at = None
+        elif kind & 0xF0 == _MEMBER and members:
+            segments.append(_unpack_member(reader, kind & 0x0F, pool))
+        else:
+            raise NewerFormatError(
+                f"archive layout has segment {kind:#04x}, made by a newer losslessnn: upgrade losslessnn"
+            )
+    if header_at is not None:
+        raise CorruptFrameError("archive layout has a WAV header without samples")
+    return tuple(segments)
+
+
+def _rebuilt_wav_header(samples: Segment, sampling_rate: float | None) -> Literal:
+    header = plain_wav_header(samples, sampling_rate) if isinstance(samples, Samples) else None
+    if header is None:
+        raise CorruptFrameError("archive layout has a WAV header for samples that no WAV file holds")
+    return Literal(header)
+
+
+def _unpack_samples(reader: Reader, packing: int) -> Samples:
+    if packing not in Packing._value2member_map_:
+        raise NewerFormatError(
+            f"archive layout has packing {packing}, made by a newer losslessnn: upgrade losslessnn"
+        )
+    dtype = unpack_dtype(reader)
+    row_shape = tuple(reader.varint(_MAX_FILE_BYTES) for _ in range(reader.varint(_MAX_DIMENSIONS)))
+    rows = reader.varint(_MAX_FILE_BYTES)
+    samples = Samples(rows, row_shape, dtype, reader.varint(_MAX_FILE_BYTES), Packing(packing))
+    if not 0 < samples.length <= _MAX_FILE_BYTES:
+        raise CorruptFrameError(f"archive layout has an array of impossible shape {samples.shape}")
+    if samples.longest_frame * samples.row_length > MAX_FRAME_BYTES:
+        raise CorruptFrameError("archive layout has a frame larger than any that losslessnn writes")
+    if dtype.subdtype is not None:
+        raise CorruptFrameError("archive layout has elements that are arrays")
+    if packing == Packing.INT24 and dtype != np.dtype("<i4"):
+        raise CorruptFrameError(f"archive layout has 24-bit values of dtype {dtype}")
+    return samples
+
+
+def _unpack_member(reader: Reader, method: int, pool: Reader) -> Member:
+    if method not in Method._value2member_map_:
+        raise NewerFormatError(
+            f"archive layout has member method {method}, made by a newer losslessnn: upgrade losslessnn"
+        )
+    name_length = reader.varint(_MAX_NAME_BYTES)
+    level, length = reader.varint(9), reader.varint(_MAX_FILE_BYTES)
+    crc = reader.varint((1 << 32) - 1)
+    name = bytes(reader.take(name_length)).decode("utf-8", "surrogateescape")
+    segments = tuple(
+        segment
+        for segment in _unpack_segments(reader, None, pool, members=False)
+        if not isinstance(segment, Member)
+    )
+    member = Member(name, Method(method), level, length, crc, segments)
+    if member.method != Method.DEFLATED and member.content_length != length:
+        raise CorruptFrameError(f"archive layout has a member {name!r} whose lengths disagree")
+    return member
+
+
+def plain_wav_header(samples: Samples, sampling_rate: float | None) -> bytes | None:
+    """The 44-byte header that most programs write in front of these samples, or None if there is none.
+
+    Examples
+    --------
+    >>> header = plain_wav_header(Samples(100, (1,), np.dtype("<i2")), 19531.0)
+    >>> header[:4], len(header)
+    (b'RIFF', 44)
+    """
+    kinds = {"<i2": 1, "<i4": 1, "|u1": 1, "<f4": 3, "<f8": 3}
+    tag = kinds.get(samples.dtype.str)
+    if tag is None or sampling_rate is None or samples.packing == Packing.COLUMNS:
+        return None
+    if len(samples.row_shape) != 1 or samples.row_shape[0] >= 1 << 16 or samples.row_length >= 1 << 16:
+        return None
+    rate = int(sampling_rate)
+    padded = samples.length + samples.length % 2
+    if rate != sampling_rate or not 0 < rate * samples.row_length < 1 << 32 or padded + 36 >= 1 << 32:
+        return None
+    bits = 8 * samples.file_itemsize
+    form = (16, tag, samples.row_shape[0], rate, rate * samples.row_length, samples.row_length, bits)
+    riff = b"RIFF" + struct.pack("<I", 36 + padded) + b"WAVEfmt "
+    return riff + struct.pack("<IHHIIHH", *form) + b"data" + struct.pack("<I", samples.length)

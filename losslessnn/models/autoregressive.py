@@ -1,0 +1,117 @@
+"""The autoregressive model: what a frame stores of it, and coding samples with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from losslessnn.errors import CorruptFrameError
+from losslessnn.kernels.constants import PAD
+from losslessnn.kernels.cpu import autoregressive as kernel
+from losslessnn.kernels.cpu import rans
+from losslessnn.kernels.parameters import Adaptive, Head, LinearTaps, Positions
+
+Codes = NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class AutoregressiveModel:
+    """Everything a decoder needs besides the payload: integers only.
+
+    Attributes
+    ----------
+    positions : Positions
+        How codes become positions (ADC tables, per-channel offsets).
+    taps : LinearTaps
+        Per-channel linear prediction from the channel's past and from references.
+    adaptive : Adaptive
+        The normalised-LMS stage that follows the signal.
+    head : Head
+        From running errors to a distribution.
+    lanes : int
+        Independent rANS states; channel k uses lane k % lanes.
+    """
+
+    positions: Positions
+    taps: LinearTaps
+    adaptive: Adaptive
+    head: Head
+    lanes: int
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Positions and their predictions, as an encoder sees them: all at once.
+
+    Attributes
+    ----------
+    history : (channels, PAD + time + PAD) int32
+        Positions, with zeros before and after.
+    means : (channels, time) int32
+        Predicted positions.
+    """
+
+    history: NDArray[np.int32]
+    means: NDArray[np.int32]
+
+
+def position_history(codes: Codes, positions: Positions) -> NDArray[np.int32]:
+    """Positions of (channels, time) codes, padded for the kernels."""
+    history = np.zeros((codes.shape[0], codes.shape[1] + 2 * PAD), np.int32)
+    kernel.to_positions(codes, positions, history)
+    return history
+
+
+def predict_linear(history: NDArray[np.int32], taps: LinearTaps) -> NDArray[np.int32]:
+    """Linear predictions of every sample, shape (channels, time)."""
+    means = np.empty((history.shape[0], history.shape[1] - 2 * PAD), np.int32)
+    kernel.linear_predictions(history, taps, means)
+    return means
+
+
+def add_adaptive(history: NDArray[np.int32], linear: NDArray[np.int32], stage: Adaptive) -> NDArray[np.int32]:
+    """Linear predictions corrected by the adaptive stage, shape (channels, time)."""
+    if stage.own == 0:
+        return linear
+    means = linear.copy()
+    kernel.adaptive_predictions(history, means, stage, np.zeros_like(history))
+    return means
+
+
+def encode(codes: Codes, model: AutoregressiveModel, prediction: Prediction) -> tuple[bytes, bytes]:
+    """Code (channels, time) codes; return the rANS words and the raw bits, as bytes."""
+    n = codes.size
+    start, freq = np.empty(n, np.uint32), np.empty(n, np.uint32)
+    lane = np.empty(n, np.uint16)
+    raw = np.zeros(8 * n + 8, np.uint8)
+    n_bits = kernel.code_intervals(
+        codes, prediction.history, prediction.means, model.positions, model.taps.skew, model.head,
+        model.lanes, start, freq, lane, raw,
+    )  # fmt: skip
+    words = np.empty(n + 2 * model.lanes + 1, np.uint32)
+    used = rans.push_all(start, freq, lane, model.lanes, words)
+    return words[words.size - used :].astype("<u4").tobytes(), raw[: (n_bits + 7) // 8].tobytes()
+
+
+def decode(
+    words: bytes | memoryview, raw: bytes | memoryview, n_times: int, model: AutoregressiveModel
+) -> Codes:
+    """The exact inverse of `encode`: (channels, time) codes.
+
+    Raises
+    ------
+    CorruptFrameError
+        If the bytes run out or leave a decoder in a state no encoder makes.
+    """
+    codes: Codes = np.empty((model.positions.offset.size, n_times), np.int32)
+    stream = np.frombuffer(words, "<u4").astype(np.uint32, copy=False)
+    bits = np.frombuffer(raw, np.uint8)
+    status: Any = kernel.decode(
+        stream, bits, n_times, model.positions, model.taps, model.adaptive, model.head, model.lanes, codes
+    )
+    if status:
+        raise CorruptFrameError(f"payload does not decode (check {status}): the frame's bytes were altered")
+    return codes

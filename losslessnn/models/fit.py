@@ -1,0 +1,234 @@
+"""The encoder's choices: from one chunk's codes to an autoregressive model.
+
+All sums are exact integers and all solves run in one fixed order, so every machine makes the same choices.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from losslessnn.kernels.constants import PAD
+from losslessnn.kernels.cpu import statistics
+from losslessnn.kernels.parameters import Adaptive, Head, LinearTaps, Positions
+from losslessnn.models.autoregressive import (
+    AutoregressiveModel,
+    Codes,
+    Prediction,
+    add_adaptive,
+    position_history,
+    predict_linear,
+)
+from losslessnn.models.shapes import load_shapes
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How far an encoder goes; a decoder reads what it needs from the frame.
+
+    Attributes
+    ----------
+    own, past, lead : int
+        Longest own lag; longest lag and lead of a reference, in samples.
+    references : int
+        References a channel may have.
+    adaptive_own, adaptive_references : int
+        Inputs of the adaptive stage: own past residuals, and references with two residuals each.
+    rates : tuple of int
+        Step sizes of the adaptive stage to try, in units of 2**-16.
+    fit_samples : int
+        Samples per channel the linear fit looks at, at most.
+    """
+
+    own: int
+    references: int
+    past: int
+    lead: int
+    adaptive_own: int
+    adaptive_references: int
+    rates: tuple[int, ...]
+    fit_samples: int
+
+
+EFFORT: dict[int, Effort] = {
+    1: Effort(8, 2, 1, 0, 0, 0, (), 2048),
+    2: Effort(12, 4, 1, 1, 0, 0, (), 4096),
+    3: Effort(16, 4, 2, 1, 16, 2, (328,), 4096),
+    4: Effort(16, 6, 2, 2, 16, 4, (328,), 8192),
+    5: Effort(16, 8, 2, 2, 16, 4, (328,), 16384),
+    6: Effort(24, 8, 3, 3, 16, 4, (164, 656), 1 << 16),
+    7: Effort(32, 12, 3, 3, 16, 6, (164, 328, 656), 1 << 18),
+    8: Effort(32, 16, 3, 3, 24, 8, (164, 328, 656), 1 << 20),
+    9: Effort(32, 16, 4, 4, 32, 8, (164, 328, 656, 1312), 1 << 30),
+}
+
+SKEW = 1
+TAP_BITS = 8.0
+WHITENING_TAPS = 8
+REFERENCE_GAIN = 2e-4
+_SUM_BITS = 22  # magnitudes summed over: 22 + 22 bits leave room for 2**19 samples in 63
+
+
+def fit(codes: Codes, positions: Positions, effort: Effort) -> tuple[AutoregressiveModel, Prediction]:
+    """Fit a model to (channels, time) codes; also return the predictions `encode` needs."""
+    history = position_history(codes, positions)
+    taps = _fit_taps(history, positions.fraction_bits, effort)
+    linear = predict_linear(history, taps)
+    stage, means = _fit_adaptive(history, linear, taps, positions.fraction_bits, effort)
+    head = _fit_head(history, means, positions.fraction_bits)
+    model = AutoregressiveModel(positions, taps, stage, head, _lanes(*codes.shape))
+    return model, Prediction(history, means)
+
+
+def _lanes(n_channels: int, n_times: int) -> int:
+    """One lane per channel where their states (8 bytes each) stay below 0.1 % of the payload."""
+    return int(max(1, min(n_channels, n_channels * n_times // 8192, 4096)))
+
+
+def _spans(n_times: int, most: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Times the fit looks at: all of them, or evenly spread blocks."""
+    if n_times <= most:
+        return np.array([0], np.int64), np.array([n_times], np.int64)
+    n_blocks = 8
+    size = most // n_blocks
+    begins = np.arange(n_blocks, dtype=np.int64) * (n_times - size) // (n_blocks - 1)
+    return begins, begins + size
+
+
+def _reduce(history: NDArray[np.int32]) -> tuple[NDArray[np.int32], int]:
+    """History shifted down until exact sums of products fit into 63 bits, and the shift."""
+    largest = max(int(history.max(initial=0)), -int(history.min(initial=0)))
+    shift = max(0, largest.bit_length() - _SUM_BITS)
+    return (history if shift == 0 else history >> np.int32(shift)), shift
+
+
+def _fit_taps(history: NDArray[np.int32], fraction_bits: int, effort: Effort) -> LinearTaps:
+    n_channels, n_times = history.shape[0], history.shape[1] - 2 * PAD
+    reduced, down = _reduce(history)
+    begins, ends = _spans(n_times, effort.fit_samples)
+    quantum = 4.0 ** (fraction_bits - down)
+    none = np.full((n_channels, 0), -1, np.int32)
+    own = min(effort.own, PAD)
+    if effort.references and n_channels > 1:
+        whitening = _linear(reduced, none, min(own, WHITENING_TAPS), 0, 0, begins, ends, n_times, quantum)
+        chosen = _references(reduced, whitening, begins, ends, effort.references)
+    else:
+        chosen = none
+    return _linear(reduced, chosen, own, effort.past, effort.lead, begins, ends, n_times, quantum)
+
+
+def _linear(
+    reduced: NDArray[np.int32],
+    chosen: NDArray[np.int32],
+    own: int,
+    past: int,
+    lead: int,
+    begins: NDArray[np.int64],
+    ends: NDArray[np.int64],
+    n_times: int,
+    quantum: float,
+) -> LinearTaps:
+    n_channels = reduced.shape[0]
+    most = own + chosen.shape[1] * (past + lead + 1)
+    windows = np.zeros((n_channels * (1 + chosen.shape[1]), 4), np.int32)
+    coefficients = np.zeros(n_channels * most, np.int32)
+    shift = np.zeros(n_channels, np.int32)
+    n_windows, n_taps = statistics.fit_linear(
+        reduced, chosen, SKEW, own, past, lead, begins, ends, n_times, TAP_BITS, quantum,
+        windows, coefficients, shift,
+    )  # fmt: skip
+    windows = windows[:n_windows]
+    count = np.ascontiguousarray(windows[:, 3])
+    return LinearTaps(
+        skew=SKEW,
+        first=np.searchsorted(windows[:, 0], np.arange(n_channels + 1)).astype(np.int32),
+        source=np.ascontiguousarray(windows[:, 1]),
+        lag=np.ascontiguousarray(windows[:, 2]),
+        count=count,
+        start=(np.cumsum(count) - count).astype(np.int32),
+        coefficients=coefficients[:n_taps].copy(),
+        shift=shift,
+    )
+
+
+def _references(
+    reduced: NDArray[np.int32],
+    whitening: LinearTaps,
+    begins: NDArray[np.int64],
+    ends: NDArray[np.int64],
+    most: int,
+) -> NDArray[np.int32]:
+    """Earlier channels that explain each channel's whitened samples best."""
+    whitened = reduced[:, PAD:-PAD] - predict_linear(reduced, whitening)
+    whitened = np.concatenate([whitened[:, b:e] for b, e in zip(begins, ends, strict=True)], axis=1)
+    # doubles hold these integers and (up to 2**53) their sums exactly, so BLAS may add in any order
+    limit = np.float64(1 << 19)
+    samples = np.clip(whitened.astype(np.float64), -limit, limit)
+    return statistics.choose_references(samples @ samples.T, most, REFERENCE_GAIN)
+
+
+def _fit_adaptive(
+    history: NDArray[np.int32],
+    linear: NDArray[np.int32],
+    taps: LinearTaps,
+    fraction_bits: int,
+    effort: Effort,
+) -> tuple[Adaptive, NDArray[np.int32]]:
+    """The adaptive stage with the best of the rates to try, or none if none pays."""
+    n_channels = linear.shape[0]
+    unit = statistics.residual_units(history, linear)
+    first, source = _adaptive_sources(taps, n_channels, effort.adaptive_references)
+    off = Adaptive(0, 0, np.zeros(n_channels + 1, np.int32), np.zeros(0, np.int32), unit)
+    best, best_means = off, linear
+    least = statistics.error_logarithms(history, linear, fraction_bits)
+    for rate in effort.rates:
+        stage = Adaptive(effort.adaptive_own, rate, first, source, unit)
+        means = add_adaptive(history, linear, stage)
+        cost = statistics.error_logarithms(history, means, fraction_bits)
+        if cost < least:
+            best, best_means, least = stage, means, cost
+    return best, best_means
+
+
+def _adaptive_sources(taps: LinearTaps, n_channels: int, most: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """The first ``most`` references of every channel's linear predictor join its adaptive stage."""
+    first = np.zeros(n_channels + 1, np.int32)
+    sources: list[int] = []
+    for k in range(n_channels):
+        references = taps.source[taps.first[k] : taps.first[k + 1]]
+        sources.extend(references[references != k][:most].tolist())
+        first[k + 1] = len(sources)
+    return first, np.array(sources, np.int32)
+
+
+def _fit_head(history: NDArray[np.int32], means: NDArray[np.int32], fraction_bits: int) -> Head:
+    n_channels = means.shape[0]
+    shapes = load_shapes()
+    initial = np.left_shift(np.int64(1), statistics.starting_levels(history, means))
+    sums = np.zeros((n_channels, 5, 5), np.int64)
+    statistics.scale_statistics(history, means, initial, fraction_bits, sums)
+    weights = np.tile(_scale_weights(sums), (n_channels, 1))
+    histogram = np.zeros((n_channels, shapes.costs.shape[1]), np.int64)
+    statistics.error_histogram(history, means, initial, fraction_bits, weights, histogram)
+    bias = np.zeros(n_channels, np.int32)
+    shape = np.zeros(n_channels, np.int32)
+    statistics.choose_shapes(histogram, shapes.costs, bias, shape)
+    return Head(weights, bias, shape, initial, shapes.tails, shapes.guesses)
+
+
+def _scale_weights(sums: NDArray[np.int64]) -> NDArray[np.int32]:
+    """Least squares of the error's logarithm on the averages', within channels; weights in 2**-8."""
+    gram = np.zeros((4, 4))
+    for s in sums:
+        n = int(s[0, 0])
+        if n < 2:
+            continue
+        for i in range(4):
+            for j in range(i + 1):
+                gram[i, j] += (int(s[1 + i, 1 + j]) * n - int(s[1 + i, 0]) * int(s[1 + j, 0])) / n
+                gram[j, i] = gram[i, j]
+    factor = statistics.cholesky(gram, 1e-6)
+    weights = statistics.round_coefficients(factor[:3, :3], factor[3, :3].copy(), 1 / 256)
+    return np.clip(weights, -512, 512).astype(np.int32)

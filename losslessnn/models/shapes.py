@@ -1,0 +1,46 @@
+"""The head's distribution shapes: integer tables shipped with the package."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load_file
+
+from losslessnn.kernels.constants import CELL_BITS, GUESS_BITS, MASS, TAIL_CELLS
+
+
+class Shapes(NamedTuple):
+    """Integer tables of every shape a frame may name.
+
+    Attributes
+    ----------
+    tails : (shapes, TAIL_CELLS + 1) int32
+        Probability mass, of ``MASS``, beyond each distance (32 cells per scale).
+    guesses : (shapes, 2**GUESS_BITS) int32
+        Quantiles in 1/1024 cell: where a decoder begins its search. They cannot change what it finds.
+    costs : (shapes, bins) int32
+        -log2 of the density in 1/256 bit, by log2 \\|z\\| in 1/8 octave; for the encoder's choice only.
+    """
+
+    tails: NDArray[np.int32]
+    guesses: NDArray[np.int32]
+    costs: NDArray[np.int32]
+
+
+@cache
+def load_shapes() -> Shapes:
+    """Read the shipped tables (once per process)."""
+    tensors = load_file(Path(__file__).parent / "weights" / "shapes.safetensors")
+    tails = tensors["tails"]
+    cells = 1 << GUESS_BITS
+    mass = (np.arange(cells) + 0.5) / cells * MASS
+    distance = np.arange(TAIL_CELLS + 1) * float(1 << CELL_BITS)
+    guesses = []
+    for tail in tails:
+        upper = np.interp(-np.minimum(mass, MASS - mass), -tail.astype(float), distance)
+        guesses.append(np.where(mass < MASS / 2, -upper, upper).astype(np.int32))
+    return Shapes(tails, np.stack(guesses), tensors["costs"])

@@ -1,0 +1,11 @@
+"""Readers of the file formats that recordings come in.
+
+A reader does not load samples. It looks at a file and says how its bytes are put together (a
+`losslessnn.layout`), so that every format is coded, restored and verified by the same code, in constant
+memory.
+"""
+
+from losslessnn.recordings.opening import open_recording
+from losslessnn.recordings.recording import Block, Reading, Recording
+
+__all__ = ["Block", "Reading", "Recording", "open_recording"]

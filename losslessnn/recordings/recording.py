@@ -1,0 +1,352 @@
+"""What every reader returns, and how its bytes are read again block by block."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+
+import google_crc32c
+import numpy as np
+
+from losslessnn.archive import ArchiveHeader, Source
+from losslessnn.errors import RecordingError
+from losslessnn.layout import (
+    MAX_FRAME_BYTES,
+    Content,
+    Layout,
+    Literal,
+    Member,
+    Method,
+    Packing,
+    Samples,
+    layout_length,
+)
+
+DEFAULT_FRAME_BYTES = 8_000_000
+_LONGEST_LITERAL = 1 << 16
+_COPY_BYTES = 1 << 20
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How to read a file, where the file does not say itself.
+
+    Attributes
+    ----------
+    channels : int or None
+        Channels of a raw file.
+    dtype : str
+        Element type of a raw file, as numpy writes it, or ``"int24"``.
+    sampling_rate : float or None
+        Hz, of a raw file.
+    as_bytes : bool
+        Treat the file as plain bytes, whatever it is.
+    frame_bytes : int
+        Raw bytes per frame, about.
+    frame_seconds : float or None
+        Seconds per frame, instead; needs a sampling rate.
+    time_axis : {"auto", "first", "last"}
+        Which axis of an ``.npy`` array is time. "auto" is the first, unless the array is wider than long and
+        a sample of it codes smaller the other way.
+    """
+
+    channels: int | None = None
+    dtype: str = "int16"
+    sampling_rate: float | None = None
+    as_bytes: bool = False
+    frame_bytes: int = DEFAULT_FRAME_BYTES
+    frame_seconds: float | None = None
+    time_axis: str = "auto"
+
+    def rows_per_frame(self, rows: int, row_bytes: int, sampling_rate: float | None = None) -> int:
+        """Time steps per frame for an array; 0 if one frame holds it all."""
+        wanted = self.frame_bytes // max(row_bytes, 1)
+        if self.frame_seconds is not None and sampling_rate:
+            wanted = round(self.frame_seconds * sampling_rate)
+        # The last frame may be half as long again.
+        longest = MAX_FRAME_BYTES // 2 // max(row_bytes, 1)
+        per_frame = max(1, min(wanted, longest))
+        return 0 if (rows + per_frame // 2) // per_frame <= 1 else per_frame
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A file, understood: how its bytes are put together, and what is known about it.
+
+    Attributes
+    ----------
+    path : pathlib.Path
+        Where it is.
+    header : ArchiveHeader
+        What its archive will say about it.
+    length : int
+        Bytes of the file.
+    notes : tuple of str
+        What its owner should be told: a fallback, trailing bytes, a guess.
+    """
+
+    path: Path
+    header: ArchiveHeader
+    length: int
+    notes: tuple[str, ...] = ()
+
+    @property
+    def layout(self) -> Layout:
+        """How the file is put together."""
+        return self.header.layout
+
+
+@dataclass(frozen=True)
+class Block:
+    """One frame's worth of samples.
+
+    Attributes
+    ----------
+    array : numpy.ndarray
+        Shape (time, ...), in the memory layout that the frame should have.
+    file_bytes : int
+        Bytes of the original file that it stands for (before inflating, an estimate).
+    """
+
+    array: Array
+    file_bytes: int
+
+
+def bytes_samples(length: int, frame_bytes: int = DEFAULT_FRAME_BYTES) -> Samples:
+    """A stretch of plain bytes as samples of uint8."""
+    return Samples(length, (), np.dtype("u1"), Reading(frame_bytes=frame_bytes).rows_per_frame(length, 1))
+
+
+def bytes_segments(file: BinaryIO, start: int, stop: int) -> Content:
+    """The bytes [start, stop) of a file: a literal if short, else samples of uint8; nothing if empty."""
+    if stop <= start:
+        return ()
+    if stop - start <= _LONGEST_LITERAL:
+        file.seek(start)
+        return (Literal(read_exactly(file, stop - start)),)
+    return (bytes_samples(stop - start),)
+
+
+def read_exactly(file: BinaryIO, length: int) -> bytes:
+    """Read this many bytes or raise `RecordingError`."""
+    data = file.read(length)
+    if len(data) != length:
+        raise RecordingError("the file ended early: it changed while it was being read")
+    return data
+
+
+# ------------------------------------------------------------------------------------------------------------
+# Reading a layout's samples from the file
+
+
+class _Bytes(Protocol):
+    """What samples are read from: the file itself, or a member of it as it is inflated."""
+
+    def read(self, length: int) -> bytes: ...
+
+
+class SourceReader:
+    """Reads a recording's samples block by block, and checks the file as it passes by.
+
+    Parameters
+    ----------
+    file : binary file
+        The recording, opened for reading without buffering needed; positioned anywhere.
+    layout : tuple of segments
+        How it is put together.
+
+    Attributes
+    ----------
+    crc : int
+        CRC32C of all bytes so far; of the whole file once `blocks` is exhausted.
+    position : int
+        Bytes of the file passed so far.
+    """
+
+    def __init__(self, file: BinaryIO, layout: Layout) -> None:
+        self._file = file
+        self._layout = layout
+        self.crc = 0
+        self.position = 0
+
+    def read(self, length: int) -> bytes:
+        """Read the next bytes of the file, in order."""
+        data = read_exactly(self._file, length)
+        self.crc = google_crc32c.extend(self.crc, data)
+        self.position += length
+        return data
+
+    def blocks(self) -> Iterator[Block]:
+        """Yield every frame's samples in order.
+
+        Raises
+        ------
+        RecordingError
+            If the file is not (or no longer) what its layout says.
+        """
+        self._file.seek(0)
+        for segment in self._layout:
+            if isinstance(segment, Member):
+                yield from self._member_blocks(segment)
+            else:
+                yield from self._blocks(segment, self)
+        if self._file.read(1):
+            raise RecordingError("the file grew while it was being read; nothing was written")
+
+    def _member_blocks(self, member: Member) -> Iterator[Block]:
+        if member.method != Method.DEFLATED:
+            for segment in member.segments:
+                yield from self._blocks(segment, self)
+            return
+        start = self.position
+        inflated = Inflater(self, member.length)
+        for segment in member.segments:
+            for block in self._blocks(segment, inflated):
+                yield Block(block.array, self.position - start)
+                start = self.position
+        inflated.finish()
+
+    def _blocks(self, segment: Literal | Samples, source: _Bytes) -> Iterator[Block]:
+        if isinstance(segment, Literal):
+            if source.read(segment.length) != segment.data:
+                raise RecordingError("the file changed while it was being read; nothing was written")
+        elif segment.packing == Packing.COLUMNS:
+            yield from self._column_blocks(segment, source)
+        else:
+            for index in range(segment.frames):
+                start, stop = segment.frame_span(index)
+                data = source.read((stop - start) * segment.row_length)
+                yield Block(rows_from_bytes(data, segment, stop - start), len(data))
+
+    def _column_blocks(self, samples: Samples, source: _Bytes) -> Iterator[Block]:
+        if samples.frames == 1:
+            data = source.read(samples.length)
+            yield Block(np.frombuffer(data, samples.dtype).reshape(samples.shape, order="F"), len(data))
+        elif source is self:
+            start = self.position
+            for _ in copy_pieces(self, samples.length):
+                pass  # in file order, for the checksum
+            yield from _gathered(self._file, start, samples)
+            self._file.seek(self.position)
+        else:
+            with tempfile.TemporaryFile() as spool:
+                for piece in copy_pieces(source, samples.length):
+                    spool.write(piece)
+                yield from _gathered(spool, 0, samples)
+
+
+def copy_pieces(source: _Bytes, length: int) -> Iterator[bytes]:
+    """Read this many bytes in pieces of bounded size."""
+    for start in range(0, length, _COPY_BYTES):
+        yield source.read(min(_COPY_BYTES, length - start))
+
+
+def _gathered(file: Any, offset: int, samples: Samples) -> Iterator[Block]:
+    """Frames of a column-major array: for every column a run of time steps, read where it lies."""
+    columns = samples.row_length // samples.dtype.itemsize
+    itemsize = samples.dtype.itemsize
+    for index in range(samples.frames):
+        start, stop = samples.frame_span(index)
+        block = np.empty((stop - start, columns), samples.dtype, order="F")
+        raw = block.T.view(np.uint8) if block.size else block.T
+        for column in range(columns):
+            file.seek(offset + (column * samples.rows + start) * itemsize)
+            raw[column] = np.frombuffer(read_exactly(file, (stop - start) * itemsize), np.uint8)
+        yield Block(block.reshape((stop - start, *samples.row_shape), order="F"), block.nbytes)
+
+
+def rows_from_bytes(data: bytes, samples: Samples, rows: int) -> Array:
+    """The array that these bytes of the file stand for (packings ROWS and INT24)."""
+    if samples.packing == Packing.INT24:
+        # Bytes go to the upper three of four, then the shift brings them down with their sign.
+        wide = np.zeros((len(data) // 3, 4), np.uint8)
+        wide[:, 1:] = np.frombuffer(data, np.uint8).reshape(-1, 3)
+        values = np.right_shift(wide.view("<i4"), 8, dtype="<i4")
+        return values.reshape(rows, *samples.row_shape)
+    return np.frombuffer(data, samples.dtype).reshape(rows, *samples.row_shape)
+
+
+def bytes_from_rows(array: Array, samples: Samples) -> memoryview:
+    """The bytes of the file that a decoded array stands for: memory order, 24-bit values in three bytes."""
+    if samples.packing == Packing.INT24:
+        return memoryview(np.ascontiguousarray(array).view(np.uint8).reshape(-1, 4)[:, :3].tobytes())
+    flat = (array.T if samples.packing == Packing.COLUMNS else array).reshape(-1)
+    return raw_bytes(flat)
+
+
+def raw_bytes(array: Array) -> memoryview:
+    """An array's bytes in C order, without a copy where it is contiguous."""
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+
+
+class Inflater:
+    """Reads a raw deflate stream as a file of its content, in constant memory."""
+
+    def __init__(self, source: _Bytes, length: int) -> None:
+        self._source = source
+        self._left = length
+        self._inflate = zlib.decompressobj(-15)
+        self._ready = bytearray()
+
+    def read(self, length: int) -> bytes:
+        """Read the next bytes of the content."""
+        while len(self._ready) < length:
+            compressed = self._inflate.unconsumed_tail or self._next_piece()
+            piece = self._inflate.decompress(compressed, _COPY_BYTES)
+            if not piece and not compressed:
+                raise RecordingError("a compressed member ends early: the file is damaged")
+            self._ready += piece
+        taken = bytes(memoryview(self._ready)[:length])
+        del self._ready[:length]
+        return taken
+
+    def pieces(self) -> Iterator[bytes]:
+        """Yield the whole content in pieces of bounded size."""
+        while compressed := self._inflate.unconsumed_tail or self._next_piece():
+            if piece := self._inflate.decompress(compressed, _COPY_BYTES):
+                yield piece
+        self.finish()
+
+    def _next_piece(self) -> bytes:
+        size = min(self._left, _COPY_BYTES)
+        self._left -= size
+        return self._source.read(size) if size else b""
+
+    def finish(self) -> None:
+        """Read what is left of the compressed bytes; raise unless the content ends here."""
+        while compressed := self._inflate.unconsumed_tail or self._next_piece():
+            self._ready += self._inflate.decompress(compressed, 1)
+            if self._ready:
+                break
+        if self._ready or not self._inflate.eof:
+            raise RecordingError("a compressed member is longer than it says: the file is damaged")
+
+
+@dataclass
+class Finding:
+    """What a format's reader found out; `opening.open_recording` makes a `Recording` of it."""
+
+    layout: Layout
+    source: Source
+    sampling_rate: float | None = None
+    sidecar: bytes | None = None
+    notes: list[str] = field(default_factory=list)
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def check_length(self, length: int) -> None:
+        """Assert that the layout accounts for every byte."""
+        described = layout_length(self.layout)
+        if described != length:
+            raise AssertionError(f"layout describes {described} of {length} bytes")
+
+
+def file_length(file: BinaryIO) -> int:
+    """Bytes of an open file."""
+    return os.fstat(file.fileno()).st_size

@@ -1,0 +1,63 @@
+"""Fixtures: where the real recordings are, and small ones made here."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import hypothesis
+import numpy as np
+import pytest
+
+from support import make_recording
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+
+# Compiling a kernel for the first time takes seconds: no deadline.
+hypothesis.settings.register_profile(
+    "losslessnn", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], print_blob=True
+)
+hypothesis.settings.load_profile("losslessnn")
+
+
+def recordings_folder() -> Path | None:
+    """Where the real recordings are: ``LOSSLESSNN_DATA``, else ``../shared/data`` beside the checkout."""
+    named = os.environ.get("LOSSLESSNN_DATA")
+    if named:
+        folder = Path(named).expanduser()
+        if not folder.is_dir():
+            raise pytest.UsageError(f"LOSSLESSNN_DATA names {folder}, which is no folder")
+        return folder
+    beside = CHECKOUT.parent / "shared" / "data"
+    return beside if beside.is_dir() else None
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test that asks for `recording_file` once for every recording; skip it if there is none."""
+    if "recording_file" not in metafunc.fixturenames:
+        return
+    folder = recordings_folder()
+    files = [] if folder is None else sorted(folder.glob("*.npz"))
+    files = [file for file in files if "x" in np.load(file).files]
+    metafunc.parametrize("recording_file", files, ids=[file.stem for file in files])
+
+
+@pytest.fixture(scope="session")
+def recordings() -> Path:
+    """The folder of real recordings; skips the test if there is none."""
+    folder = recordings_folder()
+    if folder is None:
+        pytest.skip("no real recordings: set LOSSLESSNN_DATA to a folder that holds them")
+    return folder
+
+
+@pytest.fixture
+def recording() -> np.ndarray:
+    """Some 60 kB of what a recording looks like: (4000, 8), int16."""
+    return make_recording()
+
+
+@pytest.fixture(scope="session")
+def checkout() -> Path:
+    """The root of the repository."""
+    return CHECKOUT

@@ -1,0 +1,71 @@
+"""The same bytes from every machine: other instruction sets and thread counts change nothing."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from losslessnn import compress
+from support import ADVERSARIAL, make_recording
+
+ARRAYS = {
+    "recording": make_recording(3000, 12),
+    "recording, 24 bit": make_recording(1000, 5, dtype="<i4", scale=1e6),
+    **{
+        name: ADVERSARIAL[name]()
+        for name in (
+            "recording, one channel",
+            "recording, microvolts",
+            "recording, float on no lattice",
+            "recording, non-integer step",
+            "dead and duplicate channels",
+            "plateaus and rails",
+            "sudden change",
+            "sparse palette",
+            "extremes, <i4",
+            "square wave over the full range",
+        )
+    },
+}
+
+MACHINES = {
+    "no vector instructions": {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""},
+    "one thread": {"NUMBA_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+}
+
+ENCODE_AND_DECODE = """
+import sys
+from pathlib import Path
+import numpy as np
+from losslessnn import compress, decompress
+
+for array_file in sorted(Path(sys.argv[1]).glob("*.npy")):
+    array = np.load(array_file)
+    array_file.with_suffix(".theirs").write_bytes(compress(array))
+    ours = array_file.with_suffix(".ours").read_bytes()
+    assert decompress(ours).tobytes() == array.tobytes(), array_file
+"""
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_another_machine_writes_the_same_bytes_and_reads_ours(machine: str, tmp_path: Path) -> None:
+    for number, array in enumerate(ARRAYS.values()):
+        np.save(tmp_path / f"{number}.npy", array)
+        (tmp_path / f"{number}.ours").write_bytes(compress(array))
+    # Compiled code is cached apart: numba would not notice that the machine is another one.
+    environment = os.environ | MACHINES[machine] | {"NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    done = subprocess.run(
+        [sys.executable, "-c", ENCODE_AND_DECODE, str(tmp_path)],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    for number, name in enumerate(ARRAYS):
+        theirs = (tmp_path / f"{number}.theirs").read_bytes()
+        assert theirs == (tmp_path / f"{number}.ours").read_bytes(), name

@@ -1,0 +1,83 @@
+"""Write this version's golden frames, ``tests/golden/<version>/<name>.frame``, and the arrays they decode to.
+
+Run once, when a version is about to be released, and commit what it writes. Frames of a released version are
+never written again: they stand for what people have on their disks. Until then, ``--replace`` writes afresh.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+import losslessnn
+from losslessnn import NeuralCodec
+from support import ADVERSARIAL, make_recording
+
+NAMES = [
+    "constant",
+    "datetimes, not a time",
+    "extremes, <i8",
+    "no samples",
+    "0-d",
+    "plateaus and rails",
+    "recording, 3-D",
+    "recording, more channels than samples",
+    "sparse palette",
+    "special values, <f4",
+    "structs",
+    "sudden change",
+    "text",
+    "white noise, <i2",
+]
+
+
+def golden_arrays() -> dict[str, np.ndarray]:
+    """Arrays small enough to keep in the repository, one or more for every way a chunk can be coded."""
+    arrays = {name: ADVERSARIAL[name]() for name in NAMES}
+    arrays["recording"] = make_recording(2000, 8)
+    arrays["recording, 12 bit on steps of 16"] = make_recording(1000, 4, scale=30.0) * np.int16(16)
+    arrays["recording, microvolts"] = make_recording(500, 4).astype("<f4") * np.float32(0.195)
+    arrays["recording, offset binary"] = (make_recording(1000, 4).astype("<i4") + 32768).astype("<u2")
+    arrays["recording, F order, big-endian"] = np.asfortranarray(make_recording(500, 5, dtype=">i2"))
+    arrays["recording, 24 bit"] = make_recording(1000, 4, dtype="<i4", scale=1e6)
+    arrays["recording, float on no lattice"] = np.sin(make_recording(500, 4) / 500.0).astype("<f4")
+    arrays["recording, non-integer step"] = np.round(make_recording(1000, 2, scale=40.0) * 64.061).astype(
+        "<i2"
+    )
+    return {
+        name.replace(", ", "_").replace(" ", "-").replace("<", ""): array for name, array in arrays.items()
+    }
+
+
+def write(folder: Path) -> None:
+    """Write every array, its frame and the codec's settings into `folder`."""
+    folder.mkdir(parents=True)
+    codec = NeuralCodec()
+    (folder / "codec.json").write_text(json.dumps(codec.get_config()) + "\n")
+    for name, array in golden_arrays().items():
+        np.save(folder / f"{name}.npy", array)
+        (folder / f"{name}.frame").write_bytes(codec.encode(array))
+    print(f"{len(golden_arrays())} golden frames in {folder}")
+
+
+def main() -> None:
+    """Write this version's folder, unless it exists."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--replace", action="store_true", help="write afresh (never after the release)")
+    replace = parser.parse_args().replace
+    folder = Path(__file__).parent / "golden" / losslessnn.__version__
+    if folder.exists():
+        if not replace:
+            raise SystemExit(
+                f"{folder} exists: released frames are never rewritten (before a release: --replace)"
+            )
+        shutil.rmtree(folder)
+    write(folder)
+
+
+if __name__ == "__main__":
+    main()
