@@ -657,13 +657,18 @@ class StoredArray:
         """Number of dimensions."""
         return len(self.shape)
 
+    @property
+    def frame_numbers(self) -> range:
+        """Which of the archive's frames hold this array."""
+        return range(self._first_frame, self._first_frame + self.samples.frames)
+
     def __len__(self) -> int:
         return self.samples.rows
 
     def __iter__(self) -> Iterator[np.ndarray[Any, Any]]:
         """Yield the array frame by frame, in time order."""
-        for index in range(self.samples.frames):
-            yield self._archive.read_frame(self._first_frame + index)
+        for index in self.frame_numbers:
+            yield self._archive.read_frame(index)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
         array = self[:]

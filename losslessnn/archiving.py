@@ -518,11 +518,11 @@ class Restorer:
                 break
             yield memoryview(piece)
         if (length, crc) != (member.length, member.crc):
-            made_with = self.archive.header.facts.get("zlib", "another version")
+            made_with = self.archive.header.facts.get("zlib", "elsewhere")
             raise RecordingError(
                 f"{self.archive.path}: zlib {zlib.ZLIB_RUNTIME_VERSION} here does not make the compressed "
-                f"bytes of {member.name!r} that zlib {made_with} made; `losslessnn decompress --arrays` writes "
-                "an .npz with equal arrays"
+                f"bytes of {member.name!r} that zlib {made_with} made; `losslessnn decompress --arrays` "
+                "writes an .npz with equal arrays"
             )
 
 
@@ -556,6 +556,7 @@ def restore_file(
     *,
     overwrite: bool = False,
     recover: bool = False,
+    sidecar: bool = True,
     pool: tuple[Executor, int] | None = None,
     progress: Progress = _no_progress,
 ) -> FileReport:
@@ -566,11 +567,13 @@ def restore_file(
     archive : Archive
         Opened; with ``recover=True`` if that is wanted here.
     destination : path-like
-        The file to write. A SpikeGLX ``.meta`` goes beside it if there is none.
+        The file to write.
     overwrite, pool, progress
         As for `compress_file`.
     recover : bool
         Save what can be saved of a damaged archive; the notes of the report say what is missing.
+    sidecar : bool
+        Whether to write a SpikeGLX ``.meta`` beside the file, if there is none.
 
     Returns
     -------
@@ -592,7 +595,7 @@ def restore_file(
     with NewFile(destination, overwrite) as new:
         written = _write_checked(restorer, new.file, progress)
         new.publish(like=os.stat(archive.path))
-    notes = [*_restore_sidecar(archive, destination), *damage_notes(restorer, written)]
+    notes = [*(_restore_sidecar(archive, destination) if sidecar else []), *damage_notes(restorer, written)]
     return _restored(restorer, destination, written, started, notes)
 
 

@@ -1,4 +1,9 @@
-"""One way in and one way out: an array becomes a frame, a frame becomes the same array. (Plain modes only, so far.)"""
+"""One way in and one way out: an array becomes a frame, a frame becomes the same array.
+
+    array -> lattice -> codes -> model -> sections -> frame        (plain modes where no model helps)
+
+Every door (numcodecs, Zarr, the command line, the Python functions) comes through here.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +14,16 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import CorruptFrameError
+from . import lattice
 from .frame import FrameHeader, Mode, Section, content_checksum, pack_frame, unpack_frame
 from .plain import PLAIN_MODES, decode_plain, encode_plain
+
+
+_FEWEST_SAMPLES = 64
+_SECTION_OVERHEAD = 4
+_SAMPLE_BYTES = 1 << 16
+_HOPELESS_SHARE = 0.7
+"""A neural frame this much smaller than the plain modes look to be makes trying them a waste of time."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +58,8 @@ def encode_chunk(array: npt.ArrayLike, *, level: int = 5) -> bytes:
     Parameters
     ----------
     array : array-like
-        What to encode. F-contiguous input (unless also C-contiguous) keeps its layout; other layouts become C.
+        What to encode. F-contiguous input (unless also C-contiguous) keeps its layout; other layouts become
+        C.
     level : int
         1 (fastest) to 9 (smallest).
 
@@ -66,15 +80,60 @@ def encode_chunk(array: npt.ArrayLike, *, level: int = 5) -> bytes:
     True
     """
     array = np.asarray(array)
-    order = memory_order(array)
     if array.dtype.hasobject:
         raise TypeError(
             f"dtype {array.dtype} holds Python objects, which have no bytes to keep: convert the array first"
         )
+    if not 1 <= level <= 9:
+        raise ValueError(f"level {level} does not exist: 1 is fastest, 9 smallest")
+    order = memory_order(array)
     content = memory_bytes(array, order)
-    mode, payload = encode_plain(content, max(array.dtype.itemsize, 1), level=level)
-    header = FrameHeader(array.dtype, array.shape, order, mode, content_checksum(content))
-    return pack_frame(header, {Section.PLAIN: payload})
+    mode, sections = _encode_content(array, content, level)
+    return pack_frame(FrameHeader(array.dtype, array.shape, order, mode, content_checksum(content)), sections)
+
+
+def _encode_content(
+    array: npt.NDArray[Any], content: npt.NDArray[np.uint8], level: int
+) -> tuple[Mode, dict[Section, bytes]]:
+    """The smaller of the neural mode, where it applies, and the best plain mode."""
+    itemsize = max(array.dtype.itemsize, 1)
+    neural = _encode_neural(array, level)
+    if neural is not None:
+        size = sum(map(len, neural.values()))
+        if size < _HOPELESS_SHARE * _plain_estimate(content, itemsize):
+            return Mode.NEURAL, neural
+    mode, payload = encode_plain(content, itemsize, level=level)
+    if neural is not None and size + _SECTION_OVERHEAD * len(neural) < len(payload):
+        return Mode.NEURAL, neural
+    return mode, {Section.PLAIN: payload}
+
+
+def _encode_neural(array: npt.NDArray[Any], level: int) -> dict[Section, bytes] | None:
+    """Sections of the neural mode, or None where it cannot hold the array or is too small to try."""
+    if array.size < _FEWEST_SAMPLES or array.dtype.kind not in "iuf":
+        return None
+    found = lattice.fit_encode(array)
+    if found is None:
+        return None
+    from .models import neural  # numba is loaded only when there is something to model
+
+    grid, codes, leftover = found
+    if max(int(codes.max()), -int(codes.min())) >= neural.CODE_LIMIT:
+        return None
+    sections = neural.encode(codes.reshape(-1), neural.arrange(codes), level)
+    sections[Section.LATTICE] = lattice.pack_lattice(grid)
+    if leftover:
+        sections[Section.LEFTOVER] = leftover
+    return sections
+
+
+def _plain_estimate(content: npt.NDArray[np.uint8], itemsize: int) -> int:
+    """About how small the plain modes would make the content, from a piece of its middle."""
+    if content.size <= 2 * _SAMPLE_BYTES:
+        return 0
+    begin = (content.size - _SAMPLE_BYTES) // 2 // itemsize * itemsize
+    _, payload = encode_plain(content[begin : begin + _SAMPLE_BYTES], itemsize, level=3)
+    return len(payload) * content.size // _SAMPLE_BYTES
 
 
 def decode_chunk(buffer: bytes | bytearray | memoryview) -> npt.NDArray[Any]:
@@ -88,12 +147,33 @@ def decode_chunk(buffer: bytes | bytearray | memoryview) -> npt.NDArray[Any]:
         If a newer losslessnn wrote them.
     """
     header, sections = unpack_frame(buffer)
-    if header.mode not in PLAIN_MODES or set(sections) != {Section.PLAIN}:
+    if header.mode is Mode.NEURAL:
+        content = _decode_neural(header, sections)
+    elif header.mode in PLAIN_MODES and set(sections) == {Section.PLAIN}:
+        itemsize = max(header.dtype.itemsize, 1)
+        content = decode_plain(header.mode, sections[Section.PLAIN], header.nbytes, itemsize)
+    else:
         raise CorruptFrameError("frame does not hold the sections its mode needs")
-    content = decode_plain(header.mode, sections[Section.PLAIN], header.nbytes, max(header.dtype.itemsize, 1))
     if content_checksum(content) != header.content_crc:
         raise CorruptFrameError("decoded content does not match its checksum")
     return array_from_bytes(content, header)
+
+
+def _decode_neural(header: FrameHeader, sections: dict[Section, memoryview]) -> npt.NDArray[np.uint8]:
+    """The array's bytes in memory order, from the sections of the neural mode."""
+    from .models import neural
+
+    size = header.nbytes // max(header.dtype.itemsize, 1)
+    if Section.LATTICE not in sections or size == 0:
+        raise CorruptFrameError("frame lacks the lattice its codes are on")
+    grid = lattice.unpack_lattice(sections[Section.LATTICE])
+    try:
+        codes = neural.decode(sections, size)
+    except MemoryError as error:
+        raise CorruptFrameError(f"frame claims {size} samples, more than fit into memory") from error
+    leftover = sections.get(Section.LEFTOVER, memoryview(b""))
+    array = lattice.decode(grid, codes.reshape(header.shape), leftover, header.dtype, header.shape)
+    return memory_bytes(array, header.order)
 
 
 def describe_chunk(buffer: bytes | bytearray | memoryview) -> ChunkReport:

@@ -1,6 +1,7 @@
 """The bytes of one encoded chunk: a header that says what the array was, and sections that hold its content.
 
-`docs/FORMAT.md` is the specification. This module knows nothing about how sections are made or what they mean.
+`docs/FORMAT.md` is the specification. This module knows nothing about how sections are made or what they
+mean.
 """
 
 from __future__ import annotations
@@ -65,6 +66,8 @@ class Section(enum.IntEnum):
     ADC = 3
     MODEL = 4
     PAYLOAD = 5
+    RAW = 6
+    CHANNELS = 7
 
 
 @dataclass(frozen=True)

@@ -88,8 +88,8 @@ def decode_plain(mode: Mode, payload: bytes | memoryview, nbytes: int, itemsize:
     Raises
     ------
     CorruptFrameError
-        If the payload does not decode to exactly `nbytes` bytes. A few times `nbytes` is the most it allocates, and it
-        allocates nothing where a payload of this length cannot hold that much.
+        If the payload does not decode to exactly `nbytes` bytes. A few times `nbytes` is the most it
+        allocates, and it allocates nothing where a payload of this length cannot hold that much.
     """
     if mode == Mode.STORED:
         if len(payload) != nbytes:

@@ -1,8 +1,8 @@
 """A recording to try things on: a silicon probe in a brain that does not exist.
 
-What makes real recordings compressible is there in plausible amounts: spikes that several neighbouring channels
-see, slow activity (1/f) shared over distance, noise of each channel's own, and a converter whose codes are not
-equally wide. Ratios reached on it say something about the codec, nothing about anyone's data.
+What makes real recordings compressible is there in plausible amounts: spikes that several neighbouring
+channels see, slow activity (1/f) shared over distance, noise of each channel's own, and a converter whose
+codes are not equally wide. Ratios reached on it say something about the codec, nothing about anyone's data.
 """
 
 from __future__ import annotations
@@ -179,8 +179,8 @@ def _fire(random: np.random.Generator, steps: int, template_steps: int, sampling
 def _code_widths(random: np.random.Generator) -> Array:
     """How wide each code is: errors of a successive-approximation converter, whose bits are not exact.
 
-    A bit that weighs too much makes the code below its steps narrow or absent, one that weighs too little makes
-    that code wide; the pattern repeats all over the range.
+    A bit that weighs too much makes the code below its steps narrow or absent, one that weighs too little
+    makes that code wide; the pattern repeats all over the range.
     """
     bits = 1.0 + random.normal(0.0, 0.35, 5) / 2.0 ** np.arange(5)
     codes = np.arange(_CODES)

@@ -1,8 +1,9 @@
 """Small numbers as bytes: what headers of frames and lattices are written with.
 
-Unsigned integers are LEB128 ("varints"): seven bits a byte, least significant first, the top bit set on every byte
-but the last, no longer than needed. Signed integers are zigzag-mapped first: 0, -1, 1, -2, ... become 0, 1, 2, 3, ...
-Reals are IEEE-754 binary64, little-endian. A `Reader` never reads past its bytes: it raises `CorruptFrameError`.
+Unsigned integers are LEB128 ("varints"): seven bits a byte, least significant first, the top bit set on every
+byte but the last, no longer than needed. Signed integers are zigzag-mapped first: 0, -1, 1, -2, ... become 0,
+1, 2, 3, ... Reals are IEEE-754 binary64, little-endian. A `Reader` never reads past its bytes: it raises
+`CorruptFrameError`.
 """
 
 from __future__ import annotations

@@ -94,7 +94,9 @@ def grid_magnitudes(codes, fields, widths, exponents, inner, mantissa_bits, bias
             octave = floor_log2(cell)
             width = mantissa_bits - octave
             significand = (cell << width) | low if width >= 0 else cell >> -width
-            magnitudes[i] = ((octave - exponent + bias) << mantissa_bits) | (significand & ((1 << mantissa_bits) - 1))
+            magnitudes[i] = ((octave - exponent + bias) << mantissa_bits) | (
+                significand & ((1 << mantissa_bits) - 1)
+            )
     return True
 
 

@@ -1,0 +1,120 @@
+"""The command line: ``losslessnn compress | decompress | inspect | verify | bench | demo``.
+
+Commands are loaded when they are called, and import what they need when they run, so that ``--help`` is
+instant.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any, NoReturn
+
+import click
+
+from losslessnn import __version__
+
+OK = 0
+FAILED = 1
+USAGE = 2
+INTERRUPTED = 130
+TERMINATED = 143
+
+_COMMANDS = {
+    "compress": "Compress recordings into .lnn archives.",
+    "decompress": "Restore the original files, byte for byte.",
+    "inspect": "Show what an archive holds and where its bytes go.",
+    "verify": "Check that archives are intact.",
+    "bench": "Compare a recording with other compressors.",
+    "demo": "Simulate a probe, compress it, verify, compare.",
+}
+
+
+class _LazyGroup(click.Group):
+    """A group whose commands are imported only when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in _COMMANDS:
+            return None
+        command: click.Command = import_module(f"losslessnn.cli.{name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+
+@click.group(
+    cls=_LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="`losslessnn COMMAND --help` has examples of each command.",
+)
+@click.version_option(__version__, prog_name="losslessnn")
+def cli() -> None:
+    """Lossless neural compression for scientific recordings: fewer bytes, the same bits back.
+
+    \b
+    Examples:
+      losslessnn compress recording.npy             writes recording.npy.lnn
+      losslessnn compress *.wav -o packed           writes packed/<name>.lnn
+      losslessnn compress raw.dat -n 64 -d int16 -s 30000
+      losslessnn decompress packed/*.lnn -o back    restores the files, byte for byte
+      losslessnn demo                               shows what it does, on a simulated probe
+
+    \b
+    Exit codes: 0 all is well, 1 something failed (the message says what), 2 wrong usage,
+    130 interrupted by Ctrl-C. No half-written file is ever left behind.
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and exit.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        Instead of those of the process.
+
+    Raises
+    ------
+    SystemExit
+        Always: 0 ok, 1 error, 2 usage, 130 interrupted, 143 terminated.
+    """
+    signal.signal(signal.SIGTERM, _terminate)
+    sys.exit(_run(arguments))
+
+
+def _terminate(number: int, frame: Any) -> NoReturn:
+    # As an exception, so that temporary files are removed on the way out.
+    raise SystemExit(TERMINATED)
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    try:
+        code = cli.main(args=arguments, prog_name="losslessnn", standalone_mode=False)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else OK
+    except click.Abort:
+        click.echo("losslessnn: interrupted; nothing half-written was left behind", err=True)
+        return INTERRUPTED
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except BrokenPipeError:
+        # The reader of our output has left; without this Python complains once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except Exception as error:
+        from losslessnn.cli.common import complain
+
+        complain(error)
+        return FAILED
+
+
+__all__ = ["cli", "main"]

@@ -89,12 +89,12 @@ class SequenceReader:
     """
 
     def __init__(self, data: bytes | memoryview) -> None:
-        reader = Reader(data)
-        count = reader.varint()
+        reader = Reader(data, "side information")
+        count = reader.varint(limit=1 << 32)
         self._words = np.frombuffer(reader.take(4 * count), "<u4").astype(np.uint32)
         if count < 2:
             raise CorruptFrameError("side information is shorter than its coder's state")
-        self._raw = np.frombuffer(reader.rest(), np.uint8)
+        self._raw = np.frombuffer(reader.take(reader.remaining), np.uint8)
         self._state = np.empty(1, np.uint64)
         self._cursor = np.array([rans.read_states(self._words, self._state), 0], np.int64)
         self._book = _Contexts()

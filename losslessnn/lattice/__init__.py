@@ -1,34 +1,235 @@
 """The reversible map between stored values and small consecutive integers, the codes.
 
-`fit` finds the lattice that an array is on; its ``encode`` and ``decode`` are exact inverses. `docs/FORMAT.md` says
-what the packed bytes mean.
+`fit_encode` finds the lattice that an array is on and applies it; a lattice's ``encode`` and ``decode`` are
+exact inverses. `docs/FORMAT.md` says what packed lattices and leftovers mean, byte for byte.
+
+Examples
+--------
+>>> import numpy as np
+>>> volts = np.array([[0.195, 0.39], [-0.195, 1.95]])
+>>> lattice, codes, leftover = fit_encode(volts)
+>>> codes.tolist(), leftover
+([[1, 2], [-1, 10]], b'')
+>>> bool((decode(lattice, codes, leftover, volts.dtype, volts.shape) == volts).all())
+True
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from ..errors import CorruptFrameError, NewerFormatError
 from ..wire import Reader
-from .common import MAX_CODE, Axis, Kind, Lattice, OffLattice
+from .common import MAX_CODE, Axis, Codes, Int64s, Kind, Lattice, OffLattice, bits_of, ordered_of
+from .grid import FloatGrid, fit_grid
 from .integer import IntegerLattice, fit_integer
+from .multiple import FloatMultiple, Operation, fit_multiple
+from .palette import MAX_VALUES, PaletteLattice
+from .rational import RationalLattice, fit_rational, present_values
 
-__all__ = ["MAX_CODE", "Axis", "IntegerLattice", "Kind", "Lattice", "OffLattice", "fit", "unpack_lattice"]
+__all__ = [
+    "MAX_CODE",
+    "Axis",
+    "FloatGrid",
+    "FloatMultiple",
+    "IntegerLattice",
+    "Kind",
+    "Lattice",
+    "OffLattice",
+    "Operation",
+    "PaletteLattice",
+    "RationalLattice",
+    "decode",
+    "fit",
+    "fit_encode",
+    "pack_lattice",
+    "unpack_lattice",
+]
+
+_SAMPLE_VALUES = 1 << 16
+_SPARSE_OCCUPANCY = 0.8
+_PALETTE_OCCUPANCY = 0.5
+_MIN_REPEATS = 8
+"""How often the values of a sample must recur before its gaps say anything about the lattice."""
+_MAX_RATIONAL_VALUE = 1 << 31
+_PALETTE_GAIN_SHARE = 0.25
+"""Ranks bend the axis that a model predicts on, so only this share of what they save at best is counted."""
+
+_UNPACKERS: dict[int, Callable[[Reader], Lattice]] = {
+    Kind.INTEGER: IntegerLattice.unpack,
+    Kind.RATIONAL: RationalLattice.unpack,
+    Kind.PALETTE: PaletteLattice.unpack,
+    Kind.FLOAT_MULTIPLE: FloatMultiple.unpack,
+    Kind.FLOAT_GRID: FloatGrid.unpack,
+}
 
 
-def fit(array: npt.NDArray[Any]) -> Lattice | None:
-    if not array.size:
-        return None
-    if array.dtype.kind in "biu":
-        return fit_integer(array)
+def fit_encode(array: npt.NDArray[Any]) -> tuple[Lattice, Codes, bytes] | None:
+    """Find the lattice an array is on and encode the array with it.
+
+    Parameters
+    ----------
+    array : ndarray
+        Of any dtype, shape, byte order and memory layout. Axis 0 is taken for time, the last axis for
+        channels.
+
+    Returns
+    -------
+    (lattice, codes, leftover) or None
+        Codes are int32, in C order, of the array's shape and at most `MAX_CODE` in magnitude; `leftover` is
+        what they do not say, mostly nothing. None if the array is empty, not numeric, or its codes would be
+        too large.
+    """
+    for lattice in _candidates(array):
+        try:
+            codes, leftover = lattice.encode(array)
+        except OffLattice:
+            continue
+        return lattice, codes, leftover
     return None
 
 
+def fit(array: npt.NDArray[Any]) -> Lattice | None:
+    """The lattice that `fit_encode` uses, or None."""
+    encoded = fit_encode(array)
+    return encoded[0] if encoded else None
+
+
+def decode(
+    lattice: Lattice,
+    codes: npt.NDArray[Any],
+    leftover: bytes | memoryview,
+    dtype: np.dtype[Any],
+    shape: tuple[int, ...],
+) -> npt.NDArray[Any]:
+    """Restore the array of `fit_encode`.
+
+    Parameters
+    ----------
+    lattice, codes, leftover
+        What `fit_encode` returned.
+    dtype, shape
+        Those of the array.
+
+    Returns
+    -------
+    ndarray
+        In C order, of type `dtype`, byte order included.
+
+    Raises
+    ------
+    CorruptFrameError
+        If these do not go together.
+    """
+    if dtype.kind not in "biuf" or codes.size != int(np.prod(shape, dtype=np.int64)) or not codes.size:
+        raise CorruptFrameError(f"a lattice cannot hold an array of {dtype} and shape {shape}")
+    return lattice.decode(codes, leftover, dtype, shape)
+
+
+def pack_lattice(lattice: Lattice) -> bytes:
+    """The lattice as bytes, the kind first."""
+    return lattice.pack()
+
+
 def unpack_lattice(data: bytes | bytearray | memoryview) -> Lattice:
+    """Read what `pack_lattice` wrote; raise `CorruptFrameError` if it is not a lattice."""
     reader = Reader(data, "lattice")
     kind = reader.byte()
-    lattice = IntegerLattice.unpack(reader)
+    if kind not in _UNPACKERS:
+        raise NewerFormatError(
+            f"lattice has unknown kind {kind}, made by a newer losslessnn: upgrade losslessnn"
+        )
+    lattice = _UNPACKERS[kind](reader)
     reader.finish()
     return lattice
+
+
+def _candidates(array: npt.NDArray[Any]) -> Iterator[Lattice]:
+    """Lattices worth trying, the best first."""
+    if not array.size:
+        return
+    if array.dtype.kind in "biu":
+        yield from _integer_candidates(array)
+    elif array.dtype.kind == "f" and array.dtype.itemsize <= 8:
+        multiple = fit_multiple(array)
+        if multiple is not None:
+            yield multiple
+        palette = _palette(array, 0)
+        if palette is not None:
+            yield palette
+        yield fit_grid(array)
+
+
+def _integer_candidates(array: npt.NDArray[Any]) -> Iterator[Lattice]:
+    lattice = fit_integer(array, exact=False)
+    step = int(lattice.steps[0]) if lattice is not None and lattice.axis == Axis.NONE else 0
+    if array.dtype.kind != "b" and step and _occupancy(array, step) <= _SPARSE_OCCUPANCY:
+        distinct = _distinct(array)
+        rational = _rational(array, distinct) if distinct is not None and step == 1 else None
+        if rational is not None:
+            yield rational
+        palette = _palette(array, step)
+        if palette is not None:
+            yield palette
+    if lattice is not None:
+        yield lattice
+    lattice = fit_integer(array, exact=True)
+    if lattice is not None:
+        yield lattice
+
+
+def _sample(array: npt.NDArray[Any]) -> Int64s:
+    flat = array.reshape(-1, order="A")
+    return ordered_of(flat[:: max(flat.size // _SAMPLE_VALUES, 1)])
+
+
+def _occupancy(array: npt.NDArray[Any], step: int) -> float:
+    """Share of the lattice points in the middle four fifths of a sample that occur there; 1 where that cannot be told."""
+    sample = np.sort(_sample(array))
+    middle = sample[sample.size // 10 : sample.size - sample.size // 10]
+    distinct = int((np.diff(middle) != 0).sum()) + 1
+    if middle.size < _MIN_REPEATS * distinct or distinct < 3:
+        return 1.0
+    return distinct / (int(middle[-1] - middle[0]) // step + 1)
+
+
+def _distinct(array: npt.NDArray[Any]) -> Int64s | None:
+    """All distinct values, ascending, if they are few enough for a palette."""
+    if array.dtype.itemsize <= 2:
+        return np.sort(ordered_of(present_values(array)))
+    distinct = np.unique(_sample(array))
+    if distinct.size > MAX_VALUES:
+        return None
+    distinct = np.unique(ordered_of(array))
+    return distinct if distinct.size <= MAX_VALUES else None
+
+
+def _rational(array: npt.NDArray[Any], distinct: Int64s) -> RationalLattice | None:
+    """A rational lattice of all distinct values, or of those that recur (the others may be exceptions)."""
+    if max(-int(distinct[0]), int(distinct[-1])) >= _MAX_RATIONAL_VALUE:
+        return None
+    lattice = fit_rational(distinct)
+    if lattice is None:
+        values, counts = np.unique(_sample(array), return_counts=True)
+        lattice = fit_rational(values[counts >= _MIN_REPEATS])
+    return lattice
+
+
+def _palette(array: npt.NDArray[Any], step: int) -> PaletteLattice | None:
+    """A palette if values are few and, for integers, far apart, and if ranks save more than the palette costs."""
+    sample = np.unique(_sample(array))
+    if sample.size * _MIN_REPEATS > min(array.size, _SAMPLE_VALUES):
+        return None
+    if step and _occupancy(array, step) > _PALETTE_OCCUPANCY:
+        return None
+    distinct = _distinct(array)
+    if distinct is None or distinct.size < 2 or distinct.size * _MIN_REPEATS > array.size:
+        return None
+    points = (float(distinct[-1]) - float(distinct[0])) / max(step, 1)
+    palette = PaletteLattice(distinct)
+    gain = array.size * np.log2(points / distinct.size) * _PALETTE_GAIN_SHARE
+    return palette if gain > 8 * len(palette.pack()) else None

@@ -51,7 +51,11 @@ class Lattice(Protocol):
         """Return the codes, of the array's shape and in C order, and what they leave over; or raise `OffLattice`."""
 
     def decode(
-        self, codes: npt.NDArray[Any], leftover: bytes | memoryview, dtype: np.dtype[Any], shape: tuple[int, ...]
+        self,
+        codes: npt.NDArray[Any],
+        leftover: bytes | memoryview,
+        dtype: np.dtype[Any],
+        shape: tuple[int, ...],
     ) -> npt.NDArray[Any]:
         """Return the array that `encode` was given, in C order; raise `CorruptFrameError` on impossible input."""
 
@@ -113,7 +117,11 @@ def unpack_bytes(reader: Reader, nbytes: int, itemsize: int) -> npt.NDArray[np.u
 def pack_integers(values: npt.NDArray[np.int64]) -> bytes:
     """Write signed integers: bytes per integer (1, 2, 4 or 8), then those bytes, little-endian, in a plain mode."""
     width = next(
-        (w for w in (1, 2, 4) if not values.size or (values.min() >= -(1 << 8 * w - 1) and values.max() < 1 << 8 * w - 1)),
+        (
+            w
+            for w in (1, 2, 4)
+            if not values.size or (values.min() >= -(1 << 8 * w - 1) and values.max() < 1 << 8 * w - 1)
+        ),
         8,
     )
     return bytes([width]) + pack_bytes(values.astype(f"<i{width}").view(np.uint8), width)
@@ -175,7 +183,8 @@ def from_bits(bits: npt.NDArray[Any], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
 def hold_last(codes: Codes, positions: Int64s) -> None:
     """Give each listed flat position the code of the nearest unlisted element before it along axis 0, or 0.
 
-    Positions hold values that are stored elsewhere; a code that repeats its predecessor costs a model the least.
+    Positions hold values that are stored elsewhere; a code that repeats its predecessor costs a model the
+    least.
     """
     if not positions.size:
         return
@@ -195,8 +204,8 @@ def as_codes(codes: npt.NDArray[Any]) -> Int64s:
 def ordered_of(array: npt.NDArray[Any]) -> Int64s:
     """Numbers as int64 in the same order: integers as they are (uint64 modulo 2**64), reals by their bit pattern.
 
-    The bit pattern of a non-negative real is taken as it is; that of a negative one has all bits but the sign inverted
-    and is then read as a signed integer, so that -0.0 is one below +0.0.
+    The bit pattern of a non-negative real is taken as it is; that of a negative one has all bits but the sign
+    inverted and is then read as a signed integer, so that -0.0 is one below +0.0.
     """
     if array.dtype.kind != "f":
         return array.astype(np.int64, order="C", copy=False)

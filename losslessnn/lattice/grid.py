@@ -1,9 +1,8 @@
 """Reals on no lattice: the integer cell of a power-of-two grid that a value lies in, and the bits left over.
 
-The cell is what a model can predict; the bits below it are as good as random and are kept as they are. A code also
-says how many of them there are, because all values in a cell but the first have the same exponent. Exact zeros have a
-code of their own and leave nothing over. All arithmetic is on
-bit patterns, in integers.
+The cell is what a model can predict; the bits below it are as good as random and are kept as they are. A code
+also says how many of them there are, because all values in a cell but the first have the same exponent. Exact
+zeros have a code of their own and leave nothing over. All arithmetic is on bit patterns, in integers.
 """
 
 from __future__ import annotations
@@ -89,12 +88,16 @@ class FloatGrid:
             raise OffLattice(f"{exceptions.size} values are not finite or too large")
         fields = np.empty((total + 7) // 8, np.uint8)
         pack_fields(magnitudes, widths, self.dropped, fields)
-        codes = codes.reshape(array.shape)
-        hold_last(codes, exceptions)
-        return codes, pack_exceptions(exceptions, bits[exceptions]) + fields.tobytes()
+        shaped: Codes = codes.reshape(array.shape)
+        hold_last(shaped, exceptions)
+        return shaped, pack_exceptions(exceptions, bits[exceptions]) + fields.tobytes()
 
     def decode(
-        self, codes: npt.NDArray[Any], leftover: bytes | memoryview, dtype: np.dtype[Any], shape: tuple[int, ...]
+        self,
+        codes: npt.NDArray[Any],
+        leftover: bytes | memoryview,
+        dtype: np.dtype[Any],
+        shape: tuple[int, ...],
     ) -> npt.NDArray[Any]:
         """Return the values; raise `CorruptFrameError` if codes, parameters and leftover do not go together."""
         from losslessnn.kernels.cpu.lattice import grid_magnitudes, grid_widths, unpack_fields
@@ -214,7 +217,9 @@ def _windows(array: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     """Evenly spread windows of consecutive rows, as (window, row, column)."""
     table = array.reshape(-1, array.shape[-1]) if array.ndim > 1 else array.reshape(-1, 1)
     rows = min(_SAMPLE_ROWS, table.shape[0], max(_SAMPLE_VALUES // table.shape[1] // 4, 4))
-    count = min(_SAMPLE_WINDOWS, max(_SAMPLE_VALUES // (rows * table.shape[1]), 1), -(-table.shape[0] // rows))
+    count = min(
+        _SAMPLE_WINDOWS, max(_SAMPLE_VALUES // (rows * table.shape[1]), 1), -(-table.shape[0] // rows)
+    )
     starts = np.linspace(0, table.shape[0] - rows, count).astype(np.int64)
     sample = np.stack([table[start : start + rows] for start in starts.tolist()]).astype(np.float64)
     return np.where(np.isfinite(sample), sample, np.nan)

@@ -17,7 +17,6 @@ from .common import (
     Int64s,
     Kind,
     OffLattice,
-    as_codes,
     bits_of,
     check_axis,
     pack_axis,
@@ -53,35 +52,52 @@ class IntegerLattice:
 
     def encode(self, array: npt.NDArray[Any]) -> tuple[Codes, bytes]:
         """Return codes and an empty leftover; raise `OffLattice` unless every value is on the lattice."""
-        steps, offsets = spread(self.steps, self.axis, array.shape), spread(self.offsets, self.axis, array.shape)
-        if self.axis == Axis.NONE and int(steps) == 1 and array.dtype.itemsize <= 2 and abs(int(offsets)) < 1 << 29:
+        steps, offsets = (
+            spread(self.steps, self.axis, array.shape),
+            spread(self.offsets, self.axis, array.shape),
+        )
+        if (
+            self.axis == Axis.NONE
+            and int(steps) == 1
+            and array.dtype.itemsize <= 2
+            and abs(int(offsets)) < 1 << 29
+        ):
             codes = array.astype(np.int32, order="C")
             if int(offsets):
                 codes -= np.int32(offsets)
             return codes, b""
-        distances = array.astype(np.int64, order="C") - offsets
-        wide = self._divide(distances)
+        work: Any = (
+            np.int32 if array.dtype.itemsize <= 2 and np.abs(self.offsets).max() < 1 << 30 else np.int64
+        )
+        wide = self._divide(array.astype(work, order="C") - offsets.astype(work))
         if wide.size and (wide.min() < -MAX_CODE or wide.max() > MAX_CODE):
             raise OffLattice(f"codes on {self.describe()} would be too large")
-        return wide.astype(np.int32), b""
+        return wide.astype(np.int32, copy=False), b""
 
-    def _divide(self, distances: Int64s) -> Int64s:
+    def _divide(self, distances: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Divide by the steps in place, only where a step is not 1; division by one number is the fast kind."""
         if self.axis == Axis.FIRST and distances.ndim > 1:
             return np.moveaxis(self._divide_last(np.moveaxis(distances, 0, -1)), -1, 0)
-        return self._divide_last(distances if distances.ndim else distances.reshape(1)).reshape(distances.shape)
+        return self._divide_last(distances if distances.ndim else distances.reshape(1)).reshape(
+            distances.shape
+        )
 
-    def _divide_last(self, distances: Int64s) -> Int64s:
+    def _divide_last(self, distances: npt.NDArray[Any]) -> npt.NDArray[Any]:
         for index in np.flatnonzero(self.steps != 1).tolist():
             column = distances if self.axis == Axis.NONE else distances[..., index]
-            quotients = column // self.steps[index]
-            if not np.array_equal(quotients * self.steps[index], column):
+            step = distances.dtype.type(self.steps[index])
+            quotients = column // step
+            if not np.array_equal(quotients * step, column):
                 raise OffLattice(f"not every value is on {self.describe()}")
             column[...] = quotients
         return distances
 
     def decode(
-        self, codes: npt.NDArray[Any], leftover: bytes | memoryview, dtype: np.dtype[Any], shape: tuple[int, ...]
+        self,
+        codes: npt.NDArray[Any],
+        leftover: bytes | memoryview,
+        dtype: np.dtype[Any],
+        shape: tuple[int, ...],
     ) -> npt.NDArray[Any]:
         """Return the values; raise `CorruptFrameError` if parameters or leftover do not fit the array."""
         check_axis(self.axis, self.steps.size, shape)
@@ -89,12 +105,16 @@ class IntegerLattice:
             raise CorruptFrameError("integer lattice leaves nothing over, but there is some")
         if dtype.kind == "b":
             return (codes != 0).reshape(shape)
-        if self.axis == Axis.NONE and self.steps[0] == 1 and abs(int(self.offsets[0])) < 1 << 30:
-            narrow = codes if not self.offsets[0] else codes + codes.dtype.type(self.offsets[0])
-            return narrow.astype(dtype).reshape(shape)
-        steps, offsets = spread(self.steps, self.axis, shape), spread(self.offsets, self.axis, shape)
+        work: Any = (
+            np.int32 if dtype.itemsize <= 4 else np.int64
+        )  # arithmetic modulo the type's range is enough
+        wide = np.asarray(codes).astype(work, copy=False).reshape(shape)
         with np.errstate(over="ignore"):
-            return (as_codes(codes).reshape(shape) * steps + offsets).astype(dtype)
+            if (self.steps != 1).any():
+                wide = wide * spread(self.steps, self.axis, shape).astype(work)
+            if self.offsets.any():
+                wide = wide + spread(self.offsets, self.axis, shape).astype(work)
+        return wide.astype(dtype)
 
     def pack(self) -> bytes:
         """Return the parameters as bytes."""
@@ -124,7 +144,7 @@ class IntegerLattice:
         return f"integers in steps of {self.steps.min()} to {self.steps.max()}, one for each index of the {self.axis.name.lower()} axis"
 
 
-def fit_integer(array: npt.NDArray[Any]) -> IntegerLattice | None:
+def fit_integer(array: npt.NDArray[Any], *, exact: bool) -> IntegerLattice | None:
     """The coarsest integer lattice that an integer array is on, if its codes are small enough.
 
     Columns (indices of the last axis) get steps of their own where that is worth the bytes.
@@ -132,6 +152,9 @@ def fit_integer(array: npt.NDArray[Any]) -> IntegerLattice | None:
     Parameters
     ----------
     array : ndarray of bool or integers, at least one element
+    exact : bool
+        Whether to look at all values where a sample suggests a step above 1. Without that, a value between
+        the steps may turn up in `IntegerLattice.encode`.
 
     Returns
     -------
@@ -139,7 +162,7 @@ def fit_integer(array: npt.NDArray[Any]) -> IntegerLattice | None:
         None where codes would not fit.
     """
     values = bits_of(array).view(np.int64) if array.dtype.str[1:] == "u8" else array
-    axis, steps = _fit_steps(values)
+    axis, steps = _fit_steps(values, exact)
     offsets = _fit_offsets(values, axis, steps, _zero_of(array.dtype))
     return None if offsets is None else IntegerLattice(axis, steps, offsets)
 
@@ -149,14 +172,14 @@ def _zero_of(dtype: np.dtype[Any]) -> int:
     return (1 << 8 * dtype.itemsize - 1) if dtype.kind == "u" and dtype.itemsize < 8 else 0
 
 
-def _fit_steps(array: npt.NDArray[Any]) -> tuple[Axis, Int64s]:
+def _fit_steps(array: npt.NDArray[Any], exact: bool) -> tuple[Axis, Int64s]:
     """Greatest common divisors of the differences: one for each column if that is worth it, or one for all."""
     if array.dtype.kind == "b":
         return Axis.NONE, np.ones(1, np.int64)
     if array.ndim < 2:
-        return Axis.NONE, np.maximum(_common_steps(array.reshape(-1, 1)), 1)
+        return Axis.NONE, np.maximum(_common_steps(array.reshape(-1, 1), exact), 1)
     table = array.reshape(-1, array.shape[-1])
-    steps = _common_steps(table)
+    steps = _common_steps(table, exact)
     first = table[0].astype(np.int64)
     common = max(_gcd(np.append(first - first[0], steps)), 1)
     gained_bits = np.log2(np.maximum(steps / common, 1)).sum() * table.shape[0]
@@ -169,15 +192,15 @@ def _gcd(values: Int64s) -> int:
     return abs(int(np.gcd.reduce(values)))
 
 
-def _common_steps(table: npt.NDArray[Any]) -> Int64s:
+def _common_steps(table: npt.NDArray[Any], exact: bool) -> Int64s:
     """Greatest common divisor of each column's differences to its first value; 0 for a constant column.
 
-    Almost all columns have 1, and a sample is enough to see that. Elsewhere all values are looked at.
+    Almost all columns have 1, and a sample is enough to see that. Elsewhere `exact` looks at all values.
     """
     rows = max(_SAMPLE_VALUES // table.shape[1], 16)
     stride = max(table.shape[0] // rows, 1)
     steps = _divisors(table[::stride], table[0])
-    if stride > 1:
+    if exact and stride > 1:
         for start in range(0, table.shape[0], rows):
             unsure = np.flatnonzero(steps != 1)
             if not unsure.size:

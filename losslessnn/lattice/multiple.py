@@ -1,9 +1,9 @@
 """Reals computed from integers: value = code * scale + offset, rounded as IEEE-754 arithmetic rounds.
 
-Converted recordings are like this: raw integers times a gain per channel, volts from microvolts, decimals read from a
-text file. All arithmetic is binary64 multiplication, division and addition, one operation at a time, then rounding to the
-array's type. Values that come out a little off (computed along another way) are corrected by a small table that depends
-on the code alone; values far off are exceptions.
+Converted recordings are like this: raw integers times a gain per channel, volts from microvolts, decimals
+read from a text file. All arithmetic is binary64 multiplication, division and addition, one operation at a
+time, then rounding to the array's type. Values that come out a little off (computed along another way) are
+corrected by a small table that depends on the code alone; values far off are exceptions.
 """
 
 from __future__ import annotations
@@ -50,8 +50,10 @@ _MAX_TABLE_SHARE = 1 / 4
 _MIN_TABLE = 4096
 _SAMPLE_VALUES = 4096
 _MIN_DISTINCT = 4
+_NEAR_VALUES = 512
+_NEAR_GAPS = 64
 _RELATIVE_ERROR = {2: 2.0**-11, 4: 2.0**-24, 8: 2.0**-53}
-_GUARD = 8.0
+_GUARD = 4.0
 """How many rounding errors a value may lie off its lattice point."""
 
 
@@ -145,7 +147,11 @@ class FloatMultiple:
         return pack_bytes(table.view(np.uint8), 1)
 
     def decode(
-        self, codes: npt.NDArray[Any], leftover: bytes | memoryview, dtype: np.dtype[Any], shape: tuple[int, ...]
+        self,
+        codes: npt.NDArray[Any],
+        leftover: bytes | memoryview,
+        dtype: np.dtype[Any],
+        shape: tuple[int, ...],
     ) -> npt.NDArray[Any]:
         """Return the values; raise `CorruptFrameError` if codes, parameters and leftover do not go together."""
         check_axis(self.axis, self.scales.size, shape)
@@ -175,7 +181,9 @@ class FloatMultiple:
         head = bytes([self.kind, self.operation]) + pack_axis(self.axis, self.scales.size)
         if self.axis == Axis.NONE:
             return head + pack_double(float(self.scales[0])) + pack_double(float(self.offsets[0]))
-        return head + b"".join(pack_bytes(v.astype("<f8").view(np.uint8), 8) for v in (self.scales, self.offsets))
+        return head + b"".join(
+            pack_bytes(v.astype("<f8").view(np.uint8), 8) for v in (self.scales, self.offsets)
+        )
 
     @classmethod
     def unpack(cls, reader: Reader) -> FloatMultiple:
@@ -185,7 +193,9 @@ class FloatMultiple:
         if axis == Axis.NONE:
             scales, offsets = np.array([reader.double()]), np.array([reader.double()])
         else:
-            scales, offsets = (unpack_bytes(reader, count * 8, 8).view("<f8").astype(np.float64) for _ in range(2))
+            scales, offsets = (
+                unpack_bytes(reader, count * 8, 8).view("<f8").astype(np.float64) for _ in range(2)
+            )
         if operation > 3 or not count or not np.isfinite(scales).all() or not np.isfinite(offsets).all():
             raise CorruptFrameError("float lattice has impossible parameters")
         if (scales <= 0).any():
@@ -227,27 +237,37 @@ def fit_multiple(array: npt.NDArray[Any]) -> FloatMultiple | None:
     Parameters
     ----------
     array : ndarray of reals, at least one element
-        A lattice that a sample of each column is on is returned; `FloatMultiple.encode` finds out about the rest.
+        A lattice that a sample of each column is on is returned; `FloatMultiple.encode` finds out about the
+        rest.
     """
     if array.dtype.itemsize not in _RELATIVE_ERROR:
         return None
     whole = _fit_values(_distinct(array), array.dtype)
     if whole is not None or array.ndim < 2:
-        return whole
-    table = array.reshape(-1, array.shape[-1])
+        return whole[0] if whole else None
+    columns = [_distinct(column) for column in array.reshape(-1, array.shape[-1]).T]
+    return max(
+        (_fit_columns(columns, array.dtype, divide) for divide in (False, True)),
+        key=lambda fitted: fitted[1] if fitted else -1.0,
+    )[0]
+
+
+def _fit_columns(
+    columns: list[Reals], dtype: np.dtype[Any], divide: bool
+) -> tuple[FloatMultiple | None, float]:
+    """One lattice per column, all with the same operation, and the sum of the shares of values they get right."""
     fitted = []
-    for column in table.T:
-        distinct = _distinct(column)
-        lattice = _fit_few(distinct) if distinct.size < _MIN_DISTINCT else _fit_values(distinct, array.dtype)
-        if lattice is None:
-            return None
-        fitted.append(lattice)
-    operations = {lattice.operation for lattice in fitted if lattice.offsets[0] or lattice.operation}
-    operation = operations.pop() if operations else Operation(0)
-    if operations:
-        return None
-    scales, offsets = (np.array([getattr(lattice, name)[0] for lattice in fitted]) for name in ("scales", "offsets"))
-    return FloatMultiple(Axis.LAST, operation, scales, offsets)
+    for distinct in columns:
+        few = distinct.size < _MIN_DISTINCT
+        found = (_fit_few(distinct, divide), 1.0) if few else _fit_values(distinct, dtype, divide)
+        if found is None:
+            return None, 0.0
+        fitted.append(found)
+    scales, offsets = (
+        np.array([getattr(found[0], name)[0] for found in fitted]) for name in ("scales", "offsets")
+    )
+    operation = max(found[0].operation for found in fitted)
+    return FloatMultiple(Axis.LAST, operation, scales, offsets), sum(share for _, share in fitted)
 
 
 def _distinct(values: npt.NDArray[Any]) -> Reals:
@@ -257,94 +277,118 @@ def _distinct(values: npt.NDArray[Any]) -> Reals:
     return np.unique(sample[np.isfinite(sample)])
 
 
-def _fit_few(distinct: Reals) -> FloatMultiple:
-    """A lattice for a column with hardly any values: what it holds does not matter as long as they are on it."""
+def _fit_few(distinct: Reals, divide: bool) -> FloatMultiple:
+    """A lattice for a column with hardly any values: any that they are near enough to."""
     origin = float(distinct[0]) if distinct.size else 0.0
     step = float(np.diff(distinct).min()) if distinct.size > 1 else 1.0
-    return FloatMultiple(Axis.NONE, Operation(0), np.array([step]), np.array([origin]))
+    return _single(Operation.DIVIDE if divide else Operation(0), 1 / step if divide else step, origin)
 
 
-def _fit_values(distinct: Reals, dtype: np.dtype[Any]) -> FloatMultiple | None:
-    """The way to compute distinct values from integers that gets most of them right to the last bit, or None."""
+def _fit_values(
+    distinct: Reals, dtype: np.dtype[Any], divide: bool | None = None
+) -> tuple[FloatMultiple, float] | None:
+    """The way to compute distinct values from integers that gets most of them right to the last bit, and its share."""
     if distinct.size < _MIN_DISTINCT:
         return None
     line = _fit_line(distinct, _RELATIVE_ERROR[dtype.itemsize])
     if line is None:
         return None
-    step, offset, slack = line
     wanted = distinct.astype(dtype.newbyteorder("="))
-    best, best_share = None, 0.0
-    for lattice in _candidates(step, offset, slack, distinct, dtype):
+    best: tuple[FloatMultiple, float] | None = None
+    for lattice in _candidates(line, distinct, dtype):
+        if divide not in (None, bool(lattice.operation & Operation.DIVIDE)):
+            continue
         found = lattice.values(lattice.nearest(distinct).astype(np.int64), dtype)
         share = float((found == wanted).mean())
-        if share > best_share:
-            best, best_share = lattice, share
+        if best is None or share > best[1]:
+            best = lattice, share
         if share == 1:
             break
     return best
 
 
-def _fit_line(distinct: Reals, relative: float) -> tuple[float, float, float] | None:
-    """Step and offset of values that lie whole steps apart, up to rounding errors, and the step's uncertainty; or None."""
-    errors = _GUARD * relative * np.maximum(np.abs(distinct[1:]), np.abs(distinct[:-1]))
-    gaps = np.diff(distinct)
-    if (gaps <= 4 * errors).any():
+@dataclass(frozen=True)
+class _Line:
+    step: float
+    offset: float
+    slack: float
+    """How uncertain the step is."""
+
+
+def _fit_line(distinct: Reals, relative: float) -> _Line | None:
+    """The line of values that lie whole steps apart, up to rounding errors, or None."""
+    reach = np.abs(distinct).max()
+    if relative * reach > np.diff(distinct).mean():
         return None
-    step = float(gaps.min())
-    for gap, error in zip(gaps[:256].tolist(), errors[:256].tolist(), strict=True):
-        step = _common_divisor(gap, step, max(error, _GUARD * relative * gap) * 4)
-        if step <= 16 * error:
+    for errors in (
+        relative * np.abs(distinct),
+        np.full(distinct.size, relative * reach),
+    ):  # the latter with an offset
+        step = _smallest_step(distinct, errors)
+        line = None if step is None else _refine_line(distinct, step, errors)
+        if line is not None:
+            return line
+    return None
+
+
+def _smallest_step(distinct: Reals, errors: Reals) -> float | None:
+    """The greatest common divisor, up to rounding errors, of the small gaps between the values nearest to zero."""
+    near = np.sort(np.argsort(np.abs(distinct))[:_NEAR_VALUES])
+    gaps = np.diff(distinct[near])
+    gap_errors = _GUARD * np.maximum(errors[near[1:]], errors[near[:-1]])
+    order = np.argsort(gaps)[:_NEAR_GAPS]
+    step, step_error = float(gaps[order[0]]), float(gap_errors[order[0]])
+    for gap, error in zip(gaps[order].tolist(), gap_errors[order].tolist(), strict=True):
+        while gap > error + step_error:
+            count = round(gap / step)
+            if not count:
+                gap, step = step, gap
+                continue
+            remainder = abs(gap - count * step)
+            if remainder <= error + count * step_error:
+                step_error = min(step_error, (error + count * step_error) / count)
+                break
+            gap, step, step_error = step, remainder, error + count * step_error
+            error = step_error
+        if step <= 4 * step_error:
             return None
-    return _refine_line(distinct, step, relative)
+    return step
 
 
-def _common_divisor(first: float, second: float, tolerance: float) -> float:
-    """Euclid's algorithm on reals; remainders below `tolerance` count as nothing."""
-    while second > tolerance:
-        remainder = math.fmod(first, second)
-        remainder = min(remainder, second - remainder)
-        first, second = second, remainder
-    return first
-
-
-def _refine_line(distinct: Reals, step: float, relative: float) -> tuple[float, float, float] | None:
-    """Improve a step on ever more values around the one nearest to zero, while their codes stay certain."""
-    centre = distinct[np.abs(distinct).argmin()]
-    order = np.argsort(np.abs(distinct - centre))
-    distances = (distinct - centre)[order]
-    count = min(4, distinct.size)
+def _refine_line(distinct: Reals, step: float, errors: Reals) -> _Line | None:
+    """Improve a step on values ever farther from the one nearest to zero, while their codes stay certain."""
+    centre = float(distinct[np.abs(distinct).argmin()])
+    distances = distinct - centre
+    radius = 8 * step
     while True:
-        codes = np.rint(distances[:count] / step)
-        if codes[1:].any():
-            step = float(codes @ distances[:count] / (codes @ codes))
-        if count == distinct.size:
+        near = distances[np.abs(distances) <= radius]
+        codes = np.rint(near / step)
+        if codes.any():
+            step = float(codes @ near / (codes @ codes))
+        if near.size == distances.size:
             break
-        count = min(2 * count, distinct.size)
-    codes = np.rint(distances / step)
-    off = np.abs(distances - codes * step)
-    errors = _GUARD * relative * (np.abs(distinct[order]) + abs(centre)) + abs(step) * 1e-12
-    if np.abs(codes).max() > MAX_CODE or (off > errors).any() or step <= 0:
+        radius *= 4
+    reach = float(np.abs(codes).max())
+    errors = errors + errors[np.abs(distinct).argmin()]
+    off = np.abs(distances - np.rint(distances / step) * step)
+    if step <= 0 or reach > MAX_CODE or errors.max() > step / 2 or (off > _GUARD * errors).any():
         return None
-    offset = float(centre - step * np.rint(centre / step))
-    return step, offset, float(errors.max() / max(np.abs(codes).max(), 1))
+    return _Line(step, centre - step * round(centre / step), float(_GUARD * errors.max() / reach))
 
 
-def _candidates(
-    step: float, offset: float, slack: float, distinct: Reals, dtype: np.dtype[Any]
-) -> Iterator[FloatMultiple]:
+def _candidates(line: _Line, distinct: Reals, dtype: np.dtype[Any]) -> Iterator[FloatMultiple]:
     """Ways to compute values on a line, the likeliest first."""
-    reach = float(np.abs(distinct).max())
-    offset_slack = 4 * _GUARD * _RELATIVE_ERROR[dtype.itemsize] * reach
-    steps = list(_nice(step, slack, dtype))
-    divisors = list(_nice(1 / step, slack / step / step, dtype))
-    offsets = [0.0] if abs(offset) <= offset_slack else list(_nice(offset, offset_slack, dtype))
+    offset_slack = _GUARD * _RELATIVE_ERROR[dtype.itemsize] * float(np.abs(distinct).max())
+    steps = list(_nice(line.step, line.slack, dtype))
+    divisors = list(_nice(1 / line.step, line.slack / line.step**2, dtype))[:4]
+    offsets = [0.0] if abs(line.offset) <= offset_slack else list(_nice(line.offset, offset_slack, dtype))[:4]
     for chosen in offsets:
         rounding = (Operation(0), Operation.ROUND_FIRST) if chosen and dtype.itemsize < 8 else (Operation(0),)
         for operation in rounding:
-            for scale in divisors[:4]:
-                yield _single(operation | Operation.DIVIDE, scale, chosen)
             for scale in steps:
                 yield _single(operation, scale, chosen)
+            for scale in divisors:
+                yield _single(operation | Operation.DIVIDE, scale, chosen)
 
 
 def _single(operation: Operation, scale: float, offset: float) -> FloatMultiple:

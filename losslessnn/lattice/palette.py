@@ -47,7 +47,11 @@ class PaletteLattice:
         return codes.astype(np.int32).reshape(array.shape), b""
 
     def decode(
-        self, codes: npt.NDArray[Any], leftover: bytes | memoryview, dtype: np.dtype[Any], shape: tuple[int, ...]
+        self,
+        codes: npt.NDArray[Any],
+        leftover: bytes | memoryview,
+        dtype: np.dtype[Any],
+        shape: tuple[int, ...],
     ) -> npt.NDArray[Any]:
         """Return the values; raise `CorruptFrameError` if a code is no rank."""
         if len(leftover):

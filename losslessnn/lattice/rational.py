@@ -1,7 +1,7 @@
 """Integers on a step that is not an integer: value = floor((numerator * code + offset) / denominator), or truncated.
 
-Such values come from converters whose codes were stretched onto a wider type: 10-bit codes written as int16 with
-``int(code * 65535 / 1023 - 32768)`` lie 64 or 65 apart. Everything here is integer arithmetic.
+Such values come from converters whose codes were stretched onto a wider type: 10-bit codes written as int16
+with ``int(code * 65535 / 1023 - 32768)`` lie 64 or 65 apart. Everything here is integer arithmetic.
 """
 
 from __future__ import annotations
@@ -75,7 +75,11 @@ class RationalLattice:
         floor_codes = -((self.offset - values * np.int64(self.denominator)) // np.int64(self.numerator))
         if self.truncated:
             floor_codes -= (values <= 0) & (self.values(floor_codes) > values)
-            floor_codes -= (values <= 0) & (self.values(floor_codes - 1) == values) & (self.values(floor_codes) != values)
+            floor_codes -= (
+                (values <= 0)
+                & (self.values(floor_codes - 1) == values)
+                & (self.values(floor_codes) != values)
+            )
         return floor_codes
 
     def encode(self, array: npt.NDArray[Any]) -> tuple[Codes, bytes]:
@@ -99,11 +103,15 @@ class RationalLattice:
         table = self.nearest(values)
         off = (self.values(table) != values) | (np.abs(table) > MAX_CODE)
         indices = bits_of(array)
-        wrong = off[indices] if off[_seen(indices)].any() else np.empty(0, bool)
+        wrong = off[indices] if (off & _present(indices)).any() else np.empty(0, bool)
         return table.astype(np.int32)[indices], np.flatnonzero(wrong)
 
     def decode(
-        self, codes: npt.NDArray[Any], leftover: bytes | memoryview, dtype: np.dtype[Any], shape: tuple[int, ...]
+        self,
+        codes: npt.NDArray[Any],
+        leftover: bytes | memoryview,
+        dtype: np.dtype[Any],
+        shape: tuple[int, ...],
     ) -> npt.NDArray[Any]:
         """Return the values; raise `CorruptFrameError` if the exceptions are impossible."""
         with np.errstate(over="ignore"):
@@ -145,18 +153,23 @@ class RationalLattice:
         return f"integers in steps of {self.numerator}/{self.denominator} = {self.numerator / self.denominator:.6g}, {rounding}"
 
 
-def _seen(indices: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Distinct values of an unsigned array of at most two bytes an element."""
+def present_values(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Distinct values of an array of at most two bytes an element, in the order of their bit patterns."""
+    indices = bits_of(array)
+    return from_bits(np.flatnonzero(_present(indices)).astype(indices.dtype), array.dtype.newbyteorder("="))
+
+
+def _present(indices: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
     present = np.zeros(1 << 8 * indices.dtype.itemsize, bool)
     present[indices.reshape(-1)] = True
-    return np.flatnonzero(present)
+    return present
 
 
 def fit_rational(distinct: Int64s) -> RationalLattice | None:
     """The simplest rational lattice with a step above 1 that all of some distinct values are on, or None.
 
-    A whole-range stretch of b-bit codes onto int16 is tried first: it is what devices do, and it makes codes mean the
-    same in every recording of such a device. Then come steps in order of denominator.
+    A whole-range stretch of b-bit codes onto int16 is tried first: it is what devices do, and it makes codes
+    mean the same in every recording of such a device. Then come steps in order of denominator.
 
     Parameters
     ----------

@@ -1,0 +1,188 @@
+"""ADC tables: how wide each code's bin really is.
+
+Real converters have codes four times as wide as their neighbours and codes that never occur. The pattern
+belongs to the converter, so it is counted over all channels that share one: a bin's width is how often its
+code occurs over how often it would occur if bins were equal, the latter from the histogram smoothed over
+less than the signal's unpredictable part. Widths are kept as 1/8 octaves, so a table is a row of small
+integers; a converter's own table is stored as its difference from the chunk's common one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from losslessnn.coding.sequence import SequenceReader, SequenceWriter
+from losslessnn.errors import CorruptFrameError
+from losslessnn.kernels.constants import POSITION_LIMIT, SCALE
+from losslessnn.kernels.cpu import histogram as kernel
+from losslessnn.kernels.parameters import Positions
+
+FRACTION_BITS = 5
+MAX_CODES = 1 << 14
+MAX_TABLES = 256
+_UNIT = 8 * FRACTION_BITS  # SCALE's index of a width of one code
+_NARROWEST, _WIDEST = -_UNIT, 40
+_WIDTH = SCALE[: _WIDEST + _UNIT + 1] / float(256 << FRACTION_BITS)  # in codes, narrowest first
+_PRIOR = 24.0  # a width moves half way to what was counted after this many samples
+_BITS_PER_WIDTH = 3.5
+
+
+@dataclass(frozen=True)
+class AdcTables:
+    """Bin widths of every code, for one converter or several.
+
+    Attributes
+    ----------
+    low : int
+        The first code.
+    log_widths : (tables, codes) int64
+        log2 of each bin's width in codes, in 1/8 octave.
+    table : (channels,) int32
+        The table each channel uses.
+    """
+
+    low: int
+    log_widths: NDArray[np.int64]
+    table: NDArray[np.int32]
+
+    def edges(self) -> NDArray[np.int32]:
+        """Bin edges in 1/32 code, shape (tables, codes + 1)."""
+        widths = np.maximum((SCALE[self.log_widths + _UNIT] + 128) >> 8, 1)
+        start = (self.low << FRACTION_BITS) - (1 << (FRACTION_BITS - 1))
+        edges = np.concatenate([np.zeros((len(widths), 1), np.int64), np.cumsum(widths, axis=1)], axis=1)
+        return (edges + start).astype(np.int32)
+
+    def positions(self, offset: NDArray[np.int64]) -> Positions:
+        """Positions of codes by these tables; ``offset`` (channels,) is taken off."""
+        edges = self.edges()
+        if int(np.abs(edges).max()) + int(np.abs(offset).max(initial=0)) >= POSITION_LIMIT:
+            raise CorruptFrameError("ADC table reaches too far")
+        high = self.low + self.log_widths.shape[1] - 1
+        return Positions(FRACTION_BITS, self.low, high, offset, self.table, edges, inverse_of(edges))
+
+    def pack(self) -> bytes:
+        """The ADC section's bytes."""
+        writer = SequenceWriter()
+        n_tables, n_codes = self.log_widths.shape
+        writer.put([n_tables], 0)
+        common = self.log_widths[0]
+        writer.put(common, 1)
+        writer.put(self.log_widths[1:] - common, 2)
+        if n_tables > 1:
+            writer.put(np.diff(self.table, prepend=0), 3)
+        return writer.finish()
+
+    @classmethod
+    def unpack(cls, data: bytes | memoryview, low: int, high: int, n_channels: int) -> AdcTables:
+        """Read an ADC section back; `CorruptFrameError` if it cannot be one."""
+        n_codes = high - low + 1
+        if n_codes > MAX_CODES:
+            raise CorruptFrameError(f"ADC table for {n_codes} codes: at most {MAX_CODES} are possible")
+        reader = SequenceReader(data)
+        n_tables = reader.one(0)
+        if not 1 <= n_tables <= MAX_TABLES:
+            raise CorruptFrameError(f"{n_tables} ADC tables: 1 to {MAX_TABLES} are possible")
+        common = reader.take(n_codes, 1)
+        others = reader.take((n_tables - 1) * n_codes, 2).reshape(n_tables - 1, n_codes) + common
+        log_widths = np.concatenate([common[None], others])
+        table = np.cumsum(reader.take(n_channels, 3)) if n_tables > 1 else np.zeros(n_channels, np.int64)
+        if log_widths.min() < _NARROWEST or log_widths.max() > _WIDEST:
+            raise CorruptFrameError("ADC table holds an impossible width")
+        if table.min() < 0 or table.max() >= n_tables:
+            raise CorruptFrameError("a channel names an ADC table that is not there")
+        return cls(low, log_widths, table.astype(np.int32))
+
+
+def plain_positions(low: int, high: int, fraction_bits: int, offset: NDArray[np.int64]) -> Positions:
+    """Positions of codes whose bins are all alike; ``offset`` (channels,) is taken off."""
+    none = np.full(offset.size, -1, np.int32)
+    return Positions(
+        fraction_bits, low, high, offset, none, np.zeros((1, 0), np.int32), np.zeros((1, 0), np.int32)
+    )
+
+
+def inverse_of(edges: NDArray[np.int32]) -> NDArray[np.int32]:
+    """For every cell of one code's width, the bin that holds the cell's beginning: (tables, cells)."""
+    cells = int((edges[:, -1] - edges[:, 0]).max() >> FRACTION_BITS) + 1
+    at = np.arange(cells, dtype=np.int64) << FRACTION_BITS
+    rows = [np.searchsorted(row, row[0] + at, side="right") - 1 for row in edges.astype(np.int64)]
+    return np.clip(np.stack(rows), 0, edges.shape[1] - 2).astype(np.int32)
+
+
+def estimate(codes: NDArray[np.int32], low: int, high: int, spread: float) -> AdcTables | None:
+    """Estimate tables from (channels, time) codes; None where they would not pay for themselves.
+
+    Parameters
+    ----------
+    codes : (channels, time) int32
+    low, high : int
+        Smallest and largest code.
+    spread : float
+        Typical size of a sample's unpredictable part, in codes.
+    """
+    n_codes = high - low + 1
+    if not 4 <= n_codes <= MAX_CODES or spread < 1.5 or codes.size < 64 * 16:
+        return None
+    counts = kernel.count_codes(codes, low, n_codes)
+    total = counts.sum(axis=0)
+    reach = int(min(8.0, max(1.0, 0.5 * spread)))
+    common = _quantise(_widths(total, np.ones(n_codes), reach))
+    if _gain(total, common, np.zeros_like(common)) <= _price(common):
+        return None
+    best = AdcTables(low, common[None], np.zeros(len(codes), np.int32))
+    best_gain = 0.0
+    for table in _groupings(len(codes)):
+        n_tables = int(table.max()) + 1
+        sums = np.zeros((n_tables, n_codes), np.int64)
+        np.add.at(sums, table, counts)
+        rows = [_quantise(_widths(row, _WIDTH[common - _NARROWEST], reach)) for row in sums]
+        extra = sum(
+            _gain(row, own, common) - _price(own - common) for row, own in zip(sums, rows, strict=True)
+        )
+        if extra > best_gain:
+            best_gain = extra
+            # the common table is stored too: it is what the others are told apart from
+            best = AdcTables(low, np.stack([common, *rows]), (table + 1).astype(np.int32))
+    return best
+
+
+def _groupings(n_channels: int) -> Iterator[NDArray[np.int64]]:
+    """Ways channels may share converters: runs of channels, odd and even ones apart in the newer probes."""
+    channel = np.arange(n_channels)
+    for run in (12, 16, 24, 32, 64):
+        if n_channels >= 2 * run:
+            yield channel // run
+            yield channel // run * 2 + channel % 2
+    if 2 <= n_channels <= 64:
+        yield channel
+
+
+def _widths(counts: NDArray[np.int64], prior: NDArray[np.float64], reach: int) -> NDArray[np.float64]:
+    """Bin widths (codes) that make the histogram smooth, drawn towards ``prior`` where counts are few."""
+    observed = counts.astype(np.float64)
+    smoothed = kernel.smooth(observed, reach)
+    widths = prior
+    for _ in range(3):
+        density = smoothed / np.maximum(kernel.smooth(widths, reach), 1e-9)
+        widths = (observed + _PRIOR * prior) / (density + _PRIOR)
+    return widths
+
+
+def _quantise(widths: NDArray[np.float64]) -> NDArray[np.int64]:
+    """log2 of widths in 1/8 octave, rounded: steps meet at the geometric mean of their widths."""
+    thresholds = np.sqrt(_WIDTH[:-1] * _WIDTH[1:])
+    return np.searchsorted(thresholds, widths, side="right").astype(np.int64) + _NARROWEST
+
+
+def _gain(counts: NDArray[np.int64], log_widths: NDArray[np.int64], reference: NDArray[np.int64]) -> float:
+    """Bits saved by one table over another, where both explain the same smooth density."""
+    return float((counts * (log_widths - reference)).sum() / 8)
+
+
+def _price(log_widths: NDArray[np.int64]) -> float:
+    """About how many bits a row of widths costs."""
+    return 64 + _BITS_PER_WIDTH * int(np.count_nonzero(log_widths)) + 0.3 * log_widths.size

@@ -1,0 +1,177 @@
+"""``losslessnn bench``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from losslessnn.cli.common import complain, level_option, make_reading, megabytes, reading_options
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from losslessnn.peers import Measurement, Peer
+
+QUICK = (
+    "gzip -6",
+    "zstd -3",
+    "zstd -19",
+    "xz -6",
+    "bz2 -9",
+    "lz4",
+    "Blosc zstd-5 bitshuffle",
+    "pcodec 8",
+    "FLAC -8p",
+    "WavPack -hhx4",
+)
+
+
+@click.command(short_help="Compare a recording with other compressors.")
+@click.argument("file", type=click.Path(path_type=Path))
+@reading_options
+@level_option
+@click.option(
+    "--seconds", type=click.FloatRange(0, min_open=True), help="Use only so many seconds from the start."
+)
+@click.option(
+    "--max-mb",
+    type=click.FloatRange(0.001),
+    default=32.0,
+    show_default=True,
+    help="Use only so many MB from the start.",
+)
+@click.option(
+    "--only", multiple=True, metavar="NAME", help="Only this peer (again for more), for example 'xz -9'."
+)
+@click.option("--csv", "as_csv", is_flag=True, help="Print comma-separated values instead of a table.")
+def command(
+    file: Path,
+    level: int,
+    seconds: float | None,
+    max_mb: float,
+    only: tuple[str, ...],
+    as_csv: bool,
+    **reading: Any,
+) -> int:
+    """Compress the start of a recording with losslessnn and with what else is installed, and print a table.
+
+    Everything is verified by decoding. One thread each; FLAC and WavPack run as programs on pairs of
+    channels, and their times include starting them. MB are 1e6 bytes of samples.
+
+    \b
+    Examples:
+      losslessnn bench recording.npy
+      losslessnn bench raw.dat -n 64 -s 30000 --seconds 5
+      losslessnn bench recording.wav --only "WavPack -hhx4" --only "xz -9"
+
+    Exit code 1 if the file cannot be read.
+    """
+    from losslessnn.archive import Source
+    from losslessnn.errors import RecordingError
+    from losslessnn.peers import PeerError, find, measure
+
+    try:
+        peers = [find(name) for name in only or QUICK]
+    except PeerError as error:
+        raise click.BadParameter(str(error), param_hint="'--only'") from None
+    recording, array = _load(file, make_reading(**reading), seconds, round(max_mb * 1e6))
+    if array is None:
+        raise RecordingError(f"{file}: holds no samples to compare with")
+    if not as_csv:
+        shape = " x ".join(map(str, array.shape))
+        kind = " (as plain bytes)" if recording.header.source == Source.BYTES else ""
+        click.echo(f"{file}: {shape} {array.dtype}{kind}, {megabytes(array.nbytes)}")
+    rows = []
+    table = Table(as_csv)
+    for peer in (losslessnn_peer(level), *peers):
+        try:
+            rows.append(measure(peer, array, repeats=2 if peer.name.startswith("losslessnn") else 1))
+            table.add(rows[-1])
+        except Exception as error:
+            # A peer that is missing, does not take the array, or fails, is not the table's end.
+            if isinstance(error, PeerError):
+                table.skip(str(error))
+            else:
+                complain(error, peer.name)
+    return 0 if rows else 1
+
+
+def losslessnn_peer(level: int) -> Peer:
+    """This package in the same clothes as the others."""
+    from losslessnn.chunk import decode_chunk, encode_chunk
+    from losslessnn.peers import Peer
+
+    def refuses(array: np.ndarray[Any, Any]) -> str:
+        return ""
+
+    return Peer(
+        f"losslessnn -l {level}",
+        lambda: "",
+        refuses,
+        lambda array: [encode_chunk(array, level=level)],
+        lambda parts, dtype, shape: decode_chunk(parts[0]),
+    )
+
+
+class Table:
+    """Prints measurements row by row, as they are made.
+
+    Parameters
+    ----------
+    as_csv : bool
+        Comma-separated values instead of columns.
+    """
+
+    _COLUMNS = ("codec", "ratio", "bits/sample", "encode MB/s", "decode MB/s")
+
+    def __init__(self, as_csv: bool = False) -> None:
+        self._as_csv = as_csv
+        if as_csv:
+            click.echo(
+                "codec,raw_bytes,compressed_bytes,ratio,bits_per_sample,encode_mb_per_s,decode_mb_per_s"
+            )
+        else:
+            click.echo("{:26s}{:>9s}{:>13s}{:>13s}{:>13s}".format(*self._COLUMNS))
+
+    def add(self, row: Measurement) -> None:
+        """Print a row."""
+        numbers = (row.ratio, row.bits_per_sample, row.encode_mb_per_s, row.decode_mb_per_s)
+        if self._as_csv:
+            sizes = f"{row.raw_bytes},{row.compressed_bytes}"
+            click.echo(f"{row.name},{sizes}," + ",".join(f"{number:.6g}" for number in numbers))
+        else:
+            click.echo("{:26s}{:9.3f}{:13.3f}{:13.1f}{:13.1f}".format(row.name, *numbers))
+
+    def skip(self, reason: str) -> None:
+        """Say that a peer was left out, and why."""
+        click.echo(reason if not self._as_csv else f"# {reason}", err=self._as_csv)
+
+
+def _load(path: Path, reading: Any, seconds: float | None, max_bytes: int) -> tuple[Any, Any]:
+    """The recording, and the start of its largest array (None if it has none)."""
+    import numpy as np
+
+    from losslessnn.layout import all_samples
+    from losslessnn.recordings import open_recording
+    from losslessnn.recordings.recording import SourceReader
+
+    recording = open_recording(path, reading)
+    arrays = all_samples(recording.layout)
+    if not arrays:
+        return recording, None
+    largest = max(arrays, key=lambda samples: samples.length)
+    first = sum(samples.frames for samples in arrays[: arrays.index(largest)])
+    row_bytes = max(largest.row_length * largest.dtype.itemsize // largest.file_itemsize, 1)
+    rows = min(largest.rows, max(1, max_bytes // row_bytes))
+    if seconds is not None and recording.header.sampling_rate:
+        rows = min(rows, max(1, round(seconds * recording.header.sampling_rate)))
+    pieces: list[np.ndarray[Any, Any]] = []
+    with open(path, "rb") as file:
+        for number, block in enumerate(SourceReader(file, recording.layout).blocks()):
+            if number >= first:
+                pieces.append(block.array[: rows - sum(map(len, pieces))])
+            if sum(map(len, pieces)) >= rows:
+                break
+    return recording, np.ascontiguousarray(np.concatenate(pieces))

@@ -1,0 +1,339 @@
+"""What the commands share: options, progress, reports, and how a batch of files is worked through."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from losslessnn.errors import LosslessnnError
+
+if TYPE_CHECKING:
+    from losslessnn.archiving import FileReport
+    from losslessnn.recordings import Reading
+
+SUFFIX = ".lnn"
+STDIO = Path("-")
+Pool = tuple[Executor, int]
+Item = TypeVar("Item")
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+_SMALL_FILE_BYTES = 12_000_000
+"""Files up to this size make a single frame, so that threads share them out whole."""
+
+
+# ------------------------------------------------------------------------------------------------------------
+# Options
+
+
+def options(*decorators: Decorator) -> Decorator:
+    """Several click decorators as one, in the order in which help shows them."""
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        for decorator in reversed(decorators):
+            function = decorator(function)
+        return function
+
+    return decorate
+
+
+files_argument = click.argument(
+    "files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE…"
+)
+
+threads_option = click.option(
+    "-T", "--threads", type=click.IntRange(0), default=0, show_default="0, all cores", help="Threads to use."
+)
+force_option = click.option("-f", "--force", is_flag=True, help="Overwrite files that exist.")
+level_option = click.option(
+    "-l",
+    "--level",
+    type=click.IntRange(1, 9),
+    default=5,
+    show_default=True,
+    help="1 is fastest, 9 is smallest.",
+)
+talk_options = options(
+    click.option("-q", "--quiet", is_flag=True, help="Say nothing unless something fails."),
+    click.option(
+        "--progress/--no-progress",
+        default=None,
+        help="Show a progress bar. Default: if standard error is a terminal.",
+    ),
+)
+reading_options = options(
+    click.option("-n", "--channels", type=click.IntRange(1), help="Channels of a raw file."),
+    click.option(
+        "-d",
+        "--dtype",
+        default="int16",
+        show_default=True,
+        help="Sample type of a raw file: int16, uint16, int24, int32, float32, >i2, …",
+    ),
+    click.option(
+        "-s",
+        "--rate",
+        "sampling_rate",
+        type=click.FloatRange(0, min_open=True),
+        help="Sampling rate of a raw file, Hz.",
+    ),
+    click.option("--as-bytes", is_flag=True, help="Keep the file as plain bytes, whatever it is."),
+    click.option(
+        "--time-axis",
+        type=click.Choice(["auto", "first", "last"]),
+        default="auto",
+        show_default=True,
+        help="Which axis of an .npy or .npz array is time. auto: the first, unless the array is wider than long "
+        "and a sample of it codes smaller the other way.",
+    ),
+)
+
+
+def make_reading(
+    channels: int | None,
+    dtype: str,
+    sampling_rate: float | None,
+    as_bytes: bool,
+    time_axis: str,
+    **frames: Any,
+) -> Reading:
+    """The reading that the options describe."""
+    import numpy as np
+
+    from losslessnn.recordings import Reading
+
+    if dtype != "int24":
+        try:
+            np.dtype(dtype)
+        except TypeError:
+            raise click.BadParameter(
+                f"{dtype!r} is no sample type; try int16, uint16, int24, int32 or float32", param_hint="'-d'"
+            ) from None
+    return Reading(channels, dtype, sampling_rate, as_bytes, time_axis=time_axis, **frames)
+
+
+# ------------------------------------------------------------------------------------------------------------
+# Saying things
+
+
+def complain(error: BaseException, about: object = None) -> None:
+    """Print one line about an error to standard error; all of it if ``LOSSLESSNN_DEBUG`` is set."""
+    click.echo(f"losslessnn: {explain(error, about)}", err=True)
+    if os.environ.get("LOSSLESSNN_DEBUG"):
+        traceback.print_exception(error)
+
+
+def explain(error: BaseException, about: object = None) -> str:
+    """What went wrong, in one line."""
+    if isinstance(error, LosslessnnError):
+        text = str(error)
+    elif isinstance(error, OSError):
+        text = error.strerror or str(error)
+        if error.filename is not None:
+            return f"{error.filename}: {text}"
+    elif isinstance(error, MemoryError):
+        text = "not enough memory; smaller frames (--chunk-mb) or fewer threads (-T) need less"
+    else:
+        text = f"{type(error).__name__}: {error} (a bug in losslessnn; set LOSSLESSNN_DEBUG=1 to see where)"
+    text = " ".join(text.split())
+    return text if about is None or str(about) in text else f"{about}: {text}"
+
+
+def megabytes(size: int | float) -> str:
+    """A size for people, in MB of 1e6 bytes.
+
+    >>> megabytes(1_234), megabytes(123_456_789)
+    ('0.0012 MB', '123.5 MB')
+    """
+    number = size / 1e6
+    digits = 1 if number >= 100 else 2 if number >= 10 else 3 if number >= 0.1 else 4
+    return f"{number:.{digits}f} MB"
+
+
+def per_second(size: int | float, seconds: float) -> str:
+    """A speed for people."""
+    speed = size / 1e6 / max(seconds, 1e-9)
+    return f"{speed:.1f} MB/s" if speed < 100 else f"{speed:.0f} MB/s"
+
+
+def plural(count: int, noun: str) -> str:
+    """A number and its noun.
+
+    >>> plural(1, "file"), plural(3, "file")
+    ('1 file', '3 files')
+    """
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+class Talk:
+    """Prints reports, and shows a progress bar where somebody watches.
+
+    Parameters
+    ----------
+    total : int
+        Bytes there are to do.
+    quiet : bool
+        Print no reports.
+    progress : bool or None
+        Show the bar; None: only on a terminal.
+    to_stderr : bool
+        Print reports there, because standard output carries data.
+    """
+
+    def __init__(self, total: int, quiet: bool, progress: bool | None, to_stderr: bool = False) -> None:
+        self._quiet = quiet
+        self._stream: IO[str] = sys.stderr if to_stderr else sys.stdout
+        self._lock = threading.Lock()
+        self._original = self._archived = 0
+        self._bar: Any = None
+        if progress or (progress is None and not quiet and sys.stderr.isatty()):
+            from tqdm import tqdm
+
+            self._bar = tqdm(
+                total=total,
+                unit="B",
+                unit_scale=True,
+                unit_divisor=1000,
+                file=sys.stderr,
+                leave=False,
+                mininterval=0.2,
+            )
+
+    def advance(self, original: int, archived: int) -> None:
+        """Count bytes that have been done; from any thread."""
+        if self._bar is None:
+            return
+        with self._lock:
+            self._original += original
+            self._archived += archived
+            if self._archived and self._original:
+                self._bar.set_postfix_str(f"ratio {self._original / self._archived:.3f}", refresh=False)
+            self._bar.update(original)
+
+    def say(self, line: str) -> None:
+        """Print a line of the report."""
+        if not self._quiet:
+            self._print(line, self._stream)
+
+    def complain(self, error: BaseException, about: object) -> None:
+        """Print one line about an error."""
+        if self._bar is None:
+            complain(error, about)
+        else:
+            self._print(f"losslessnn: {explain(error, about)}", sys.stderr)
+
+    def _print(self, line: str, stream: IO[str]) -> None:
+        if self._bar is None:
+            click.echo(line, file=stream)
+        else:
+            with self._lock:
+                self._bar.write(line, file=stream)
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self._bar is not None:
+            self._bar.close()
+
+    def __enter__(self) -> Talk:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+# ------------------------------------------------------------------------------------------------------------
+# Batches
+
+
+def run_batch(
+    items: Sequence[Item],
+    size: Callable[[Item], int],
+    work: Callable[[Item, Pool], FileReport],
+    threads: int,
+    talk: Talk,
+    name: Callable[[Item], object] = str,
+) -> Iterator[tuple[Item, FileReport | None]]:
+    """Work through files: large ones one after the other on all threads, small ones side by side.
+
+    Yields each item in order with its report, or None after an error, which has been printed.
+    """
+    from losslessnn.archiving import Here, worker_pool
+
+    with worker_pool(threads) as pool:
+        executor, count = pool
+        waiting: deque[tuple[Item, Future[FileReport]]] = deque()
+
+        def finish() -> tuple[Item, FileReport | None]:
+            item, future = waiting.popleft()
+            try:
+                return item, future.result()
+            except Exception as error:
+                talk.complain(error, name(item))
+                return item, None
+
+        for item in items:
+            if count > 1 and size(item) <= _SMALL_FILE_BYTES:
+                waiting.append((item, executor.submit(work, item, (Here(), 1))))
+                if len(waiting) > 2 * count:
+                    yield finish()
+            else:
+                while waiting:
+                    yield finish()
+                waiting.append((item, Here().submit(work, item, pool)))
+                yield finish()
+        while waiting:
+            yield finish()
+
+
+def file_size(path: Path) -> int:
+    """Bytes of a file, 0 if there is none."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def refuse_twins(pairs: Iterable[tuple[Path, Path]]) -> None:
+    """Usage error if two inputs would become the same file."""
+    seen: dict[str, Path] = {}
+    for source, destination in pairs:
+        key = os.path.abspath(destination)
+        if key in seen:
+            raise click.UsageError(
+                f"{seen[key]} and {source} would both become {destination}; nothing was done. "
+                "Give them different folders, one call each."
+            )
+        seen[key] = source
+
+
+def check_stdio(files: Sequence[Path]) -> None:
+    """Usage error if standard input is asked for along with other files."""
+    if STDIO in files and len(files) > 1:
+        raise click.UsageError("- (standard input) must be the only input")
+
+
+def stdout_bytes() -> IO[bytes]:
+    """Standard output for data; usage error if it is a terminal."""
+    if sys.stdout.isatty():
+        raise click.UsageError("data would go to the terminal; redirect standard output or give -o")
+    return sys.stdout.buffer
+
+
+@contextmanager
+def spooled_stdin(folder: Path) -> Iterator[Path]:
+    """Standard input as a file in a temporary folder."""
+    import shutil
+
+    path = folder / "stdin"
+    with open(path, "wb") as spool:
+        shutil.copyfileobj(sys.stdin.buffer, spool, 1 << 20)
+    yield path

@@ -1,0 +1,224 @@
+"""``losslessnn compress``."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from losslessnn.cli.common import (
+    STDIO,
+    SUFFIX,
+    Pool,
+    Talk,
+    check_stdio,
+    file_size,
+    files_argument,
+    force_option,
+    level_option,
+    make_reading,
+    megabytes,
+    options,
+    per_second,
+    plural,
+    reading_options,
+    refuse_twins,
+    run_batch,
+    spooled_stdin,
+    stdout_bytes,
+    talk_options,
+    threads_option,
+)
+
+if TYPE_CHECKING:
+    from losslessnn.archiving import FileReport
+    from losslessnn.recordings import Reading
+
+
+@click.command(short_help="Compress recordings into .lnn archives.")
+@files_argument
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="Folder to write to (made if needed), or a file name ending in .lnn for a single input. "
+    "Default: beside the input.",
+)
+@reading_options
+@level_option
+@threads_option
+@options(
+    click.option("--chunk-seconds", type=click.FloatRange(0, min_open=True), help="Seconds per frame."),
+    click.option(
+        "--chunk-mb",
+        type=click.FloatRange(0.01, 500),
+        default=8.0,
+        show_default=True,
+        help="Raw MB per frame, where seconds are not given or not known.",
+    ),
+)
+@force_option
+@click.option("--rm", "remove", is_flag=True, help="Remove each source once its archive is verified.")
+@talk_options
+def command(
+    files: tuple[Path, ...],
+    output: Path | None,
+    level: int,
+    threads: int,
+    chunk_seconds: float | None,
+    chunk_mb: float,
+    force: bool,
+    remove: bool,
+    quiet: bool,
+    progress: bool | None,
+    **reading: Any,
+) -> int:
+    """Compress recordings into archives: FILE becomes FILE.lnn, and decompress restores it byte for byte.
+
+    Understands .npy, .npz, .wav, SpikeGLX .bin with its .meta beside it, and raw files of interleaved samples
+    given their number of channels (-n), type (-d) and rate (-s). Wrong guesses lose nothing, the archive is
+    just larger. Every archive is read back, decoded and compared before it gets its name; sources are kept.
+
+    \b
+    Examples:
+      losslessnn compress recording.npy                    writes recording.npy.lnn
+      losslessnn compress *.wav -o packed                  writes packed/<name>.lnn
+      losslessnn compress run_g0_t0.imec0.ap.bin           SpikeGLX; the .meta text goes along
+      losslessnn compress raw.dat -n 64 -d int16 -s 30000
+      losslessnn compress notes.txt --as-bytes
+      losslessnn compress recording.npy -l 9 --rm          smaller, slower; source removed after verification
+      cat raw.dat | losslessnn compress -n 64 - > raw.dat.lnn
+
+    Exit code 1 if a file failed (the others are done all the same), 2 for wrong usage.
+    """
+    check_stdio(files)
+    how = make_reading(**reading, frame_bytes=round(chunk_mb * 1e6), frame_seconds=chunk_seconds)
+    if files == (STDIO,):
+        return _compress_stdin(output, how, level, threads, force, quiet, progress)
+    pairs = [(path, _destination(path, output, len(files))) for path in files]
+    refuse_twins(pairs)
+    return _compress_files(pairs, how, level, threads, force, remove, quiet, progress)
+
+
+def _destination(path: Path, output: Path | None, count: int) -> Path:
+    if output is None:
+        return path.with_name(path.name + SUFFIX)
+    if output == STDIO:
+        raise click.UsageError("-o - is for standard input only; give a folder or a file name")
+    names_a_file = output.suffix == SUFFIX and not output.is_dir()
+    if names_a_file and count > 1:
+        raise click.UsageError(f"{count} files cannot all become {output}; -o must be a folder")
+    return output if names_a_file else output / (path.name + SUFFIX)
+
+
+def _compress_files(
+    pairs: list[tuple[Path, Path]],
+    reading: Reading,
+    level: int,
+    threads: int,
+    force: bool,
+    remove: bool,
+    quiet: bool,
+    progress: bool | None,
+) -> int:
+    from losslessnn.archiving import compress_file
+
+    started = time.perf_counter()
+    done: list[FileReport] = []
+    with Talk(sum(file_size(source) for source, _ in pairs), quiet, progress) as talk:
+
+        def work(pair: tuple[Path, Path], pool: Pool) -> FileReport:
+            source, destination = pair
+            return compress_file(
+                source,
+                destination,
+                reading=reading,
+                level=level,
+                overwrite=force,
+                pool=pool,
+                progress=talk.advance,
+            )
+
+        batch = run_batch(pairs, lambda pair: file_size(pair[0]), work, threads, talk, lambda pair: pair[0])
+        failed = 0
+        for (source, _), report in batch:
+            if report is None or not _finish(source, report, remove, talk):
+                failed += 1
+            if report is not None:
+                done.append(report)
+        if len(pairs) > 1:
+            talk.say(_total(done, failed, time.perf_counter() - started))
+    return 1 if failed else 0
+
+
+def _finish(source: Path, report: FileReport, remove: bool, talk: Talk) -> bool:
+    """Report a verified archive, and remove its source if that is wanted."""
+    ratio = report.original_bytes / max(report.archive_bytes, 1)
+    talk.say(
+        f"{report.source} -> {report.destination}  {megabytes(report.original_bytes)} -> "
+        f"{megabytes(report.archive_bytes)}  ratio {ratio:.3f}  "
+        f"{per_second(report.original_bytes, report.seconds)}  verified"
+    )
+    for note in report.notes:
+        talk.say(f"  note: {note}")
+    if remove:
+        try:
+            source.unlink()
+        except OSError as error:
+            talk.complain(error, source)
+            return False
+    return True
+
+
+def _total(done: list[FileReport], failed: int, seconds: float) -> str:
+    original = sum(report.original_bytes for report in done)
+    archived = sum(report.archive_bytes for report in done)
+    line = (
+        f"{plural(len(done), 'file')}: {megabytes(original)} -> {megabytes(archived)}, "
+        f"ratio {original / max(archived, 1):.4f}, {per_second(original, seconds)}, verified"
+    )
+    return f"{line}; {failed} failed" if failed else line
+
+
+def _compress_stdin(
+    output: Path | None,
+    reading: Reading,
+    level: int,
+    threads: int,
+    force: bool,
+    quiet: bool,
+    progress: bool | None,
+) -> int:
+    """Standard input has neither name nor length: it goes through a temporary file, and so does the archive."""
+    from losslessnn.archiving import compress_file, worker_pool
+
+    if output is not None and output != STDIO and output.suffix != SUFFIX:
+        raise click.UsageError(f"standard input has no name: -o must name a file ending in {SUFFIX}")
+    data_to_stdout = output is None or output == STDIO
+    target = stdout_bytes() if data_to_stdout else None
+    with tempfile.TemporaryDirectory(prefix="losslessnn-") as name, spooled_stdin(Path(name)) as source:
+        destination = Path(name, "archive") if data_to_stdout or output is None else output
+        with (
+            Talk(file_size(source), quiet, progress, to_stderr=data_to_stdout) as talk,
+            worker_pool(threads) as pool,
+        ):
+            report = compress_file(
+                source,
+                destination,
+                reading=reading,
+                level=level,
+                overwrite=force,
+                pool=pool,
+                progress=talk.advance,
+                name="",
+            )
+            if target is not None:
+                with open(destination, "rb") as archive:
+                    shutil.copyfileobj(archive, target, 1 << 20)
+                target.flush()
+            _finish(source, report, False, talk)
+    return 0

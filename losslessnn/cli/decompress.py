@@ -1,0 +1,246 @@
+"""``losslessnn decompress``."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from losslessnn.cli.common import (
+    STDIO,
+    Pool,
+    Talk,
+    check_stdio,
+    file_size,
+    files_argument,
+    force_option,
+    megabytes,
+    per_second,
+    plural,
+    refuse_twins,
+    run_batch,
+    spooled_stdin,
+    stdout_bytes,
+    talk_options,
+    threads_option,
+)
+from losslessnn.errors import LosslessnnError
+
+if TYPE_CHECKING:
+    from losslessnn.archiving import FileReport
+
+
+@dataclass(frozen=True)
+class _Wish:
+    """What is wanted of every archive."""
+
+    recover: bool
+    arrays: bool
+    force: bool
+
+
+@click.command(short_help="Restore the original files, byte for byte.")
+@files_argument
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="Folder to restore into (made if needed), or a file name with the original's ending for a single "
+    "archive, or - for standard output. Default: beside the archive.",
+)
+@click.option(
+    "--recover",
+    is_flag=True,
+    help="Save what can be saved of a damaged archive: stop where it ends early, put zeros for damaged frames, "
+    "and say so.",
+)
+@click.option(
+    "--arrays",
+    is_flag=True,
+    help="Write the samples as .npy (of an .npz: an .npz with equal arrays) instead of the original file.",
+)
+@threads_option
+@force_option
+@click.option("--rm", "remove", is_flag=True, help="Remove each archive once its file is restored and checked.")
+@talk_options
+def command(
+    files: tuple[Path, ...],
+    output: Path | None,
+    recover: bool,
+    arrays: bool,
+    threads: int,
+    force: bool,
+    remove: bool,
+    quiet: bool,
+    progress: bool | None,
+) -> int:
+    """Restore original files from archives, byte for byte, headers included.
+
+    Nothing appears under its own name before its checksum has been found right.
+
+    \b
+    Examples:
+      losslessnn decompress recording.npy.lnn              restores recording.npy
+      losslessnn decompress packed/*.lnn -o back           restores back/<name>
+      losslessnn decompress recording.wav.lnn -o - | play -
+      losslessnn decompress recording.bin.lnn --arrays     writes recording.bin.npy
+      losslessnn decompress cut_short.lnn --recover        saves every complete frame
+
+    Exit code 1 if an archive failed or was not recovered in full, 2 for wrong usage.
+    """
+    check_stdio(files)
+    if remove and (recover or arrays):
+        raise click.UsageError("--rm goes with neither --recover nor --arrays: the archive holds more")
+    wish = _Wish(recover, arrays, force)
+    if files == (STDIO,) or output == STDIO:
+        return _decompress_to_stdout(files, output, wish, threads, quiet, progress)
+    pairs, failed = _plan(files, output, wish, quiet)
+    refuse_twins(pairs)
+    return _decompress_files(pairs, failed, wish, threads, remove, quiet, progress)
+
+
+def _plan(
+    files: tuple[Path, ...], output: Path | None, wish: _Wish, quiet: bool
+) -> tuple[list[tuple[Path, Path]], int]:
+    """Where each archive's file goes; archives that cannot be read are complained about and left out."""
+    from losslessnn.archive import Archive
+    from losslessnn.archiving import arrays_name, restored_name
+
+    pairs = []
+    with Talk(0, quiet, progress=False) as talk:
+        for path in files:
+            try:
+                with Archive(path, recover=wish.recover) as archive:
+                    name = arrays_name(archive) if wish.arrays else restored_name(archive)
+            except Exception as error:
+                talk.complain(error, path)
+            else:
+                pairs.append((path, _destination(path, name, output, len(files))))
+    return pairs, len(files) - len(pairs)
+
+
+def _destination(path: Path, name: str, output: Path | None, count: int) -> Path:
+    if output is None:
+        return path.with_name(name)
+    is_file_name = output.suffix != "" and output.suffix == Path(name).suffix and not output.is_dir()
+    return output if count == 1 and is_file_name else output / name
+
+
+def _restore(
+    path: Path, destination: Path, wish: _Wish, pool: Pool, talk: Talk, sidecar: bool = True
+) -> FileReport:
+    from losslessnn.archive import Archive
+    from losslessnn.archiving import restore_arrays, restore_file
+
+    restore = restore_arrays if wish.arrays else partial(restore_file, sidecar=sidecar)
+    with Archive(path, recover=wish.recover) as archive:
+        return restore(
+            archive,
+            destination,
+            overwrite=wish.force,
+            recover=wish.recover,
+            pool=pool,
+            progress=talk.advance,
+        )
+
+
+def _decompress_files(
+    pairs: list[tuple[Path, Path]],
+    failed: int,
+    wish: _Wish,
+    threads: int,
+    remove: bool,
+    quiet: bool,
+    progress: bool | None,
+) -> int:
+    started = time.perf_counter()
+    count = len(pairs) + failed
+    done: list[FileReport] = []
+    with Talk(sum(_original_length(path) for path, _ in pairs), quiet, progress) as talk:
+
+        def work(pair: tuple[Path, Path], pool: Pool) -> FileReport:
+            return _restore(*pair, wish, pool, talk)
+
+        batch = run_batch(pairs, lambda pair: file_size(pair[0]), work, threads, talk, lambda pair: pair[0])
+        for (path, _), report in batch:
+            if report is None or not _finish(path, report, remove, talk):
+                failed += 1
+            if report is not None:
+                done.append(report)
+        if count > 1:
+            total = sum(report.original_bytes for report in done)
+            seconds = time.perf_counter() - started
+            line = f"{plural(len(done), 'file')}: {megabytes(total)} restored, {per_second(total, seconds)}"
+            talk.say(f"{line}; {failed} failed" if failed else line)
+    return 1 if failed else 0
+
+
+def _original_length(path: Path) -> int:
+    from losslessnn.archive import Archive
+
+    try:
+        with Archive(path, recover=True) as archive:
+            return archive.original_length
+    except Exception:
+        return 0  # it is complained about when its turn comes
+
+
+def _finish(path: Path, report: FileReport, remove: bool, talk: Talk) -> bool:
+    speed = per_second(report.original_bytes, report.seconds)
+    talk.say(f"{path} -> {report.destination}  {megabytes(report.original_bytes)}  {speed}")
+    for note in report.notes:
+        if report.complete:
+            talk.say(f"  note: {note}")
+        else:
+            talk.complain(LosslessnnError(note), path)
+    if remove and report.complete:
+        try:
+            path.unlink()
+        except OSError as error:
+            talk.complain(error, path)
+            return False
+    return report.complete
+
+
+def _decompress_to_stdout(
+    files: tuple[Path, ...],
+    output: Path | None,
+    wish: _Wish,
+    threads: int,
+    quiet: bool,
+    progress: bool | None,
+) -> int:
+    """Through a temporary file, so that nothing is handed on before it has been checked."""
+    from losslessnn.archive import Archive
+    from losslessnn.archiving import restored_name, worker_pool
+
+    if len(files) > 1:
+        raise click.UsageError("only one archive at a time can go to standard output")
+    to_stdout = output is None or output == STDIO
+    target = stdout_bytes() if to_stdout else None
+    with tempfile.TemporaryDirectory(prefix="losslessnn-") as folder:
+        if files == (STDIO,):
+            with spooled_stdin(Path(folder)) as path:
+                source = path
+        else:
+            source = files[0]
+        if output is None or to_stdout:
+            destination = Path(folder, "restored")
+        else:
+            with Archive(source, recover=wish.recover) as archive:
+                name = archive.header.name and restored_name(archive)
+            destination = _destination(source, name or "restored", output, 1)
+        with Talk(_original_length(source), quiet, progress, to_stderr=to_stdout) as talk,
+        worker_pool(threads) as pool:
+            report = _restore(source, destination, wish, pool, talk, sidecar=not to_stdout)
+            if target is not None:
+                with open(destination, "rb") as restored:
+                    shutil.copyfileobj(restored, target, 1 << 20)
+                target.flush()
+            return 0 if _finish(files[0], report, False, talk) else 1

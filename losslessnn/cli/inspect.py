@@ -1,0 +1,208 @@
+"""``losslessnn inspect``."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from losslessnn.cli.common import complain, files_argument, megabytes
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from losslessnn.archive import Archive, StoredArray
+
+_MOST_CHANNELS = 12
+
+
+@dataclass
+class _ArrayFacts:
+    """Where the bytes of one array go."""
+
+    name: str
+    array: StoredArray
+    frame_bytes: list[int] = field(default_factory=list)
+    sections: Counter[str] = field(default_factory=Counter)
+    modes: Counter[str] = field(default_factory=Counter)
+    channel_bits: np.ndarray[Any, Any] | None = None
+
+    @property
+    def values(self) -> int:
+        """Number of values in the array."""
+        return self.array.samples.rows * (self.array.samples.row_length // self.array.samples.file_itemsize)
+
+    @property
+    def bits_per_value(self) -> float:
+        """Frame bits per value of the array."""
+        return 8 * sum(self.frame_bytes) / self.values
+
+
+@click.command(short_help="Show what an archive holds and where its bytes go.")
+@files_argument
+@click.option(
+    "--channels", "all_channels", is_flag=True, help="List every channel's bits, not only a summary."
+)
+@click.option("--frames", "all_frames", is_flag=True, help="List every frame.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per archive instead.")
+def command(files: tuple[Path, ...], all_channels: bool, all_frames: bool, as_json: bool) -> int:
+    """Show what archives hold, and where their bytes go.
+
+    \b
+    Examples:
+      losslessnn inspect recording.npy.lnn
+      losslessnn inspect recording.npy.lnn --channels      bits of every channel
+      losslessnn inspect packed/*.lnn --json | jq .ratio
+
+    Exit code 1 if an archive cannot be read. Frames are not decoded; `losslessnn verify` does that.
+    """
+    from losslessnn.archive import Archive
+
+    failed = False
+    for number, path in enumerate(files):
+        try:
+            with Archive(path, recover=True) as archive:
+                facts = [_collect(archive, name, array) for name, array in archive.arrays.items()]
+                if as_json:
+                    click.echo(json.dumps(_as_json(archive, facts)))
+                else:
+                    click.echo(("\n" if number else "") + _as_text(archive, facts, all_channels, all_frames))
+                failed |= not archive.complete
+        except Exception as error:
+            complain(error, path)
+            failed = True
+    return 1 if failed else 0
+
+
+def _collect(archive: Archive, name: str, array: StoredArray) -> _ArrayFacts:
+    """Add up what `describe_chunk` says of an array's frames."""
+    import numpy as np
+
+    from losslessnn.chunk import describe_chunk
+
+    facts = _ArrayFacts(name, array)
+    for index in array.frame_numbers:
+        if index >= len(archive.frame_lengths):
+            break
+        report = describe_chunk(archive.read_frame_bytes(index))
+        facts.frame_bytes.append(report.frame_bytes)
+        facts.sections.update(report.section_bytes)
+        facts.modes[report.mode.name.lower()] += 1
+        bits = getattr(report, "channel_bits", None)
+        if bits is not None and len(bits):
+            total = np.asarray(bits, float)
+            facts.channel_bits = total if facts.channel_bits is None else facts.channel_bits + total
+    return facts
+
+
+def _as_json(archive: Archive, facts: list[_ArrayFacts]) -> dict[str, Any]:
+    arrays = []
+    for fact in facts:
+        entry: dict[str, Any] = {
+            "name": fact.name,
+            "shape": list(fact.array.shape),
+            "dtype": fact.array.dtype.str,
+            "frames": len(fact.frame_bytes),
+            "frame_bytes": sum(fact.frame_bytes),
+            "bits_per_value": fact.bits_per_value,
+            "modes": dict(fact.modes),
+            "sections": dict(fact.sections),
+        }
+        if fact.channel_bits is not None:
+            entry["channel_bits_per_value"] = (fact.channel_bits / fact.array.samples.rows).tolist()
+        arrays.append(entry)
+    return {
+        "archive": str(archive.path),
+        "name": archive.name,
+        "source": archive.header.source.name.lower(),
+        "complete": archive.complete,
+        "original_bytes": archive.original_length,
+        "archive_bytes": archive.archive_length,
+        "ratio": archive.original_length / archive.archive_length,
+        "sampling_rate": archive.sampling_rate,
+        "frames": archive.frame_count,
+        "header_bytes": archive.header_length,
+        "index_bytes": _index_bytes(archive),
+        "facts": archive.header.facts,
+        "arrays": arrays,
+    }
+
+
+def _index_bytes(archive: Archive) -> int:
+    return archive.archive_length - archive.header_length - sum(archive.frame_lengths)
+
+
+def _as_text(archive: Archive, facts: list[_ArrayFacts], all_channels: bool, all_frames: bool) -> str:
+    ratio = archive.original_length / archive.archive_length
+    lines = [
+        str(archive.path),
+        f"  original   {archive.name} ({archive.header.source.name.lower()}), {_size(archive.original_length)}",
+        f"  archive    {_size(archive.archive_length)}, ratio {ratio:.4f}",
+    ]
+    if not archive.complete:
+        there = len(archive.frame_lengths)
+        lines.append(f"  DAMAGED    the index is lost; {there} of {archive.frame_count} frames are there")
+    if archive.header.sidecar is not None:
+        lines.append(f"  with it    its .meta text, {_size(len(archive.header.sidecar))}")
+    for fact in facts:
+        lines += _array_lines(archive, fact, all_channels, all_frames)
+    lines.append("  around the frames")
+    lines.append(_share("archive header", archive.header_length, archive.archive_length))
+    lines.append(_share("index", _index_bytes(archive), archive.archive_length))
+    return "\n".join(lines)
+
+
+def _array_lines(archive: Archive, fact: _ArrayFacts, all_channels: bool, all_frames: bool) -> list[str]:
+    total = sum(fact.frame_bytes)
+    modes = ", ".join(f"{count} {mode}" for mode, count in fact.modes.items())
+    lines = [
+        f"  samples    {fact.name + ': ' if fact.name else ''}{_shape(archive, fact.array)}",
+        f"  frames     {len(fact.frame_bytes)} ({modes}), {_size(total)}, {fact.bits_per_value:.4f} bits per value",
+        "  where the bytes go",
+    ]
+    lines += [
+        _share(name, size, archive.archive_length) for name, size in fact.sections.most_common() if size
+    ]
+    if fact.channel_bits is not None:
+        lines += _channel_lines(fact.channel_bits / fact.array.samples.rows, all_channels)
+    if all_frames:
+        lines.append("  frame by frame (time steps, bytes)")
+        for number, size in enumerate(fact.frame_bytes):
+            start, stop = fact.array.samples.frame_span(number)
+            lines.append(f"    {number + 1:6d}  {start} to {stop}  {size}")
+    return lines
+
+
+def _shape(archive: Archive, array: StoredArray) -> str:
+    rows, *rest = array.shape
+    channels = " x ".join(map(str, rest)) or "1"
+    text = f"{array.dtype}, {rows} time steps of {channels} channel{'s' * (channels != '1')}"
+    rate = archive.sampling_rate
+    return f"{text}, {rate:g} Hz, {rows / rate:.6g} s" if rate and rest else text
+
+
+def _size(count: int) -> str:
+    return f"{count} bytes" if count < 100_000 else f"{count} bytes ({megabytes(count)})"
+
+
+def _share(name: str, size: int, total: int) -> str:
+    return f"    {name:16s} {size:12d}  {100 * size / max(total, 1):6.2f} %"
+
+
+def _channel_lines(bits: np.ndarray[Any, Any], everything: bool) -> list[str]:
+    import numpy as np
+
+    lines = [
+        "  bits per value, by channel",
+        f"    smallest {bits.min():.3f}, median {np.median(bits):.3f}, largest {bits.max():.3f}",
+    ]
+    if everything or len(bits) <= _MOST_CHANNELS:
+        lines += [f"    channel {channel:5d}  {value:8.4f}" for channel, value in enumerate(bits)]
+    else:
+        costly = np.argsort(bits)[::-1][:5]
+        lines.append("    most costly: " + ", ".join(f"channel {c} ({bits[c]:.3f})" for c in costly))
+    return lines

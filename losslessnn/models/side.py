@@ -1,0 +1,168 @@
+"""A model as bytes: the MODEL section. All integers, one `SequenceWriter`, one context per kind of number."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from losslessnn.adc import FRACTION_BITS, AdcTables, plain_positions
+from losslessnn.coding.sequence import SequenceReader, SequenceWriter
+from losslessnn.errors import CorruptFrameError
+from losslessnn.kernels.constants import (
+    MAX_ADAPTIVE,
+    MAX_TAPS,
+    PAD,
+    POSITION_LIMIT,
+    WEIGHT_BITS,
+)
+from losslessnn.kernels.parameters import Adaptive, Head, LinearTaps, Positions
+from losslessnn.models.autoregressive import AutoregressiveModel
+from losslessnn.models.shapes import load_shapes
+
+_RANGE, _OFFSET, _SETTING, _SHIFT, _WINDOWS, _DISTANCE, _UNIT, _BIAS, _SHAPE, _INITIAL, _WEIGHT, _SOURCES = range(12)
+_LAG, _COUNT = 12, 14  # two contexts each: of references, and of the channel's own past
+_COEFFICIENT = 16  # one context per (shift, window of the channel, lag)
+_RANKS = 12  # windows beyond the twelfth share contexts
+_MAX_WINDOWS = 64
+_MAX_SHIFT = 24
+_MAX_COEFFICIENT = 1 << 24
+
+
+def pack_model(model: AutoregressiveModel) -> bytes:
+    """The MODEL section's bytes."""
+    positions, taps, stage, head, lanes = (
+        model.positions, model.taps, model.adaptive, model.head, model.lanes,
+    )  # fmt: skip
+    writer = SequenceWriter()
+    n_channels = taps.shift.size
+    writer.put([positions.low, positions.high - positions.low, positions.fraction_bits], _RANGE)
+    writer.put(np.diff(positions.offset >> positions.fraction_bits, prepend=0), _OFFSET)
+    common = head.weights[:1] if (head.weights == head.weights[0]).all() else head.weights
+    writer.put([lanes, taps.skew, stage.own, stage.rate, len(common) > 1], _SETTING)
+    writer.put(common, _WEIGHT)
+    channel = np.repeat(np.arange(n_channels), np.diff(taps.first))
+    writer.put(np.diff(taps.first), _WINDOWS)
+    writer.put(channel - taps.source, _DISTANCE)
+    writer.put(taps.lag, _LAG + (channel == taps.source))
+    writer.put(taps.count, _COUNT + (channel == taps.source))
+    writer.put(taps.shift, _SHIFT)
+    writer.put(taps.coefficients, _coefficient_contexts(taps))
+    if stage.own:
+        writer.put(np.diff(stage.first), _SOURCES)
+        writer.put(np.repeat(np.arange(n_channels), np.diff(stage.first)) - stage.source, _DISTANCE)
+    writer.put(stage.unit, _UNIT)
+    writer.put(head.bias // 32, _BIAS)
+    writer.put(head.shape, _SHAPE)
+    writer.put([int(v).bit_length() - 1 for v in head.initial], _INITIAL)
+    return writer.finish()
+
+
+def unpack_model(data: bytes | memoryview, adc: bytes | memoryview | None, n_channels: int) -> AutoregressiveModel:
+    """Read MODEL and ADC sections back, checking that a kernel can run on every number in them.
+
+    Raises
+    ------
+    CorruptFrameError
+        If the bytes end early or hold a number no encoder writes.
+    """
+    reader = SequenceReader(data)
+    positions = _unpack_positions(reader, adc, n_channels)
+    lanes, skew, own, rate, own_weights = (_within(reader.one(_SETTING), 0, 1 << 16, "setting") for _ in range(5))
+    _within(lanes, 1, n_channels, "number of lanes")
+    _within(skew, 1, PAD, "skew")
+    _within(own, 0, MAX_ADAPTIVE, "adaptive order")
+    _within(rate, 0, 1 << 14, "adaptive rate")
+    weights = reader.take(3 * (n_channels if own_weights else 1), _WEIGHT).reshape(-1, 3)
+    _all_within(weights, -1024, 1024, "scale weight")
+    taps = _unpack_taps(reader, n_channels, skew)
+    first = np.zeros(n_channels + 1, np.int32)
+    source = np.zeros(0, np.int32)
+    if own:
+        counts = _all_within(reader.take(n_channels, _SOURCES), 0, MAX_ADAPTIVE, "adaptive references")
+        first[1:] = np.cumsum(counts)
+        channel = np.repeat(np.arange(n_channels), counts)
+        source = (channel - reader.take(int(first[-1]), _DISTANCE)).astype(np.int32)
+        if (source < 0).any() or (source >= channel).any():
+            raise CorruptFrameError("an adaptive reference is not an earlier channel")
+    unit = _all_within(reader.take(n_channels, _UNIT), 0, WEIGHT_BITS, "residual unit")
+    bias = _all_within(reader.take(n_channels, _BIAS), -256, 256, "scale bias") * 32
+    shapes = load_shapes()
+    shape = _all_within(reader.take(n_channels, _SHAPE), 0, len(shapes.tails) - 1, "distribution shape")
+    initial = _all_within(reader.take(n_channels, _INITIAL), 0, 48, "starting level")
+    head = Head(
+        np.ascontiguousarray(np.broadcast_to(weights, (n_channels, 3)), np.int32),
+        bias.astype(np.int32),
+        shape.astype(np.int32),
+        np.left_shift(np.int64(1), initial),
+        shapes.tails,
+        shapes.guesses,
+    )
+    stage = Adaptive(own, rate, first, source, unit.astype(np.int32))
+    return AutoregressiveModel(positions, taps, stage, head, lanes)
+
+
+def _unpack_positions(reader: SequenceReader, adc: bytes | memoryview | None, n_channels: int) -> Positions:
+    low, extent, fraction_bits = reader.take(3, _RANGE).tolist()
+    _within(fraction_bits, 1, FRACTION_BITS, "position fraction")
+    _within(extent, 0, POSITION_LIMIT, "code range")
+    offset = np.cumsum(reader.take(n_channels, _OFFSET)) << fraction_bits
+    reach = (max(abs(low), abs(low + extent)) + 1 << fraction_bits) + int(np.abs(offset).max(initial=0))
+    _within(reach, 0, POSITION_LIMIT, "position")
+    if adc is None:
+        return plain_positions(low, low + extent, fraction_bits, offset)
+    return AdcTables.unpack(adc, low, low + extent, n_channels).positions(offset)
+
+
+def _unpack_taps(reader: SequenceReader, n_channels: int, skew: int) -> LinearTaps:
+    counts = _all_within(reader.take(n_channels, _WINDOWS), 0, _MAX_WINDOWS, "number of windows")
+    first = np.concatenate([[0], np.cumsum(counts)])
+    channel = np.repeat(np.arange(n_channels), counts)
+    n_windows = channel.size
+    source = channel - reader.take(n_windows, _DISTANCE)
+    _all_within(source, 0, n_channels - 1, "reference")
+    is_own = channel == source
+    lag = _all_within(reader.take(n_windows, _LAG + is_own), -PAD, PAD, "lag")
+    if (lag < 1 - skew * (channel - source)).any():
+        raise CorruptFrameError("a prediction reads samples that are not decoded yet")
+    count = _all_within(reader.take(n_windows, _COUNT + is_own), 1, MAX_TAPS, "window")
+    if (lag + count - 1 > PAD).any():
+        raise CorruptFrameError("a prediction reaches too far back")
+    shift = _all_within(reader.take(n_channels, _SHIFT), 0, _MAX_SHIFT, "coefficient step").astype(np.int32)
+    taps = LinearTaps(
+        skew,
+        first.astype(np.int32),
+        source.astype(np.int32),
+        lag.astype(np.int32),
+        count.astype(np.int32),
+        (np.cumsum(count) - count).astype(np.int32),
+        np.zeros(0, np.int32),
+        shift,
+    )
+    coefficients = reader.take(int(count.sum()), _coefficient_contexts(taps))
+    _all_within(coefficients, -_MAX_COEFFICIENT, _MAX_COEFFICIENT, "coefficient")
+    return taps._replace(coefficients=coefficients.astype(np.int32))
+
+
+def _coefficient_contexts(taps: LinearTaps) -> NDArray[np.int64]:
+    """Coefficients of the same rank and lag in channels of the same precision share a context."""
+    counts = np.diff(taps.first)
+    channel = np.repeat(np.arange(taps.shift.size), counts)
+    rank = np.minimum(np.arange(channel.size) - taps.first[channel], _RANKS - 1)
+    oldest = taps.lag + taps.count - 1
+    at = np.arange(int(taps.count.sum())) - np.repeat(taps.start, taps.count)
+    lag = np.repeat(oldest, taps.count) - at + PAD
+    group = taps.shift[channel].astype(np.int64) * _RANKS + rank
+    return np.repeat(group, taps.count) * (2 * PAD + 1) + lag + _COEFFICIENT
+
+
+def _within(value: int, least: int, most: int, what: str) -> int:
+    if not least <= value <= most:
+        raise CorruptFrameError(f"{what} {value} is not between {least} and {most}")
+    return value
+
+
+def _all_within(values: NDArray[np.int64], least: int, most: int, what: str) -> NDArray[np.int64]:
+    if values.size:
+        _within(int(values.min()), least, most, what)
+        _within(int(values.max()), least, most, what)
+    return values
