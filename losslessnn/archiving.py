@@ -182,9 +182,9 @@ class NewFile:
 def refuse_existing(destination: Path, overwrite: bool) -> None:
     """Raise `RecordingError` if there is a file of that name that may not be replaced."""
     if destination.is_dir():
-        raise RecordingError(f"{destination}: is a folder")
+        raise RecordingError(f"{destination} is a folder")
     if not overwrite and os.path.lexists(destination):
-        raise RecordingError(f"{destination}: exists already; -f overwrites it")
+        raise RecordingError(f"{destination} exists already; -f overwrites it")
 
 
 def _umask() -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 import json
 import math
+import operator
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ PREFIX_BYTES = len(MAGIC) + 1 + MAX_VARINT_BYTES
 """How many first bytes of a frame always suffice for `frame_length`."""
 
 _CRC_BYTES = 4
-_MIN_FRAME_BYTES = len(MAGIC) + 1 + 1 + 6 + _CRC_BYTES + _CRC_BYTES
+_MIN_FRAME_BYTES = len(MAGIC) + 1 + 1 + 5 + _CRC_BYTES + _CRC_BYTES
 _MAX_DIMENSIONS = 64
 _MAX_DECODED_BYTES = (1 << 63) - 1
 _MAX_DTYPE_BYTES = 1 << 20
@@ -223,7 +224,7 @@ def frame_length(prefix: bytes | bytearray | memoryview) -> int:
     version = reader.byte()
     if version > VERSION:
         raise NewerFormatError(
-            f"frame has format version {version}, made by a newer losslessnn (this one reads {VERSION}): upgrade losslessnn"
+            f"frame has format version {version}, made by a newer losslessnn: upgrade losslessnn"
         )
     if version != VERSION:
         raise CorruptFrameError(f"frame has format version {version}, which never existed")
@@ -320,7 +321,7 @@ def unpack_dtype(reader: Reader) -> np.dtype[Any]:
     except (
         ValueError,
         TypeError,
-        KeyError,
+        LookupError,
         OverflowError,
         RecursionError,
         MemoryError,
@@ -333,7 +334,7 @@ def unpack_dtype(reader: Reader) -> np.dtype[Any]:
 
 
 def _describe_dtype(dtype: np.dtype[Any]) -> Any:
-    """Describe a dtype in what JSON can hold; unlike numpy's own ``descr`` this also covers overlapping fields."""
+    """Describe a dtype for JSON; unlike numpy's own ``descr`` this also covers overlapping fields."""
     if dtype.subdtype is not None:
         base, shape = dtype.subdtype
         return {"of": _describe_dtype(base), "shape": list(shape)}
@@ -355,7 +356,9 @@ def _dtype_from_description(description: Any) -> np.dtype[Any]:
             raise ValueError(description)
         return np.dtype(description)
     if "of" in description:
-        return np.dtype((_dtype_from_description(description["of"]), tuple(description["shape"])))
+        return np.dtype(
+            (_dtype_from_description(description["of"]), tuple(map(operator.index, description["shape"])))
+        )
     fields = description["fields"]
     spec: dict[str, Any] = {
         "names": [field[0] for field in fields],

@@ -222,7 +222,8 @@ def pack_layout(layout: Layout, sampling_rate: float | None) -> tuple[bytes, byt
 
 def _pack_segments(segments: Layout, sampling_rate: float | None, pool: bytearray) -> bytes:
     packed = bytearray(pack_varint(len(segments)))
-    for segment, following in zip(segments, (*segments[1:], None), strict=True):
+    for index, segment in enumerate(segments):
+        following = segments[index + 1] if index + 1 < len(segments) else None
         if isinstance(segment, Samples):
             packed += _pack_samples(segment)
         elif isinstance(segment, Member):

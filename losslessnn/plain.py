@@ -189,7 +189,7 @@ def _unshuffle(arranged: Bytes, itemsize: int) -> Bytes:
 
 
 def _delta(plain: Bytes, dtype: str) -> Bytes:
-    """Differences to the previous element, modulo the element's range; zigzag-folded so that small ones look alike."""
+    """Differences to the previous element, modulo its range, zigzag-folded so that small ones look alike."""
     values = plain.view(dtype).astype(dtype.replace(">", "="), copy=False)
     differences = values.copy()
     np.subtract(values[1:], values[:-1], out=differences[1:])

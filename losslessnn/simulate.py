@@ -152,7 +152,7 @@ def _add_spikes(
 
 
 def _template(random: np.random.Generator, positions: Array, sampling_rate: float) -> Array:
-    """A unit's spike on every channel in microvolts: sharp trough, slow return, later and wider farther away."""
+    """A unit's spike on every channel in microvolts: sharp trough, slow return; farther away later, wider."""
     place = random.uniform(positions.min(axis=0) - 10, positions.max(axis=0) + 10)
     distance = np.sqrt(((positions - place) ** 2).sum(axis=1) + 15.0**2)
     amplitude = random.uniform(60, 350) * np.exp(-(distance - 15.0) / _SPIKE_REACH_MICRONS)

@@ -15,6 +15,8 @@ from losslessnn.kernels.cpu.integers import highest_bit
 _RECIPROCAL = RECIPROCAL
 _ENERGY_FLOOR = np.int64(1 << 18)
 _STEP_LIMIT = np.int64(65535)
+_WEIGHT_LIMIT = np.int64(WEIGHT_LIMIT)
+BLOCK = 8
 
 
 @njit(nogil=True, cache=True)
@@ -24,41 +26,57 @@ def to_units(residual, unit):
 
 
 @njit(nogil=True, cache=True)
-def gather_inputs(inputs, units, channel, t, own, sources):
-    """Collect the newest ``own`` residuals of ``channel`` and two of each source; return how many."""
+def input_count(own, first):
+    """Inputs of every channel's stage, padded to whole blocks: its own and two of each source."""
+    most = 0
+    for k in range(first.size - 1):
+        most = max(most, first[k + 1] - first[k])
+    return (own + 2 * most + BLOCK - 1) // BLOCK * BLOCK
+
+
+@njit(nogil=True, cache=True)
+def gather_inputs(inputs, units, k, t, own, first, source):
+    """Collect the newest ``own`` residuals of channel k and two of each source; return the latter's energy."""
     at = PAD + t
     for i in range(own):
-        inputs[i] = units[channel, at - own + i]
+        inputs[i] = units[k, at - own + i]
     n = own
-    for i in range(sources.size):
-        inputs[n] = units[sources[i], at - 1]
-        inputs[n + 1] = units[sources[i], at]
+    energy = np.int64(0)
+    for i in range(first[k], first[k + 1]):
+        before, now = np.int64(units[source[i], at - 1]), np.int64(units[source[i], at])
+        inputs[n] = before
+        inputs[n + 1] = now
+        energy += before * before + now * now
         n += 2
-    return n
+    return energy
 
 
 @njit(nogil=True, cache=True)
-def predict(inputs, weights, n, unit):
-    """The stage's prediction, in positions."""
+def predict(inputs, weights, k, n, unit):
+    """The stage's prediction, in positions; ``n`` is a multiple of BLOCK."""
     total = np.int64(0)
-    for i in range(n):
-        total += np.int64(weights[i]) * np.int64(inputs[i])
+    for block in range(0, n, BLOCK):
+        for i in range(BLOCK):
+            total += np.int64(weights[k, block + i]) * np.int64(inputs[block + i])
     down = WEIGHT_BITS + UNIT_BITS - unit
-    if down > 0:
-        return (total + (np.int64(1) << (down - 1))) >> down
-    return total << -down
+    return (total + (np.int64(1) << (down - 1))) >> down
 
 
 @njit(nogil=True, cache=True)
-def update(inputs, weights, n, error, unit, rate):
+def update(inputs, weights, k, n, energy, error, unit, rate):
     """Move the weights after the true sample is known; ``error`` is what the stage left over."""
-    energy = _ENERGY_FLOOR
-    for i in range(n):
-        energy += np.int64(inputs[i]) * np.int64(inputs[i])
+    energy += _ENERGY_FLOOR
     top = highest_bit(energy)
     inverse = _RECIPROCAL[(energy >> (top - 7)) & 127]
     step = (to_units(error, unit) * inverse * rate) >> (top - 5)
     step = np.int32(min(max(step, -_STEP_LIMIT), _STEP_LIMIT))
     for i in range(n):
-        moved = weights[i] + ((step * np.int32(inputs[i]) + np.int32(32768)) >> np.int32(16))
-        weights[i] = min(max(moved, -WEIGHT_LIMIT), WEIGHT_LIMIT)
+        moved = weights[k, i] + ((step * inputs[i] + np.int32(32768)) >> np.int32(16))
+        weights[k, i] = min(max(moved, -_WEIGHT_LIMIT), _WEIGHT_LIMIT)
+
+
+@njit(nogil=True, cache=True)
+def slide(energy, units, k, t, own):
+    """Energy of the own inputs for the next sample: one residual comes in, one leaves."""
+    new, old = np.int64(units[k, PAD + t]), np.int64(units[k, PAD + t - own])
+    return energy + new * new - old * old

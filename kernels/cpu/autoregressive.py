@@ -21,15 +21,9 @@ _BLOCK = 1024
 def to_positions(codes, positions, history):
     """Fill the padded position history (channels, PAD + time + PAD) from codes (channels, time)."""
     for k in range(codes.shape[0]):
-        offset = positions.offset[k]
-        if positions.table[k] >= 0:
-            edges = positions.edges[positions.table[k]]
-            for t in range(codes.shape[1]):
-                i = codes[k, t] - positions.low
-                history[k, PAD + t] = ((np.int64(edges[i]) + np.int64(edges[i + 1])) >> 1) - offset
-        else:
-            for t in range(codes.shape[1]):
-                history[k, PAD + t] = (np.int64(codes[k, t]) << positions.fraction_bits) - offset
+        for t in range(codes.shape[1]):
+            position = head.position_of(np.int64(codes[k, t]), positions, positions.table[k])
+            history[k, PAD + t] = position - positions.offset[k]
 
 
 @njit(nogil=True, cache=True)
@@ -66,19 +60,24 @@ def adaptive_predictions(history, predictions, parameters, units):
             units[k, PAD + t] = adaptive.to_units(residual, np.int64(parameters.unit[k]))
     if own == 0:
         return
-    inputs = np.zeros(256, np.int32)
+    n_inputs = adaptive.input_count(own, parameters.first)
+    weights = np.zeros((n_channels, n_inputs), np.int32)
+    inputs = np.empty(n_inputs, np.int32)
+    rate = np.int64(parameters.rate)
     for k in range(n_channels):
-        weights = np.zeros(256, np.int32)
         unit = np.int64(parameters.unit[k])
-        sources = parameters.source[parameters.first[k] : parameters.first[k + 1]]
+        own_energy = np.int64(0)
+        inputs[:] = 0
         for t in range(n_times):
-            n = adaptive.gather_inputs(inputs, units, k, t, own, sources)
-            mean = predictions[k, t] + adaptive.predict(inputs, weights, n, unit)
+            energy = own_energy + adaptive.gather_inputs(
+                inputs, units, k, t, own, parameters.first, parameters.source
+            )
+            mean = predictions[k, t] + adaptive.predict(inputs, weights, k, n_inputs, unit)
             mean = min(max(mean, -_LIMIT), _LIMIT)
             predictions[k, t] = mean
-            adaptive.update(
-                inputs, weights, n, np.int64(history[k, PAD + t]) - mean, unit, np.int64(parameters.rate)
-            )
+            error = np.int64(history[k, PAD + t]) - mean
+            adaptive.update(inputs, weights, k, n_inputs, energy, error, unit, rate)
+            own_energy = adaptive.slide(own_energy, units, k, t, own)
 
 
 @njit(nogil=True, cache=True)
@@ -110,7 +109,6 @@ def code_intervals(codes, history, means, positions, skew, parameters, lanes, st
     averages = np.empty((n_channels, 3), np.int64)
     for k in range(n_channels):
         averages[k, :] = parameters.initial[k]
-    nothing = positions.edges[:0].reshape(-1)
     place = np.int64(0)
     n = 0
     for s in range(n_times + skew * (n_channels - 1)):
@@ -118,30 +116,16 @@ def code_intervals(codes, history, means, positions, skew, parameters, lanes, st
             t = s - skew * k
             mean = np.int64(means[k, t]) + positions.offset[k]
             index = head.scale_index(
-                averages[k, 0], averages[k, 1], averages[k, 2], parameters.weights[k], parameters.bias[k]
+                averages[k, 0], averages[k, 1], averages[k, 2], parameters.weights, parameters.bias, k
             )
             coarse = head.coarse_bits(index, positions.fraction_bits)
-            if positions.table[k] >= 0:
-                edges = positions.edges[positions.table[k]]
-                inverse = positions.inverse[positions.table[k]]
-            else:
-                edges = nothing
-                inverse = nothing
-            tail = parameters.tails[parameters.shape[k]]
+            row = positions.table[k]
+            shape = parameters.shape[k]
             code = np.int64(codes[k, t])
-            nearest = head.nearest_code(
-                mean, positions.low, positions.high, positions.fraction_bits, edges, inverse
-            )
-            first = (nearest >> coarse) - WINDOW // 2
+            first = (head.nearest_code(mean, positions, row) >> coarse) - WINDOW // 2
             symbol = min(max((code >> coarse) - first, 0), WINDOW - 1)
-            below = head.cumulative(
-                symbol, first, coarse, mean, index, tail,
-                positions.low, positions.high, positions.fraction_bits, edges,
-            )  # fmt: skip
-            above = head.cumulative(
-                symbol + 1, first, coarse, mean, index, tail,
-                positions.low, positions.high, positions.fraction_bits, edges,
-            )  # fmt: skip
+            below = head.cumulative(symbol, first, coarse, mean, index, parameters.tails, shape, positions, row)
+            above = head.cumulative(symbol + 1, first, coarse, mean, index, parameters.tails, shape, positions, row)
             start[n] = below
             freq[n] = above - below
             lane[n] = k % lanes
@@ -151,7 +135,8 @@ def code_intervals(codes, history, means, positions, skew, parameters, lanes, st
                 top = highest_bit(beyond)
                 place = _put_bits(raw, place, top, 5)
                 place = _put_bits(raw, place, beyond, top)
-            place = _put_bits(raw, place, code, coarse)
+            if coarse > 0:
+                place = _put_bits(raw, place, code, coarse)
             magnitude = abs(np.int64(history[k, PAD + t]) - means[k, t])
             for i in range(3):
                 averages[k, i] = head.average(averages[k, i], magnitude, head.SPEEDS[i])
@@ -159,65 +144,77 @@ def code_intervals(codes, history, means, positions, skew, parameters, lanes, st
 
 
 @njit(nogil=True, cache=True)
+def tap_offsets(taps, row_length):
+    """Where in a flat history each coefficient's sample of time 0 lies, and where channels' taps start."""
+    offsets = np.empty(taps.coefficients.size, np.int64)
+    first = np.zeros(taps.shift.size + 1, np.int64)
+    for k in range(taps.shift.size):
+        n = first[k]
+        for w in range(taps.first[k], taps.first[k + 1]):
+            oldest = np.int64(taps.source[w]) * row_length + PAD - taps.lag[w] - taps.count[w] + 1
+            for i in range(taps.count[w]):
+                offsets[n] = oldest + i
+                n += 1
+        first[k + 1] = n
+    return offsets, first
+
+
+@njit(nogil=True, cache=True)
 def decode(words, raw, n_times, positions, taps, adapt, parameters, lanes, codes):
     """Fill ``codes`` (channels, time); return 0, or a positive number if the bytes cannot be right."""
     n_channels = codes.shape[0]
     skew = taps.skew
-    history = np.zeros((n_channels, n_times + 2 * PAD), np.int32)
+    row_length = n_times + 2 * PAD
+    history = np.zeros((n_channels, row_length), np.int32)
+    flat = history.reshape(-1)
+    offsets, first_tap = tap_offsets(taps, row_length)
     own = adapt.own
-    units = np.zeros((n_channels if own > 0 else 1, n_times + 2 * PAD), np.int32)
-    weights = np.zeros((n_channels, 256), np.int32)
-    inputs = np.zeros(256, np.int32)
+    rate = np.int64(adapt.rate)
+    n_inputs = adaptive.input_count(own, adapt.first)
+    units = np.zeros((n_channels if own > 0 else 1, row_length), np.int32)
+    weights = np.zeros((n_channels, n_inputs), np.int32)
+    inputs = np.zeros(n_inputs, np.int32)
+    own_energy = np.zeros(n_channels, np.int64)
     averages = np.empty((n_channels, 3), np.int64)
     for k in range(n_channels):
         averages[k, :] = parameters.initial[k]
-    nothing = positions.edges[:0].reshape(-1)
     state = np.empty(lanes, np.uint64)
     if words.size < 2 * lanes:
         return 1
     word = rans.read_states(words, state)
     place = np.int64(0)
-    fraction_bits = positions.fraction_bits
-    low, high = positions.low, positions.high
     for s in range(n_times + skew * (n_channels - 1)):
-        for k in range(max(0, (s - n_times + skew) // skew), min(n_channels, s // skew + 1)):
+        k_begin = max(0, (s - n_times + skew) // skew)
+        lane = k_begin % lanes
+        for k in range(k_begin, min(n_channels, s // skew + 1)):
             t = s - skew * k
             shift = np.int64(taps.shift[k])
             total = (np.int64(1) << shift) >> 1
-            for w in range(taps.first[k], taps.first[k + 1]):
-                row = history[taps.source[w]]
-                at = PAD + t - taps.lag[w] - taps.count[w] + 1
-                begin = taps.start[w]
-                for i in range(taps.count[w]):
-                    total += np.int64(taps.coefficients[begin + i]) * np.int64(row[at + i])
+            for i in range(first_tap[k], first_tap[k + 1]):
+                total += np.int64(taps.coefficients[i]) * np.int64(flat[offsets[i] + t])
             linear = min(max(total >> shift, -_LIMIT), _LIMIT)
             mean = linear
-            n = 0
             unit = np.int64(adapt.unit[k])
+            energy = np.int64(0)
             if own > 0:
-                sources = adapt.source[adapt.first[k] : adapt.first[k + 1]]
-                n = adaptive.gather_inputs(inputs, units, k, t, own, sources)
-                mean = linear + adaptive.predict(inputs, weights[k], n, unit)
+                inputs[own:] = 0
+                energy = own_energy[k] + adaptive.gather_inputs(
+                    inputs, units, k, t, own, adapt.first, adapt.source
+                )
+                mean += adaptive.predict(inputs, weights, k, n_inputs, unit)
                 mean = min(max(mean, -_LIMIT), _LIMIT)
             absolute = mean + positions.offset[k]
             index = head.scale_index(
-                averages[k, 0], averages[k, 1], averages[k, 2], parameters.weights[k], parameters.bias[k]
+                averages[k, 0], averages[k, 1], averages[k, 2], parameters.weights, parameters.bias, k
             )
-            coarse = head.coarse_bits(index, fraction_bits)
-            if positions.table[k] >= 0:
-                edges = positions.edges[positions.table[k]]
-                inverse = positions.inverse[positions.table[k]]
-            else:
-                edges = nothing
-                inverse = nothing
-            nearest = head.nearest_code(absolute, low, high, fraction_bits, edges, inverse)
-            first = (nearest >> coarse) - WINDOW // 2
-            x = state[k % lanes]
+            coarse = head.coarse_bits(index, positions.fraction_bits)
+            row = positions.table[k]
+            first = (head.nearest_code(absolute, positions, row) >> coarse) - WINDOW // 2
+            x = state[lane]
             slot = rans.slot_of(x)
             symbol, below, above = head.find_symbol(
-                slot, first, coarse, absolute, index,
-                parameters.tails[parameters.shape[k]], parameters.guesses[parameters.shape[k]],
-                low, high, fraction_bits, edges, inverse,
+                slot, first, coarse, absolute, index, parameters.tails, parameters.guesses, parameters.shape[k],
+                positions, row,
             )  # fmt: skip
             x = rans.advance(x, below, above - below, slot)
             if x < np.uint64(STATE_FLOOR):
@@ -225,27 +222,26 @@ def decode(words, raw, n_times, positions, taps, adapt, parameters, lanes, codes
                     return 2
                 x = rans.refill(x, words[word])
                 word += 1
-            state[k % lanes] = x
-            group = first + symbol
+            state[lane] = x
+            lane = lane + 1 if lane + 1 < lanes else 0
+            code = (first + symbol) << coarse
             if symbol == 0 or symbol == WINDOW - 1:
                 top, place = _get_bits(raw, place, 5)
                 beyond, place = _get_bits(raw, place, top)
                 beyond += (np.int64(1) << top) - 1
-                group += beyond if symbol else -beyond
-            rest, place = _get_bits(raw, place, coarse)
-            code = (group << coarse) | rest
-            if code < low or code > high:
+                code += (beyond if symbol else -beyond) << coarse
+            if coarse > 0:
+                rest, place = _get_bits(raw, place, coarse)
+                code |= rest
+            if code < positions.low or code > positions.high:
                 return 3
             codes[k, t] = code
-            if positions.table[k] >= 0:
-                i = code - low
-                position = ((np.int64(edges[i]) + np.int64(edges[i + 1])) >> 1) - positions.offset[k]
-            else:
-                position = (code << fraction_bits) - positions.offset[k]
+            position = head.position_of(code, positions, row) - positions.offset[k]
             history[k, PAD + t] = position
             if own > 0:
                 units[k, PAD + t] = adaptive.to_units(position - linear, unit)
-                adaptive.update(inputs, weights[k], n, position - mean, unit, np.int64(adapt.rate))
+                adaptive.update(inputs, weights, k, n_inputs, energy, position - mean, unit, rate)
+                own_energy[k] = adaptive.slide(own_energy[k], units, k, t, own)
             magnitude = abs(position - mean)
             for i in range(3):
                 averages[k, i] = head.average(averages[k, i], magnitude, head.SPEEDS[i])

@@ -35,15 +35,19 @@ _SCALE, _REACH, _INVERSE = SCALE, REACH, INVERSE
 
 
 @njit(nogil=True, cache=True)
-def log_scale(fast, mid, slow, weights):
+def log_scale(fast, mid, slow, weights, k):
     """Weighted sum of the logarithms of the three running averages (in positions), in 2**-16 octave."""
-    return weights[0] * (log2(fast) - _UNIT) + weights[1] * (log2(mid) - _UNIT) + weights[2] * (log2(slow) - _UNIT)
+    return (
+        weights[k, 0] * (log2(fast) - _UNIT)
+        + weights[k, 1] * (log2(mid) - _UNIT)
+        + weights[k, 2] * (log2(slow) - _UNIT)
+    )
 
 
 @njit(nogil=True, cache=True)
-def scale_index(fast, mid, slow, weights, bias):
-    """The scale table's index for the next sample."""
-    octaves = (log_scale(fast, mid, slow, weights) >> 8) + bias
+def scale_index(fast, mid, slow, weights, bias, k):
+    """The scale table's index for channel k's next sample."""
+    octaves = (log_scale(fast, mid, slow, weights, k) >> 8) + bias[k]
     index = (octaves + _ROUND) >> _INDEX_SHIFT
     return min(max(index, 0), N_SCALES - 1)
 
@@ -61,79 +65,90 @@ def coarse_bits(index, fraction_bits):
 
 
 @njit(nogil=True, cache=True)
-def mass_below(distance, index, tail):
+def mass_below(distance, index, tails, shape):
     """Probability mass (of MASS) below a point ``distance`` position units above the prediction."""
-    far = abs(distance)
-    if far >= _REACH[index]:
-        above = np.int64(tail[TAIL_CELLS])
-    else:
-        cell = far * _INVERSE[index] >> 30
-        part = cell & ((1 << CELL_BITS) - 1)
-        cell >>= CELL_BITS
-        upper = np.int64(tail[cell])
-        above = upper - (((upper - np.int64(tail[cell + 1])) * part) >> CELL_BITS)
+    far = min(abs(distance), _REACH[index] - 1)
+    cell = far * _INVERSE[index] >> 30
+    part = cell & ((1 << CELL_BITS) - 1)
+    cell >>= CELL_BITS
+    upper = np.int64(tails[shape, cell])
+    above = upper - (((upper - np.int64(tails[shape, cell + 1])) * part) >> CELL_BITS)
     return above if distance < 0 else MASS - above
 
 
 @njit(nogil=True, cache=True)
-def cumulative(symbol, first, coarse, mean, index, tail, low, high, fraction_bits, edges):
+def edge_below(code, positions, row):
+    """The position where a code's bin begins; ``row`` is its channel's ADC table, -1 for none."""
+    if row >= 0:
+        return np.int64(positions.edges[row, code - positions.low])
+    return (code << positions.fraction_bits) - (np.int64(1) << (positions.fraction_bits - 1))
+
+
+@njit(nogil=True, cache=True)
+def position_of(code, positions, row):
+    """The middle of a code's bin."""
+    if row >= 0:
+        i = code - positions.low
+        return (np.int64(positions.edges[row, i]) + np.int64(positions.edges[row, i + 1])) >> 1
+    return code << positions.fraction_bits
+
+
+@njit(nogil=True, cache=True)
+def cumulative(symbol, first, coarse, mean, index, tails, shape, positions, row):
     """Cumulative frequency below ``symbol`` (0..WINDOW) of the window whose symbol 0 is group ``first``."""
     if symbol <= 0:
         return np.int64(0)
     if symbol >= WINDOW:
         return np.int64(TOTAL)
     code = (first + symbol) << coarse
-    if code <= low:
+    if code <= positions.low:
         return np.int64(symbol)
-    if code > high:
+    if code > positions.high:
         return np.int64(symbol + MASS)
-    if edges.size > 0:
-        edge = np.int64(edges[code - low])
-    else:
-        edge = (code << fraction_bits) - (np.int64(1) << (fraction_bits - 1))
-    return symbol + mass_below(edge - mean, index, tail)
+    return symbol + mass_below(edge_below(code, positions, row) - mean, index, tails, shape)
 
 
 @njit(nogil=True, cache=True)
-def nearest_code(position, low, high, fraction_bits, edges, inverse):
+def nearest_code(position, positions, row):
     """The code whose bin holds ``position``, or nearly so; every path gives this very code."""
-    if edges.size > 0:
-        cell = (position - np.int64(edges[0])) >> fraction_bits
-        cell = min(max(cell, 0), inverse.size - 1)
-        return low + np.int64(inverse[cell])
-    code = (position + (np.int64(1) << (fraction_bits - 1))) >> fraction_bits
-    return min(max(code, low), high)
+    if row >= 0:
+        cell = (position - np.int64(positions.edges[row, 0])) >> positions.fraction_bits
+        return positions.low + np.int64(positions.inverse[row, min(max(cell, 0), positions.inverse.shape[1] - 1)])
+    code = (position + (np.int64(1) << (positions.fraction_bits - 1))) >> positions.fraction_bits
+    return min(max(code, positions.low), positions.high)
 
 
 @njit(nogil=True, cache=True)
-def find_symbol(slot, first, coarse, mean, index, tail, guess, low, high, fraction_bits, edges, inverse):
+def _bisect_symbol(slot, first, coarse, mean, index, tails, shape, positions, row):
+    bottom, top = np.int64(0), np.int64(WINDOW)
+    start, end = np.int64(0), np.int64(TOTAL)
+    while top - bottom > 1:
+        middle = (bottom + top) >> 1
+        value = cumulative(middle, first, coarse, mean, index, tails, shape, positions, row)
+        if value <= slot:
+            bottom, start = middle, value
+        else:
+            top, end = middle, value
+    return bottom, start, end
+
+
+@njit(nogil=True, cache=True)
+def find_symbol(slot, first, coarse, mean, index, tails, guesses, shape, positions, row):
     """The symbol whose interval holds ``slot``, with its start and end."""
     cell = slot >> (PRECISION - GUESS_BITS)
     if cell == 0 or cell == (1 << GUESS_BITS) - 1:
-        bottom, top = np.int64(0), np.int64(WINDOW)
-        start, end = np.int64(0), np.int64(TOTAL)
-        while top - bottom > 1:
-            middle = (bottom + top) >> 1
-            value = cumulative(middle, first, coarse, mean, index, tail, low, high, fraction_bits, edges)
-            if value <= slot:
-                bottom, start = middle, value
-            else:
-                top, end = middle, value
-        return bottom, start, end
-    position = mean + ((np.int64(guess[cell]) * _SCALE[index]) >> (CELL_BITS + 5 + 8))
-    symbol = (nearest_code(position, low, high, fraction_bits, edges, inverse) >> coarse) - first
+        return _bisect_symbol(slot, first, coarse, mean, index, tails, shape, positions, row)
+    position = mean + ((np.int64(guesses[shape, cell]) * _SCALE[index]) >> (CELL_BITS + 5 + 8))
+    symbol = (nearest_code(position, positions, row) >> coarse) - first
     symbol = min(max(symbol, 0), WINDOW - 1)
-    start = cumulative(symbol, first, coarse, mean, index, tail, low, high, fraction_bits, edges)
-    if start > slot:
+    start = cumulative(symbol, first, coarse, mean, index, tails, shape, positions, row)
+    end = cumulative(symbol + 1, first, coarse, mean, index, tails, shape, positions, row)
+    while start > slot:
         end = start
-        while start > slot:
-            end = start
-            symbol -= 1
-            start = cumulative(symbol, first, coarse, mean, index, tail, low, high, fraction_bits, edges)
-        return symbol, start, end
-    end = cumulative(symbol + 1, first, coarse, mean, index, tail, low, high, fraction_bits, edges)
+        symbol -= 1
+        start = cumulative(symbol, first, coarse, mean, index, tails, shape, positions, row)
     while end <= slot:
         start = end
         symbol += 1
-        end = cumulative(symbol + 1, first, coarse, mean, index, tail, low, high, fraction_bits, edges)
+        end = cumulative(symbol + 1, first, coarse, mean, index, tails, shape, positions, row)
     return symbol, start, end

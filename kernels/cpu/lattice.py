@@ -1,4 +1,4 @@
-"""The float grid of `losslessnn.lattice.grid`: reals to integer codes and leftover bits, and back, in integers."""
+"""The float grid of `losslessnn.lattice.grid`: reals to codes and leftover bits, and back, in integers."""
 
 from __future__ import annotations
 

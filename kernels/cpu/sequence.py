@@ -15,7 +15,8 @@ from losslessnn.kernels.cpu.autoregressive import _get_bits, _put_bits
 from losslessnn.kernels.cpu.integers import highest_bit, log2
 
 FRACTION_BITS = 5
-LIMIT = np.int64(1 << 40)
+LIMIT = 1 << 40
+SHAPE = 3  # Student's t with 4 degrees of freedom: a context's first value is often far out
 _HALF_STEP = 1 << (LOG_BITS - 4)
 _SCALE_BIAS = 48  # the spread is a mean magnitude; the shape's unit is a little larger
 
@@ -40,9 +41,8 @@ def _learn(context, value, mean, spread, seen):
 
 
 @njit(nogil=True, cache=True)
-def encode_sequence(values, contexts, tail, mean, spread, seen, words, raw):
+def encode_sequence(values, contexts, positions, tails, mean, spread, seen, words, raw):
     """Code all values; return (words used, raw bits). ``words`` is filled from its end."""
-    nothing = np.empty(0, np.int32)
     n = values.size
     start, freq = np.empty(n, np.uint32), np.empty(n, np.uint32)
     lane = np.zeros(n, np.uint16)
@@ -52,15 +52,10 @@ def encode_sequence(values, contexts, tail, mean, spread, seen, words, raw):
         context, value = np.int64(contexts[i]), values[i]
         index, coarse = _interval_state(context, previous, mean, spread, seen)
         center = mean[context]
-        nearest = head.nearest_code(center, -LIMIT, LIMIT, FRACTION_BITS, nothing, nothing)
-        first = (nearest >> coarse) - WINDOW // 2
+        first = (head.nearest_code(center, positions, -1) >> coarse) - WINDOW // 2
         symbol = min(max((value >> coarse) - first, 0), WINDOW - 1)
-        below = head.cumulative(
-            symbol, first, coarse, center, index, tail, -LIMIT, LIMIT, FRACTION_BITS, nothing
-        )
-        above = head.cumulative(
-            symbol + 1, first, coarse, center, index, tail, -LIMIT, LIMIT, FRACTION_BITS, nothing
-        )
+        below = head.cumulative(symbol, first, coarse, center, index, tails, SHAPE, positions, -1)
+        above = head.cumulative(symbol + 1, first, coarse, center, index, tails, SHAPE, positions, -1)
         start[i] = below
         freq[i] = above - below
         if symbol == 0 or symbol == WINDOW - 1:
@@ -75,18 +70,16 @@ def encode_sequence(values, contexts, tail, mean, spread, seen, words, raw):
 
 
 @njit(nogil=True, cache=True)
-def decode_sequence(contexts, tail, guess, mean, spread, seen, previous, words, raw, cursor, state, values):
+def decode_sequence(contexts, positions, tails, guesses, mean, spread, seen, previous, words, raw, cursor, state, values):
     """Decode ``contexts.size`` values, going on from ``cursor`` (word, raw bit); return 0, or 1 if words ran out."""
-    nothing = np.empty(0, np.int32)
     for i in range(contexts.size):
         context = np.int64(contexts[i])
         index, coarse = _interval_state(context, previous, mean, spread, seen)
         center = mean[context]
-        nearest = head.nearest_code(center, -LIMIT, LIMIT, FRACTION_BITS, nothing, nothing)
-        first = (nearest >> coarse) - WINDOW // 2
+        first = (head.nearest_code(center, positions, -1) >> coarse) - WINDOW // 2
         slot = rans.slot_of(state[0])
         symbol, below, above = head.find_symbol(
-            slot, first, coarse, center, index, tail, guess, -LIMIT, LIMIT, FRACTION_BITS, nothing, nothing
+            slot, first, coarse, center, index, tails, guesses, SHAPE, positions, -1
         )
         x = rans.advance(state[0], below, above - below, slot)
         if x < np.uint64(STATE_FLOOR):

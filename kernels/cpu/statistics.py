@@ -21,8 +21,8 @@ def _lagged_sum(a, b, n):
 
 
 @njit(nogil=True, cache=True)
-def _add_pair(gram, row, a, lag_a, count_a, column, b, lag_b, count_b, begin, end):
-    """Add sum over t in [begin, end) of a[t - i] * b[t - j] for every pair of lags of two windows.
+def _add_pair(gram, row, a, lag_a, count_a, column, b, lag_b, count_b, begin, end, weight):
+    """Add sum over t in [begin, end) of a[t - i] * b[t - j], weighted, for every pair of lags of two windows.
 
     Only one sum per difference j - i is taken over all t; its neighbours along the diagonal follow by adding
     the product that enters and taking off the one that leaves.
@@ -35,7 +35,7 @@ def _add_pair(gram, row, a, lag_a, count_a, column, b, lag_b, count_b, begin, en
         at_b = PAD + begin - lag_b - j
         total = _lagged_sum(a[at_a : at_a + n], b[at_b : at_b + n], n)
         while True:
-            gram[row + i, column + j] += total
+            gram[row + i, column + j] += weight * np.float64(total)
             i += 1
             j += 1
             if i == count_a or j == count_b:
@@ -46,23 +46,24 @@ def _add_pair(gram, row, a, lag_a, count_a, column, b, lag_b, count_b, begin, en
 
 
 @njit(nogil=True, cache=True)
-def gram_matrix(history, source, lag, count, begins, ends):
-    """Sums of products of all samples in the windows (newest first, window after window) over time spans."""
+def gram_matrix(history, source, lag, count, begins, ends, weights):
+    """Weighted sums of products of all samples in the windows (newest first, window after window).
+
+    Sums over a span are exact integers; spans are weighted and added in order.
+    """
     first = np.zeros(source.size + 1, np.int64)
     for w in range(source.size):
         first[w + 1] = first[w] + count[w]
-    gram = np.zeros((first[-1], first[-1]), np.int64)
+    gram = np.zeros((first[-1], first[-1]))
     for span in range(begins.size):
         for v in range(source.size):
             for w in range(v + 1):
                 _add_pair(
                     gram, first[v], history[source[v]], lag[v], count[v],
-                    first[w], history[source[w]], lag[w], count[w], begins[span], ends[span],
+                    first[w], history[source[w]], lag[w], count[w], begins[span], ends[span], weights[span],
                 )  # fmt: skip
     for i in range(first[-1]):
         for j in range(i):
-            if gram[i, j] == 0:
-                gram[i, j] = gram[j, i]
             gram[j, i] = gram[i, j]
     return gram
 
@@ -197,7 +198,7 @@ def _regressor_order(own, n_sources, lag, count, window_of):
 
 @njit(nogil=True, cache=True)
 def fit_linear(
-    reduced, chosen, skew, own, past, lead, begins, ends, n_times, tap_bits, quantum,
+    reduced, chosen, skew, own, past, lead, begins, ends, weights, n_times, tap_bits, quantum,
     windows, coefficients, shift,
 ):  # fmt: skip
     """Fit every channel's linear predictor by least squares, its length chosen by total cost.
@@ -208,6 +209,7 @@ def fit_linear(
     chosen : (channels, references) int32 earlier channels, -1 for none
     own, past, lead : longest own lag, longest reference lag and lead
     begins, ends : (spans,) int64 the times sums are taken over
+    weights : (channels, spans) float64, one over the variance the span's error is expected to have
     n_times : samples per channel that will pay for the coefficients
     tap_bits : price of a coefficient, in bits
     quantum : squared width of a code in ``reduced`` units
@@ -221,14 +223,14 @@ def fit_linear(
         Windows and coefficients written.
     """
     n_channels = reduced.shape[0]
-    n_fit = 0
-    for i in range(begins.size):
-        n_fit += ends[i] - begins[i]
     n_windows, n_taps = 0, 0
     source = np.empty(chosen.shape[1] + 2, np.int64)
     lag = np.empty(chosen.shape[1] + 2, np.int64)
     count = np.empty(chosen.shape[1] + 2, np.int64)
     for k in range(n_channels):
+        n_fit = 0.0
+        for i in range(begins.size):
+            n_fit += weights[k, i] * (ends[i] - begins[i])
         source[0], lag[0], count[0] = k, 1, own
         n_sources = 0
         for r in range(chosen.shape[1]):
@@ -240,7 +242,7 @@ def fit_linear(
             count[n_sources] = past - lag[n_sources] + 1
         source[n_sources + 1], lag[n_sources + 1], count[n_sources + 1] = k, 0, 1
         used = n_sources + 2
-        gram = gram_matrix(reduced, source[:used], lag[:used], count[:used], begins, ends)
+        gram = gram_matrix(reduced, source[:used], lag[:used], count[:used], begins, ends, weights[k])
         n = gram.shape[0] - 1
         window_of = np.empty(n, np.int64)
         at = 0
@@ -361,7 +363,7 @@ def error_histogram(history, means, initial, fraction_bits, weights, histogram):
         averages[:] = initial[k]
         for t in range(means.shape[1]):
             residual = np.int64(history[k, PAD + t]) - means[k, t]
-            scale = log_scale(averages[0], averages[1], averages[2], weights[k]) >> 8
+            scale = log_scale(averages[0], averages[1], averages[2], weights, k) >> 8
             ratio = log2(_dithered(residual, k, t, fraction_bits)) - (4 << LOG_BITS) - scale
             index = (ratio >> (LOG_BITS - 3)) + bins // 2
             histogram[k, min(max(index, 0), bins - 1)] += 1
@@ -429,3 +431,18 @@ def error_logarithms(history, means, fraction_bits):
         for t in range(means.shape[1]):
             total += log2(_dithered(np.int64(history[k, PAD + t]) - means[k, t], k, t, fraction_bits))
     return total
+
+
+@njit(nogil=True, cache=True)
+def span_weights(residual, begins, ends, quantum, weights):
+    """One over each channel's local variance, relative to its median: (channels, spans) float64."""
+    energy = np.empty(begins.size)
+    for k in range(residual.shape[0]):
+        for i in range(begins.size):
+            total = np.int64(0)
+            for t in range(begins[i], ends[i]):
+                total += np.int64(residual[k, t]) * np.int64(residual[k, t])
+            energy[i] = np.float64(total) / (ends[i] - begins[i]) + quantum / 12.0
+        middle = np.sort(energy)[begins.size // 2]
+        for i in range(begins.size):
+            weights[k, i] = min(max(middle / energy[i], 1.0 / 1024), 64.0)

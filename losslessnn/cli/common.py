@@ -92,8 +92,8 @@ reading_options = options(
         type=click.Choice(["auto", "first", "last"]),
         default="auto",
         show_default=True,
-        help="Which axis of an .npy or .npz array is time. auto: the first, unless the array is wider than long "
-        "and a sample of it codes smaller the other way.",
+        help="Which axis of an .npy or .npz array is time. auto: the first, unless the array is wider than "
+        "long and a sample of it codes smaller the other way.",
     ),
 )
 
@@ -138,6 +138,8 @@ def explain(error: BaseException, about: object = None) -> str:
         text = str(error)
     elif isinstance(error, OSError):
         text = error.strerror or str(error)
+        if isinstance(error, IsADirectoryError):
+            text = "is a folder; give the files in it"
         if error.filename is not None:
             return f"{error.filename}: {text}"
     elif isinstance(error, MemoryError):
@@ -149,11 +151,13 @@ def explain(error: BaseException, about: object = None) -> str:
 
 
 def megabytes(size: int | float) -> str:
-    """A size for people, in MB of 1e6 bytes.
+    """A size for people, in MB of 1e6 bytes; in bytes if it is small.
 
     >>> megabytes(1_234), megabytes(123_456_789)
-    ('0.0012 MB', '123.5 MB')
+    ('1234 bytes', '123.5 MB')
     """
+    if size < 10_000:
+        return f"{size:.0f} bytes"
     number = size / 1e6
     digits = 1 if number >= 100 else 2 if number >= 10 else 3 if number >= 0.1 else 4
     return f"{number:.{digits}f} MB"

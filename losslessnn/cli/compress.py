@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -106,7 +107,7 @@ def command(
 
 def _destination(path: Path, output: Path | None, count: int) -> Path:
     if output is None:
-        return path.with_name(path.name + SUFFIX)
+        return path.parent / (path.name + SUFFIX)
     if output == STDIO:
         raise click.UsageError("-o - is for standard input only; give a folder or a file name")
     names_a_file = output.suffix == SUFFIX and not output.is_dir()
@@ -193,7 +194,7 @@ def _compress_stdin(
     quiet: bool,
     progress: bool | None,
 ) -> int:
-    """Standard input has neither name nor length: it goes through a temporary file, and so does the archive."""
+    """Standard input has neither name nor length: it and its archive go through temporary files."""
     from losslessnn.archiving import compress_file, worker_pool
 
     if output is not None and output != STDIO and output.suffix != SUFFIX:
@@ -220,5 +221,6 @@ def _compress_stdin(
                 with open(destination, "rb") as archive:
                     shutil.copyfileobj(archive, target, 1 << 20)
                 target.flush()
-            _finish(source, report, False, talk)
+            shown = Path("standard output") if data_to_stdout else destination
+            _finish(source, replace(report, source=Path("standard input"), destination=shown), False, talk)
     return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -57,8 +57,8 @@ class _Wish:
 @click.option(
     "--recover",
     is_flag=True,
-    help="Save what can be saved of a damaged archive: stop where it ends early, put zeros for damaged frames, "
-    "and say so.",
+    help="Save what can be saved of a damaged archive: stop where it ends early, put zeros for damaged "
+    "frames, and say so.",
 )
 @click.option(
     "--arrays",
@@ -67,7 +67,7 @@ class _Wish:
 )
 @threads_option
 @force_option
-@click.option("--rm", "remove", is_flag=True, help="Remove each archive once its file is restored and checked.")
+@click.option("--rm", "remove", is_flag=True, help="Remove each archive once its file is restored.")
 @talk_options
 def command(
     files: tuple[Path, ...],
@@ -127,7 +127,7 @@ def _plan(
 
 def _destination(path: Path, name: str, output: Path | None, count: int) -> Path:
     if output is None:
-        return path.with_name(name)
+        return path.parent / name
     is_file_name = output.suffix != "" and output.suffix == Path(name).suffix and not output.is_dir()
     return output if count == 1 and is_file_name else output / name
 
@@ -236,11 +236,13 @@ def _decompress_to_stdout(
             with Archive(source, recover=wish.recover) as archive:
                 name = archive.header.name and restored_name(archive)
             destination = _destination(source, name or "restored", output, 1)
-        with Talk(_original_length(source), quiet, progress, to_stderr=to_stdout) as talk,
-        worker_pool(threads) as pool:
+        total = _original_length(source)
+        with Talk(total, quiet, progress, to_stderr=to_stdout) as talk, worker_pool(threads) as pool:
             report = _restore(source, destination, wish, pool, talk, sidecar=not to_stdout)
             if target is not None:
                 with open(destination, "rb") as restored:
                     shutil.copyfileobj(restored, target, 1 << 20)
                 target.flush()
-            return 0 if _finish(files[0], report, False, talk) else 1
+            shown = Path("standard output") if to_stdout else destination
+            source_shown = Path("standard input") if files == (STDIO,) else source
+            return 0 if _finish(source_shown, replace(report, destination=shown), False, talk) else 1

@@ -123,7 +123,8 @@ def _store_zarr(zarr: Any, folder: Path, samples: np.ndarray[Any, Any], level: i
         raise CorruptFrameError(f"{path}: does not hold what was written (please report this as a bug)")
     size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
     click.echo(
-        f"wrote {path.name}: {megabytes(size)} on disk, metadata included; read back and equal to the last bit"
+        f"wrote {path.name}: {megabytes(size)} on disk, metadata included; "
+        "read back and equal to the last bit"
     )
     name = f"losslessnn -l {level} in Zarr"
     return Measurement(name, samples.nbytes, samples.size, size, encoded - started, decoded - encoded)

@@ -68,13 +68,15 @@ def command(files: tuple[Path, ...], all_channels: bool, all_frames: bool, as_js
             with Archive(path, recover=True) as archive:
                 facts = [_collect(archive, name, array) for name, array in archive.arrays.items()]
                 if as_json:
-                    click.echo(json.dumps(_as_json(archive, facts)))
+                    text = json.dumps(_as_json(archive, facts))
                 else:
-                    click.echo(("\n" if number else "") + _as_text(archive, facts, all_channels, all_frames))
+                    text = ("\n" if number else "") + _as_text(archive, facts, all_channels, all_frames)
                 failed |= not archive.complete
         except Exception as error:
             complain(error, path)
             failed = True
+        else:
+            click.echo(text)
     return 1 if failed else 0
 
 
@@ -138,9 +140,10 @@ def _index_bytes(archive: Archive) -> int:
 
 def _as_text(archive: Archive, facts: list[_ArrayFacts], all_channels: bool, all_frames: bool) -> str:
     ratio = archive.original_length / archive.archive_length
+    kind = archive.header.source.name.lower()
     lines = [
         str(archive.path),
-        f"  original   {archive.name} ({archive.header.source.name.lower()}), {_size(archive.original_length)}",
+        f"  original   {archive.name} ({kind}), {_size(archive.original_length)}",
         f"  archive    {_size(archive.archive_length)}, ratio {ratio:.4f}",
     ]
     if not archive.complete:
@@ -161,7 +164,8 @@ def _array_lines(archive: Archive, fact: _ArrayFacts, all_channels: bool, all_fr
     modes = ", ".join(f"{count} {mode}" for mode, count in fact.modes.items())
     lines = [
         f"  samples    {fact.name + ': ' if fact.name else ''}{_shape(archive, fact.array)}",
-        f"  frames     {len(fact.frame_bytes)} ({modes}), {_size(total)}, {fact.bits_per_value:.4f} bits per value",
+        f"  frames     {len(fact.frame_bytes)} ({modes}), {_size(total)}, "
+        f"{fact.bits_per_value:.4f} bits per value",
         "  where the bytes go",
     ]
     lines += [

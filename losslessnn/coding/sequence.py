@@ -15,12 +15,16 @@ from numpy.typing import ArrayLike, NDArray
 from losslessnn.errors import CorruptFrameError
 from losslessnn.kernels.cpu import rans
 from losslessnn.kernels.cpu import sequence as kernel
+from losslessnn.kernels.parameters import Positions
 from losslessnn.models.shapes import load_shapes
 from losslessnn.wire import Reader, pack_varint
 
-_SHAPE = 3  # Student's t with 4 degrees of freedom: a first value is often far out
 _FIRST_SPREAD = 8 << kernel.FRACTION_BITS
-_LIMIT = int(kernel.LIMIT)
+_LIMIT = kernel.LIMIT
+_NO_TABLE = np.zeros((1, 0), np.int32)
+_POSITIONS = Positions(
+    kernel.FRACTION_BITS, -_LIMIT, _LIMIT, np.zeros(1, np.int64), np.full(1, -1, np.int32), _NO_TABLE, _NO_TABLE
+)
 
 
 class _Contexts:
@@ -73,7 +77,7 @@ class SequenceWriter:
         words = np.empty(values.size + 4, np.uint32)
         raw = np.zeros(16 * values.size + 8, np.uint8)
         used, bits = kernel.encode_sequence(
-            values, contexts, load_shapes().tails[_SHAPE], book.mean, book.spread, book.seen, words, raw
+            values, contexts, _POSITIONS, load_shapes().tails, book.mean, book.spread, book.seen, words, raw
         )
         stream = words[words.size - used :].astype("<u4").tobytes()
         return pack_varint(used) + stream + raw[: (bits + 7) // 8].tobytes()
@@ -110,7 +114,7 @@ class SequenceReader:
         shapes = load_shapes()
         book = self._book
         failed: Any = kernel.decode_sequence(
-            contexts, shapes.tails[_SHAPE], shapes.guesses[_SHAPE], book.mean, book.spread, book.seen,
+            contexts, _POSITIONS, shapes.tails, shapes.guesses, book.mean, book.spread, book.seen,
             self._previous, self._words, self._raw, self._cursor, self._state, values,
         )  # fmt: skip
         if failed:

@@ -16,6 +16,7 @@ True
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -24,7 +25,7 @@ import numpy.typing as npt
 
 from ..errors import CorruptFrameError, NewerFormatError
 from ..wire import Reader
-from .common import MAX_CODE, Axis, Codes, Int64s, Kind, Lattice, OffLattice, bits_of, ordered_of
+from .common import MAX_CODE, Axis, Codes, Int64s, Kind, Lattice, OffLattice, ordered_of
 from .grid import FloatGrid, fit_grid
 from .integer import IntegerLattice, fit_integer
 from .multiple import FloatMultiple, Operation, fit_multiple
@@ -188,7 +189,7 @@ def _sample(array: npt.NDArray[Any]) -> Int64s:
 
 
 def _occupancy(array: npt.NDArray[Any], step: int) -> float:
-    """Share of the lattice points in the middle four fifths of a sample that occur there; 1 where that cannot be told."""
+    """Share of lattice points in the middle four fifths of a sample that occur; 1 where none can tell."""
     sample = np.sort(_sample(array))
     middle = sample[sample.size // 10 : sample.size - sample.size // 10]
     distinct = int((np.diff(middle) != 0).sum()) + 1
@@ -220,7 +221,7 @@ def _rational(array: npt.NDArray[Any], distinct: Int64s) -> RationalLattice | No
 
 
 def _palette(array: npt.NDArray[Any], step: int) -> PaletteLattice | None:
-    """A palette if values are few and, for integers, far apart, and if ranks save more than the palette costs."""
+    """A palette if values are few and, if integers, far apart, and if ranks save more than it costs."""
     sample = np.unique(_sample(array))
     if sample.size * _MIN_REPEATS > min(array.size, _SAMPLE_VALUES):
         return None
@@ -231,5 +232,5 @@ def _palette(array: npt.NDArray[Any], step: int) -> PaletteLattice | None:
         return None
     points = (float(distinct[-1]) - float(distinct[0])) / max(step, 1)
     palette = PaletteLattice(distinct)
-    gain = array.size * np.log2(points / distinct.size) * _PALETTE_GAIN_SHARE
+    gain = array.size * math.floor(4 * math.log2(points / distinct.size)) / 4 * _PALETTE_GAIN_SHARE
     return palette if gain > 8 * len(palette.pack()) else None

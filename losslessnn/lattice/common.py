@@ -1,4 +1,4 @@
-"""What the kinds of lattice share: parameters per column, packed integer lists, exceptions, and bits of numbers."""
+"""What the kinds of lattice share: parameters per column, packed lists, exceptions, and bits of numbers."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Lattice(Protocol):
     kind: ClassVar[Kind]
 
     def encode(self, array: npt.NDArray[Any]) -> tuple[Codes, bytes]:
-        """Return the codes, of the array's shape and in C order, and what they leave over; or raise `OffLattice`."""
+        """Return codes, of the array's shape and in C order, and the leftover; or raise `OffLattice`."""
 
     def decode(
         self,
@@ -57,7 +57,7 @@ class Lattice(Protocol):
         dtype: np.dtype[Any],
         shape: tuple[int, ...],
     ) -> npt.NDArray[Any]:
-        """Return the array that `encode` was given, in C order; raise `CorruptFrameError` on impossible input."""
+        """Return what `encode` was given, in C order; raise `CorruptFrameError` on impossible input."""
 
     def pack(self) -> bytes:
         """Return the parameters as bytes, the kind first."""
@@ -101,7 +101,7 @@ def unpack_axis(reader: Reader) -> tuple[Axis, int]:
 
 
 def pack_bytes(content: npt.NDArray[np.uint8], itemsize: int) -> bytes:
-    """Write bytes in a plain mode: mode, length of the payload, payload. The reader must know their number."""
+    """Write bytes in a plain mode: mode, payload length, payload. The reader must know how many they are."""
     mode, payload = encode_plain(content, itemsize, level=9)
     return bytes([mode]) + pack_varint(len(payload)) + payload
 
@@ -115,7 +115,7 @@ def unpack_bytes(reader: Reader, nbytes: int, itemsize: int) -> npt.NDArray[np.u
 
 
 def pack_integers(values: npt.NDArray[np.int64]) -> bytes:
-    """Write signed integers: bytes per integer (1, 2, 4 or 8), then those bytes, little-endian, in a plain mode."""
+    """Write signed integers: bytes per integer (1, 2, 4, 8), then little-endian bytes in a plain mode."""
     width = next(
         (
             w
@@ -136,7 +136,7 @@ def unpack_integers(reader: Reader, count: int) -> Int64s:
 
 
 def pack_exceptions(positions: Int64s, bits: npt.NDArray[Any]) -> bytes:
-    """Write values that are not on the lattice: their number, the gaps between their flat C-order positions, their bits.
+    """Write values off the lattice: their number, the gaps between their flat C-order positions, their bits.
 
     Parameters
     ----------
@@ -202,7 +202,7 @@ def as_codes(codes: npt.NDArray[Any]) -> Int64s:
 
 
 def ordered_of(array: npt.NDArray[Any]) -> Int64s:
-    """Numbers as int64 in the same order: integers as they are (uint64 modulo 2**64), reals by their bit pattern.
+    """Numbers as int64 in the same order: integers as they are (uint64 modulo 2**64), reals by their bits.
 
     The bit pattern of a non-negative real is taken as it is; that of a negative one has all bits but the sign
     inverted and is then read as a signed integer, so that -0.0 is one below +0.0.

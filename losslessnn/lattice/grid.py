@@ -99,7 +99,7 @@ class FloatGrid:
         dtype: np.dtype[Any],
         shape: tuple[int, ...],
     ) -> npt.NDArray[Any]:
-        """Return the values; raise `CorruptFrameError` if codes, parameters and leftover do not go together."""
+        """Return the values; raise `CorruptFrameError` if codes, parameters and leftover do not fit."""
         from losslessnn.kernels.cpu.lattice import grid_magnitudes, grid_widths, unpack_fields
 
         check_axis(self.axis, self.exponents.size, shape)
@@ -173,18 +173,19 @@ def _split(bits: npt.NDArray[Any]) -> tuple[Int64s, npt.NDArray[np.bool_]]:
 
 
 def fit_grid(array: npt.NDArray[Any]) -> FloatGrid:
-    """A grid whose cells keep what can be predicted: one for each column where their scales differ, else one for all.
+    """A grid whose cells keep what can be predicted: one per column where scales differ, else one for all.
 
     Parameters
     ----------
     array : ndarray of reals, at least one element
         Axis 0 is taken for time.
     """
-    by_column = _exponents(array)
+    with np.errstate(all="ignore"):
+        by_column = _exponents(array)
     if by_column.size > 1 and np.ptp(by_column) > 1:
         axis, exponents = Axis.LAST, by_column
     else:
-        axis, exponents = Axis.NONE, np.array([int(np.median(by_column))])
+        axis, exponents = Axis.NONE, np.sort(by_column)[by_column.size // 2 :][:1]
     return FloatGrid(axis, exponents, _zero_bits(array))
 
 
@@ -205,12 +206,16 @@ def _exponents(array: npt.NDArray[Any]) -> Int64s:
     """Grid exponent of each column, from windows of consecutive rows."""
     mantissa_bits, bias = MANTISSA_BITS[array.dtype.itemsize], BIAS[array.dtype.itemsize]
     sample = _windows(array)
-    with np.errstate(invalid="ignore", over="ignore"):
-        spread = np.stack([_typical(_differences(sample, order)) for order in range(3)]).min(axis=0)
-        size = _typical(sample, 0.99)
+    spread = np.stack([_typical(_differences(sample, order)) for order in range(3)]).min(axis=0)
     fine = _TARGET_BITS - _log2(spread)
-    largest = np.minimum(_MAX_TYPICAL_BITS, mantissa_bits) - _log2(size)
-    return np.clip(np.minimum(fine, largest), 1 - bias, bias - 1).astype(np.int64)
+    largest = min(_MAX_TYPICAL_BITS, mantissa_bits) - _log2(_typical(sample, 0.99))
+    exponents = np.clip(np.minimum(fine, largest), 1 - bias, bias - 1)
+    empty = (np.nan_to_num(sample) == 0).all(axis=(0, 1))
+    if empty.any() and not empty.all():
+        exponents[empty] = np.sort(exponents[~empty])[
+            (~empty).sum() // 2
+        ]  # any will do: choose what others have
+    return exponents
 
 
 def _windows(array: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
@@ -234,8 +239,10 @@ def _typical(values: npt.NDArray[np.float64], quantile: float = 0.5) -> npt.NDAr
     magnitudes = np.abs(values.reshape(-1, values.shape[-1]))
     magnitudes = np.where(magnitudes > 0, magnitudes, np.nan)
     empty = np.isnan(magnitudes).all(axis=0)
-    return np.nanquantile(np.where(empty, 1.0, magnitudes), quantile, axis=0)
+    return np.nanquantile(np.where(empty, 1.0, magnitudes), quantile, axis=0, method="lower")
 
 
 def _log2(values: npt.NDArray[np.float64]) -> Int64s:
-    return np.floor(np.log2(np.maximum(values, np.finfo(np.float64).tiny))).astype(np.int64)
+    """Exact floor of the binary logarithm; library logarithms differ between machines."""
+    exponents: Int64s = np.frexp(values)[1].astype(np.int64) - 1
+    return exponents

@@ -52,6 +52,8 @@ class IntegerLattice:
 
     def encode(self, array: npt.NDArray[Any]) -> tuple[Codes, bytes]:
         """Return codes and an empty leftover; raise `OffLattice` unless every value is on the lattice."""
+        if array.dtype.kind == "b" and (bits_of(array) > 1).any():
+            raise OffLattice("some booleans are neither 0 nor 1")
         steps, offsets = (
             spread(self.steps, self.axis, array.shape),
             spread(self.offsets, self.axis, array.shape),
@@ -75,7 +77,7 @@ class IntegerLattice:
         return wide.astype(np.int32, copy=False), b""
 
     def _divide(self, distances: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Divide by the steps in place, only where a step is not 1; division by one number is the fast kind."""
+        """Divide by the steps in place, where a step is not 1; division by one number is the fast kind."""
         if self.axis == Axis.FIRST and distances.ndim > 1:
             return np.moveaxis(self._divide_last(np.moveaxis(distances, 0, -1)), -1, 0)
         return self._divide_last(distances if distances.ndim else distances.reshape(1)).reshape(
@@ -141,7 +143,8 @@ class IntegerLattice:
         if self.axis == Axis.NONE:
             offset = f" from {self.offsets[0]}" if self.offsets[0] else ""
             return f"integers in steps of {self.steps[0]}{offset}"
-        return f"integers in steps of {self.steps.min()} to {self.steps.max()}, one for each index of the {self.axis.name.lower()} axis"
+        steps = f"{self.steps.min()} to {self.steps.max()}"
+        return f"integers in steps of {steps}, one per index of the {self.axis.name.lower()} axis"
 
 
 def fit_integer(array: npt.NDArray[Any], *, exact: bool) -> IntegerLattice | None:
@@ -173,7 +176,7 @@ def _zero_of(dtype: np.dtype[Any]) -> int:
 
 
 def _fit_steps(array: npt.NDArray[Any], exact: bool) -> tuple[Axis, Int64s]:
-    """Greatest common divisors of the differences: one for each column if that is worth it, or one for all."""
+    """Greatest common divisors of the differences: one per column if that is worth it, or one for all."""
     if array.dtype.kind == "b":
         return Axis.NONE, np.ones(1, np.int64)
     if array.ndim < 2:
@@ -182,7 +185,7 @@ def _fit_steps(array: npt.NDArray[Any], exact: bool) -> tuple[Axis, Int64s]:
     steps = _common_steps(table, exact)
     first = table[0].astype(np.int64)
     common = max(_gcd(np.append(first - first[0], steps)), 1)
-    gained_bits = np.log2(np.maximum(steps / common, 1)).sum() * table.shape[0]
+    gained_bits = sum((step // common).bit_length() - 1 for step in steps.tolist() if step) * table.shape[0]
     if gained_bits > _COLUMN_COST_BITS * table.shape[1]:
         return Axis.LAST, np.maximum(steps, 1)
     return Axis.NONE, np.array([common])
@@ -230,7 +233,7 @@ def _distances(part: npt.NDArray[Any], origin: npt.NDArray[Any]) -> Int64s:
 
 
 def _fit_offsets(values: npt.NDArray[Any], axis: Axis, steps: Int64s, zero: int) -> Int64s | None:
-    """Offsets that keep codes small: near `zero` if the values lie around it, else near 0, else in their middle."""
+    """Offsets that keep codes small: `zero` if values lie around it, else near 0, else in their middle."""
     table = values.reshape(-1, steps.size)
     origin = table[0].astype(np.int64)
     if values.dtype.str[1:] in ("b1", "i1", "i2"):

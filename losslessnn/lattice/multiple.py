@@ -48,7 +48,7 @@ _MAX_EXCEPTION_SHARE = 1 / 32
 _MAX_CORRECTION = 127
 _MAX_TABLE_SHARE = 1 / 4
 _MIN_TABLE = 4096
-_SAMPLE_VALUES = 4096
+_SAMPLE_VALUES = 1 << 14
 _MIN_DISTINCT = 4
 _NEAR_VALUES = 512
 _NEAR_GAPS = 64
@@ -114,25 +114,37 @@ class FloatMultiple:
         if not off.size:
             return codes, b""
         corrections, wrong = self._corrections(array, codes, off)
+        table, wrong = self._pack_corrections(codes, corrections, wrong)
         if wrong.size > _MAX_EXCEPTION_SHARE * array.size:
             raise OffLattice(f"{wrong.size} values are not on {self.describe()}")
-        hold_last(codes, wrong)
-        table = self._pack_corrections(codes, corrections, wrong)
+        hold_last(codes, wrong[~self._near(array, codes).reshape(-1)[wrong]])
         return codes, pack_exceptions(wrong, bits.reshape(-1)[wrong]) + table
+
+    def _near(self, array: npt.NDArray[Any], codes: Codes) -> npt.NDArray[np.bool_]:
+        """Whether each value is within a step of its lattice point."""
+        steps = spread(
+            1 / self.scales if self.operation & Operation.DIVIDE else self.scales, self.axis, codes.shape
+        )
+        with np.errstate(all="ignore"):
+            points = self.values(codes.astype(np.int64), array.dtype).astype(np.float64)
+            return np.abs(array.astype(np.float64, order="C") - points) <= steps
 
     def _corrections(
         self, array: npt.NDArray[Any], codes: Codes, off: Int64s
     ) -> tuple[npt.NDArray[np.int8], Int64s]:
-        """How many units in the last place each value lies beside its lattice point, and which lie too far."""
+        """How many units in the last place values lie beside their lattice points, and which lie too far."""
         points = ordered_of(self.values(codes.astype(np.int64), array.dtype))
         distances = (ordered_of(array) - points).reshape(-1)
         wrong = off[np.abs(distances[off]) > _MAX_CORRECTION]
         distances[wrong] = 0
         return distances.astype(np.int8), wrong
 
-    def _pack_corrections(self, codes: Codes, corrections: npt.NDArray[np.int8], wrong: Int64s) -> bytes:
+    def _pack_corrections(
+        self, codes: Codes, corrections: npt.NDArray[np.int8], wrong: Int64s
+    ) -> tuple[bytes, Int64s]:
+        """The table of corrections by code, packed, and all exceptions: those known and those beside the table."""
         if not corrections.any():
-            return b""
+            return b"", wrong
         lows, highs = _code_ranges(codes, self.axis)
         starts, total = _table_layout(lows, highs)
         if total > max(_MIN_TABLE, _MAX_TABLE_SHARE * codes.size):
@@ -141,10 +153,12 @@ class FloatMultiple:
         places = _places(codes, starts, lows, self.axis)
         known = np.ones(codes.size, bool)
         known[wrong] = False
-        table[places.reshape(-1)[known]] = corrections[known]
-        if not np.array_equal(table[places].reshape(-1)[known], corrections[known]):
-            raise OffLattice(f"values beside {self.describe()} do not depend on the code alone")
-        return pack_bytes(table.view(np.uint8), 1)
+        for chosen in (known & (corrections != 0), known & (corrections == 0)):  # no correction wins over any
+            table[places.reshape(-1)[chosen]] = corrections[chosen]
+        known &= table[places].reshape(-1) == corrections
+        if not table.any():
+            return b"", np.flatnonzero(~known)
+        return pack_bytes(table.view(np.uint8), 1), np.flatnonzero(~known)
 
     def decode(
         self,
@@ -153,7 +167,7 @@ class FloatMultiple:
         dtype: np.dtype[Any],
         shape: tuple[int, ...],
     ) -> npt.NDArray[Any]:
-        """Return the values; raise `CorruptFrameError` if codes, parameters and leftover do not go together."""
+        """Return the values; raise `CorruptFrameError` if codes, parameters and leftover do not fit."""
         check_axis(self.axis, self.scales.size, shape)
         if dtype.kind != "f" or dtype.itemsize not in _RELATIVE_ERROR:
             raise CorruptFrameError(f"lattice is for reals, but the array holds {dtype}")
@@ -208,7 +222,8 @@ class FloatMultiple:
         if self.axis == Axis.NONE:
             offset = f" from {self.offsets[0]:.6g}" if self.offsets[0] else ""
             return f"multiples of {steps[0]:.6g}{offset}"
-        return f"multiples of {steps.min():.6g} to {steps.max():.6g}, one for each index of the {self.axis.name.lower()} axis"
+        span = f"{steps.min():.6g} to {steps.max():.6g}"
+        return f"multiples of {span}, one per index of the {self.axis.name.lower()} axis"
 
 
 def _code_ranges(codes: npt.NDArray[Any], axis: Axis) -> tuple[Int64s, Int64s]:
@@ -242,20 +257,19 @@ def fit_multiple(array: npt.NDArray[Any]) -> FloatMultiple | None:
     """
     if array.dtype.itemsize not in _RELATIVE_ERROR:
         return None
-    whole = _fit_values(_distinct(array), array.dtype)
-    if whole is not None or array.ndim < 2:
-        return whole[0] if whole else None
-    columns = [_distinct(column) for column in array.reshape(-1, array.shape[-1]).T]
-    return max(
-        (_fit_columns(columns, array.dtype, divide) for divide in (False, True)),
-        key=lambda fitted: fitted[1] if fitted else -1.0,
-    )[0]
+    with np.errstate(all="ignore"):
+        whole = _fit_values(_distinct(array), array.dtype)
+        if whole is not None or array.ndim < 2:
+            return whole[0] if whole else None
+        columns = [_distinct(column) for column in array.reshape(-1, array.shape[-1]).T]
+        fitted = [_fit_columns(columns, array.dtype, divide) for divide in (False, True)]
+        return max(fitted, key=lambda lattice_and_share: lattice_and_share[1])[0]
 
 
 def _fit_columns(
     columns: list[Reals], dtype: np.dtype[Any], divide: bool
 ) -> tuple[FloatMultiple | None, float]:
-    """One lattice per column, all with the same operation, and the sum of the shares of values they get right."""
+    """One lattice per column, all with the same operation, and the sum of the shares they get right."""
     fitted = []
     for distinct in columns:
         few = distinct.size < _MIN_DISTINCT
@@ -287,7 +301,7 @@ def _fit_few(distinct: Reals, divide: bool) -> FloatMultiple:
 def _fit_values(
     distinct: Reals, dtype: np.dtype[Any], divide: bool | None = None
 ) -> tuple[FloatMultiple, float] | None:
-    """The way to compute distinct values from integers that gets most of them right to the last bit, and its share."""
+    """The way to compute distinct values from integers that gets most of them right, and its share."""
     if distinct.size < _MIN_DISTINCT:
         return None
     line = _fit_line(distinct, _RELATIVE_ERROR[dtype.itemsize])
@@ -299,7 +313,7 @@ def _fit_values(
         if divide not in (None, bool(lattice.operation & Operation.DIVIDE)):
             continue
         found = lattice.values(lattice.nearest(distinct).astype(np.int64), dtype)
-        share = float((found == wanted).mean())
+        share = int((found == wanted).sum()) / distinct.size
         if best is None or share > best[1]:
             best = lattice, share
         if share == 1:
@@ -318,7 +332,7 @@ class _Line:
 def _fit_line(distinct: Reals, relative: float) -> _Line | None:
     """The line of values that lie whole steps apart, up to rounding errors, or None."""
     reach = np.abs(distinct).max()
-    if relative * reach > np.diff(distinct).mean():
+    if relative * reach > (distinct[-1] - distinct[0]) / distinct.size:
         return None
     for errors in (
         relative * np.abs(distinct),
@@ -332,7 +346,7 @@ def _fit_line(distinct: Reals, relative: float) -> _Line | None:
 
 
 def _smallest_step(distinct: Reals, errors: Reals) -> float | None:
-    """The greatest common divisor, up to rounding errors, of the small gaps between the values nearest to zero."""
+    """The greatest common divisor, up to rounding, of the small gaps between the values nearest to zero."""
     near = np.sort(np.argsort(np.abs(distinct))[:_NEAR_VALUES])
     gaps = np.diff(distinct[near])
     gap_errors = _GUARD * np.maximum(errors[near[1:]], errors[near[:-1]])
@@ -363,8 +377,8 @@ def _refine_line(distinct: Reals, step: float, errors: Reals) -> _Line | None:
     while True:
         near = distances[np.abs(distances) <= radius]
         codes = np.rint(near / step)
-        if codes.any():
-            step = float(codes @ near / (codes @ codes))
+        if codes[-1] > codes[0]:
+            step = float((near[-1] - near[0]) / (codes[-1] - codes[0]))
         if near.size == distances.size:
             break
         radius *= 4
@@ -396,7 +410,7 @@ def _single(operation: Operation, scale: float, offset: float) -> FloatMultiple:
 
 
 def _nice(value: float, slack: float, dtype: np.dtype[Any]) -> Iterator[float]:
-    """Numbers within `slack` of a value that somebody may have typed, then the float32 and float64 nearest to it."""
+    """Numbers within `slack` of a value that people may have typed, then the nearest float32 and float64."""
     for digits in range(1, 17):
         rounded = float(f"{value:.{digits}g}")
         if abs(rounded - value) <= slack:

@@ -1,4 +1,4 @@
-"""Integers on a step that is not an integer: value = floor((numerator * code + offset) / denominator), or truncated.
+"""A fractional step: value = (numerator * code + offset) / denominator, rounded down or truncated.
 
 Such values come from converters whose codes were stretched onto a wider type: 10-bit codes written as int16
 with ``int(code * 65535 / 1023 - 32768)`` lie 64 or 65 apart. Everything here is integer arithmetic.
@@ -150,7 +150,8 @@ class RationalLattice:
     def describe(self) -> str:
         """Say in a few words what the lattice is."""
         rounding = "truncated" if self.truncated else "rounded down"
-        return f"integers in steps of {self.numerator}/{self.denominator} = {self.numerator / self.denominator:.6g}, {rounding}"
+        step = f"{self.numerator}/{self.denominator} = {self.numerator / self.denominator:.6g}"
+        return f"integers in steps of {step}, {rounding}"
 
 
 def present_values(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -194,22 +195,22 @@ def _holds(lattice: RationalLattice, distinct: Int64s) -> bool:
 
 
 def _slope(distinct: Int64s) -> tuple[float, Int64s] | None:
-    """Step of values that lie a whole number of steps apart up to rounding, and the codes that follow; or None."""
+    """Step of values that lie whole steps apart up to rounding, and the codes that follow; or None."""
     gaps = np.diff(distinct)
-    step = float(gaps[gaps <= gaps.min() + 1].mean())
+    small = gaps[gaps <= gaps.min() + 1]
+    step = int(small.sum()) / small.size
     codes = np.zeros(distinct.size, np.int64)
     for _ in range(8):
         codes[1:] = np.cumsum(np.rint(gaps / step).astype(np.int64))
         if not codes[-1]:
             return None
-        centred = codes - codes.mean()
-        step = float(centred @ (distinct - distinct.mean()) / (centred @ centred))
-    errors = distinct - distinct.mean() - step * centred
+        step = int(distinct[-1] - distinct[0]) / int(codes[-1])
+    errors = distinct - distinct[0] - step * codes
     return (step, codes) if step > 1 and np.ptp(errors) < _MAX_ERROR_SPAN else None
 
 
 def _search(distinct: Int64s, codes: Int64s, step: float) -> RationalLattice | None:
-    """Try fractions near `step` by denominator; for each, the offsets at which every value has its code are an interval."""
+    """Try fractions near `step` by denominator; offsets that give every value its code are an interval."""
     slack = 2.0 / codes[-1]
     probes = np.unique(np.linspace(0, distinct.size - 1, _PROBES).astype(np.int64))
     tried = 0

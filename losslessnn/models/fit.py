@@ -57,7 +57,7 @@ EFFORT: dict[int, Effort] = {
     2: Effort(12, 4, 1, 1, 0, 0, (), 4096),
     3: Effort(16, 4, 2, 1, 16, 2, (328,), 4096),
     4: Effort(16, 6, 2, 2, 16, 4, (328,), 8192),
-    5: Effort(16, 8, 2, 2, 16, 4, (328,), 16384),
+    5: Effort(16, 8, 2, 2, 16, 4, (656,), 16384),
     6: Effort(24, 8, 3, 3, 16, 4, (164, 656), 1 << 16),
     7: Effort(32, 12, 3, 3, 16, 6, (164, 328, 656), 1 << 18),
     8: Effort(32, 16, 3, 3, 24, 8, (164, 328, 656), 1 << 20),
@@ -65,6 +65,7 @@ EFFORT: dict[int, Effort] = {
 }
 
 SKEW = 1
+SHORTEST_SPAN, LONGEST_SPAN = 64, 128  # samples
 TAP_BITS = 8.0
 WHITENING_TAPS = 8
 REFERENCE_GAIN = 2e-4
@@ -88,13 +89,13 @@ def _lanes(n_channels: int, n_times: int) -> int:
 
 
 def _spans(n_times: int, most: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Times the fit looks at: all of them, or evenly spread blocks."""
-    if n_times <= most:
-        return np.array([0], np.int64), np.array([n_times], np.int64)
-    n_blocks = 8
-    size = most // n_blocks
-    begins = np.arange(n_blocks, dtype=np.int64) * (n_times - size) // (n_blocks - 1)
-    return begins, begins + size
+    """Times the fit looks at, in spans over which a signal keeps its level: all, or evenly spread ones."""
+    span = min(max(n_times // 128, SHORTEST_SPAN), LONGEST_SPAN)
+    n_spans = max(1, n_times // span)
+    edges = np.arange(n_spans + 1, dtype=np.int64) * n_times // n_spans
+    keep = np.arange(min(n_spans, max(1, most // span)), dtype=np.int64)
+    keep = keep * n_spans // keep.size
+    return edges[keep], edges[keep + 1]
 
 
 def _reduce(history: NDArray[np.int32]) -> tuple[NDArray[np.int32], int]:
@@ -111,12 +112,14 @@ def _fit_taps(history: NDArray[np.int32], fraction_bits: int, effort: Effort) ->
     quantum = 4.0 ** (fraction_bits - down)
     none = np.full((n_channels, 0), -1, np.int32)
     own = min(effort.own, PAD)
+    weights = np.ones((n_channels, begins.size))
+    whitening = _linear(reduced, none, min(own, WHITENING_TAPS), 0, 0, begins, ends, weights, n_times, quantum)
+    whitened = reduced[:, PAD:-PAD] - predict_linear(reduced, whitening)
+    statistics.span_weights(whitened, begins, ends, quantum, weights)
+    chosen = none
     if effort.references and n_channels > 1:
-        whitening = _linear(reduced, none, min(own, WHITENING_TAPS), 0, 0, begins, ends, n_times, quantum)
-        chosen = _references(reduced, whitening, begins, ends, effort.references)
-    else:
-        chosen = none
-    return _linear(reduced, chosen, own, effort.past, effort.lead, begins, ends, n_times, quantum)
+        chosen = _references(whitened, begins, ends, weights, effort.references)
+    return _linear(reduced, chosen, own, effort.past, effort.lead, begins, ends, weights, n_times, quantum)
 
 
 def _linear(
@@ -127,6 +130,7 @@ def _linear(
     lead: int,
     begins: NDArray[np.int64],
     ends: NDArray[np.int64],
+    weights: NDArray[np.float64],
     n_times: int,
     quantum: float,
 ) -> LinearTaps:
@@ -136,7 +140,7 @@ def _linear(
     coefficients = np.zeros(n_channels * most, np.int32)
     shift = np.zeros(n_channels, np.int32)
     n_windows, n_taps = statistics.fit_linear(
-        reduced, chosen, SKEW, own, past, lead, begins, ends, n_times, TAP_BITS, quantum,
+        reduced, chosen, SKEW, own, past, lead, begins, ends, weights, n_times, TAP_BITS, quantum,
         windows, coefficients, shift,
     )  # fmt: skip
     windows = windows[:n_windows]
@@ -154,14 +158,13 @@ def _linear(
 
 
 def _references(
-    reduced: NDArray[np.int32],
-    whitening: LinearTaps,
+    whitened: NDArray[np.int32],
     begins: NDArray[np.int64],
     ends: NDArray[np.int64],
+    weights: NDArray[np.float64],
     most: int,
 ) -> NDArray[np.int32]:
     """Earlier channels that explain each channel's whitened samples best."""
-    whitened = reduced[:, PAD:-PAD] - predict_linear(reduced, whitening)
     whitened = np.concatenate([whitened[:, b:e] for b, e in zip(begins, ends, strict=True)], axis=1)
     # doubles hold these integers and (up to 2**53) their sums exactly, so BLAS may add in any order
     limit = np.float64(1 << 19)

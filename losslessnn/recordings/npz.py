@@ -7,6 +7,7 @@ are kept.
 
 from __future__ import annotations
 
+import struct
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -38,6 +39,7 @@ _SMALL_MEMBER = 256
 """Members whose content is no larger are not worth a frame of their own."""
 
 _MAX_SMALL_DEFLATED = 1 << 12
+_ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, struct.error, ValueError, EOFError)
 _RATE_NAMES = ("sampling_rate", "sampling_frequency", "sample_rate", "fs", "rate", "sr")
 
 
@@ -79,15 +81,17 @@ def _find_members(file: BinaryIO) -> list[_Place]:
     try:
         with zipfile.ZipFile(file) as archive:
             infos = sorted(archive.infolist(), key=lambda info: info.header_offset)
-    except (zipfile.BadZipFile, ValueError, NotImplementedError, OSError, EOFError) as error:
+    except (*_ZIP_ERRORS, NotImplementedError, OSError, OverflowError, IndexError) as error:
         raise RecordingError(f"it is not a whole ZIP file ({error})") from None
     length = file_length(file)
     places = []
     position = 0
     for info in infos:
+        if not position <= info.header_offset < length:
+            raise RecordingError("its ZIP members overlap or are damaged")
         file.seek(info.header_offset)
         local = file.read(30)
-        if len(local) < 30 or local[:4] != b"PK\x03\x04" or info.header_offset < position:
+        if len(local) < 30 or local[:4] != b"PK\x03\x04":
             raise RecordingError("its ZIP members overlap or are damaged")
         start = (
             info.header_offset

@@ -63,7 +63,7 @@ def interleaved(
     rows, trailing = divmod(stop - start, row_length)
     if trailing:
         notes.append(
-            f"the last {trailing} bytes are no whole time step of {row_length} bytes; kept as they are"
+            f"{trailing} bytes follow the last whole time step ({row_length} bytes each); kept as they are"
         )
     middle: Content = ()
     if rows and row_length <= MAX_FRAME_BYTES:

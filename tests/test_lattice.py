@@ -1,0 +1,564 @@
+"""Lattices: every array comes back bit for bit, the structure that is there is found, and bad bytes are found out."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from losslessnn import lattice
+from losslessnn.errors import CorruptFrameError, NewerFormatError
+from losslessnn.kernels.cpu.lattice import floor_log2, pack_fields, unpack_fields
+from losslessnn.lattice import (
+    MAX_CODE,
+    Axis,
+    FloatGrid,
+    FloatMultiple,
+    IntegerLattice,
+    Operation,
+    PaletteLattice,
+    RationalLattice,
+)
+from losslessnn.wire import Reader, pack_varint
+from support import ADVERSARIAL, make_recording
+
+f4 = np.float32
+
+
+def walk(samples: int = 4000, channels: int = 6, seed: int = 0) -> np.ndarray:
+    """Integers that move by up to 30 at a time around zero, on every channel differently."""
+    steps = np.random.default_rng(seed).integers(-30, 31, size=(samples, channels))
+    path = np.cumsum(steps, axis=0)
+    return path - path.mean(axis=0).astype(np.int64)
+
+
+def restore(array: np.ndarray) -> tuple[lattice.Lattice, np.ndarray, bytes]:
+    """Encode and decode through packed bytes, check that nothing changed, and return what was found."""
+    encoded = lattice.fit_encode(array)
+    assert encoded is not None
+    grid, codes, leftover = encoded
+    assert codes.dtype == np.int32
+    assert codes.shape == array.shape
+    assert codes.flags.c_contiguous
+    assert max(int(codes.max()), -int(codes.min())) <= MAX_CODE
+    unpacked = lattice.unpack_lattice(lattice.pack_lattice(grid))
+    assert type(unpacked) is type(grid)
+    assert lattice.pack_lattice(unpacked) == lattice.pack_lattice(grid)
+    decoded = lattice.decode(unpacked, codes, leftover, array.dtype, array.shape)
+    assert decoded.dtype == array.dtype
+    assert decoded.shape == array.shape
+    assert decoded.tobytes() == array.tobytes()
+    return grid, codes, leftover
+
+
+@pytest.mark.parametrize("name", ADVERSARIAL)
+def test_awkward_arrays_come_back_or_have_no_lattice(name):
+    array = ADVERSARIAL[name]()
+    if lattice.fit(array) is None:
+        assert array.size == 0 or array.dtype.kind not in "f" or array.dtype.itemsize > 8
+    else:
+        restore(array)
+
+
+@given(
+    hnp.arrays(
+        st.sampled_from(["?", "i1", "u1", "<i2", ">i2", ">u2", "<i4", "<u4", ">i8", "<u8"]),
+        hnp.array_shapes(max_dims=3, max_side=6),
+    )
+)
+def test_any_integers_come_back_or_have_no_lattice(array):
+    if lattice.fit(array) is not None:
+        restore(array)
+    else:
+        values = array.astype(object)
+        assert values.max() - values.min() > MAX_CODE
+
+
+@given(
+    hnp.arrays(
+        st.sampled_from(["<f2", ">f2", "<f4", ">f4", "<f8", ">f8"]), hnp.array_shapes(max_dims=3, max_side=6)
+    )
+)
+def test_any_reals_come_back(array):
+    special = not np.isfinite(array.astype(np.float64)).any()
+    if lattice.fit(array) is None:
+        assert special or array.size < 64
+    else:
+        restore(array)
+
+
+@given(st.sampled_from([2, 4, 8]), st.integers(0, 2**32), st.integers(20, 300))
+def test_any_bit_patterns_come_back(itemsize, seed, size):
+    array = np.frombuffer(np.random.default_rng(seed).bytes(itemsize * size), f"<f{itemsize}")
+    if lattice.fit(array) is not None:
+        restore(array)
+
+
+@pytest.mark.parametrize(
+    "array", [np.empty((0, 3), "<i2"), np.array(["a"]), np.zeros(3, "M8[s]"), np.zeros(3, "c8")]
+)
+def test_what_is_empty_or_no_number_has_no_lattice(array):
+    assert lattice.fit(array) is None
+
+
+@pytest.mark.parametrize("layout", [np.asfortranarray, lambda a: a[::-1], lambda a: a[:, ::2], lambda a: a.T])
+def test_layout_does_not_matter(layout):
+    array = layout(make_recording(500, 6))
+    assert restore(array)[1].tobytes() == restore(np.ascontiguousarray(array))[1].tobytes()
+
+
+# integers
+
+
+def test_ordinary_integers_are_their_own_codes():
+    array = make_recording()
+    grid, codes, leftover = restore(array)
+    assert (codes == array).all()
+    assert leftover == b""
+    assert len(grid.pack()) == 4
+
+
+@pytest.mark.parametrize("dtype", ["<i2", ">i2", "<i4", "<i8", "<u2", ">u4"])
+@pytest.mark.parametrize("step", [2, 10, 37])
+def test_common_step_is_found(dtype, step):
+    array = (
+        (walk() * step + 20_000).astype(dtype)
+        if step < 37
+        else (np.abs(walk()) * step % 29_600).astype(dtype)
+    )
+    grid, codes, _ = restore(array)
+    assert isinstance(grid, IntegerLattice)
+    assert grid.axis == Axis.NONE
+    assert grid.steps.tolist() == [step]
+    assert np.gcd.reduce(np.diff(codes.reshape(-1))) == 1
+
+
+def test_columns_with_steps_of_their_own():
+    steps = np.array([1, 10, 1200, 1, 3, 64])
+    grid, codes, _ = restore((walk() * steps + np.arange(6)).astype("<i4"))
+    assert isinstance(grid, IntegerLattice)
+    assert grid.steps.tolist() == steps.tolist()
+    assert (np.diff(codes, axis=0) == np.diff(walk(), axis=0)).all()
+
+
+def test_a_single_value_between_the_steps_is_not_lost():
+    array = (4 * walk(50_000)).astype("<i4")
+    array[33_333, 3] += 1
+    grid, _, _ = restore(array)
+    assert isinstance(grid, IntegerLattice)
+    assert grid.steps[grid.steps.size // 2] in (1, 4)
+
+
+def test_offset_binary_is_centred():
+    _grid, codes, _ = restore((make_recording().astype("<i4") + 32768).astype("<u2"))
+    assert (codes == make_recording()).all()
+
+
+@pytest.mark.parametrize("dtype", ["<i8", "<u8", ">u8"])
+@pytest.mark.parametrize("base", [0, 2**40, 2**62, 2**63 - 500])
+def test_small_range_far_from_zero(dtype, base):
+    array = np.abs(walk()).astype(dtype) % 400 + np.array(base, dtype)
+    _, codes, _ = restore(array)
+    assert np.ptp(codes) < 400
+
+
+def test_small_unsigned_range_across_the_sign_bit():
+    array = (np.arange(1000, dtype="<u8") + np.uint64(2**63 - 500)).reshape(-1, 2)
+    if lattice.fit(array) is not None:
+        restore(array)
+
+
+@pytest.mark.parametrize("dtype", ["<i4", "<u4", "<i8"])
+def test_full_range_has_no_lattice(dtype):
+    info = np.iinfo(dtype)
+    assert lattice.fit(np.array([info.min, info.max, info.max - 1, 5], dtype)) is None
+
+
+def test_booleans_are_zeros_and_ones():
+    _grid, codes, _ = restore(walk() > 0)
+    assert set(codes.reshape(-1).tolist()) == {0, 1}
+
+
+# steps that are no integers
+
+STRETCHED = {
+    bits: RationalLattice(65535, (1 << bits) - 1, -32768 * ((1 << bits) - 1), True) for bits in (9, 10, 12)
+}
+
+
+@pytest.mark.parametrize("bits", STRETCHED)
+def test_codes_stretched_onto_int16_are_found(bits):
+    middle = 1 << (bits - 1)
+    wanted = np.clip(walk(30_000, 1) // 16 + middle, 0, 2 * middle - 1)
+    values = np.trunc(wanted * 65535 / (2 * middle - 1) - 32768).astype("<i2")
+    grid, codes, leftover = restore(values)
+    assert grid == STRETCHED[bits]
+    assert (codes == wanted).all()
+    assert leftover == b""
+    assert len(grid.pack()) <= 12
+
+
+@pytest.mark.parametrize("truncated", [False, True])
+@pytest.mark.parametrize(("numerator", "denominator"), [(3, 2), (11, 2), (16, 5), (355, 113), (6406, 100)])
+@pytest.mark.parametrize("dtype", ["<i2", ">i4"])
+def test_fractional_steps_are_found(numerator, denominator, truncated, dtype):
+    true = RationalLattice(numerator, denominator, 7, truncated)
+    array = true.values(walk(30_000, 2) // 8).astype(dtype)
+    grid, codes, _ = restore(array)
+    assert isinstance(grid, RationalLattice)
+    assert grid.numerator / grid.denominator == pytest.approx(numerator / denominator, rel=1e-2)
+    assert (np.diff(codes, axis=0) == np.diff(walk(30_000, 2) // 8, axis=0)).all()
+
+
+def test_a_few_values_beside_the_lattice_are_exceptions():
+    wanted = walk(30_000, 2) // 8
+    array = STRETCHED[10].values(wanted + 512).astype("<i2")
+    array[[5, 700, 20_000], [0, 1, 0]] = [3, -17, 32_001]
+    grid, codes, leftover = restore(array)
+    assert grid == STRETCHED[10]
+    assert 0 < len(leftover) < 40
+    assert codes[700, 1] == codes[699, 1]
+
+
+@given(st.integers(1, 1 << 20), st.integers(1, 1 << 16), st.integers(-(1 << 30), 1 << 30), st.booleans())
+def test_nearest_inverts_values(numerator, denominator, offset, truncated):
+    grid = RationalLattice(numerator + denominator, denominator, offset, truncated)
+    values = grid.values(np.arange(-2000, 2000))
+    assert (grid.values(grid.nearest(values)) == values).all()
+
+
+# palettes
+
+
+@pytest.mark.parametrize("dtype", ["<i2", ">i4", "<f4", ">f8"])
+def test_few_irregular_values_become_ranks(dtype):
+    values = np.array([-3000, -11.5, 5, 7.25, 20_000, 31_000.125]).astype(dtype)
+    wanted = np.random.default_rng(1).integers(0, 6, (4000, 2))
+    grid, codes, _ = restore(values[wanted])
+    assert isinstance(grid, PaletteLattice | FloatMultiple)
+    if isinstance(grid, PaletteLattice):
+        assert (codes == wanted).all()
+
+
+def test_irregular_reals_become_ranks():
+    values = np.sort(np.random.default_rng(1).normal(size=50))
+    wanted = np.random.default_rng(2).integers(0, 50, (8000, 2))
+    grid, codes, _ = restore(values[wanted])
+    assert isinstance(grid, PaletteLattice)
+    assert (codes == wanted).all()
+
+
+# reals on a lattice
+
+MULTIPLES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "float32 times gain": lambda k: k.astype(f4) * f4(0.195),
+    "float32 times gain plus offset": lambda k: k.astype(f4) * f4(2.34375) + f4(-12.7),
+    "float32 of a float64 product": lambda k: (k * 0.195).astype(f4),
+    "float32 of 24-bit integers": lambda k: (k * 700 + k * k % 701).astype(f4) * f4(0.0223),
+    "volts": lambda k: k * 0.195e-6,
+    "decimals": lambda k: np.round(k / 1000, 3),
+    "float32 decimals": lambda k: np.round(k / 1000, 3).astype(f4),
+    "gain and offset": lambda k: k * 0.06103515625 + 0.0305,
+    "odd gain and offset": lambda k: k * 0.0123456789 + 1.23456789,
+    "two gains": lambda k: (k * 0.195) * 1e-6,
+    "gain, offset, then volts": lambda k: (k * 0.195 + 0.0975) * 1e-6,
+    "integers": lambda k: k.astype("f8"),
+    "small integers": lambda k: (k // 8).astype("f2"),
+    "audio": lambda k: (k / 32768).astype(f4),
+    "big-endian": lambda k: (k * 0.195).astype(">f8"),
+    "gains per column": lambda k: k * np.array([0.1, 0.2, 0.333, 1e-6, 4.5, 0.7]),
+    "float32 gains per column": lambda k: k.astype(f4) * np.linspace(0.11, 0.19, 6).astype(f4),
+    "gains and offsets per column": lambda k: (
+        k * np.linspace(1.1e-7, 1.9e-7, 6) + np.linspace(-1e-5, 1e-5, 6)
+    ),
+    "a constant column": lambda k: np.where(np.arange(6) == 2, 3.25, k * 0.5),
+}
+
+
+@pytest.mark.parametrize("name", MULTIPLES)
+def test_reals_computed_from_integers_are_found(name):
+    wanted = walk(20_000)
+    grid, codes, leftover = restore(MULTIPLES[name](wanted))
+    assert isinstance(grid, FloatMultiple)
+    assert len(leftover) < 4000
+    if name not in ("float32 of 24-bit integers", "small integers", "a constant column"):
+        assert (np.diff(codes, axis=0) == np.diff(wanted, axis=0)).all()
+
+
+def test_missing_values_are_exceptions():
+    array = walk(20_000) * 0.195
+    array[100:130, 2] = np.nan
+    array[5, 5] = -0.0
+    grid, codes, leftover = restore(array)
+    assert isinstance(grid, FloatMultiple)
+    assert len(leftover) < 100
+    assert (codes[100:130, 2] == codes[99, 2]).all()
+
+
+# reals on no lattice
+
+
+@pytest.mark.parametrize("dtype", ["<f4", ">f4", "<f8", ">f8"])
+def test_reals_on_no_lattice_keep_what_is_predictable(dtype):
+    noise = np.random.default_rng(0).normal(size=(3000, 5))
+    array = (np.cumsum(noise, axis=0) * [1e-9, 1, 1e6, 10, 0.1]).astype(dtype)
+    grid, codes, leftover = restore(array)
+    assert isinstance(grid, FloatGrid)
+    residuals = np.median(np.abs(np.diff(codes, axis=0)), axis=0)
+    assert (residuals > 32).all()
+    assert (residuals < 512).all()
+    mantissa_bits = 23 if "4" in dtype else 52
+    assert 8 * len(leftover) / array.size < mantissa_bits - 7
+
+
+def test_exact_zeros_leave_nothing_over():
+    array = np.random.default_rng(0).normal(size=(4000, 2)).astype("<f4")
+    array[:, 1] = 0
+    _, codes, leftover = restore(array)
+    assert (codes[:, 1] == 0).all()
+    assert len(leftover) == len(restore(array[:, :1])[2])
+
+
+def test_float32_kept_as_float64_costs_no_more():
+    narrow = np.random.default_rng(0).normal(size=(4000, 2)).astype("<f4")
+    wide = narrow.astype("<f8")
+    assert len(restore(wide)[2]) <= len(restore(narrow)[2]) + narrow.size
+
+
+def test_special_values_are_exceptions():
+    array = np.random.default_rng(0).normal(size=(4000, 2)).astype("<f4")
+    array[7:3000, 0] = np.frombuffer(b"\x01\x00\x80\x7f", "<f4")
+    array[3, 1], array[4, 1], array[5, 1] = -0.0, np.inf, np.finfo("f4").max
+    array[6, 1] = np.finfo("f4").smallest_subnormal
+    _, codes, _ = restore(array)
+    assert (codes[7:3000, 0] == codes[6, 0]).all()
+
+
+def test_columns_of_different_scale_get_grids_of_their_own():
+    array = np.random.default_rng(0).normal(size=(4000, 3)) * [1e-6, 1, 1e6]
+    grid, codes, _ = restore(array)
+    assert isinstance(grid, FloatGrid)
+    assert grid.axis == Axis.LAST
+    assert np.ptp(np.log2(np.abs(codes).mean(axis=0))) < 1.5
+
+
+def oracle_code(value: float, exponent: int) -> int:
+    """The definition in docs/FORMAT.md, in Python's exact arithmetic."""
+    if value == 0 and not np.signbit(value):
+        return 0
+    numerator, denominator = abs(float(value)).as_integer_ratio()
+    cell = (numerator << max(exponent, 0)) // (denominator << max(-exponent, 0))
+    return -(cell + 1) if np.signbit(value) else cell + 1
+
+
+@given(
+    hnp.arrays(st.sampled_from(["<f2", "<f4", "<f8"]), 30, elements=st.floats(-1000, 1000, width=16)),
+    st.integers(-5, 13),
+)
+def test_grid_codes_are_what_the_format_says(array, exponent):
+    codes, _ = FloatGrid(Axis.NONE, np.array([exponent]), 0).encode(array)
+    assert codes.tolist() == [oracle_code(value, exponent) for value in array]
+
+
+@given(st.lists(st.integers(0, 62), max_size=40), st.integers(0, 2**32))
+def test_fields_are_packed_least_significant_bit_first(widths, seed):
+    rng = np.random.default_rng(seed)
+    values = [int(rng.integers(0, 2**62)) & ((1 << width) - 1) for width in widths]
+    total, expected = 0, 0
+    for value, width in zip(values, widths, strict=True):
+        expected |= value << total
+        total += width
+    out = np.empty((total + 7) // 8, np.uint8)
+    pack_fields(np.array(values, np.int64), np.array(widths, np.int8), 0, out)
+    assert out.tobytes() == expected.to_bytes(out.size, "little")
+    fields = np.empty(len(values), np.int64)
+    unpack_fields(out, np.array(widths, np.int8), fields)
+    assert fields.tolist() == values
+
+
+def test_floor_log2():
+    for shift in range(62):
+        assert floor_log2(np.int64(1 << shift)) == shift
+        assert floor_log2(np.int64((2 << shift) - 1 if shift < 61 else 1 << shift)) == shift
+
+
+# parameters along the first axis: not chosen by the fit, but part of the format
+
+
+@pytest.mark.parametrize(
+    ("grid", "array"),
+    [
+        (IntegerLattice(Axis.FIRST, np.array([1, 3, 10]), np.array([0, 1, -5])), "integers"),
+        (FloatMultiple(Axis.FIRST, Operation.DIVIDE, np.array([1.0, 10, 200]), np.zeros(3)), "multiples"),
+        (FloatGrid(Axis.FIRST, np.array([3, 9, -2]), 0), "reals"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
+)
+@pytest.mark.parametrize("shape", [(3,), (3, 5), (3, 4, 2)])
+def test_parameters_along_the_first_axis(grid, array, shape):
+    codes = np.arange(int(np.prod(shape)), dtype=np.int32).reshape(shape)
+    along = (-1,) + (1,) * (len(shape) - 1)
+    values = {
+        "integers": codes * np.array([1, 3, 10]).reshape(along) + np.array([0, 1, -5]).reshape(along),
+        "multiples": codes / np.array([1.0, 10, 200]).reshape(along),
+        "reals": np.random.default_rng(0).normal(size=shape),
+    }[array]
+    unpacked = lattice.unpack_lattice(grid.pack())
+    encoded, leftover = unpacked.encode(values)
+    assert lattice.decode(unpacked, encoded, leftover, values.dtype, shape).tobytes() == values.tobytes()
+
+
+# bytes that no encoder wrote
+
+HOSTILE: dict[str, Callable[[], np.ndarray]] = {
+    "integers": make_recording,
+    "integers, per column": lambda: (walk() * np.array([1, 10, 1200, 1, 3, 64])).astype("<i4"),
+    "rational with exceptions": lambda: np.append(
+        STRETCHED[10].values(walk(9000, 1)[:, 0] // 8 + 512), 3
+    ).astype("<i2"),
+    "palette": lambda: np.array([-3000, -11, 5, 7, 20_000], "<i2")[
+        np.random.default_rng(1).integers(0, 5, 4000)
+    ],
+    "multiples": lambda: walk() * 0.195,
+    "multiples with corrections": lambda: (walk(9000) * 0.195 + 0.0975) * 1e-6,
+    "multiples per column": lambda: walk() * np.linspace(1.1e-7, 1.9e-7, 6),
+    "multiples with missing values": lambda: np.where(walk(9000) % 97 == 3, np.nan, walk(9000) * 0.5),
+    "reals": lambda: np.random.default_rng(0).normal(size=(500, 3)).astype("<f4"),
+    "reals per column": lambda: np.random.default_rng(0).normal(size=(500, 3)) * [1, 1e-9, 1e5],
+    "reals with missing values": lambda: np.where(walk(500, 3) > 20, np.nan, np.sin(walk(500, 3))),
+}
+
+
+@pytest.fixture(scope="module")
+def encoded():
+    cases = {}
+    for name, make in HOSTILE.items():
+        array = make()
+        grid, codes, leftover = restore(array)
+        cases[name] = (array, grid.pack(), codes, leftover)
+    return cases
+
+
+def survives(packed: bytes, codes: np.ndarray, leftover: bytes, array: np.ndarray) -> None:
+    """Decoding gives an array of the right kind or a `CorruptFrameError`, nothing else."""
+    with contextlib.suppress(CorruptFrameError):
+        decoded = lattice.decode(lattice.unpack_lattice(packed), codes, leftover, array.dtype, array.shape)
+        assert decoded.dtype == array.dtype
+        assert decoded.shape == array.shape
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_truncated_lattices_are_corrupt(encoded, name):
+    _array, packed, _codes, _leftover = encoded[name]
+    for length in range(len(packed)):
+        with pytest.raises(CorruptFrameError):
+            lattice.unpack_lattice(packed[:length])
+    with pytest.raises(CorruptFrameError):
+        lattice.unpack_lattice(packed + b"\0")
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_truncated_or_lengthened_leftovers_are_corrupt(encoded, name):
+    array, packed, codes, leftover = encoded[name]
+    grid = lattice.unpack_lattice(packed)
+    for length in [*range(1, min(len(leftover), 60)), len(leftover) - 1]:
+        if 0 < length < len(leftover) and not (
+            name.startswith("multiples with") and _is_whole(leftover[:length], array)
+        ):
+            with pytest.raises(CorruptFrameError):
+                lattice.decode(grid, codes, leftover[:length], array.dtype, array.shape)
+    with pytest.raises(CorruptFrameError):
+        lattice.decode(grid, codes, leftover + b"\x00\x00", array.dtype, array.shape)
+
+
+def _is_whole(leftover: bytes, array: np.ndarray) -> bool:
+    """Whether these bytes are exceptions and nothing else, which is a leftover too."""
+    from losslessnn.lattice.common import unpack_exceptions
+
+    reader = Reader(leftover, "leftover")
+    with contextlib.suppress(CorruptFrameError):
+        unpack_exceptions(reader, array.size, array.dtype.itemsize)
+        return not reader.remaining
+    return False
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+@settings(max_examples=60)
+@given(data=st.data())
+def test_altered_bytes_and_codes_do_no_harm(encoded, name, data):
+    array, packed, codes, leftover = encoded[name]
+    packed, leftover, codes = bytearray(packed), bytearray(leftover), codes.copy()
+    for target in data.draw(st.lists(st.sampled_from([packed, leftover]), min_size=1, max_size=3)):
+        if target:
+            target[data.draw(st.integers(0, min(len(target), 400) - 1))] = data.draw(st.integers(0, 255))
+    if data.draw(st.booleans()):
+        flat = codes.reshape(-1)
+        flat[data.draw(st.integers(0, flat.size - 1))] = data.draw(st.integers(-(2**31), 2**31 - 1))
+    survives(bytes(packed), codes, bytes(leftover), array)
+
+
+@given(st.binary(max_size=60), st.sampled_from(["<i2", "<u8", "<f4", ">f8", "?"]), st.binary(max_size=30))
+def test_arbitrary_bytes_do_no_harm(packed, dtype, leftover):
+    array = np.zeros((4, 3), dtype)
+    for kind in lattice.Kind:
+        survives(bytes([kind]) + packed, np.arange(12, dtype=np.int32).reshape(4, 3), leftover, array)
+
+
+def test_an_unknown_kind_is_newer():
+    with pytest.raises(NewerFormatError, match="newer"):
+        lattice.unpack_lattice(b"\x63\x00\x01\x00")
+
+
+@pytest.mark.parametrize(
+    "packed",
+    [
+        pytest.param(b"", id="nothing"),
+        pytest.param(b"\x01\x00\x00\x00", id="integer step 0"),
+        pytest.param(b"\x01\x03\x01\x00", id="unknown axis"),
+        pytest.param(b"\x01\x01" + pack_varint(2**60) + b"\x08\x00\x08" + bytes(8), id="2**60 columns"),
+        pytest.param(b"\x02\x00\x00\x01\x00", id="rational step 0"),
+        pytest.param(b"\x02\x00\x01\x00\x00", id="denominator 0"),
+        pytest.param(b"\x02\x02\x03\x02\x00", id="unknown rounding"),
+        pytest.param(b"\x03\x00\x00\x01\x00\x00", id="empty palette"),
+        pytest.param(b"\x03\x02\x00\x01\x00\x01\x00", id="palette that repeats a value"),
+        pytest.param(b"\x04\x00\x00" + np.array([np.nan, 0]).tobytes(), id="scale not a number"),
+        pytest.param(b"\x04\x00\x00" + np.array([1, np.inf]).tobytes(), id="infinite offset"),
+        pytest.param(b"\x04\x00\x00" + np.array([0.0, 0]).tobytes(), id="scale 0"),
+        pytest.param(b"\x04\x07\x00" + np.array([1.0, 0]).tobytes(), id="unknown operation"),
+        pytest.param(b"\x05\x40\x00\x00", id="more zero bits than there are"),
+        pytest.param(b"\x05\x00\x00" + pack_varint(5000), id="exponent out of range"),
+    ],
+)
+def test_impossible_parameters_are_corrupt(packed):
+    with pytest.raises(CorruptFrameError):
+        lattice.unpack_lattice(packed)
+
+
+@pytest.mark.parametrize(
+    ("grid", "dtype"),
+    [
+        (FloatGrid(Axis.NONE, np.array([200]), 0), "<f4"),
+        (FloatGrid(Axis.NONE, np.array([0]), 24), "<f4"),
+        (FloatGrid(Axis.LAST, np.array([0, 1]), 0), "<f8"),
+        (FloatGrid(Axis.NONE, np.array([0]), 0), "<i4"),
+        (FloatMultiple(Axis.NONE, Operation(0), np.ones(1), np.zeros(1)), "<i2"),
+        (IntegerLattice(Axis.FIRST, np.array([1]), np.array([0])), "<i2"),
+        (PaletteLattice(np.array([1, 5])), "<i2"),
+    ],
+    ids=str,
+)
+def test_a_lattice_that_does_not_fit_the_array_is_corrupt(grid, dtype):
+    codes = np.arange(12, dtype=np.int32).reshape(4, 3)
+    with pytest.raises(CorruptFrameError):
+        lattice.decode(grid, codes, b"", np.dtype(dtype), codes.shape)
+
+
+def test_real_recordings_come_back(recording_file):
+    recording = np.load(recording_file)
+    if "x" in recording:
+        restore(recording["x"][:20_000])
