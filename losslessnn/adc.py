@@ -130,46 +130,34 @@ def estimate(codes: NDArray[np.int32], low: int, high: int, spread: float) -> Ad
     counts = kernel.count_codes(codes, low, n_codes)
     total = counts.sum(axis=0)
     reach = int(min(8.0, max(1.0, 0.5 * spread)))
-    common = _quantise(_widths(total, np.ones(n_codes), reach))
+    common = _quantise(kernel.bin_widths(total[None], np.ones(n_codes), reach, _PRIOR))[0]
     if _gain(total, common, np.zeros_like(common)) <= _price(common):
         return None
     best = AdcTables(low, common[None], np.zeros(len(codes), np.int32))
     best_gain = 0.0
     for table in _groupings(len(codes)):
         n_tables = int(table.max()) + 1
-        sums = np.zeros((n_tables, n_codes), np.int64)
-        np.add.at(sums, table, counts)
-        rows = [_quantise(_widths(row, _WIDTH[common - _NARROWEST], reach)) for row in sums]
+        sums = kernel.sum_groups(counts, table, n_tables)
+        rows = _quantise(kernel.bin_widths(sums, _WIDTH[common - _NARROWEST], reach, _PRIOR))
         extra = sum(
             _gain(row, own, common) - _price(own - common) for row, own in zip(sums, rows, strict=True)
         )
         if extra > best_gain:
             best_gain = extra
             # the common table is stored too: it is what the others are told apart from
-            best = AdcTables(low, np.stack([common, *rows]), (table + 1).astype(np.int32))
+            best = AdcTables(low, np.concatenate([common[None], rows]), (table + 1).astype(np.int32))
     return best
 
 
 def _groupings(n_channels: int) -> Iterator[NDArray[np.int64]]:
     """Ways channels may share converters: runs of channels, odd and even ones apart in the newer probes."""
     channel = np.arange(n_channels)
-    for run in (12, 16, 24, 32, 64):
+    for run in (24, 32, 64):
         if n_channels >= 2 * run:
             yield channel // run
             yield channel // run * 2 + channel % 2
     if 2 <= n_channels <= 64:
         yield channel
-
-
-def _widths(counts: NDArray[np.int64], prior: NDArray[np.float64], reach: int) -> NDArray[np.float64]:
-    """Bin widths (codes) that make the histogram smooth, drawn towards ``prior`` where counts are few."""
-    observed = counts.astype(np.float64)
-    smoothed = kernel.smooth(observed, reach)
-    widths = prior
-    for _ in range(3):
-        density = smoothed / np.maximum(kernel.smooth(widths, reach), 1e-9)
-        widths = (observed + _PRIOR * prior) / (density + _PRIOR)
-    return widths
 
 
 def _quantise(widths: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import google_crc32c
 import numpy as np
@@ -74,6 +75,16 @@ def test_any_header_and_sections_come_back(shape, order, mode, crc, sections):
     unpacked, views = unpack_frame(bytearray(pack_frame(header, sections)))
     assert unpacked == header
     assert {tag: bytes(content) for tag, content in views.items()} == sections
+
+
+def test_the_example_of_the_format_document():
+    text = (Path(__file__).resolve().parents[1] / "docs" / "FORMAT.md").read_text(encoding="utf-8")
+    example = text.partition("Example: the int16 array `[[1, 2, 3]]`, stored.")[2].partition("\n\n###")[0]
+    documented = bytes.fromhex("".join(line.strip().partition("   ")[0] for line in example.splitlines()))
+    array = np.array([[1, 2, 3]], "<i2")
+    checksum = content_checksum(array.reshape(-1).view(np.uint8))
+    header = FrameHeader(array.dtype, array.shape, "C", Mode.STORED, checksum)
+    assert pack_frame(header, {Section.PLAIN: array.tobytes()}) == documented
 
 
 def test_overhead_of_an_ordinary_chunk_is_under_48_bytes():

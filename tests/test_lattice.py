@@ -1,9 +1,11 @@
-"""Lattices: every array comes back bit for bit, the structure that is there is found, and bad bytes are found out."""
+"""Lattices: every array comes back bit for bit, structure that is there is found, bad bytes are found out."""
 
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from hypothesis.extra import numpy as hnp
 
 from losslessnn import lattice
 from losslessnn.errors import CorruptFrameError, NewerFormatError
+from losslessnn.frame import Mode
 from losslessnn.kernels.cpu.lattice import floor_log2, pack_fields, unpack_fields
 from losslessnn.lattice import (
     MAX_CODE,
@@ -24,6 +27,7 @@ from losslessnn.lattice import (
     PaletteLattice,
     RationalLattice,
 )
+from losslessnn.plain import decode_plain
 from losslessnn.wire import Reader, pack_varint
 from support import ADVERSARIAL, make_recording
 
@@ -255,11 +259,17 @@ def test_irregular_reals_become_ranks():
 
 # reals on a lattice
 
+
+def _finer(integers: np.ndarray) -> np.ndarray:
+    """The same path in steps 700 times as fine, with all codes in use."""
+    return integers * 700 + np.random.default_rng(1).integers(0, 700, integers.shape)
+
+
 MULTIPLES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "float32 times gain": lambda k: k.astype(f4) * f4(0.195),
     "float32 times gain plus offset": lambda k: k.astype(f4) * f4(2.34375) + f4(-12.7),
     "float32 of a float64 product": lambda k: (k * 0.195).astype(f4),
-    "float32 of 24-bit integers": lambda k: (k * 700 + k * k % 701).astype(f4) * f4(0.0223),
+    "float32 of 24-bit integers": lambda k: _finer(k).astype(f4) * f4(0.0223),
     "volts": lambda k: k * 0.195e-6,
     "decimals": lambda k: np.round(k / 1000, 3),
     "float32 decimals": lambda k: np.round(k / 1000, 3).astype(f4),
@@ -385,6 +395,148 @@ def test_floor_log2():
     for shift in range(62):
         assert floor_log2(np.int64(1 << shift)) == shift
         assert floor_log2(np.int64((2 << shift) - 1 if shift < 61 else 1 << shift)) == shift
+
+
+# a decoder written from docs/FORMAT.md alone, one value at a time
+
+
+class Stranger:
+    """Reads lattices and leftovers in plain Python; of the package it knows the plain modes alone."""
+
+    def __init__(self, packed: bytes, leftover: bytes, dtype: np.dtype, shape: tuple[int, ...]) -> None:
+        self.parameters, self.leftover = Reader(packed, "lattice"), Reader(leftover, "leftover")
+        self.dtype, self.shape = dtype, shape
+        self.size = int(np.prod(shape))
+
+    def packed_bytes(self, reader: Reader, count: int, itemsize: int) -> bytes:
+        mode, length = Mode(reader.byte()), reader.varint()
+        return decode_plain(mode, reader.take(length), count * itemsize, itemsize).tobytes()
+
+    def packed_integers(self, reader: Reader, count: int) -> list[int]:
+        width = reader.byte()
+        data = self.packed_bytes(reader, count, width)
+        return [
+            int.from_bytes(data[i : i + width], "little", signed=True) for i in range(0, len(data), width)
+        ]
+
+    def exceptions(self) -> dict[int, int]:
+        count = self.leftover.varint() if self.leftover.remaining else 0
+        if not count:
+            return {}
+        gaps = self.packed_integers(self.leftover, count)
+        size = self.dtype.itemsize
+        data = self.packed_bytes(self.leftover, count, size)
+        positions = [sum(gaps[: i + 1]) + i for i in range(count)]
+        return {p: int.from_bytes(data[size * i :][:size], "little") for i, p in enumerate(positions)}
+
+    def sets(self) -> tuple[int, list[int]]:
+        """Number of sets of parameters, and which set each element belongs to."""
+        axis = self.parameters.byte()
+        if axis == 0:
+            return 1, [0] * self.size
+        count = self.parameters.varint()
+        if axis == 1:
+            return count, [i % count for i in range(self.size)]
+        return count, [i // (self.size // count) for i in range(self.size)]
+
+    def signeds(self, count: int, alone: bool) -> list[int]:
+        return [self.parameters.signed()] if alone else self.packed_integers(self.parameters, count)
+
+    def bits(self, codes: list[int]) -> list[int]:
+        """The bit patterns of the values of codes."""
+        decode = {1: self.integer, 2: self.rational, 3: self.palette, 5: self.grid}[self.parameters.byte()]
+        width = 8 * self.dtype.itemsize
+        bits = [value % (1 << width) for value in decode(codes)]
+        self.parameters.finish()
+        self.leftover.finish()
+        return bits
+
+    def integer(self, codes: list[int]) -> list[int]:
+        alone = self.parameters._view[1] == 0
+        count, which = self.sets()
+        steps = [self.parameters.varint()] if alone else self.packed_integers(self.parameters, count)
+        offsets = self.signeds(count, alone)
+        return [steps[w] * code + offsets[w] for code, w in zip(codes, which, strict=True)]
+
+    def rational(self, codes: list[int]) -> list[int]:
+        truncated = self.parameters.byte()
+        numerator, denominator = self.parameters.varint(), self.parameters.varint()
+        offset = self.parameters.signed()
+        fractions = [Fraction(numerator * code + offset, denominator) for code in codes]
+        values = dict(enumerate(math.trunc(f) if truncated else math.floor(f) for f in fractions))
+        values |= self.exceptions()
+        return list(values.values())
+
+    def palette(self, codes: list[int]) -> list[int]:
+        count = self.parameters.varint()
+        values = [self.parameters.signed()]
+        for difference in self.packed_integers(self.parameters, count - 1):
+            values.append(values[-1] + difference)
+        if self.dtype.kind == "f":
+            top = 1 << (8 * self.dtype.itemsize - 1)
+            values = [value if value >= 0 else (value ^ (top - 1)) for value in values]
+        return [values[code] for code in codes]
+
+    def grid(self, codes: list[int]) -> list[int]:
+        m, bias = {2: (10, 15), 4: (23, 127), 8: (52, 1023)}[self.dtype.itemsize]
+        z, alone = self.parameters.byte(), self.parameters._view[2] == 0
+        count, which = self.sets()
+        exponents = self.signeds(count, alone)
+        values = self.exceptions()
+        fields = int.from_bytes(self.leftover.take(self.leftover.remaining), "little")
+        for position, (code, w) in enumerate(zip(codes, which, strict=True)):
+            if position in values:
+                continue
+            g, cell = exponents[w], abs(code) - 1
+            if code == 0:
+                values[position] = 0
+                continue
+            j = cell.bit_length() - 1
+            width = max(((bias - g << m) - 1).bit_length() - z if cell == 0 else m - j - z, 0)
+            field, fields = fields % (1 << width) << z, fields >> width
+            if cell == 0:
+                magnitude = field
+            else:
+                mantissa = (cell - (1 << j)) << m - j | field if j <= m else (cell - (1 << j)) >> j - m
+                magnitude = j - g + bias << m | mantissa
+            values[position] = magnitude | (code < 0) << 8 * self.dtype.itemsize - 1
+        assert fields == 0
+        return [values[position] for position in range(self.size)]
+
+
+STRANGE: dict[str, Callable[[], np.ndarray]] = {
+    "integers": lambda: make_recording(100),
+    "offset binary": lambda: (make_recording(100).astype("<i4") + 32768).astype("<u2"),
+    "far from zero": lambda: np.arange(100, dtype=">u8") + np.uint64(2**63 + 2**40),
+    "steps per column": lambda: (walk(400) * np.array([1, 10, 1200, 1, 3, 64])).astype("<i4"),
+    "rational with exceptions": lambda: np.append(
+        STRETCHED[10].values(walk(9000, 1)[:, 0] // 8 + 512), 3
+    ).astype("<i2"),
+    "palette": lambda: np.array([-3000, -11, 5, 7, 20_000], ">i2")[
+        np.random.default_rng(1).integers(0, 5, 4000)
+    ],
+    "palette of reals": lambda: np.sort(np.random.default_rng(1).normal(size=9))[walk(4000, 1) % 9],
+    "float16": lambda: np.random.default_rng(0).normal(size=(500, 3)).astype("<f2"),
+    "float32": lambda: np.random.default_rng(0).normal(size=(500, 3)).astype(">f4"),
+    "float32 as float64": lambda: np.random.default_rng(0).normal(size=(500, 3)).astype("f4").astype("f8"),
+    "grids per column": lambda: np.random.default_rng(0).normal(size=(500, 3)) * [1, 1e-9, 1e5],
+    "special values": lambda: np.where(
+        walk(500, 3) > 20, np.nan, np.sin(walk(500, 3)) * 10.0 ** (walk(500, 3) // 90)
+    ),
+}
+
+
+@pytest.mark.parametrize("name", STRANGE)
+def test_a_strangers_decoder_agrees(name):
+    array = STRANGE[name]()
+    grid, codes, leftover = restore(array)
+    stranger = Stranger(grid.pack(), leftover, array.dtype, array.shape)
+    size = array.dtype.itemsize
+    wanted = np.ascontiguousarray(array.astype(array.dtype.newbyteorder("<"))).tobytes()
+    assert (
+        b"".join(bits.to_bytes(size, "little") for bits in stranger.bits(codes.reshape(-1).tolist()))
+        == wanted
+    )
 
 
 # parameters along the first axis: not chosen by the fit, but part of the format

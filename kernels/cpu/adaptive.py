@@ -16,7 +16,6 @@ _RECIPROCAL = RECIPROCAL
 _ENERGY_FLOOR = np.int64(1 << 18)
 _STEP_LIMIT = np.int64(65535)
 _WEIGHT_LIMIT = np.int64(WEIGHT_LIMIT)
-BLOCK = 8
 
 
 @njit(nogil=True, cache=True)
@@ -26,57 +25,78 @@ def to_units(residual, unit):
 
 
 @njit(nogil=True, cache=True)
-def input_count(own, first):
-    """Inputs of every channel's stage, padded to whole blocks: its own and two of each source."""
-    most = 0
-    for k in range(first.size - 1):
-        most = max(most, first[k + 1] - first[k])
-    return (own + 2 * most + BLOCK - 1) // BLOCK * BLOCK
+def source_offsets(first, source, row_length, skew):
+    """Where each channel's sources lie in flat, padded units at time 0, one row per rank: (ranks, channels).
+
+    Channels with fewer sources than others read the row of zeros after the last channel.
+    """
+    n_channels = first.size - 1
+    ranks = 0
+    for k in range(n_channels):
+        ranks = max(ranks, first[k + 1] - first[k])
+    offsets = np.empty((ranks, n_channels), np.int64)
+    for k in range(n_channels):
+        for r in range(ranks):
+            row = np.int64(source[first[k] + r]) if first[k] + r < first[k + 1] else np.int64(n_channels)
+            offsets[r, k] = row * row_length + PAD - skew * k
+    return offsets
 
 
 @njit(nogil=True, cache=True)
-def gather_inputs(inputs, units, k, t, own, first, source):
-    """Collect the newest ``own`` residuals of channel k and two of each source; return the latter's energy."""
-    at = PAD + t
-    for i in range(own):
-        inputs[i] = units[k, at - own + i]
-    n = own
-    energy = np.int64(0)
-    for i in range(first[k], first[k + 1]):
-        before, now = np.int64(units[source[i], at - 1]), np.int64(units[source[i], at])
-        inputs[n] = before
-        inputs[n + 1] = now
-        energy += before * before + now * now
-        n += 2
-    return energy
+def predict(units, offsets, stage, step, skew, begin, end, own_weights, weights, inputs, energy, change):
+    """One step's predictions (positions) of channels ``begin:end``; channel k is at time ``step - skew * k``.
+
+    ``inputs`` (2 * ranks, channels) keeps what the sources gave; ``energy`` enters with the own inputs' energy
+    and leaves with all inputs'. Indices are cast to unsigned ones: numba would wrap signed ones around.
+    """
+    own = np.uintp(stage.own)
+    flat = units.reshape(-1)
+    for k in range(begin, end):
+        row, at = np.uintp(k), np.uintp(PAD + step - skew * k - stage.own)
+        total = np.int64(0)
+        for i in range(own):
+            total += np.int64(own_weights[row, i]) * np.int64(units[row, at + i])
+        change[k] = total
+    for r in range(offsets.shape[0]):
+        for k in range(begin, end):
+            at = np.uintp(offsets[r, k] + step)
+            before, now = np.int64(flat[at - np.uintp(1)]), np.int64(flat[at])
+            inputs[2 * r, k] = before
+            inputs[2 * r + 1, k] = now
+            change[k] += np.int64(weights[2 * r, k]) * before + np.int64(weights[2 * r + 1, k]) * now
+            energy[k] += before * before + now * now
+    for k in range(begin, end):
+        down = np.int64(WEIGHT_BITS + UNIT_BITS) - stage.unit[k]
+        change[k] = (change[k] + (np.int64(1) << (down - 1))) >> down
 
 
 @njit(nogil=True, cache=True)
-def predict(inputs, weights, k, n, unit):
-    """The stage's prediction, in positions; ``n`` is a multiple of BLOCK."""
-    total = np.int64(0)
-    for block in range(0, n, BLOCK):
-        for i in range(BLOCK):
-            total += np.int64(weights[k, block + i]) * np.int64(inputs[block + i])
-    down = WEIGHT_BITS + UNIT_BITS - unit
-    return (total + (np.int64(1) << (down - 1))) >> down
+def _moved(weight, step, value):
+    moved = weight + ((step * value + 32768) >> 16)
+    return min(max(moved, -_WEIGHT_LIMIT), _WEIGHT_LIMIT)
 
 
 @njit(nogil=True, cache=True)
-def update(inputs, weights, k, n, energy, error, unit, rate):
-    """Move the weights after the true sample is known; ``error`` is what the stage left over."""
-    energy += _ENERGY_FLOOR
-    top = highest_bit(energy)
-    inverse = _RECIPROCAL[(energy >> (top - 7)) & 127]
-    step = (to_units(error, unit) * inverse * rate) >> (top - 5)
-    step = np.int32(min(max(step, -_STEP_LIMIT), _STEP_LIMIT))
-    for i in range(n):
-        moved = weights[k, i] + ((step * inputs[i] + np.int32(32768)) >> np.int32(16))
-        weights[k, i] = min(max(moved, -_WEIGHT_LIMIT), _WEIGHT_LIMIT)
+def update(units, stage, step, skew, begin, end, own_weights, weights, inputs, energy, own_energy, error, moves):
+    """Move the weights of channels ``begin:end`` once their samples are known.
 
-
-@njit(nogil=True, cache=True)
-def slide(energy, units, k, t, own):
-    """Energy of the own inputs for the next sample: one residual comes in, one leaves."""
-    new, old = np.int64(units[k, PAD + t]), np.int64(units[k, PAD + t - own])
-    return energy + new * new - old * old
+    ``error`` is what the stage left over, in positions; the new residuals are in ``units`` already.
+    """
+    own = np.uintp(stage.own)
+    rate = np.int64(stage.rate)
+    for k in range(begin, end):
+        total = energy[k] + _ENERGY_FLOOR
+        top = highest_bit(total)
+        inverse = _RECIPROCAL[(total >> (top - 7)) & 127]
+        move = (to_units(error[k], np.int64(stage.unit[k])) * inverse * rate) >> (top - 5)
+        moves[k] = min(max(move, -_STEP_LIMIT), _STEP_LIMIT)
+    for k in range(begin, end):
+        row, at = np.uintp(k), np.uintp(PAD + step - skew * k - stage.own)
+        move = moves[row]
+        for i in range(own):
+            own_weights[row, i] = _moved(own_weights[row, i], move, units[row, at + i])
+        new, old = np.int64(units[row, at + own]), np.int64(units[row, at])
+        own_energy[row] += new * new - old * old
+    for r in range(weights.shape[0]):
+        for k in range(begin, end):
+            weights[r, k] = _moved(weights[r, k], moves[k], inputs[r, k])

@@ -15,6 +15,7 @@ from losslessnn.kernels.cpu.integers import highest_bit
 
 _LIMIT = np.int64(POSITION_LIMIT - 1)
 _BLOCK = 1024
+_CHANNELS = 64
 
 
 @njit(nogil=True, cache=True)
@@ -60,24 +61,29 @@ def adaptive_predictions(history, predictions, parameters, units):
             units[k, PAD + t] = adaptive.to_units(residual, np.int64(parameters.unit[k]))
     if own == 0:
         return
-    n_inputs = adaptive.input_count(own, parameters.first)
-    weights = np.zeros((n_channels, n_inputs), np.int32)
-    inputs = np.empty(n_inputs, np.int32)
-    rate = np.int64(parameters.rate)
-    for k in range(n_channels):
-        unit = np.int64(parameters.unit[k])
-        own_energy = np.int64(0)
-        inputs[:] = 0
+    offsets = adaptive.source_offsets(parameters.first, parameters.source, history.shape[1], 0)
+    own_weights = np.zeros((n_channels, own), np.int32)
+    weights = np.zeros((2 * offsets.shape[0], n_channels), np.int32)
+    inputs = np.zeros((2 * offsets.shape[0], n_channels), np.int32)
+    own_energy = np.zeros(n_channels, np.int64)
+    energy = np.zeros(n_channels, np.int64)
+    change = np.zeros(n_channels, np.int64)
+    moves = np.zeros(n_channels, np.int32)
+    # channels in blocks: enough for their chains of updates to overlap, few enough to stay in cache
+    for begin in range(0, n_channels, _CHANNELS):
+        end = min(n_channels, begin + _CHANNELS)
         for t in range(n_times):
-            energy = own_energy + adaptive.gather_inputs(
-                inputs, units, k, t, own, parameters.first, parameters.source
+            energy[begin:end] = own_energy[begin:end]
+            adaptive.predict(
+                units, offsets, parameters, t, 0, begin, end, own_weights, weights, inputs, energy, change
             )
-            mean = predictions[k, t] + adaptive.predict(inputs, weights, k, n_inputs, unit)
-            mean = min(max(mean, -_LIMIT), _LIMIT)
-            predictions[k, t] = mean
-            error = np.int64(history[k, PAD + t]) - mean
-            adaptive.update(inputs, weights, k, n_inputs, energy, error, unit, rate)
-            own_energy = adaptive.slide(own_energy, units, k, t, own)
+            for k in range(begin, end):
+                mean = min(max(predictions[k, t] + change[k], -_LIMIT), _LIMIT)
+                predictions[k, t] = mean
+                change[k] = np.int64(history[k, PAD + t]) - mean
+            adaptive.update(
+                units, parameters, t, 0, begin, end, own_weights, weights, inputs, energy, own_energy, change, moves
+            )
 
 
 @njit(nogil=True, cache=True)
@@ -170,81 +176,111 @@ def decode(words, raw, n_times, positions, taps, adapt, parameters, lanes, codes
     offsets, first_tap = tap_offsets(taps, row_length)
     own = adapt.own
     rate = np.int64(adapt.rate)
-    n_inputs = adaptive.input_count(own, adapt.first)
-    units = np.zeros((n_channels if own > 0 else 1, row_length), np.int32)
-    weights = np.zeros((n_channels, n_inputs), np.int32)
-    inputs = np.zeros(n_inputs, np.int32)
+    source = adaptive.source_offsets(adapt.first, adapt.source, row_length, skew)
+    units = np.zeros((n_channels + 1 if own > 0 else 1, row_length), np.int32)
+    own_weights = np.zeros((n_channels, own), np.int32)
+    weights = np.zeros((2 * source.shape[0], n_channels), np.int32)
+    inputs = np.zeros((2 * source.shape[0], n_channels), np.int32)
     own_energy = np.zeros(n_channels, np.int64)
+    energy = np.zeros(n_channels, np.int64)
+    error = np.zeros(n_channels, np.int64)
+    moves = np.zeros(n_channels, np.int32)
     averages = np.empty((n_channels, 3), np.int64)
     for k in range(n_channels):
         averages[k, :] = parameters.initial[k]
+    linear = np.empty(n_channels, np.int64)
+    mean = np.empty(n_channels, np.int64)
+    index = np.empty(n_channels, np.int64)
+    first = np.empty(n_channels, np.int64)
+    symbol = np.empty(n_channels, np.int64)
+    start = np.empty(n_channels, np.int64)
+    end = np.empty(n_channels, np.int64)
     state = np.empty(lanes, np.uint64)
     if words.size < 2 * lanes:
         return 1
     word = rans.read_states(words, state)
     place = np.int64(0)
+    fraction_bits = positions.fraction_bits
+    tails, guesses = parameters.tails, parameters.guesses
+    # Each step in passes over the channels: a pass has no branch that depends on what another one is waiting for.
     for s in range(n_times + skew * (n_channels - 1)):
-        k_begin = max(0, (s - n_times + skew) // skew)
-        lane = k_begin % lanes
-        for k in range(k_begin, min(n_channels, s // skew + 1)):
+        k_begin, k_end = max(0, (s - n_times + skew) // skew), min(n_channels, s // skew + 1)
+        for k in range(k_begin, k_end):
             t = s - skew * k
             shift = np.int64(taps.shift[k])
             total = (np.int64(1) << shift) >> 1
-            for i in range(first_tap[k], first_tap[k + 1]):
-                total += np.int64(taps.coefficients[i]) * np.int64(flat[offsets[i] + t])
-            linear = min(max(total >> shift, -_LIMIT), _LIMIT)
-            mean = linear
-            unit = np.int64(adapt.unit[k])
-            energy = np.int64(0)
-            if own > 0:
-                inputs[own:] = 0
-                energy = own_energy[k] + adaptive.gather_inputs(
-                    inputs, units, k, t, own, adapt.first, adapt.source
-                )
-                mean += adaptive.predict(inputs, weights, k, n_inputs, unit)
-                mean = min(max(mean, -_LIMIT), _LIMIT)
-            absolute = mean + positions.offset[k]
-            index = head.scale_index(
+            for i in range(np.uintp(first_tap[k]), np.uintp(first_tap[k + 1])):
+                total += np.int64(taps.coefficients[i]) * np.int64(flat[np.uintp(offsets[i] + t)])
+            linear[k] = min(max(total >> shift, -_LIMIT), _LIMIT)
+            mean[k] = linear[k] + positions.offset[k]
+        if own > 0:
+            energy[k_begin:k_end] = own_energy[k_begin:k_end]
+            adaptive.predict(
+                units, source, adapt, s, skew, k_begin, k_end, own_weights, weights, inputs, energy, error
+            )
+            for k in range(k_begin, k_end):
+                mean[k] = min(max(linear[k] + error[k], -_LIMIT), _LIMIT) + positions.offset[k]
+        for k in range(k_begin, k_end):
+            index[k] = head.scale_index(
                 averages[k, 0], averages[k, 1], averages[k, 2], parameters.weights, parameters.bias, k
             )
-            coarse = head.coarse_bits(index, positions.fraction_bits)
-            row = positions.table[k]
-            first = (head.nearest_code(absolute, positions, row) >> coarse) - WINDOW // 2
-            x = state[lane]
-            slot = rans.slot_of(x)
-            symbol, below, above = head.find_symbol(
-                slot, first, coarse, absolute, index, parameters.tails, parameters.guesses, parameters.shape[k],
-                positions, row,
-            )  # fmt: skip
-            x = rans.advance(x, below, above - below, slot)
-            if x < np.uint64(STATE_FLOOR):
-                if word >= words.size:
-                    return 2
-                x = rans.refill(x, words[word])
-                word += 1
-            state[lane] = x
-            lane = lane + 1 if lane + 1 < lanes else 0
-            code = (first + symbol) << coarse
-            if symbol == 0 or symbol == WINDOW - 1:
+            coarse = head.coarse_bits(index[k], fraction_bits)
+            first[k] = (head.nearest_code(mean[k], positions, positions.table[k]) >> coarse) - WINDOW // 2
+        for batch in range(k_begin, k_end, lanes):
+            batch_end = min(k_end, batch + lanes)
+            lane = batch % lanes
+            for k in range(batch, batch_end):
+                slot = rans.slot_of(state[lane])
+                lane = lane + 1 if lane + 1 < lanes else 0
+                symbol[k], start[k], end[k] = head.guess_symbol(
+                    slot, first[k], mean[k], index[k], tails, guesses, parameters.shape[k],
+                    positions, positions.table[k],
+                )  # fmt: skip
+            lane = batch % lanes
+            for k in range(batch, batch_end):
+                x = state[lane]
+                slot = rans.slot_of(x)
+                coarse = head.coarse_bits(index[k], fraction_bits)
+                if slot < start[k] or slot >= end[k]:
+                    symbol[k], start[k], end[k] = head.find_symbol(
+                        slot, first[k], coarse, mean[k], index[k], tails, parameters.shape[k],
+                        positions, positions.table[k], symbol[k],
+                    )  # fmt: skip
+                x = rans.advance(x, start[k], end[k] - start[k], slot)
+                if x < np.uint64(STATE_FLOOR):
+                    if word >= words.size:
+                        return 2
+                    x = rans.refill(x, words[word])
+                    word += 1
+                state[lane] = x
+                lane = lane + 1 if lane + 1 < lanes else 0
+        for k in range(k_begin, k_end):
+            coarse = head.coarse_bits(index[k], fraction_bits)
+            code = (first[k] + symbol[k]) << coarse
+            if symbol[k] == 0 or symbol[k] == WINDOW - 1:
                 top, place = _get_bits(raw, place, 5)
                 beyond, place = _get_bits(raw, place, top)
                 beyond += (np.int64(1) << top) - 1
-                code += (beyond if symbol else -beyond) << coarse
+                code += (beyond if symbol[k] else -beyond) << coarse
             if coarse > 0:
                 rest, place = _get_bits(raw, place, coarse)
                 code |= rest
             if code < positions.low or code > positions.high:
                 return 3
+            t = s - skew * k
             codes[k, t] = code
-            position = head.position_of(code, positions, row) - positions.offset[k]
-            history[k, PAD + t] = position
-            if own > 0:
-                units[k, PAD + t] = adaptive.to_units(position - linear, unit)
-                adaptive.update(inputs, weights, k, n_inputs, energy, position - mean, unit, rate)
-                own_energy[k] = adaptive.slide(own_energy[k], units, k, t, own)
-            magnitude = abs(position - mean)
+            position = head.position_of(code, positions, positions.table[k])
+            history[k, PAD + t] = position - positions.offset[k]
+            error[k] = position - mean[k]
             for i in range(3):
-                averages[k, i] = head.average(averages[k, i], magnitude, head.SPEEDS[i])
+                averages[k, i] = head.average(averages[k, i], abs(error[k]), head.SPEEDS[i])
+        if own > 0:
+            for k in range(k_begin, k_end):
+                residual = np.int64(history[k, PAD + s - skew * k]) - linear[k]
+                units[k, PAD + s - skew * k] = adaptive.to_units(residual, np.int64(adapt.unit[k]))
+            adaptive.update(
+                units, adapt, s, skew, k_begin, k_end, own_weights, weights, inputs, energy, own_energy, error, moves
+            )
     if place > 8 * np.int64(raw.size) or word != words.size:
         return 4
     for i in range(lanes):

@@ -119,36 +119,56 @@ def nearest_code(position, positions, row):
 
 
 @njit(nogil=True, cache=True)
-def _bisect_symbol(slot, first, coarse, mean, index, tails, shape, positions, row):
-    bottom, top = np.int64(0), np.int64(WINDOW)
-    start, end = np.int64(0), np.int64(TOTAL)
-    while top - bottom > 1:
-        middle = (bottom + top) >> 1
-        value = cumulative(middle, first, coarse, mean, index, tails, shape, positions, row)
-        if value <= slot:
-            bottom, start = middle, value
-        else:
-            top, end = middle, value
-    return bottom, start, end
+def guess_symbol(slot, first, mean, index, tails, guesses, shape, positions, row):
+    """A symbol near the one whose interval holds ``slot``, and its interval: one step of correction, no branches.
+
+    The caller checks the interval; `find_symbol` goes on from there.
+    """
+    coarse = coarse_bits(index, positions.fraction_bits)
+    cell = slot >> (PRECISION - GUESS_BITS)
+    position = mean + ((np.int64(guesses[shape, cell]) * _SCALE[index]) >> (CELL_BITS + 5 + 8))
+    symbol = (nearest_code(position, positions, row) >> coarse) - first
+    symbol = min(max(symbol, 1), WINDOW - 2)
+    start = cumulative(symbol, first, coarse, mean, index, tails, shape, positions, row)
+    end = cumulative(symbol + 1, first, coarse, mean, index, tails, shape, positions, row)
+    down = start > slot
+    up = end <= slot
+    other = cumulative(symbol - 1 if down else symbol + 2, first, coarse, mean, index, tails, shape, positions, row)
+    if down:
+        return symbol - 1, other, start
+    if up:
+        return symbol + 1, end, other
+    return symbol, start, end
 
 
 @njit(nogil=True, cache=True)
-def find_symbol(slot, first, coarse, mean, index, tails, guesses, shape, positions, row):
-    """The symbol whose interval holds ``slot``, with its start and end."""
-    cell = slot >> (PRECISION - GUESS_BITS)
-    if cell == 0 or cell == (1 << GUESS_BITS) - 1:
-        return _bisect_symbol(slot, first, coarse, mean, index, tails, shape, positions, row)
-    position = mean + ((np.int64(guesses[shape, cell]) * _SCALE[index]) >> (CELL_BITS + 5 + 8))
-    symbol = (nearest_code(position, positions, row) >> coarse) - first
-    symbol = min(max(symbol, 0), WINDOW - 1)
+def find_symbol(slot, first, coarse, mean, index, tails, shape, positions, row, symbol):
+    """The symbol whose interval holds ``slot``, with its start and end, searched from ``symbol`` outwards."""
     start = cumulative(symbol, first, coarse, mean, index, tails, shape, positions, row)
-    end = cumulative(symbol + 1, first, coarse, mean, index, tails, shape, positions, row)
-    while start > slot:
-        end = start
-        symbol -= 1
-        start = cumulative(symbol, first, coarse, mean, index, tails, shape, positions, row)
-    while end <= slot:
-        start = end
-        symbol += 1
-        end = cumulative(symbol + 1, first, coarse, mean, index, tails, shape, positions, row)
-    return symbol, start, end
+    bottom, top = np.int64(0), np.int64(WINDOW)
+    reach = 1
+    if start > slot:
+        top = symbol
+        while top - reach > 0 and (
+            cumulative(top - reach, first, coarse, mean, index, tails, shape, positions, row) > slot
+        ):
+            top -= reach
+            reach *= 2
+        bottom = max(top - reach, 0)
+    else:
+        bottom = symbol
+        while bottom + reach < WINDOW and (
+            cumulative(bottom + reach, first, coarse, mean, index, tails, shape, positions, row) <= slot
+        ):
+            bottom += reach
+            reach *= 2
+        top = min(bottom + reach, WINDOW)
+    while top - bottom > 1:
+        middle = (bottom + top) >> 1
+        if cumulative(middle, first, coarse, mean, index, tails, shape, positions, row) <= slot:
+            bottom = middle
+        else:
+            top = middle
+    start = cumulative(bottom, first, coarse, mean, index, tails, shape, positions, row)
+    end = cumulative(bottom + 1, first, coarse, mean, index, tails, shape, positions, row)
+    return bottom, start, end

@@ -43,3 +43,30 @@ def smooth(values, reach):
         if i >= reach and i - reach < n:
             result[i - reach] = max(total, 0.0)
     return result
+
+
+@njit(nogil=True, cache=True)
+def sum_groups(counts, table, n_tables):
+    """Counts of all channels that share a table: (tables, codes) int64."""
+    sums = np.zeros((n_tables, counts.shape[1]), np.int64)
+    for k in range(counts.shape[0]):
+        for i in range(counts.shape[1]):
+            sums[table[k], i] += counts[k, i]
+    return sums
+
+
+@njit(nogil=True, cache=True)
+def bin_widths(counts, prior, reach, strength):
+    """Bin widths (tables, codes) that make histograms smooth, drawn towards ``prior`` where counts are few."""
+    widths = np.empty(counts.shape)
+    for g in range(counts.shape[0]):
+        observed = counts[g].astype(np.float64)
+        smoothed = smooth(observed, reach)
+        row = prior.copy()
+        for _ in range(3):
+            density = smooth(row, reach)
+            for i in range(row.size):
+                expected = smoothed[i] / max(density[i], 1e-9)
+                row[i] = (observed[i] + strength * prior[i]) / (expected + strength)
+        widths[g] = row
+    return widths

@@ -70,7 +70,7 @@ def encode_sequence(values, contexts, positions, tails, mean, spread, seen, word
 
 
 @njit(nogil=True, cache=True)
-def decode_sequence(contexts, positions, tails, guesses, mean, spread, seen, previous, words, raw, cursor, state, values):
+def decode_sequence(contexts, positions, tails, mean, spread, seen, previous, words, raw, cursor, state, values):
     """Decode ``contexts.size`` values, going on from ``cursor`` (word, raw bit); return 0, or 1 if words ran out."""
     for i in range(contexts.size):
         context = np.int64(contexts[i])
@@ -79,7 +79,7 @@ def decode_sequence(contexts, positions, tails, guesses, mean, spread, seen, pre
         first = (head.nearest_code(center, positions, -1) >> coarse) - WINDOW // 2
         slot = rans.slot_of(state[0])
         symbol, below, above = head.find_symbol(
-            slot, first, coarse, center, index, tails, guesses, SHAPE, positions, -1
+            slot, first, coarse, center, index, tails, SHAPE, positions, -1, np.int64(WINDOW // 2)
         )
         x = rans.advance(state[0], below, above - below, slot)
         if x < np.uint64(STATE_FLOOR):

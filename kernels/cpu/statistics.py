@@ -197,6 +197,20 @@ def _regressor_order(own, n_sources, lag, count, window_of):
 
 
 @njit(nogil=True, cache=True)
+def _merge_spans(begins, ends, weights, merged, merged_weights):
+    """Join neighbouring spans of equal weight; return how many are left and the weighted number of samples."""
+    n, total = 0, 0.0
+    for i in range(begins.size):
+        total += weights[i] * (ends[i] - begins[i])
+        if n > 0 and merged[n - 1, 1] == begins[i] and merged_weights[n - 1] == weights[i]:
+            merged[n - 1, 1] = ends[i]
+        else:
+            merged[n, 0], merged[n, 1], merged_weights[n] = begins[i], ends[i], weights[i]
+            n += 1
+    return n, total
+
+
+@njit(nogil=True, cache=True)
 def fit_linear(
     reduced, chosen, skew, own, past, lead, begins, ends, weights, n_times, tap_bits, quantum,
     windows, coefficients, shift,
@@ -224,13 +238,13 @@ def fit_linear(
     """
     n_channels = reduced.shape[0]
     n_windows, n_taps = 0, 0
+    merged = np.empty((begins.size, 2), np.int64)
+    merged_weights = np.empty(begins.size)
     source = np.empty(chosen.shape[1] + 2, np.int64)
     lag = np.empty(chosen.shape[1] + 2, np.int64)
     count = np.empty(chosen.shape[1] + 2, np.int64)
     for k in range(n_channels):
-        n_fit = 0.0
-        for i in range(begins.size):
-            n_fit += weights[k, i] * (ends[i] - begins[i])
+        spans, n_fit = _merge_spans(begins, ends, weights[k], merged, merged_weights)
         source[0], lag[0], count[0] = k, 1, own
         n_sources = 0
         for r in range(chosen.shape[1]):
@@ -242,7 +256,7 @@ def fit_linear(
             count[n_sources] = past - lag[n_sources] + 1
         source[n_sources + 1], lag[n_sources + 1], count[n_sources + 1] = k, 0, 1
         used = n_sources + 2
-        gram = gram_matrix(reduced, source[:used], lag[:used], count[:used], begins, ends, weights[k])
+        gram = gram_matrix(reduced, source[:used], lag[:used], count[:used], merged[:spans, 0], merged[:spans, 1], merged_weights)
         n = gram.shape[0] - 1
         window_of = np.empty(n, np.int64)
         at = 0
@@ -435,7 +449,10 @@ def error_logarithms(history, means, fraction_bits):
 
 @njit(nogil=True, cache=True)
 def span_weights(residual, begins, ends, quantum, weights):
-    """One over each channel's local variance, relative to its median: (channels, spans) float64."""
+    """One over each channel's local variance, relative to its median: (channels, spans) float64.
+
+    Rounded to powers of 4, so that where a signal keeps its level neighbouring spans weigh the same.
+    """
     energy = np.empty(begins.size)
     for k in range(residual.shape[0]):
         for i in range(begins.size):
@@ -445,4 +462,9 @@ def span_weights(residual, begins, ends, quantum, weights):
             energy[i] = np.float64(total) / (ends[i] - begins[i]) + quantum / 12.0
         middle = np.sort(energy)[begins.size // 2]
         for i in range(begins.size):
-            weights[k, i] = min(max(middle / energy[i], 1.0 / 1024), 64.0)
+            weight, ratio = 1.0, middle / energy[i]
+            while ratio > 2.0 and weight < 64.0:
+                weight, ratio = weight * 4.0, ratio * 0.25
+            while ratio < 0.5 and weight > 1.0 / 1024.0:
+                weight, ratio = weight * 0.25, ratio * 4.0
+            weights[k, i] = weight

@@ -111,10 +111,9 @@ class SequenceReader:
         if count == 0:
             return values
         self._book.reach(int(contexts.max()))
-        shapes = load_shapes()
         book = self._book
         failed: Any = kernel.decode_sequence(
-            contexts, _POSITIONS, shapes.tails, shapes.guesses, book.mean, book.spread, book.seen,
+            contexts, _POSITIONS, load_shapes().tails, book.mean, book.spread, book.seen,
             self._previous, self._words, self._raw, self._cursor, self._state, values,
         )  # fmt: skip
         if failed:

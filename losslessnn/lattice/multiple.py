@@ -52,6 +52,8 @@ _SAMPLE_VALUES = 1 << 14
 _MIN_DISTINCT = 4
 _NEAR_VALUES = 512
 _NEAR_GAPS = 64
+_TINY, _HUGE = 1e-290, 1e290
+"""Steps and values beyond these are left alone, so that nothing below overflows."""
 _RELATIVE_ERROR = {2: 2.0**-11, 4: 2.0**-24, 8: 2.0**-53}
 _GUARD = 4.0
 """How many rounding errors a value may lie off its lattice point."""
@@ -113,52 +115,41 @@ class FloatMultiple:
         off = np.flatnonzero(bits_of(self.values(codes.astype(np.int64), array.dtype)) != bits)
         if not off.size:
             return codes, b""
-        corrections, wrong = self._corrections(array, codes, off)
-        table, wrong = self._pack_corrections(codes, corrections, wrong)
+        far = off[~self._near(array, codes).reshape(-1)[off]]
+        hold_last(codes, far)
+        table, wrong = self._pack_corrections(codes, self._corrections(array, codes), far)
         if wrong.size > _MAX_EXCEPTION_SHARE * array.size:
             raise OffLattice(f"{wrong.size} values are not on {self.describe()}")
-        hold_last(codes, wrong[~self._near(array, codes).reshape(-1)[wrong]])
         return codes, pack_exceptions(wrong, bits.reshape(-1)[wrong]) + table
 
     def _near(self, array: npt.NDArray[Any], codes: Codes) -> npt.NDArray[np.bool_]:
         """Whether each value is within a step of its lattice point."""
-        steps = spread(
-            1 / self.scales if self.operation & Operation.DIVIDE else self.scales, self.axis, codes.shape
-        )
+        steps = spread(self._steps(), self.axis, codes.shape)
         with np.errstate(all="ignore"):
             points = self.values(codes.astype(np.int64), array.dtype).astype(np.float64)
             return np.abs(array.astype(np.float64, order="C") - points) <= steps
 
-    def _corrections(
-        self, array: npt.NDArray[Any], codes: Codes, off: Int64s
-    ) -> tuple[npt.NDArray[np.int8], Int64s]:
-        """How many units in the last place values lie beside their lattice points, and which lie too far."""
+    def _corrections(self, array: npt.NDArray[Any], codes: Codes) -> Int64s:
+        """How many units in the last place each value lies beside its lattice point; flat."""
         points = ordered_of(self.values(codes.astype(np.int64), array.dtype))
-        distances = (ordered_of(array) - points).reshape(-1)
-        wrong = off[np.abs(distances[off]) > _MAX_CORRECTION]
-        distances[wrong] = 0
-        return distances.astype(np.int8), wrong
+        return (ordered_of(array) - points).reshape(-1)
 
-    def _pack_corrections(
-        self, codes: Codes, corrections: npt.NDArray[np.int8], wrong: Int64s
-    ) -> tuple[bytes, Int64s]:
-        """The table of corrections by code, packed, and all exceptions: those known and those beside the table."""
-        if not corrections.any():
-            return b"", wrong
+    def _pack_corrections(self, codes: Codes, corrections: Int64s, far: Int64s) -> tuple[bytes, Int64s]:
+        """The table of corrections by code, packed, and the exceptions: `far` and values beside the table."""
+        right = np.abs(corrections) <= _MAX_CORRECTION
+        right[far] = False
+        if not corrections[right].any():
+            return b"", np.flatnonzero(~right)
         lows, highs = _code_ranges(codes, self.axis)
         starts, total = _table_layout(lows, highs)
         if total > max(_MIN_TABLE, _MAX_TABLE_SHARE * codes.size):
             raise OffLattice(f"values beside {self.describe()} need too large a table")
         table = np.zeros(total, np.int8)
-        places = _places(codes, starts, lows, self.axis)
-        known = np.ones(codes.size, bool)
-        known[wrong] = False
-        for chosen in (known & (corrections != 0), known & (corrections == 0)):  # no correction wins over any
-            table[places.reshape(-1)[chosen]] = corrections[chosen]
-        known &= table[places].reshape(-1) == corrections
-        if not table.any():
-            return b"", np.flatnonzero(~known)
-        return pack_bytes(table.view(np.uint8), 1), np.flatnonzero(~known)
+        places = _places(codes, starts, lows, self.axis).reshape(-1)
+        for chosen in (right & (corrections != 0), right & (corrections == 0)):  # no correction wins over any
+            table[places[chosen]] = corrections[chosen]
+        right &= table[places] == corrections
+        return (pack_bytes(table.view(np.uint8), 1) if table.any() else b""), np.flatnonzero(~right)
 
     def decode(
         self,
@@ -216,9 +207,12 @@ class FloatMultiple:
             raise CorruptFrameError("float lattice has a scale that is not above 0")
         return cls(axis, Operation(operation), scales, offsets)
 
+    def _steps(self) -> Reals:
+        return 1 / self.scales if self.operation & Operation.DIVIDE else self.scales
+
     def describe(self) -> str:
         """Say in a few words what the lattice is."""
-        steps = 1 / self.scales if self.operation & Operation.DIVIDE else self.scales
+        steps = self._steps()
         if self.axis == Axis.NONE:
             offset = f" from {self.offsets[0]:.6g}" if self.offsets[0] else ""
             return f"multiples of {steps[0]:.6g}{offset}"
@@ -332,7 +326,7 @@ class _Line:
 def _fit_line(distinct: Reals, relative: float) -> _Line | None:
     """The line of values that lie whole steps apart, up to rounding errors, or None."""
     reach = np.abs(distinct).max()
-    if relative * reach > (distinct[-1] - distinct[0]) / distinct.size:
+    if reach > _HUGE or relative * reach > (distinct[-1] - distinct[0]) / distinct.size:
         return None
     for errors in (
         relative * np.abs(distinct),
@@ -347,16 +341,21 @@ def _fit_line(distinct: Reals, relative: float) -> _Line | None:
 
 def _smallest_step(distinct: Reals, errors: Reals) -> float | None:
     """The greatest common divisor, up to rounding, of the small gaps between the values nearest to zero."""
-    near = np.sort(np.argsort(np.abs(distinct))[:_NEAR_VALUES])
+    near = np.sort(np.argsort(np.abs(distinct), kind="stable")[:_NEAR_VALUES])
     gaps = np.diff(distinct[near])
     gap_errors = _GUARD * np.maximum(errors[near[1:]], errors[near[:-1]])
-    order = np.argsort(gaps)[:_NEAR_GAPS]
+    order = np.lexsort((gap_errors, gaps))[:_NEAR_GAPS]
     step, step_error = float(gaps[order[0]]), float(gap_errors[order[0]])
+    least = max(float(np.abs(distinct).max()) / MAX_CODE, _TINY)
+    if step <= least:
+        return None
     for gap, error in zip(gaps[order].tolist(), gap_errors[order].tolist(), strict=True):
         while gap > error + step_error:
             count = round(gap / step)
             if not count:
                 gap, step = step, gap
+                if step <= least:
+                    return None
                 continue
             remainder = abs(gap - count * step)
             if remainder <= error + count * step_error:
@@ -364,7 +363,9 @@ def _smallest_step(distinct: Reals, errors: Reals) -> float | None:
                 break
             gap, step, step_error = step, remainder, error + count * step_error
             error = step_error
-        if step <= 4 * step_error:
+            if step <= least:
+                return None
+        if step <= max(4 * step_error, least):
             return None
     return step
 

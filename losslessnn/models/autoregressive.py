@@ -77,7 +77,8 @@ def add_adaptive(history: NDArray[np.int32], linear: NDArray[np.int32], stage: A
     if stage.own == 0:
         return linear
     means = linear.copy()
-    kernel.adaptive_predictions(history, means, stage, np.zeros_like(history))
+    units = np.zeros((history.shape[0] + 1, history.shape[1]), np.int32)
+    kernel.adaptive_predictions(history, means, stage, units)
     return means
 
 

@@ -57,7 +57,7 @@ EFFORT: dict[int, Effort] = {
     2: Effort(12, 4, 1, 1, 0, 0, (), 4096),
     3: Effort(16, 4, 2, 1, 16, 2, (328,), 4096),
     4: Effort(16, 6, 2, 2, 16, 4, (328,), 8192),
-    5: Effort(16, 8, 2, 2, 16, 4, (656,), 16384),
+    5: Effort(16, 8, 2, 2, 16, 4, (656,), 8192),
     6: Effort(24, 8, 3, 3, 16, 4, (164, 656), 1 << 16),
     7: Effort(32, 12, 3, 3, 16, 6, (164, 328, 656), 1 << 18),
     8: Effort(32, 16, 3, 3, 24, 8, (164, 328, 656), 1 << 20),
@@ -69,6 +69,7 @@ SHORTEST_SPAN, LONGEST_SPAN = 64, 128  # samples
 TAP_BITS = 8.0
 WHITENING_TAPS = 8
 REFERENCE_GAIN = 2e-4
+ADAPTIVE_GAIN = 0.004  # bits a sample the adaptive stage must save to be worth a decoder's time
 _SUM_BITS = 22  # magnitudes summed over: 22 + 22 bits leave room for 2**19 samples in 63
 
 
@@ -84,8 +85,8 @@ def fit(codes: Codes, positions: Positions, effort: Effort) -> tuple[Autoregress
 
 
 def _lanes(n_channels: int, n_times: int) -> int:
-    """One lane per channel where their states (8 bytes each) stay below 0.1 % of the payload."""
-    return int(max(1, min(n_channels, n_channels * n_times // 8192, 4096)))
+    """One lane per channel where their states (8 bytes each) stay near 0.1 % of the payload."""
+    return int(max(1, min(n_channels, n_channels * n_times // 4096, 4096)))
 
 
 def _spans(n_times: int, most: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -186,6 +187,7 @@ def _fit_adaptive(
     off = Adaptive(0, 0, np.zeros(n_channels + 1, np.int32), np.zeros(0, np.int32), unit)
     best, best_means = off, linear
     least = statistics.error_logarithms(history, linear, fraction_bits)
+    least -= int(ADAPTIVE_GAIN * 256 * linear.size)
     for rate in effort.rates:
         stage = Adaptive(effort.adaptive_own, rate, first, source, unit)
         means = add_adaptive(history, linear, stage)

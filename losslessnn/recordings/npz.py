@@ -253,14 +253,7 @@ def _stated_rate(file: BinaryIO, places: list[_Place]) -> float | None:
                 if header.dtype.kind not in "iuf":
                     return None
                 value = float(np.frombuffer(content[header.length :], header.dtype)[0])
-            except (
-                zipfile.BadZipFile,
-                zlib.error,
-                RecordingError,
-                ValueError,
-                IndexError,
-                NotImplementedError,
-            ):
+            except (*_ZIP_ERRORS, RecordingError, IndexError, NotImplementedError, RuntimeError):
                 return None
             return value if np.isfinite(value) and value > 0 else None
     return None

@@ -1,0 +1,483 @@
+"""The command line as its user meets it: what it writes, says, refuses, and exits with."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from losslessnn import open_archive
+from losslessnn.archive import ArchiveHeader, Source, pack_header, pack_index
+from losslessnn.cli import main
+from losslessnn.layout import Literal
+from support import make_recording
+
+PROGRAM = [sys.executable, "-c", "from losslessnn.cli import main; main()"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a call of the command line left behind."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def run(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Outcome]:
+    """Call the command line in this process, in an empty working folder."""
+    monkeypatch.chdir(tmp_path)
+    handler = signal.getsignal(signal.SIGTERM)
+
+    def call(*arguments: object) -> Outcome:
+        with pytest.raises(SystemExit) as done:
+            main([str(argument) for argument in arguments])
+        signal.signal(signal.SIGTERM, handler)
+        said = capsys.readouterr()
+        assert isinstance(done.value.code, int)
+        return Outcome(done.value.code, said.out, said.err)
+
+    return call
+
+
+Run = Callable[..., Outcome]
+
+
+def write_npy(path: str = "x.npy", samples: int = 3000, seed: int = 0) -> bytes:
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    np.save(path, make_recording(samples, 4, seed=seed))
+    return Path(path).read_bytes()
+
+
+# ------------------------------------------------------------------------------------------------------------
+
+
+class TestHelp:
+    def test_every_command_teaches_by_example(self, run: Run) -> None:
+        for command in ("compress", "decompress", "inspect", "verify", "bench", "demo"):
+            outcome = run(command, "--help")
+            assert outcome.code == 0
+            assert f"losslessnn {command}" in outcome.out.partition("Examples")[2]
+            assert command in run("--help").out
+
+    def test_exit_codes_are_documented(self, run: Run) -> None:
+        assert "Exit codes: 0" in run("--help").out
+
+    def test_help_is_quick_and_loads_nothing_heavy(self) -> None:
+        check = (
+            "import sys\n"
+            "from losslessnn.cli import main\n"
+            "try: main(sys.argv[1:])\n"
+            "except SystemExit: pass\n"
+            "heavy = {'numpy', 'numba', 'numcodecs', 'zarr', 'torch', 'tqdm'} & set(sys.modules)\n"
+            "assert not heavy, heavy"
+        )
+        for arguments in (["--help"], ["compress", "--help"], ["bench", "--help"], ["--version"]):
+            subprocess.run([sys.executable, "-c", check, *arguments], check=True, stdout=subprocess.DEVNULL)
+        times = []
+        for _ in range(5):
+            started = time.perf_counter()
+            subprocess.run([*PROGRAM, "--help"], check=True, stdout=subprocess.DEVNULL)
+            times.append(time.perf_counter() - started)
+        assert min(times) < 0.3
+
+    def test_no_arguments_and_wrong_ones(self, run: Run) -> None:
+        assert run("compress").code == 2
+        assert run("nonsense").code == 2
+        assert run("compress", "--nonsense", "x").code == 2
+        assert run("compress", "-l", "10", "x").code == 2
+        assert run("compress", "-d", "nonsense", "x").code == 2
+
+
+class TestThereAndBack:
+    def test_one_file_beside_itself(self, run: Run) -> None:
+        original = write_npy()
+        outcome = run("compress", "x.npy")
+        assert outcome.code == 0
+        assert "x.npy -> x.npy.lnn" in outcome.out
+        assert "verified" in outcome.out
+        assert outcome.err == ""
+        os.unlink("x.npy")
+        assert run("decompress", "x.npy.lnn").code == 0
+        assert Path("x.npy").read_bytes() == original
+
+    def test_many_files_into_a_folder_and_out_of_it(self, run: Run) -> None:
+        originals = {
+            name: write_npy(f"in/{name}.npy", 1000 + seed, seed) for seed, name in enumerate("abcde")
+        }
+        outcome = run("compress", *sorted(Path("in").iterdir()), "-o", "packed", "-T", "3")
+        assert outcome.code == 0
+        assert outcome.out.splitlines()[-1].startswith("5 files: ")
+        assert "ratio" in outcome.out.splitlines()[-1]
+        assert sorted(path.name for path in Path("packed").iterdir()) == [f"{n}.npy.lnn" for n in "abcde"]
+        assert run("decompress", *Path("packed").iterdir(), "-o", "back").code == 0
+        for name, content in originals.items():
+            assert Path("back", name + ".npy").read_bytes() == content
+        assert run("verify", *Path("packed").iterdir(), "--against", "in").code == 0
+
+    def test_output_may_be_a_file_name(self, run: Run) -> None:
+        original = write_npy()
+        assert run("compress", "x.npy", "-o", "sub/other.lnn").code == 0
+        assert run("decompress", "sub/other.lnn", "-o", "back.npy").code == 0
+        assert Path("back.npy").read_bytes() == original
+        assert run("decompress", "sub/other.lnn").code == 0
+        assert Path("sub/x.npy").read_bytes() == original
+
+    def test_raw_files(self, run: Run) -> None:
+        make_recording(3000, 4).tofile("x.dat")
+        with open("x.dat", "ab") as file:
+            file.write(b"odd")
+        outcome = run("compress", "x.dat", "-n", "4", "-d", "int16", "-s", "30000", "--chunk-seconds", "0.05")
+        assert outcome.code == 0
+        assert "note: 3 bytes follow" in outcome.out
+        with open_archive("x.dat.lnn") as archive:
+            assert archive.shape == (3000, 4)
+            assert archive.sampling_rate == 30_000
+            assert archive.frame_count == 2
+        assert run("decompress", "x.dat.lnn", "-o", "back").code == 0
+        assert Path("back/x.dat").read_bytes() == Path("x.dat").read_bytes()
+
+    def test_standard_input_and_output(self, tmp_path: Path) -> None:
+        raw = make_recording(3000, 4).tobytes()
+        packed = subprocess.run(
+            [*PROGRAM, "compress", "-n", "4", "-"], input=raw, capture_output=True, check=True
+        )
+        assert len(packed.stdout) < len(raw)
+        assert b"verified" in packed.stderr
+        restored = subprocess.run(
+            [*PROGRAM, "decompress", "-"], input=packed.stdout, capture_output=True, check=True
+        )
+        assert restored.stdout == raw
+        (tmp_path / "a.lnn").write_bytes(packed.stdout)
+        command = [*PROGRAM, "decompress", str(tmp_path / "a.lnn"), "-o", "-", "-q"]
+        done = subprocess.run(command, capture_output=True, check=True)
+        assert (done.stdout, done.stderr) == (raw, b"")
+
+    def test_arrays_for_numpy(self, run: Run) -> None:
+        make_recording(3000, 4).tofile("x.dat")
+        run("compress", "x.dat", "-n", "4")
+        assert run("decompress", "x.dat.lnn", "--arrays").code == 0
+        assert np.array_equal(np.load("x.dat.npy"), make_recording(3000, 4))
+
+    def test_levels(self, run: Run) -> None:
+        write_npy()
+        for level in (1, 9):
+            assert run("compress", "x.npy", "-l", level, "-f").code == 0
+
+
+class TestRefusals:
+    def one_line(self, outcome: Outcome) -> str:
+        assert outcome.code == 1
+        (line,) = outcome.err.splitlines()
+        assert line.startswith("losslessnn: ")
+        return line
+
+    def test_no_overwriting_without_force(self, run: Run) -> None:
+        write_npy()
+        Path("x.npy.lnn").write_bytes(b"precious")
+        assert "-f overwrites it" in self.one_line(run("compress", "x.npy"))
+        assert Path("x.npy.lnn").read_bytes() == b"precious"
+        assert run("compress", "x.npy", "-f").code == 0
+        assert "-f overwrites it" in self.one_line(run("decompress", "x.npy.lnn"))
+        assert run("decompress", "x.npy.lnn", "-f").code == 0
+
+    def test_files_that_would_become_one_are_refused_before_work_starts(self, run: Run) -> None:
+        write_npy("a/x.npy")
+        write_npy("b/x.npy")
+        outcome = run("compress", "a/x.npy", "b/x.npy", "-o", "packed")
+        assert outcome.code == 2
+        assert "would both become packed/x.npy.lnn" in outcome.err
+        assert not Path("packed").exists()
+        run("compress", "a/x.npy")
+        run("compress", "b/x.npy")
+        outcome = run("decompress", "a/x.npy.lnn", "b/x.npy.lnn", "-o", "back")
+        assert outcome.code == 2
+        assert not Path("back").exists()
+
+    def test_several_files_cannot_become_one(self, run: Run) -> None:
+        assert run("compress", "a.npy", "b.npy", "-o", "c.lnn").code == 2
+
+    def test_files_that_are_not_there_or_not_files(self, run: Run) -> None:
+        Path("folder").mkdir()
+        assert "No such file" in self.one_line(run("compress", "x.npy"))
+        assert "is a folder" in self.one_line(run("compress", "folder"))
+        assert "is a folder" in self.one_line(run("compress", "."))
+        assert "No such file" in self.one_line(run("decompress", "x.lnn"))
+
+    def test_unknown_files_say_what_to_do(self, run: Run) -> None:
+        Path("notes.txt").write_text("hello")
+        Path("x.bin").write_bytes(bytes(10))
+        assert "--as-bytes" in self.one_line(run("compress", "notes.txt"))
+        assert "-n CHANNELS" in self.one_line(run("compress", "x.bin"))
+        assert run("compress", "notes.txt", "--as-bytes").code == 0
+
+    def test_what_is_no_archive(self, run: Run) -> None:
+        Path("x.lnn").write_bytes(b"not at all")
+        for command in ("decompress", "verify", "inspect"):
+            assert "not a losslessnn archive" in self.one_line(run(command, "x.lnn"))
+
+    def test_one_bad_file_does_not_stop_the_others(self, run: Run) -> None:
+        write_npy("a.npy")
+        write_npy("c.npy")
+        outcome = run("compress", "a.npy", "b.npy", "c.npy")
+        assert outcome.code == 1
+        assert outcome.err.count("losslessnn: b.npy: ") == 1
+        assert "2 files: " in outcome.out
+        assert "1 failed" in outcome.out
+        assert Path("a.npy.lnn").exists()
+        assert Path("c.npy.lnn").exists()
+        Path("b.npy.lnn").write_bytes(b"junk")
+        assert run("verify", "a.npy.lnn", "b.npy.lnn", "c.npy.lnn").code == 1
+        outcome = run("decompress", "a.npy.lnn", "b.npy.lnn", "c.npy.lnn", "-o", "back")
+        assert outcome.code == 1
+        assert sorted(path.name for path in Path("back").iterdir()) == ["a.npy", "c.npy"]
+
+    def test_names_cannot_lead_out_of_the_folder(self, run: Run) -> None:
+        Path("in").mkdir()
+        for name in ("../evil", "/tmp/evil", ".."):
+            header = pack_header(ArchiveHeader((Literal(b"evil"),), Source.BYTES, name))
+            Path("in/x.lnn").write_bytes(header + pack_index([], 0))
+            assert "lead elsewhere" in self.one_line(run("decompress", "in/x.lnn", "-o", "in/out"))
+        assert sorted(path.name for path in Path().rglob("*")) == ["in", "x.lnn"]
+
+    def test_standard_input_stands_alone(self, run: Run) -> None:
+        write_npy()
+        assert run("compress", "-", "x.npy").code == 2
+        assert run("decompress", "-", "x.npy.lnn").code == 2
+        assert run("compress", "x.npy", "-o", "-").code == 2
+
+
+class TestSourcesAreKept:
+    def test_unless_removal_is_asked_for(self, run: Run) -> None:
+        original = write_npy()
+        run("compress", "x.npy")
+        assert Path("x.npy").exists()
+        assert run("compress", "x.npy", "-f", "--rm").code == 0
+        assert not Path("x.npy").exists()
+        assert run("decompress", "x.npy.lnn", "--rm").code == 0
+        assert Path("x.npy").read_bytes() == original
+        assert not Path("x.npy.lnn").exists()
+
+    def test_and_only_after_verification(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+        write_npy()
+        monkeypatch.setattr("losslessnn.archiving.same_bytes", lambda a, b: False)
+        outcome = run("compress", "x.npy", "--rm")
+        assert outcome.code == 1
+        assert "does not decode to its source" in outcome.err
+        assert [path.name for path in Path().iterdir()] == ["x.npy"]
+
+    def test_never_with_recover(self, run: Run) -> None:
+        write_npy()
+        run("compress", "x.npy")
+        assert run("decompress", "x.npy.lnn", "--recover", "--rm", "-f").code == 2
+
+
+class TestDamage:
+    def test_a_cut_archive(self, run: Run) -> None:
+        original = write_npy(samples=20_000)
+        run("compress", "x.npy", "--chunk-mb", "0.016")
+        content = Path("x.npy.lnn").read_bytes()
+        Path("x.npy.lnn").write_bytes(content[: len(content) // 2])
+        outcome = run("decompress", "x.npy.lnn", "-o", "back")
+        assert outcome.code == 1
+        assert "--recover" in outcome.err
+        outcome = run("decompress", "x.npy.lnn", "-o", "back", "--recover")
+        assert outcome.code == 1
+        assert "of 10 frames" in outcome.err
+        recovered = Path("back/x.npy").read_bytes()
+        assert original.startswith(recovered)
+        assert len(recovered) > len(original) // 3
+        outcome = run("inspect", "x.npy.lnn")
+        assert outcome.code == 1
+        assert "DAMAGED" in outcome.out
+
+    def test_a_lost_index_alone_loses_nothing(self, run: Run) -> None:
+        original = write_npy()
+        run("compress", "x.npy")
+        Path("x.npy.lnn").write_bytes(Path("x.npy.lnn").read_bytes()[:-5])
+        outcome = run("decompress", "x.npy.lnn", "-o", "back", "--recover")
+        assert outcome.code == 0
+        assert "the file is complete" in outcome.out
+        assert Path("back/x.npy").read_bytes() == original
+
+    def test_verify_against(self, run: Run) -> None:
+        write_npy("x.npy")
+        write_npy("y.npy", seed=1)
+        run("compress", "x.npy")
+        assert run("verify", "x.npy.lnn", "--against", "x.npy").code == 0
+        outcome = run("verify", "x.npy.lnn", "--against", "y.npy")
+        assert outcome.code == 1
+        assert "differs from y.npy" in outcome.err
+        assert run("verify", "x.npy.lnn", "x.npy.lnn", "--against", "y.npy").code == 2
+
+
+class TestTalk:
+    def test_quiet_says_nothing(self, run: Run) -> None:
+        write_npy()
+        assert run("compress", "x.npy", "-q") == Outcome(0, "", "")
+        assert run("decompress", "x.npy.lnn", "-q", "-f") == Outcome(0, "", "")
+        assert run("verify", "x.npy.lnn", "-q") == Outcome(0, "", "")
+
+    def test_a_progress_bar_on_standard_error_if_asked_for(self, run: Run) -> None:
+        write_npy()
+        outcome = run("compress", "x.npy", "--progress")
+        assert "B/s" in outcome.err
+        assert "B/s" not in outcome.out.replace("MB/s", "")
+        assert "x.npy -> x.npy.lnn" in outcome.out
+
+    def test_inspect_shows_where_the_bytes_go(self, run: Run) -> None:
+        write_npy(samples=9000)
+        run("compress", "x.npy", "--chunk-mb", "0.024")
+        outcome = run("inspect", "x.npy.lnn", "--frames", "--channels")
+        assert outcome.code == 0
+        for words in (
+            "x.npy (npy)",
+            "9000 time steps of 4 channels",
+            "frames     3",
+            "archive header",
+            "index",
+        ):
+            assert words in outcome.out
+
+    def test_inspect_adds_up_in_json(self, run: Run) -> None:
+        write_npy()
+        np.savez("y.npz", a=make_recording(3000, 2), b=make_recording(2000, 3))
+        run("compress", "x.npy", "y.npz")
+        lines = run("inspect", "x.npy.lnn", "y.npz.lnn", "--json").out.splitlines()
+        for line in lines:
+            facts = json.loads(line)
+            total = facts["header_bytes"] + facts["index_bytes"]
+            for array in facts["arrays"]:
+                assert sum(array["sections"].values()) == array["frame_bytes"]
+                total += array["frame_bytes"]
+            assert total == facts["archive_bytes"] == Path(facts["archive"]).stat().st_size
+        assert [array["name"] for array in json.loads(lines[1])["arrays"]] == ["a", "b"]
+
+
+class TestInterruption:
+    @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+    def test_leaves_no_half_file(self, number: int, code: int, tmp_path: Path) -> None:
+        np.save(tmp_path / "x.npy", make_recording(1000, 8).repeat(4000, axis=0))
+        process = subprocess.Popen(
+            [*PROGRAM, "compress", "x.npy", "--chunk-mb", "1"], cwd=tmp_path, stderr=subprocess.PIPE
+        )
+        deadline = time.monotonic() + 60
+        while process.poll() is None and time.monotonic() < deadline:
+            partial = list(tmp_path.glob(".x.npy.lnn.*.partial"))
+            if partial and partial[0].stat().st_size > 1000:
+                break
+            time.sleep(0.02)
+        assert process.poll() is None, "finished before it could be interrupted"
+        process.send_signal(number)
+        _, said = process.communicate(timeout=60)
+        assert process.returncode == code
+        assert [path.name for path in tmp_path.iterdir()] == ["x.npy"]
+        assert b"Traceback" not in said
+
+    def test_a_reader_that_leaves_early_is_no_traceback(self, tmp_path: Path) -> None:
+        np.save(tmp_path / "x.npy", make_recording(500, 2))
+        subprocess.run([*PROGRAM, "compress", "x.npy", "-q"], cwd=tmp_path, check=True)
+        process = subprocess.Popen(
+            [*PROGRAM, "inspect", *["x.npy.lnn"] * 2000],
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        process.stderr.close()
+        assert process.wait() == 1
+
+
+class TestBenchAndDemo:
+    def test_bench_compares_with_what_is_installed(self, run: Run) -> None:
+        write_npy(samples=2000)
+        outcome = run("bench", "x.npy")
+        assert outcome.code == 0
+        for name in (
+            "losslessnn -l 5",
+            "gzip -6",
+            "zstd -3",
+            "xz -6",
+            "bz2",
+            "lz4",
+            "Blosc",
+            "pcodec",
+            "FLAC",
+            "WavPack",
+        ):
+            assert name in outcome.out
+
+    def test_bench_names_peers_that_are_missing(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+        write_npy(samples=2000)
+        monkeypatch.setenv("PATH", "")
+        assert "FLAC -8p: needs the program flac" in run("bench", "x.npy").out
+
+    def test_bench_of_part_of_a_recording_as_csv(self, run: Run) -> None:
+        make_recording(20_000, 4).tofile("x.dat")
+        outcome = run(
+            "bench",
+            "x.dat",
+            "-n",
+            "4",
+            "-s",
+            "1000",
+            "--seconds",
+            "2",
+            "--only",
+            "gzip -9",
+            "--only",
+            "xz -6",
+            "--csv",
+        )
+        header, *rows = outcome.out.splitlines()
+        assert header.startswith("codec,raw_bytes,compressed_bytes,ratio")
+        assert [row.split(",")[:2] for row in rows] == [
+            ["losslessnn -l 5", "16000"],
+            ["gzip -9", "16000"],
+            ["xz -6", "16000"],
+        ]
+
+    def test_bench_of_nonsense(self, run: Run) -> None:
+        write_npy()
+        assert run("bench", "x.npy", "--only", "nonsense").code == 2
+        assert run("bench", "nothing.npy").code == 1
+        Path("empty.txt").write_bytes(b"")
+        assert "no samples" in run("bench", "empty.txt", "--as-bytes").err
+
+    def test_demo_writes_a_zarr_store_that_opens(self, run: Run) -> None:
+        zarr = pytest.importorskip("zarr")
+        outcome = run("demo", "--seconds", "0.3", "-o", "kept")
+        assert outcome.code == 0
+        for words in (
+            "simulated 9000 time steps of 64 channels",
+            "equal to the last bit",
+            "gzip",
+            "zstd",
+            "Blosc",
+        ):
+            assert words in outcome.out
+        assert zarr.open("kept/demo.zarr", mode="r").shape == (9000, 64)
+
+    def test_demo_without_zarr(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(sys.modules, "zarr", None)
+        outcome = run("demo", "--seconds", "0.3", "-o", "kept")
+        assert outcome.code == 0
+        assert "zarr is not installed" in outcome.out
+        with open_archive("kept/demo.npy.lnn") as archive:
+            assert archive.shape == (9000, 64)
