@@ -245,7 +245,7 @@ def _pack_samples(samples: Samples) -> bytes:
 
 
 def _pack_member(member: Member, pool: bytearray) -> bytes:
-    name = member.name.encode("utf-8", "surrogateescape")
+    name = member.name.encode("utf-8", "replace")
     packed = bytearray([_MEMBER | member.method])
     for number in (len(name), member.level, member.length, member.crc):
         packed += pack_varint(number)
@@ -345,7 +345,7 @@ def _unpack_member(reader: Reader, method: int, pool: Reader) -> Member:
     name_length = reader.varint(_MAX_NAME_BYTES)
     level, length = reader.varint(9), reader.varint(_MAX_FILE_BYTES)
     crc = reader.varint((1 << 32) - 1)
-    name = bytes(reader.take(name_length)).decode("utf-8", "surrogateescape")
+    name = bytes(reader.take(name_length)).decode("utf-8", "replace")
     segments = tuple(
         segment
         for segment in _unpack_segments(reader, None, pool, members=False)

@@ -1,4 +1,4 @@
-"""An archive restores one file, is read in part without decoding it all, and survives damage without lying."""
+"""An archive restores one file, is read in part without decoding it all, and tells damage from data."""
 
 from __future__ import annotations
 

@@ -43,30 +43,31 @@ def source_offsets(first, source, row_length, skew):
 
 
 @njit(nogil=True, cache=True)
-def predict(units, offsets, stage, step, skew, begin, end, own_weights, weights, inputs, energy, change):
-    """One step's predictions (positions) of channels ``begin:end``; channel k is at time ``step - skew * k``.
+def predict(units, rows, offsets, own, unit, step, begin, end, own_weights, weights, inputs, energy, change):
+    """One step's predictions (positions) of channels ``begin:end``, in lockstep.
 
-    ``inputs`` (2 * ranks, channels) keeps what the sources gave; ``energy`` enters with the own inputs' energy
-    and leaves with all inputs'. Indices are cast to unsigned ones: numba would wrap signed ones around.
+    Channel k's own residual of this step lies at ``units[rows[k] + step]``, its sources' at
+    ``units[offsets[r, k] + step]``. ``inputs`` (2 * ranks, channels) keeps what the sources gave; ``energy``
+    enters with the own inputs' energy and leaves with all inputs'. Indices are cast to unsigned ones, since
+    numba would check signed ones for wrapping around.
     """
-    own = np.uintp(stage.own)
-    flat = units.reshape(-1)
+    n_own = np.uintp(own)
     for k in range(begin, end):
-        row, at = np.uintp(k), np.uintp(PAD + step - skew * k - stage.own)
+        row, at = np.uintp(k), np.uintp(rows[k] + step - own)
         total = np.int64(0)
-        for i in range(own):
-            total += np.int64(own_weights[row, i]) * np.int64(units[row, at + i])
+        for i in range(n_own):
+            total += np.int64(own_weights[row, i]) * np.int64(units[at + i])
         change[k] = total
     for r in range(offsets.shape[0]):
         for k in range(begin, end):
             at = np.uintp(offsets[r, k] + step)
-            before, now = np.int64(flat[at - np.uintp(1)]), np.int64(flat[at])
+            before, now = np.int64(units[at - np.uintp(1)]), np.int64(units[at])
             inputs[2 * r, k] = before
             inputs[2 * r + 1, k] = now
             change[k] += np.int64(weights[2 * r, k]) * before + np.int64(weights[2 * r + 1, k]) * now
             energy[k] += before * before + now * now
     for k in range(begin, end):
-        down = np.int64(WEIGHT_BITS + UNIT_BITS) - stage.unit[k]
+        down = np.int64(WEIGHT_BITS + UNIT_BITS) - unit[k]
         change[k] = (change[k] + (np.int64(1) << (down - 1))) >> down
 
 
@@ -77,25 +78,26 @@ def _moved(weight, step, value):
 
 
 @njit(nogil=True, cache=True)
-def update(units, stage, step, skew, begin, end, own_weights, weights, inputs, energy, own_energy, error, moves):
+def update(
+    units, rows, own, unit, rate, step, begin, end, own_weights, weights, inputs, energy, own_energy, error, moves
+):  # fmt: skip
     """Move the weights of channels ``begin:end`` once their samples are known.
 
     ``error`` is what the stage left over, in positions; the new residuals are in ``units`` already.
     """
-    own = np.uintp(stage.own)
-    rate = np.int64(stage.rate)
+    n_own = np.uintp(own)
     for k in range(begin, end):
         total = energy[k] + _ENERGY_FLOOR
         top = highest_bit(total)
         inverse = _RECIPROCAL[(total >> (top - 7)) & 127]
-        move = (to_units(error[k], np.int64(stage.unit[k])) * inverse * rate) >> (top - 5)
+        move = (to_units(error[k], np.int64(unit[k])) * inverse * rate) >> (top - 5)
         moves[k] = min(max(move, -_STEP_LIMIT), _STEP_LIMIT)
     for k in range(begin, end):
-        row, at = np.uintp(k), np.uintp(PAD + step - skew * k - stage.own)
+        row, at = np.uintp(k), np.uintp(rows[k] + step - own)
         move = moves[row]
-        for i in range(own):
-            own_weights[row, i] = _moved(own_weights[row, i], move, units[row, at + i])
-        new, old = np.int64(units[row, at + own]), np.int64(units[row, at])
+        for i in range(n_own):
+            own_weights[row, i] = _moved(own_weights[row, i], move, units[at + i])
+        new, old = np.int64(units[at + n_own]), np.int64(units[at])
         own_energy[row] += new * new - old * old
     for r in range(weights.shape[0]):
         for k in range(begin, end):

@@ -51,39 +51,45 @@ def linear_predictions(history, taps, predictions):
 
 
 @njit(nogil=True, cache=True)
-def adaptive_predictions(history, predictions, parameters, units):
-    """Add the adaptive stage to ``predictions`` in place; ``units`` (padded like history) is filled."""
-    n_channels, n_times = predictions.shape
-    own = parameters.own
-    for k in range(n_channels):
+def adaptive_predictions(history, predictions, stage, units, channels):
+    """Add the adaptive stage to some channels' ``predictions`` in place.
+
+    ``units``, zeros shaped like ``history`` with one more row, receives all channels' residuals.
+    """
+    n_times = predictions.shape[1]
+    own = stage.own
+    for k in range(predictions.shape[0]):
         for t in range(n_times):
             residual = np.int64(history[k, PAD + t]) - predictions[k, t]
-            units[k, PAD + t] = adaptive.to_units(residual, np.int64(parameters.unit[k]))
-    if own == 0:
-        return
-    offsets = adaptive.source_offsets(parameters.first, parameters.source, history.shape[1], 0)
-    own_weights = np.zeros((n_channels, own), np.int32)
-    weights = np.zeros((2 * offsets.shape[0], n_channels), np.int32)
-    inputs = np.zeros((2 * offsets.shape[0], n_channels), np.int32)
-    own_energy = np.zeros(n_channels, np.int64)
-    energy = np.zeros(n_channels, np.int64)
-    change = np.zeros(n_channels, np.int64)
-    moves = np.zeros(n_channels, np.int32)
+            units[k, PAD + t] = adaptive.to_units(residual, np.int64(stage.unit[k]))
+    all_offsets = adaptive.source_offsets(stage.first, stage.source, history.shape[1], 0)
     # channels in blocks: enough for their chains of updates to overlap, few enough to stay in cache
-    for begin in range(0, n_channels, _CHANNELS):
-        end = min(n_channels, begin + _CHANNELS)
+    for begin in range(0, channels.size, _CHANNELS):
+        block = channels[begin : begin + _CHANNELS]
+        offsets = np.ascontiguousarray(all_offsets[:, block])
+        rows, unit = block * np.int64(history.shape[1]) + PAD, stage.unit[block]
+        own_weights = np.zeros((block.size, own), np.int32)
+        weights = np.zeros((2 * offsets.shape[0], block.size), np.int32)
+        inputs = np.zeros((2 * offsets.shape[0], block.size), np.int32)
+        own_energy = np.zeros(block.size, np.int64)
+        energy = np.zeros(block.size, np.int64)
+        change = np.zeros(block.size, np.int64)
+        moves = np.zeros(block.size, np.int32)
+        flat = units.reshape(-1)
         for t in range(n_times):
-            energy[begin:end] = own_energy[begin:end]
+            energy[:] = own_energy
             adaptive.predict(
-                units, offsets, parameters, t, 0, begin, end, own_weights, weights, inputs, energy, change
+                flat, rows, offsets, own, unit, t, 0, block.size, own_weights, weights, inputs, energy, change
             )
-            for k in range(begin, end):
-                mean = min(max(predictions[k, t] + change[k], -_LIMIT), _LIMIT)
+            for i in range(block.size):
+                k = block[i]
+                mean = min(max(predictions[k, t] + change[i], -_LIMIT), _LIMIT)
                 predictions[k, t] = mean
-                change[k] = np.int64(history[k, PAD + t]) - mean
+                change[i] = np.int64(history[k, PAD + t]) - mean
             adaptive.update(
-                units, parameters, t, 0, begin, end, own_weights, weights, inputs, energy, own_energy, change, moves
-            )
+                flat, rows, own, unit, np.int64(stage.rate), t, 0, block.size,
+                own_weights, weights, inputs, energy, own_energy, change, moves,
+            )  # fmt: skip
 
 
 @njit(nogil=True, cache=True)
@@ -178,6 +184,8 @@ def decode(words, raw, n_times, positions, taps, adapt, parameters, lanes, codes
     rate = np.int64(adapt.rate)
     source = adaptive.source_offsets(adapt.first, adapt.source, row_length, skew)
     units = np.zeros((n_channels + 1 if own > 0 else 1, row_length), np.int32)
+    flat_units = units.reshape(-1)
+    rows = np.arange(n_channels) * np.int64(row_length - skew) + PAD
     own_weights = np.zeros((n_channels, own), np.int32)
     weights = np.zeros((2 * source.shape[0], n_channels), np.int32)
     inputs = np.zeros((2 * source.shape[0], n_channels), np.int32)
@@ -216,8 +224,9 @@ def decode(words, raw, n_times, positions, taps, adapt, parameters, lanes, codes
         if own > 0:
             energy[k_begin:k_end] = own_energy[k_begin:k_end]
             adaptive.predict(
-                units, source, adapt, s, skew, k_begin, k_end, own_weights, weights, inputs, energy, error
-            )
+                flat_units, rows, source, own, adapt.unit, s, k_begin, k_end,
+                own_weights, weights, inputs, energy, error,
+            )  # fmt: skip
             for k in range(k_begin, k_end):
                 mean[k] = min(max(linear[k] + error[k], -_LIMIT), _LIMIT) + positions.offset[k]
         for k in range(k_begin, k_end):
@@ -279,8 +288,9 @@ def decode(words, raw, n_times, positions, taps, adapt, parameters, lanes, codes
                 residual = np.int64(history[k, PAD + s - skew * k]) - linear[k]
                 units[k, PAD + s - skew * k] = adaptive.to_units(residual, np.int64(adapt.unit[k]))
             adaptive.update(
-                units, adapt, s, skew, k_begin, k_end, own_weights, weights, inputs, energy, own_energy, error, moves
-            )
+                flat_units, rows, own, adapt.unit, rate, s, k_begin, k_end,
+                own_weights, weights, inputs, energy, own_energy, error, moves,
+            )  # fmt: skip
     if place > 8 * np.int64(raw.size) or word != words.size:
         return 4
     for i in range(lanes):

@@ -438,10 +438,10 @@ def residual_units(history, means):
 
 
 @njit(nogil=True, cache=True)
-def error_logarithms(history, means, fraction_bits):
-    """Sum of log2 of all errors in 2**-8: a code length, but for what no stage can change."""
+def error_logarithms(history, means, fraction_bits, channels):
+    """Sum of log2 of some channels' errors in 2**-8: a code length, but for what no stage can change."""
     total = np.int64(0)
-    for k in range(means.shape[0]):
+    for k in channels:
         for t in range(means.shape[1]):
             total += log2(_dithered(np.int64(history[k, PAD + t]) - means[k, t], k, t, fraction_bits))
     return total

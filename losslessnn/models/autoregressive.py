@@ -72,13 +72,19 @@ def predict_linear(history: NDArray[np.int32], taps: LinearTaps) -> NDArray[np.i
     return means
 
 
-def add_adaptive(history: NDArray[np.int32], linear: NDArray[np.int32], stage: Adaptive) -> NDArray[np.int32]:
-    """Linear predictions corrected by the adaptive stage, shape (channels, time)."""
+def add_adaptive(
+    history: NDArray[np.int32],
+    linear: NDArray[np.int32],
+    stage: Adaptive,
+    channels: NDArray[np.int64] | None = None,
+) -> NDArray[np.int32]:
+    """Linear predictions corrected by the adaptive stage, shape (channels, time); all channels or only some."""
     if stage.own == 0:
         return linear
     means = linear.copy()
     units = np.zeros((history.shape[0] + 1, history.shape[1]), np.int32)
-    kernel.adaptive_predictions(history, means, stage, units)
+    chosen = np.arange(len(history)) if channels is None else channels
+    kernel.adaptive_predictions(history, means, stage, units, chosen)
     return means
 
 

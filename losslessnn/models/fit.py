@@ -39,7 +39,7 @@ class Effort:
     rates : tuple of int
         Step sizes of the adaptive stage to try, in units of 2**-16.
     fit_samples : int
-        Samples per channel the linear fit looks at, at most.
+        Samples the linear fit looks at, all channels together, but at least 4096 of each.
     """
 
     own: int
@@ -53,22 +53,24 @@ class Effort:
 
 
 EFFORT: dict[int, Effort] = {
-    1: Effort(8, 2, 1, 0, 0, 0, (), 2048),
-    2: Effort(12, 4, 1, 1, 0, 0, (), 4096),
-    3: Effort(16, 4, 2, 1, 16, 2, (328,), 4096),
-    4: Effort(16, 6, 2, 2, 16, 4, (328,), 8192),
-    5: Effort(16, 8, 2, 2, 16, 4, (656,), 8192),
-    6: Effort(24, 8, 3, 3, 16, 4, (164, 656), 1 << 16),
-    7: Effort(32, 12, 3, 3, 16, 6, (164, 328, 656), 1 << 18),
-    8: Effort(32, 16, 3, 3, 24, 8, (164, 328, 656), 1 << 20),
-    9: Effort(32, 16, 4, 4, 32, 8, (164, 328, 656, 1312), 1 << 30),
+    1: Effort(8, 2, 1, 0, 0, 0, (), 1 << 18),
+    2: Effort(12, 4, 1, 1, 0, 0, (), 1 << 19),
+    3: Effort(16, 4, 2, 1, 16, 2, (656,), 1 << 20),
+    4: Effort(16, 6, 2, 2, 16, 4, (656,), 1 << 20),
+    5: Effort(16, 8, 2, 2, 16, 4, (656,), 1 << 21),
+    6: Effort(24, 8, 3, 3, 16, 4, (328, 1312), 1 << 22),
+    7: Effort(32, 12, 3, 3, 16, 6, (328, 656, 1312), 1 << 23),
+    8: Effort(32, 16, 3, 3, 24, 8, (164, 328, 656, 1312), 1 << 25),
+    9: Effort(32, 16, 4, 4, 32, 8, (164, 328, 656, 1312, 2624), 1 << 40),
 }
 
 SKEW = 1
 SHORTEST_SPAN, LONGEST_SPAN = 64, 128  # samples
 TAP_BITS = 8.0
 WHITENING_TAPS = 8
-REFERENCE_GAIN = 2e-4
+REFERENCE_PRICE = 2.0  # bits a reference must save at lag 0
+FEWEST_FIT_SAMPLES = 4096  # of a channel
+PILOTS = 32  # channels the adaptive stage is tried on
 ADAPTIVE_GAIN = 0.004  # bits a sample the adaptive stage must save to be worth a decoder's time
 _SUM_BITS = 22  # magnitudes summed over: 22 + 22 bits leave room for 2**19 samples in 63
 
@@ -109,7 +111,7 @@ def _reduce(history: NDArray[np.int32]) -> tuple[NDArray[np.int32], int]:
 def _fit_taps(history: NDArray[np.int32], fraction_bits: int, effort: Effort) -> LinearTaps:
     n_channels, n_times = history.shape[0], history.shape[1] - 2 * PAD
     reduced, down = _reduce(history)
-    begins, ends = _spans(n_times, effort.fit_samples)
+    begins, ends = _spans(n_times, max(FEWEST_FIT_SAMPLES, effort.fit_samples // n_channels))
     quantum = 4.0 ** (fraction_bits - down)
     none = np.full((n_channels, 0), -1, np.int32)
     own = min(effort.own, PAD)
@@ -119,7 +121,7 @@ def _fit_taps(history: NDArray[np.int32], fraction_bits: int, effort: Effort) ->
     statistics.span_weights(whitened, begins, ends, quantum, weights)
     chosen = none
     if effort.references and n_channels > 1:
-        chosen = _references(whitened, begins, ends, weights, effort.references)
+        chosen = _references(whitened, begins, ends, n_times, effort.references)
     return _linear(reduced, chosen, own, effort.past, effort.lead, begins, ends, weights, n_times, quantum)
 
 
@@ -162,7 +164,7 @@ def _references(
     whitened: NDArray[np.int32],
     begins: NDArray[np.int64],
     ends: NDArray[np.int64],
-    weights: NDArray[np.float64],
+    n_times: int,
     most: int,
 ) -> NDArray[np.int32]:
     """Earlier channels that explain each channel's whitened samples best."""
@@ -170,7 +172,9 @@ def _references(
     # doubles hold these integers and (up to 2**53) their sums exactly, so BLAS may add in any order
     limit = np.float64(1 << 19)
     samples = np.clip(whitened.astype(np.float64), -limit, limit)
-    return statistics.choose_references(samples @ samples.T, most, REFERENCE_GAIN)
+    # what a reference explains at lag 0 saves n/2 log2(1 / (1 - gain)) bits; its other lags save more
+    threshold = REFERENCE_PRICE * 2 * 0.6931 / n_times
+    return statistics.choose_references(samples @ samples.T, most, threshold)
 
 
 def _fit_adaptive(
@@ -184,17 +188,18 @@ def _fit_adaptive(
     n_channels = linear.shape[0]
     unit = statistics.residual_units(history, linear)
     first, source = _adaptive_sources(taps, n_channels, effort.adaptive_references)
-    off = Adaptive(0, 0, np.zeros(n_channels + 1, np.int32), np.zeros(0, np.int32), unit)
-    best, best_means = off, linear
-    least = statistics.error_logarithms(history, linear, fraction_bits)
-    least -= int(ADAPTIVE_GAIN * 256 * linear.size)
+    best = Adaptive(0, 0, np.zeros(n_channels + 1, np.int32), np.zeros(0, np.int32), unit)
+    if not effort.rates:
+        return best, linear
+    pilots = np.arange(min(n_channels, PILOTS)) * n_channels // min(n_channels, PILOTS)
+    least = statistics.error_logarithms(history, linear, fraction_bits, pilots)
+    least -= int(ADAPTIVE_GAIN * 256 * pilots.size * linear.shape[1])
     for rate in effort.rates:
         stage = Adaptive(effort.adaptive_own, rate, first, source, unit)
-        means = add_adaptive(history, linear, stage)
-        cost = statistics.error_logarithms(history, means, fraction_bits)
+        cost = statistics.error_logarithms(history, add_adaptive(history, linear, stage, pilots), fraction_bits, pilots)
         if cost < least:
-            best, best_means, least = stage, means, cost
-    return best, best_means
+            best, least = stage, cost
+    return best, add_adaptive(history, linear, best)
 
 
 def _adaptive_sources(taps: LinearTaps, n_channels: int, most: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
