@@ -27,7 +27,7 @@ A sample goes through these steps, for an encoder and for a decoder alike::
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -297,7 +297,8 @@ def mass_below(distance: int, index: int, tail: NDArray[np.int32]) -> int:
     return beyond if distance < 0 else MASS - beyond
 
 
-class Window(NamedTuple):
+@dataclass(frozen=True)
+class Window:
     """One sample's distribution: ``WINDOW`` symbols, each a group of 2**coarse codes, around its prediction.
 
     Symbol s is the group first + s, which holds the codes (first + s) << coarse and up. The first symbol
@@ -313,7 +314,7 @@ class Window(NamedTuple):
 
 
 def window_of(mean: int, index: int, tail: NDArray[np.int32], positions: Positions, k: int) -> Window:
-    """The window of a sample predicted at the absolute position ``mean``; its middle holds the nearest code."""
+    """The window around the absolute position ``mean``: the nearest code is in its middle."""
     coarse = coarse_bits(index, positions.fraction_bits)
     first = (nearest_code(mean, positions, k) >> coarse) - WINDOW // 2
     return Window(k, mean, index, coarse, first, tail)

@@ -35,7 +35,17 @@ from losslessnn.archiving import (
     worker_pool,
 )
 from losslessnn.chunk import encode_chunk
-from losslessnn.layout import Layout, Literal, Member, Method, Packing, Samples, pack_layout, unpack_layout
+from losslessnn.layout import (
+    Layout,
+    Literal,
+    Member,
+    Method,
+    Packing,
+    Samples,
+    pack_layout,
+    plain_wav_header,
+    unpack_layout,
+)
 from losslessnn.recordings import Reading
 from losslessnn.wire import Reader, pack_varint
 from support import make_recording
@@ -586,6 +596,16 @@ class TestHeader:
         )
         header = ArchiveHeader(layout, Source.NPZ, name, rate, b"meta" * 100, {"zlib": "1.2"})
         assert unpack_header(pack_header(header)) == header
+
+    def test_the_example_of_the_format_document(self) -> None:
+        samples = Samples(1000, (1,), np.dtype("<i2"))
+        header = plain_wav_header(samples, 19531.0)
+        assert header is not None
+        packed = pack_header(ArchiveHeader((Literal(header), samples), Source.WAV, "a.wav", 19531.0))
+        assert packed == bytes.fromhex(
+            "4C 4E 41 01 1A 01 05 61 2E 77 61 76 03 01 03 04 03 CB 98 01"
+            "06 09 02 01 10 12 01 01 E8 07 00 3D E6 A7 3B"
+        )
 
     def test_a_uuid_name_costs_sixteen_bytes(self) -> None:
         plain = pack_header(ArchiveHeader((), name="x" * 40))

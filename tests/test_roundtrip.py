@@ -185,8 +185,21 @@ class TestSize:
     def test_what_carries_no_information_costs_next_to_nothing(self, name: str) -> None:
         assert len(compress(ADVERSARIAL[name]())) < 150
 
-    def test_a_recording_gets_smaller(self, recording: np.ndarray) -> None:
-        assert len(compress(recording)) < 0.7 * recording.nbytes
+    @pytest.mark.parametrize("samples", [1000, 1500, 2000, 3000, 5000, 8000])
+    def test_recordings_of_any_length_get_smaller(self, samples: int) -> None:
+        recording = make_recording(samples, 8)
+        assert len(compress(recording)) < 0.68 * recording.nbytes
+
+    @pytest.mark.parametrize("scale", [3.0, 30.0, 300.0, 3e3, 3e4, 3e5, 3e6])
+    def test_recordings_of_any_scale_get_smaller(self, scale: float) -> None:
+        recording = make_recording(4000, 8, dtype="<i4", scale=scale)
+        noise_bits = np.log2(0.2 * scale * np.sqrt(2 * np.pi * np.e))  # of each channel's own noise
+        assert 8 * len(compress(recording)) / recording.size < max(noise_bits, 1) + 2
+
+    def test_a_change_of_the_signal_costs_little(self) -> None:
+        quiet, loud = make_recording(4000, 4, scale=3.0), make_recording(4000, 4, scale=2000.0, seed=3)
+        apart = len(compress(quiet)) + len(compress(loud))
+        assert len(compress(np.concatenate([quiet, loud]))) < 1.1 * apart
 
 
 SMALL = {

@@ -118,30 +118,29 @@ def code_intervals(codes, history, means, positions, skew, parameters, lanes, st
     ``raw`` must hold 8 bytes per sample; it is zeroed as it is used.
     """
     n_channels, n_times = codes.shape
-    averages = np.empty((n_channels, 3), np.int64)
-    for k in range(n_channels):
-        averages[k, :] = parameters.initial[k]
+    averages = starting_averages(parameters.initial)
+    index = np.empty(n_channels, np.int64)
+    error = np.empty(n_channels, np.int64)
+    tails = parameters.tails
     place = np.int64(0)
-    n = 0
+    n = np.uintp(0)
     for s in range(n_times + skew * (n_channels - 1)):
-        for k in range(max(0, (s - n_times + skew) // skew), min(n_channels, s // skew + 1)):
-            t = s - skew * k
-            mean = np.int64(means[k, t]) + positions.offset[k]
-            index = head.scale_index(
-                averages[k, 0], averages[k, 1], averages[k, 2], parameters.weights, parameters.bias, k
-            )
-            coarse = head.coarse_bits(index, positions.fraction_bits)
-            row = positions.table[k]
-            shape = parameters.shape[k]
-            code = np.int64(codes[k, t])
+        k_begin, k_end = max(0, (s - n_times + skew) // skew), min(n_channels, s // skew + 1)
+        head.scale_indices(averages, parameters.weights, parameters.bias, k_begin, k_end, index)
+        for k in range(k_begin, k_end):
+            channel, time = np.uintp(k), np.uintp(s - skew * k)
+            mean = np.int64(means[channel, time]) + positions.offset[channel]
+            coarse = head.coarse_bits(index[channel], positions.fraction_bits)
+            row, shape = positions.table[channel], parameters.shape[channel]
+            code = np.int64(codes[channel, time])
             first = (head.nearest_code(mean, positions, row) >> coarse) - WINDOW // 2
             symbol = min(max((code >> coarse) - first, 0), WINDOW - 1)
-            below = head.cumulative(symbol, first, coarse, mean, index, parameters.tails, shape, positions, row)
-            above = head.cumulative(symbol + 1, first, coarse, mean, index, parameters.tails, shape, positions, row)
+            below = head.cumulative(symbol, first, coarse, mean, index[channel], tails, shape, positions, row)
+            above = head.cumulative(symbol + 1, first, coarse, mean, index[channel], tails, shape, positions, row)
             start[n] = below
             freq[n] = above - below
             lane[n] = k % lanes
-            n += 1
+            n += np.uintp(1)
             if symbol == 0 or symbol == WINDOW - 1:
                 beyond = abs((code >> coarse) - first - symbol) + 1
                 top = highest_bit(beyond)
@@ -149,10 +148,18 @@ def code_intervals(codes, history, means, positions, skew, parameters, lanes, st
                 place = _put_bits(raw, place, beyond, top)
             if coarse > 0:
                 place = _put_bits(raw, place, code, coarse)
-            magnitude = abs(np.int64(history[k, PAD + t]) - means[k, t])
-            for i in range(3):
-                averages[k, i] = head.average(averages[k, i], magnitude, head.SPEEDS[i])
+            error[channel] = np.int64(history[channel, time + np.uintp(PAD)]) - means[channel, time]
+        head.move_averages(averages, error, k_begin, k_end)
     return place
+
+
+@njit(nogil=True, cache=True)
+def starting_averages(initial):
+    """The running averages before the first sample: (speeds, channels)."""
+    averages = np.empty((3, initial.size), np.int64)
+    for i in range(3):
+        averages[i] = initial
+    return averages
 
 
 @njit(nogil=True, cache=True)
@@ -193,9 +200,7 @@ def decode(words, raw, n_times, positions, taps, adapt, parameters, lanes, codes
     energy = np.zeros(n_channels, np.int64)
     error = np.zeros(n_channels, np.int64)
     moves = np.zeros(n_channels, np.int32)
-    averages = np.empty((n_channels, 3), np.int64)
-    for k in range(n_channels):
-        averages[k, :] = parameters.initial[k]
+    averages = starting_averages(parameters.initial)
     linear = np.empty(n_channels, np.int64)
     mean = np.empty(n_channels, np.int64)
     index = np.empty(n_channels, np.int64)
@@ -229,10 +234,8 @@ def decode(words, raw, n_times, positions, taps, adapt, parameters, lanes, codes
             )  # fmt: skip
             for k in range(k_begin, k_end):
                 mean[k] = min(max(linear[k] + error[k], -_LIMIT), _LIMIT) + positions.offset[k]
+        head.scale_indices(averages, parameters.weights, parameters.bias, k_begin, k_end, index)
         for k in range(k_begin, k_end):
-            index[k] = head.scale_index(
-                averages[k, 0], averages[k, 1], averages[k, 2], parameters.weights, parameters.bias, k
-            )
             coarse = head.coarse_bits(index[k], fraction_bits)
             first[k] = (head.nearest_code(mean[k], positions, positions.table[k]) >> coarse) - WINDOW // 2
         for batch in range(k_begin, k_end, lanes):
@@ -281,8 +284,7 @@ def decode(words, raw, n_times, positions, taps, adapt, parameters, lanes, codes
             position = head.position_of(code, positions, positions.table[k])
             history[k, PAD + t] = position - positions.offset[k]
             error[k] = position - mean[k]
-            for i in range(3):
-                averages[k, i] = head.average(averages[k, i], abs(error[k]), head.SPEEDS[i])
+        head.move_averages(averages, error, k_begin, k_end)
         if own > 0:
             for k in range(k_begin, k_end):
                 residual = np.int64(history[k, PAD + s - skew * k]) - linear[k]

@@ -1,4 +1,8 @@
-"""The head: one sample's scale and cumulative distribution, in integers (kernels/reference.py says what)."""
+"""The head: one sample's scale and cumulative distribution, in integers (kernels/reference.py says what).
+
+Indices that cannot be negative are cast to unsigned: numba checks signed ones for wrapping around, which costs
+as much again as the look-up.
+"""
 
 from __future__ import annotations
 
@@ -37,25 +41,41 @@ _SCALE, _REACH, _INVERSE = SCALE, REACH, INVERSE
 @njit(nogil=True, cache=True)
 def log_scale(fast, mid, slow, weights, k):
     """Weighted sum of the logarithms of the three running averages (in positions), in 2**-16 octave."""
+    row = np.uintp(k)
     return (
-        weights[k, 0] * (log2(fast) - _UNIT)
-        + weights[k, 1] * (log2(mid) - _UNIT)
-        + weights[k, 2] * (log2(slow) - _UNIT)
+        weights[row, 0] * (log2(fast) - _UNIT)
+        + weights[row, 1] * (log2(mid) - _UNIT)
+        + weights[row, 2] * (log2(slow) - _UNIT)
     )
-
-
-@njit(nogil=True, cache=True)
-def scale_index(fast, mid, slow, weights, bias, k):
-    """The scale table's index for channel k's next sample."""
-    octaves = (log_scale(fast, mid, slow, weights, k) >> 8) + bias[k]
-    index = (octaves + _ROUND) >> _INDEX_SHIFT
-    return min(max(index, 0), N_SCALES - 1)
 
 
 @njit(nogil=True, cache=True)
 def average(state, magnitude, speed):
     """One step of a running average; it never reaches 0, so its logarithm exists."""
     return state + (((magnitude << AVERAGE_BITS) - state) >> speed) + (1 if state < 1 << speed else 0)
+
+
+@njit(nogil=True, cache=True)
+def scale_indices(averages, weights, bias, begin, end, index):
+    """The scale table's index for the next sample of channels ``begin:end`` at once; ``averages`` is (3, channels)."""
+    for k in range(np.uintp(begin), np.uintp(end)):
+        octaves = (
+            weights[k, 0] * (log2(averages[0, k]) - _UNIT)
+            + weights[k, 1] * (log2(averages[1, k]) - _UNIT)
+            + weights[k, 2] * (log2(averages[2, k]) - _UNIT)
+        )
+        place = ((octaves >> 8) + bias[k] + _ROUND) >> _INDEX_SHIFT
+        index[k] = min(max(place, 0), N_SCALES - 1)
+
+
+@njit(nogil=True, cache=True)
+def move_averages(averages, error, begin, end):
+    """`average` of all three speeds of channels ``begin:end`` at once; ``averages`` is (3, channels)."""
+    for k in range(np.uintp(begin), np.uintp(end)):
+        magnitude = abs(error[k])
+        averages[0, k] = average(averages[0, k], magnitude, _FAST)
+        averages[1, k] = average(averages[1, k], magnitude, _MID)
+        averages[2, k] = average(averages[2, k], magnitude, _SLOW)
 
 
 @njit(nogil=True, cache=True)
@@ -67,12 +87,13 @@ def coarse_bits(index, fraction_bits):
 @njit(nogil=True, cache=True)
 def mass_below(distance, index, tails, shape):
     """Probability mass (of MASS) below a point ``distance`` position units above the prediction."""
-    far = min(abs(distance), _REACH[index] - 1)
-    cell = far * _INVERSE[index] >> 30
-    part = cell & ((1 << CELL_BITS) - 1)
-    cell >>= CELL_BITS
-    upper = np.int64(tails[shape, cell])
-    above = upper - (((upper - np.int64(tails[shape, cell + 1])) * part) >> CELL_BITS)
+    scale, row = np.uintp(index), np.uintp(shape)
+    far = min(abs(distance), _REACH[scale] - 1)
+    place = far * _INVERSE[scale] >> 30
+    part = place & ((1 << CELL_BITS) - 1)
+    cell = np.uintp(place >> CELL_BITS)
+    upper = np.int64(tails[row, cell])
+    above = upper - (((upper - np.int64(tails[row, cell + np.uintp(1)])) * part) >> CELL_BITS)
     return above if distance < 0 else MASS - above
 
 
@@ -80,7 +101,7 @@ def mass_below(distance, index, tails, shape):
 def edge_below(code, positions, row):
     """The position where a code's bin begins; ``row`` is its channel's ADC table, -1 for none."""
     if row >= 0:
-        return np.int64(positions.edges[row, code - positions.low])
+        return np.int64(positions.edges[np.uintp(row), np.uintp(code - positions.low)])
     return (code << positions.fraction_bits) - (np.int64(1) << (positions.fraction_bits - 1))
 
 
@@ -88,8 +109,8 @@ def edge_below(code, positions, row):
 def position_of(code, positions, row):
     """The middle of a code's bin."""
     if row >= 0:
-        i = code - positions.low
-        return (np.int64(positions.edges[row, i]) + np.int64(positions.edges[row, i + 1])) >> 1
+        table, i = np.uintp(row), np.uintp(code - positions.low)
+        return (np.int64(positions.edges[table, i]) + np.int64(positions.edges[table, i + np.uintp(1)])) >> 1
     return code << positions.fraction_bits
 
 
@@ -113,7 +134,8 @@ def nearest_code(position, positions, row):
     """The code whose bin holds ``position``, or nearly so; every path gives this very code."""
     if row >= 0:
         cell = (position - np.int64(positions.edges[row, 0])) >> positions.fraction_bits
-        return positions.low + np.int64(positions.inverse[row, min(max(cell, 0), positions.inverse.shape[1] - 1)])
+        cell = min(max(cell, 0), positions.inverse.shape[1] - 1)
+        return positions.low + np.int64(positions.inverse[np.uintp(row), np.uintp(cell)])
     code = (position + (np.int64(1) << (positions.fraction_bits - 1))) >> positions.fraction_bits
     return min(max(code, positions.low), positions.high)
 
@@ -126,7 +148,7 @@ def guess_symbol(slot, first, mean, index, tails, guesses, shape, positions, row
     """
     coarse = coarse_bits(index, positions.fraction_bits)
     cell = slot >> (PRECISION - GUESS_BITS)
-    position = mean + ((np.int64(guesses[shape, cell]) * _SCALE[index]) >> (CELL_BITS + 5 + 8))
+    position = mean + ((np.int64(guesses[np.uintp(shape), np.uintp(cell)]) * _SCALE[np.uintp(index)]) >> (CELL_BITS + 5 + 8))
     symbol = (nearest_code(position, positions, row) >> coarse) - first
     symbol = min(max(symbol, 1), WINDOW - 2)
     start = cumulative(symbol, first, coarse, mean, index, tails, shape, positions, row)

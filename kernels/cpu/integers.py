@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
@@ -30,4 +31,4 @@ def log2(value: int) -> int:
     """log2 of ``value`` >= 1 in units of 2**-8."""
     top = highest_bit(value)
     mantissa = value >> (top - 8) if top >= 8 else value << (8 - top)
-    return (top << 8) + _LOG2[mantissa & 255]
+    return (top << 8) + _LOG2[np.uintp(mantissa & 255)]

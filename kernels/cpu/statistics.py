@@ -13,27 +13,27 @@ from losslessnn.kernels.cpu.integers import log2
 
 
 @njit(nogil=True, cache=True)
-def _lagged_sum(a, b, n):
+def _lagged_sum(flat, at_a, at_b, n):
     total = np.int64(0)
-    for t in range(n):
-        total += np.int64(a[t]) * np.int64(b[t])
+    a, b = np.uintp(at_a), np.uintp(at_b)
+    for t in range(np.uintp(n)):
+        total += np.int64(flat[a + t]) * np.int64(flat[b + t])
     return total
 
 
 @njit(nogil=True, cache=True)
-def _add_pair(gram, row, a, lag_a, count_a, column, b, lag_b, count_b, begin, end, weight):
-    """Add sum over t in [begin, end) of a[t - i] * b[t - j], weighted, for every pair of lags of two windows.
+def _add_pair(gram, row, begin_a, lag_a, count_a, column, begin_b, lag_b, count_b, flat, n, weight):
+    """Add sum over n times of a[t - i] * b[t - j], weighted, for every pair of lags of two windows.
 
-    Only one sum per difference j - i is taken over all t; its neighbours along the diagonal follow by adding
-    the product that enters and taking off the one that leaves.
+    ``begin_a`` and ``begin_b`` are where the channels' first time lies in the flat history. Only one sum per
+    difference j - i is taken over all t; its neighbours along the diagonal follow by adding the product that
+    enters and taking off the one that leaves.
     """
-    n = end - begin
     for d in range(-(count_a - 1), count_b):
         i = -d if d < 0 else 0
         j = d if d > 0 else 0
-        at_a = PAD + begin - lag_a - i
-        at_b = PAD + begin - lag_b - j
-        total = _lagged_sum(a[at_a : at_a + n], b[at_b : at_b + n], n)
+        at_a, at_b = begin_a - lag_a - i, begin_b - lag_b - j
+        total = _lagged_sum(flat, at_a, at_b, n)
         while True:
             gram[row + i, column + j] += weight * np.float64(total)
             i += 1
@@ -42,7 +42,8 @@ def _add_pair(gram, row, a, lag_a, count_a, column, b, lag_b, count_b, begin, en
                 break
             at_a -= 1
             at_b -= 1
-            total += np.int64(a[at_a]) * np.int64(b[at_b]) - np.int64(a[at_a + n]) * np.int64(b[at_b + n])
+            total += np.int64(flat[at_a]) * np.int64(flat[at_b])
+            total -= np.int64(flat[at_a + n]) * np.int64(flat[at_b + n])
 
 
 @njit(nogil=True, cache=True)
@@ -55,12 +56,14 @@ def gram_matrix(history, source, lag, count, begins, ends, weights):
     for w in range(source.size):
         first[w + 1] = first[w] + count[w]
     gram = np.zeros((first[-1], first[-1]))
+    flat, length = history.reshape(-1), np.int64(history.shape[1])
     for span in range(begins.size):
         for v in range(source.size):
             for w in range(v + 1):
                 _add_pair(
-                    gram, first[v], history[source[v]], lag[v], count[v],
-                    first[w], history[source[w]], lag[w], count[w], begins[span], ends[span], weights[span],
+                    gram, first[v], source[v] * length + PAD + begins[span], lag[v], count[v],
+                    first[w], source[w] * length + PAD + begins[span], lag[w], count[w],
+                    flat, ends[span] - begins[span], weights[span],
                 )  # fmt: skip
     for i in range(first[-1]):
         for j in range(i):

@@ -1,0 +1,190 @@
+"""Stretches of rows that occur twice, bit for bit: kept once.
+
+Noise does not repeat, so rows that do were copied: overlapping epochs put one after the other, blocks that a
+driver delivered twice, gaps filled with what came before. A model cannot see such copies; a list of them costs a
+few bytes each.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .errors import CorruptFrameError
+from .wire import Reader, pack_varint
+
+Int64s = npt.NDArray[np.int64]
+
+_MIN_RUN_BYTES = 1024
+_MIN_RUN_ROWS = 8
+_MIN_ROW_BYTES = 16
+_MULTIPLIER = 0x9E3779B97F4A7C15
+_BLOCK_BYTES = 1 << 22
+
+
+@dataclass(frozen=True)
+class Repeats:
+    """Runs of rows that equal earlier rows.
+
+    Attributes
+    ----------
+    starts, sources, lengths : ndarray of int64, 1-D
+        Rows ``start`` to ``start + length`` equal rows ``source`` to ``source + length``, which end at or
+        before ``start``. Runs ascend and do not overlap.
+
+    Examples
+    --------
+    >>> epochs = np.random.default_rng(0).normal(size=(100, 8))
+    >>> recording = np.concatenate([epochs[:60], epochs[20:]])
+    >>> repeats = find_repeats(recording)
+    >>> repeats.starts.tolist(), repeats.sources.tolist(), repeats.lengths.tolist()
+    ([60], [20], [40])
+    >>> kept = repeats.remove(recording)
+    >>> bool((repeats.restore(kept, len(recording)) == recording).all())
+    True
+    """
+
+    starts: Int64s
+    sources: Int64s
+    lengths: Int64s
+
+    @property
+    def rows(self) -> int:
+        """How many rows are copies."""
+        return int(self.lengths.sum())
+
+    def _kept(self, rows: int) -> npt.NDArray[np.bool_]:
+        kept = np.ones(rows, bool)
+        for start, length in zip(self.starts.tolist(), self.lengths.tolist(), strict=True):
+            kept[start : start + length] = False
+        return kept
+
+    def remove(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """A copy of the array without the repeated rows."""
+        return array[self._kept(array.shape[0])]
+
+    def restore(self, kept: npt.NDArray[Any], rows: int) -> npt.NDArray[Any]:
+        """The array of `rows` rows that `remove` was given, in C order.
+
+        Raises
+        ------
+        CorruptFrameError
+            If the runs do not fit these numbers of rows.
+        """
+        if self.starts.size and int(self.starts[-1] + self.lengths[-1]) > rows:
+            raise CorruptFrameError("repeated rows lie outside the array")
+        if kept.shape[0] + self.rows != rows:
+            raise CorruptFrameError(f"{kept.shape[0]} rows and {self.rows} repeated ones do not make {rows}")
+        array = np.empty((rows, *kept.shape[1:]), kept.dtype)
+        array[self._kept(rows)] = kept
+        runs = zip(self.starts.tolist(), self.sources.tolist(), self.lengths.tolist(), strict=True)
+        for start, source, length in runs:
+            array[start : start + length] = array[source : source + length]
+        return array
+
+    def pack(self) -> bytes:
+        """Number of runs; for each, rows since the last, how far before it its source ends, its length less 1."""
+        ends = self.starts + self.lengths
+        gaps = self.starts - np.concatenate([[0], ends[:-1]])
+        numbers = np.stack([gaps, self.starts - self.sources - self.lengths, self.lengths - 1], axis=1)
+        return pack_varint(self.starts.size) + b"".join(map(pack_varint, numbers.reshape(-1).tolist()))
+
+    @classmethod
+    def unpack(cls, data: bytes | bytearray | memoryview, rows: int) -> Repeats:
+        """Read what `pack` wrote for an array of `rows` rows.
+
+        Raises
+        ------
+        CorruptFrameError
+            If it is none, or if more than half of the rows would be copies (`find_repeats` finds no more, and
+            a few bytes must not stand for endless rows).
+        """
+        reader = Reader(data, "list of repeated rows")
+        runs = []
+        end = 0
+        for _ in range(reader.varint(rows)):
+            start = end + reader.varint(rows)
+            distance, length = reader.varint(rows), reader.varint(rows) + 1
+            source, end = start - distance - length, start + length
+            if source < 0 or end > rows:
+                raise CorruptFrameError("repeated rows lie outside the array")
+            runs.append((start, source, length))
+        reader.finish()
+        starts, sources, lengths = np.array(runs, np.int64).reshape(-1, 3).T
+        repeats = cls(starts, sources, lengths)
+        if 2 * repeats.rows > rows:
+            raise CorruptFrameError("more than half of the rows are said to be repeated")
+        return repeats
+
+
+def find_repeats(array: npt.NDArray[Any]) -> Repeats | None:
+    """Find stretches of rows (indices of axis 0) that equal earlier ones, the first such.
+
+    Parameters
+    ----------
+    array : ndarray
+        Of any dtype without Python objects, in any layout; rows are compared by their bytes.
+
+    Returns
+    -------
+    Repeats or None
+        None where nothing worth its bytes repeats. At most half of all rows are repeats.
+    """
+    if array.ndim < 2 or array.shape[0] < 2 * _MIN_RUN_ROWS or array[0].nbytes < _MIN_ROW_BYTES:
+        return None
+    hashes = _hash_rows(array)
+    order = np.argsort(hashes, kind="stable")
+    new = np.concatenate([[True], hashes[order[1:]] != hashes[order[:-1]]])
+    if hashes.size - int(new.sum()) < _MIN_RUN_ROWS:
+        return None
+    first = order[np.maximum.accumulate(np.where(new, np.arange(hashes.size), 0))]
+    lags = np.zeros(hashes.size + 1, np.int64)
+    lags[order] = order - first
+    runs = [run for run in _runs(lags, array[0].nbytes) if _equal(array, *run)]
+    chosen, room = [], array.shape[0] // 2
+    for run in runs:
+        room -= run[2]
+        if room < 0:
+            break
+        chosen.append(run)
+    if not chosen:
+        return None
+    starts, sources, lengths = np.array(chosen, np.int64).T
+    return Repeats(starts, sources, lengths)
+
+
+def _hash_rows(array: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
+    """A 64-bit number for each row that is equal for equal rows and hardly ever else."""
+    row_bytes = array[0].nbytes
+    words = -(-row_bytes // 8)
+    multipliers = np.cumprod(np.full(words, _MULTIPLIER, np.uint64))
+    hashes = np.empty(array.shape[0], np.uint64)
+    block = max(_BLOCK_BYTES // row_bytes, 1)
+    for start in range(0, array.shape[0], block):
+        part = np.ascontiguousarray(array[start : start + block])
+        rows = part.view(np.uint8).reshape(part.shape[0], row_bytes)
+        padded = np.pad(rows, ((0, 0), (0, 8 * words - row_bytes))) if row_bytes % 8 else rows
+        mixed = padded.view(np.uint64)
+        hashes[start : start + block] = ((mixed ^ (mixed >> np.uint64(29))) * multipliers).sum(axis=1)
+    return hashes
+
+
+def _runs(lags: Int64s, row_bytes: int) -> list[tuple[int, int, int]]:
+    """Stretches of one lag that are long enough, as (start, source, length); lag 0 means no repetition."""
+    edges = np.flatnonzero(np.diff(lags, prepend=0))
+    least = max(_MIN_RUN_ROWS, -(-_MIN_RUN_BYTES // row_bytes))
+    runs = []
+    for start, end in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
+        lag = int(lags[start])
+        length = min(end - start, lag)  # a source ends where its copy starts, or before
+        if lag and length >= least:
+            runs.append((start, start - lag, length))
+    return runs
+
+
+def _equal(array: npt.NDArray[Any], start: int, source: int, length: int) -> bool:
+    copy, original = array[start : start + length], array[source : source + length]
+    return copy.tobytes() == original.tobytes()
