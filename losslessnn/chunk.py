@@ -40,6 +40,9 @@ class ChunkReport:
         Bytes of the whole frame.
     section_bytes : dict of str to int
         Bytes of each section, by lower-case name; "header" is everything outside the sections.
+    channel_bits : (channels,) ndarray of float64, or None
+        Bits of payload each channel takes (channels in the order the model sees them); None for plain modes and
+        unless asked for.
     """
 
     dtype: np.dtype[Any]
@@ -50,6 +53,7 @@ class ChunkReport:
     raw_bytes: int
     frame_bytes: int
     section_bytes: dict[str, int]
+    channel_bits: npt.NDArray[np.float64] | None = None
 
 
 def encode_chunk(array: npt.ArrayLike, *, level: int = 5) -> bytes:
@@ -176,9 +180,22 @@ def _decode_neural(header: FrameHeader, sections: dict[Section, memoryview]) -> 
     return memory_bytes(array, header.order)
 
 
-def describe_chunk(buffer: bytes | bytearray | memoryview) -> ChunkReport:
-    """Say what a frame holds without decoding its content; errors as for `decode_chunk`."""
+def describe_chunk(buffer: bytes | bytearray | memoryview, *, per_channel: bool = False) -> ChunkReport:
+    """Say what a frame holds; errors as for `decode_chunk`.
+
+    Parameters
+    ----------
+    buffer : bytes-like
+        The frame.
+    per_channel : bool
+        Also say how many bits each channel takes, for which the frame must be decoded.
+    """
     header, sections = unpack_frame(buffer)
+    bits = None
+    if per_channel and header.mode is Mode.NEURAL:
+        from .models import neural
+
+        bits = neural.channel_bits(sections, header.nbytes // header.dtype.itemsize)
     frame_bytes = memoryview(buffer).nbytes
     section_bytes = {tag.name.lower(): len(content) for tag, content in sections.items()}
     section_bytes["header"] = frame_bytes - sum(section_bytes.values())
@@ -191,6 +208,7 @@ def describe_chunk(buffer: bytes | bytearray | memoryview) -> ChunkReport:
         raw_bytes=header.nbytes,
         frame_bytes=frame_bytes,
         section_bytes=section_bytes,
+        channel_bits=bits,
     )
 
 

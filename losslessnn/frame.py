@@ -286,7 +286,7 @@ def pack_dtype(dtype: np.dtype[Any]) -> bytes:
     >>> pack_dtype(np.dtype("<i2")).hex(), pack_dtype(np.dtype(">f4")).hex()
     ('12', 'b4')
     >>> pack_dtype(np.dtype("M8[s]"))
-    b'\\x00\\x09"<M8[s]"'
+    b'\\x00\\x08"<M8[s]"'
     """
     if dtype.hasobject:
         raise TypeError(

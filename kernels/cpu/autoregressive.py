@@ -112,10 +112,10 @@ def _get_bits(raw, place, count):
 
 
 @njit(nogil=True, cache=True)
-def code_intervals(codes, history, means, positions, skew, parameters, lanes, start, freq, lane, raw):
-    """Intervals of every sample in coding order, and the raw bits; return the raw bits' count.
+def code_intervals(codes, history, means, positions, skew, parameters, start, freq, channel_of, raw, raw_bits):
+    """Intervals and channels of every sample in coding order, the raw bits, and how many each channel has.
 
-    ``raw`` must hold 8 bytes per sample; it is zeroed as it is used.
+    ``raw`` is zeroed memory of 8 bytes per sample.
     """
     n_channels, n_times = codes.shape
     averages = starting_averages(parameters.initial)
@@ -139,18 +139,19 @@ def code_intervals(codes, history, means, positions, skew, parameters, lanes, st
             above = head.cumulative(symbol + 1, first, coarse, mean, index[channel], tails, shape, positions, row)
             start[n] = below
             freq[n] = above - below
-            lane[n] = k % lanes
+            channel_of[n] = k
             n += np.uintp(1)
             if symbol == 0 or symbol == WINDOW - 1:
                 beyond = abs((code >> coarse) - first - symbol) + 1
                 top = highest_bit(beyond)
                 place = _put_bits(raw, place, top, 5)
                 place = _put_bits(raw, place, beyond, top)
+                raw_bits[channel] += 5 + top
             if coarse > 0:
                 place = _put_bits(raw, place, code, coarse)
+                raw_bits[channel] += coarse
             error[channel] = np.int64(history[channel, time + np.uintp(PAD)]) - means[channel, time]
         head.move_averages(averages, error, k_begin, k_end)
-    return place
 
 
 @njit(nogil=True, cache=True)

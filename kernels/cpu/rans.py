@@ -21,16 +21,21 @@ _LIMIT_SHIFT = np.uint64(63 - PRECISION)
 
 
 @njit(nogil=True, cache=True)
-def push_all(start, freq, lane, lanes, words):
+def push_all(start, freq, channel, lanes, words):
     """Push intervals last to first; return how many of ``words`` (filled from its end) are in use.
 
-    start, freq : (n,) uint32 intervals of 2**-26, in coding order; lane : (n,) uint16 lane of each.
+    start, freq : (n,) uint32 intervals of 2**-26, in coding order; channel : (n,) uint16, of which lane
+    ``channel % lanes`` codes.
     words : uint32 scratch of at least n + 2 * lanes + 1 entries.
     """
+    most = 0
+    for i in range(channel.size):
+        most = max(most, channel[i])
+    lane_of = np.arange(most + 1) % lanes
     state = np.full(lanes, _FLOOR, np.uint64)
     place = words.size
     for i in range(start.size - 1, -1, -1):
-        k = lane[i]
+        k = np.uintp(lane_of[channel[i]])
         x = state[k]
         f = np.uint64(freq[i])
         if x >= (f << _LIMIT_SHIFT):

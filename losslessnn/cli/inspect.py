@@ -66,7 +66,7 @@ def command(files: tuple[Path, ...], all_channels: bool, all_frames: bool, as_js
     for number, path in enumerate(files):
         try:
             with Archive(path, recover=True) as archive:
-                facts = [_collect(archive, name, array) for name, array in archive.arrays.items()]
+                facts = [_collect(archive, name, array, all_channels) for name, array in archive.arrays.items()]
                 if as_json:
                     text = json.dumps(_as_json(archive, facts))
                 else:
@@ -80,7 +80,7 @@ def command(files: tuple[Path, ...], all_channels: bool, all_frames: bool, as_js
     return 1 if failed else 0
 
 
-def _collect(archive: Archive, name: str, array: StoredArray) -> _ArrayFacts:
+def _collect(archive: Archive, name: str, array: StoredArray, per_channel: bool) -> _ArrayFacts:
     """Add up what `describe_chunk` says of an array's frames."""
     import numpy as np
 
@@ -90,14 +90,13 @@ def _collect(archive: Archive, name: str, array: StoredArray) -> _ArrayFacts:
     for index in array.frame_numbers:
         if index >= len(archive.frame_lengths):
             break
-        report = describe_chunk(archive.read_frame_bytes(index))
+        report = describe_chunk(archive.read_frame_bytes(index), per_channel=per_channel)
         facts.frame_bytes.append(report.frame_bytes)
         facts.sections.update(report.section_bytes)
         facts.modes[report.mode.name.lower()] += 1
-        bits = getattr(report, "channel_bits", None)
-        if bits is not None and len(bits):
-            total = np.asarray(bits, float)
-            facts.channel_bits = total if facts.channel_bits is None else facts.channel_bits + total
+        if report.channel_bits is not None:
+            earlier = 0.0 if facts.channel_bits is None else facts.channel_bits
+            facts.channel_bits = earlier + report.channel_bits
     return facts
 
 

@@ -103,8 +103,8 @@ class IntegerLattice:
     ) -> npt.NDArray[Any]:
         """Return the values; raise `CorruptFrameError` if parameters or leftover do not fit the array."""
         check_axis(self.axis, self.steps.size, shape)
-        if len(leftover):
-            raise CorruptFrameError("integer lattice leaves nothing over, but there is some")
+        if len(leftover) or dtype.kind not in "biu":
+            raise CorruptFrameError(f"integer lattice does not go with an array of {dtype} and {len(leftover)} bytes left over")
         if dtype.kind == "b":
             return (codes != 0).reshape(shape)
         work: Any = (

@@ -114,6 +114,8 @@ class RationalLattice:
         shape: tuple[int, ...],
     ) -> npt.NDArray[Any]:
         """Return the values; raise `CorruptFrameError` if the exceptions are impossible."""
+        if dtype.kind not in "iu":
+            raise CorruptFrameError(f"lattice is for integers, but the array holds {dtype}")
         with np.errstate(over="ignore"):
             array = self._table_values(codes, dtype).reshape(shape)
         if not len(leftover):

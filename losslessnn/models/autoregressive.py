@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from losslessnn.errors import CorruptFrameError
-from losslessnn.kernels.constants import PAD
+from losslessnn.kernels.constants import PAD, PRECISION
 from losslessnn.kernels.cpu import autoregressive as kernel
 from losslessnn.kernels.cpu import rans
 from losslessnn.kernels.parameters import Adaptive, Head, LinearTaps, Positions
@@ -88,19 +88,46 @@ def add_adaptive(
     return means
 
 
-def encode(codes: Codes, model: AutoregressiveModel, prediction: Prediction) -> tuple[bytes, bytes]:
-    """Code (channels, time) codes; return the rANS words and the raw bits, as bytes."""
+@dataclass(frozen=True)
+class _Intervals:
+    """What the head gave every sample, in coding order, and the raw bits."""
+
+    start: NDArray[np.uint32]
+    freq: NDArray[np.uint32]
+    channel: NDArray[np.uint16]
+    raw: NDArray[np.uint8]
+    raw_bits: NDArray[np.int64]
+
+
+def _intervals(codes: Codes, model: AutoregressiveModel, prediction: Prediction) -> _Intervals:
     n = codes.size
     start, freq = np.empty(n, np.uint32), np.empty(n, np.uint32)
-    lane = np.empty(n, np.uint16)
+    channel = np.empty(n, np.uint16)
     raw = np.zeros(8 * n + 8, np.uint8)
-    n_bits = kernel.code_intervals(
+    raw_bits = np.zeros(len(codes), np.int64)
+    kernel.code_intervals(
         codes, prediction.history, prediction.means, model.positions, model.taps.skew, model.head,
-        model.lanes, start, freq, lane, raw,
+        start, freq, channel, raw, raw_bits,
     )  # fmt: skip
-    words = np.empty(n + 2 * model.lanes + 1, np.uint32)
-    used = rans.push_all(start, freq, lane, model.lanes, words)
-    return words[words.size - used :].astype("<u4").tobytes(), raw[: (n_bits + 7) // 8].tobytes()
+    return _Intervals(start, freq, channel, raw, raw_bits)
+
+
+def encode(codes: Codes, model: AutoregressiveModel, prediction: Prediction) -> tuple[bytes, bytes]:
+    """Code (channels, time) codes; return the rANS words and the raw bits, as bytes."""
+    coded = _intervals(codes, model, prediction)
+    words = np.empty(codes.size + 2 * model.lanes + 1, np.uint32)
+    used = rans.push_all(coded.start, coded.freq, coded.channel, model.lanes, words)
+    n_raw = (int(coded.raw_bits.sum()) + 7) // 8
+    return words[words.size - used :].astype("<u4").tobytes(), coded.raw[:n_raw].tobytes()
+
+
+def measure(codes: Codes, model: AutoregressiveModel) -> NDArray[np.float64]:
+    """Bits each channel of (channels, time) codes takes under a model, shape (channels,)."""
+    history = position_history(codes, model.positions)
+    means = add_adaptive(history, predict_linear(history, model.taps), model.adaptive)
+    coded = _intervals(codes, model, Prediction(history, means))
+    bits = PRECISION - np.log2(coded.freq)
+    return np.bincount(coded.channel, weights=bits, minlength=len(codes)) + coded.raw_bits
 
 
 def decode(

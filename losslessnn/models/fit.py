@@ -57,7 +57,7 @@ EFFORT: dict[int, Effort] = {
     2: Effort(12, 4, 1, 1, 0, 0, (), 1 << 19),
     3: Effort(16, 4, 2, 1, 16, 2, (656,), 1 << 20),
     4: Effort(16, 6, 2, 2, 16, 4, (656,), 1 << 20),
-    5: Effort(16, 8, 2, 2, 16, 4, (656,), 1 << 21),
+    5: Effort(16, 8, 2, 2, 16, 4, (656,), 1 << 20),
     6: Effort(24, 8, 3, 3, 16, 4, (328, 1312), 1 << 22),
     7: Effort(32, 12, 3, 3, 16, 6, (328, 656, 1312), 1 << 23),
     8: Effort(32, 16, 3, 3, 24, 8, (164, 328, 656, 1312), 1 << 25),
@@ -70,6 +70,9 @@ TAP_BITS = 8.0
 WHITENING_TAPS = 8
 REFERENCE_PRICE = 2.0  # bits a reference must save at lag 0
 FEWEST_FIT_SAMPLES = 4096  # of a channel
+USUAL_WEIGHTS = (0.2, 0.2, 0.5)  # of the fast, middle and slow running average
+WEIGHT_DOUBT = 0.15
+LOG_SPREAD = 1.6 * 256  # of an error's logarithm around its scale's, in 2**-8 octave
 PILOTS = 32  # channels the adaptive stage is tried on
 ADAPTIVE_GAIN = 0.004  # bits a sample the adaptive stage must save to be worth a decoder's time
 _SUM_BITS = 22  # magnitudes summed over: 22 + 22 bits leave room for 2**19 samples in 63
@@ -229,7 +232,11 @@ def _fit_head(history: NDArray[np.int32], means: NDArray[np.int32], fraction_bit
 
 
 def _scale_weights(sums: NDArray[np.int64]) -> NDArray[np.int32]:
-    """Least squares of the error's logarithm on the averages', within channels; weights in 2**-8."""
+    """Least squares of the error's logarithm on the averages', within channels; weights in 2**-8.
+
+    A signal that keeps its level leaves little to regress on, so the weights are drawn towards `USUAL_WEIGHTS`,
+    as by a Gaussian prior `WEIGHT_DOUBT` wide.
+    """
     gram = np.zeros((4, 4))
     for s in sums:
         n = int(s[0, 0])
@@ -239,6 +246,15 @@ def _scale_weights(sums: NDArray[np.int64]) -> NDArray[np.int32]:
             for j in range(i + 1):
                 gram[i, j] += (int(s[1 + i, 1 + j]) * n - int(s[1 + i, 0]) * int(s[1 + j, 0])) / n
                 gram[j, i] = gram[i, j]
-    factor = statistics.cholesky(gram, 1e-6)
-    weights = statistics.round_coefficients(factor[:3, :3], factor[3, :3].copy(), 1 / 256)
-    return np.clip(weights, -512, 512).astype(np.int32)
+    usual = np.array(USUAL_WEIGHTS)
+    for i in range(3):
+        left = gram[3, i]
+        for j in range(3):
+            left -= gram[i, j] * usual[j]
+        gram[3, i] = gram[i, 3] = left
+    for i in range(3):
+        gram[i, i] += (LOG_SPREAD / WEIGHT_DOUBT) ** 2
+    gram[3, 3] += gram.trace()  # its own size does not matter; the factor must stay positive
+    factor = statistics.cholesky(gram, 0.0)
+    change = statistics.round_coefficients(factor[:3, :3], factor[3, :3].copy(), 1 / 256)
+    return np.clip(change + np.rint(256 * usual).astype(np.int64), -512, 512).astype(np.int32)

@@ -116,15 +116,36 @@ def encode(codes: Codes, channels: Channels, level: int) -> dict[Section, bytes]
 
 def decode(sections: Mapping[Section, bytes | memoryview], size: int) -> Codes:
     """The flat codes of an array of ``size`` values; `CorruptFrameError` if the sections cannot hold it."""
+    channels, model = _read_model(sections, size)
+    return channels.join(_read_samples(sections, size, channels, model))
+
+
+def channel_bits(sections: Mapping[Section, bytes | memoryview], size: int) -> NDArray[np.float64]:
+    """How many bits of payload and raw bits each channel takes, (channels,); errors as for `decode`."""
+    channels, model = _read_model(sections, size)
+    samples = _read_samples(sections, size, channels, model)
+    return autoregressive.measure(samples, model)
+
+
+def _read_model(
+    sections: Mapping[Section, bytes | memoryview], size: int
+) -> tuple[Channels, autoregressive.AutoregressiveModel]:
     if Section.CHANNELS not in sections or Section.MODEL not in sections or Section.PAYLOAD not in sections:
         raise CorruptFrameError("frame lacks a section the neural mode needs")
     channels = Channels.unpack(sections[Section.CHANNELS], size)
-    model = side.unpack_model(sections[Section.MODEL], sections.get(Section.ADC), channels.count)
+    return channels, side.unpack_model(sections[Section.MODEL], sections.get(Section.ADC), channels.count)
+
+
+def _read_samples(
+    sections: Mapping[Section, bytes | memoryview],
+    size: int,
+    channels: Channels,
+    model: autoregressive.AutoregressiveModel,
+) -> Codes:
     payload = sections[Section.PAYLOAD]
     if len(payload) % 4:
         raise CorruptFrameError("payload is not a whole number of words")
-    samples = autoregressive.decode(payload, sections.get(Section.RAW, b""), size // channels.count, model)
-    return channels.join(samples)
+    return autoregressive.decode(payload, sections.get(Section.RAW, b""), size // channels.count, model)
 
 
 def _offsets(samples: Codes) -> NDArray[np.int64]:
