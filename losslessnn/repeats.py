@@ -1,8 +1,8 @@
 """Stretches of rows that occur twice, bit for bit: kept once.
 
 Noise does not repeat, so rows that do were copied: overlapping epochs put one after the other, blocks that a
-driver delivered twice, gaps filled with what came before. A model cannot see such copies; a list of them costs a
-few bytes each.
+driver delivered twice, gaps filled with what came before. A model cannot see such copies; a list of them
+costs a few bytes each.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class Repeats:
         return array
 
     def pack(self) -> bytes:
-        """Number of runs; for each, rows since the last, how far before it its source ends, its length less 1."""
+        """Number of runs; for each, rows since the last, how far before it the source ends, length less 1."""
         ends = self.starts + self.lengths
         gaps = self.starts - np.concatenate([[0], ends[:-1]])
         numbers = np.stack([gaps, self.starts - self.sources - self.lengths, self.lengths - 1], axis=1)

@@ -106,47 +106,52 @@ def cholesky(gram, ridge):
 
 
 @njit(nogil=True, cache=True)
-def choose_references(covariance, most, threshold):
-    """For every channel the earlier channels that explain it best, greedily; -1 where there are no more.
+def choose_references(covariance, most, threshold, begin, reach, chosen):
+    """For every channel from ``begin`` on the earlier channels that explain it best, greedily.
 
-    covariance : (channels, channels) of whitened samples. Forward selection by partial Cholesky factors.
+    Parameters
+    ----------
+    covariance : (channels, channels) of whitened samples
+    most : references a channel may have
+    threshold : share of a channel's variance a reference must explain
+    begin, reach : the first channel to choose for, and how far back references may lie
+    chosen : (channels - begin, most) int32 out, -1 where there are no more
+
+    Forward selection by partial Cholesky factors.
     """
-    n = covariance.shape[0]
-    chosen = np.full((n, most), -1, np.int32)
-    for k in range(n):
-        if covariance[k, k] <= 0.0:
-            continue
-        left = np.empty(k)
-        cross = np.empty(k)
-        for j in range(k):
-            left[j] = covariance[j, j]
-            cross[j] = covariance[k, j]
-        factors = np.zeros((most, k))
-        for p in range(min(most, k)):
+    chosen[:] = -1
+    factors = np.empty((most, reach))
+    left, cross = np.empty(reach), np.empty(reach)
+    for k in range(begin, covariance.shape[0]):
+        base = max(0, k - reach)
+        n = k - base
+        for j in range(n):
+            left[j] = covariance[base + j, base + j]
+            cross[j] = covariance[k, base + j]
+        for p in range(min(most, n)):
             best, best_gain = -1, threshold * covariance[k, k]
-            for j in range(k):
-                if left[j] > 1e-3 * covariance[j, j]:
+            for j in range(n):
+                if left[j] > 1e-3 * covariance[base + j, base + j]:
                     gain = cross[j] * cross[j] / left[j]
                     if gain > best_gain:
                         best, best_gain = j, gain
             if best < 0:
                 break
-            chosen[k, p] = best
+            chosen[k - begin, p] = base + best
             root = np.sqrt(left[best])
             column = factors[p]
-            for j in range(k):
-                column[j] = covariance[j, best]
+            for j in range(n):
+                column[j] = covariance[base + best, base + j]
             for q in range(p):
                 f = factors[q, best]
-                for j in range(k):
+                for j in range(n):
                     column[j] -= f * factors[q, j]
             share = cross[best] / root
-            for j in range(k):
+            for j in range(n):
                 column[j] /= root
                 left[j] -= column[j] * column[j]
                 cross[j] -= share * column[j]
             left[best] = 0.0
-    return chosen
 
 
 @njit(nogil=True, cache=True)
@@ -372,8 +377,8 @@ def scale_statistics(history, means, initial, fraction_bits, sums):
 
 
 @njit(nogil=True, cache=True)
-def error_histogram(history, means, initial, fraction_bits, weights, histogram):
-    """Per channel, counts of log2(|error| / scale) in 1/8 octave, before any bias: (channels, bins)."""
+def error_histogram(history, means, initial, fraction_bits, weights, center, histogram):
+    """Per channel, counts of log2(|error| / scale) in 1/8 octave, less a ``center`` of 2**-8: (channels, bins)."""
     bins = histogram.shape[1]
     averages = np.empty(3, np.int64)
     for k in range(means.shape[0]):
@@ -381,7 +386,7 @@ def error_histogram(history, means, initial, fraction_bits, weights, histogram):
         for t in range(means.shape[1]):
             residual = np.int64(history[k, PAD + t]) - means[k, t]
             scale = log_scale(averages[0], averages[1], averages[2], weights, k) >> 8
-            ratio = log2(_dithered(residual, k, t, fraction_bits)) - (4 << LOG_BITS) - scale
+            ratio = log2(_dithered(residual, k, t, fraction_bits)) - (4 << LOG_BITS) - scale - center[k]
             index = (ratio >> (LOG_BITS - 3)) + bins // 2
             histogram[k, min(max(index, 0), bins - 1)] += 1
             for i in range(3):
@@ -466,8 +471,8 @@ def span_weights(residual, begins, ends, quantum, weights):
         middle = np.sort(energy)[begins.size // 2]
         for i in range(begins.size):
             weight, ratio = 1.0, middle / energy[i]
-            while ratio > 2.0 and weight < 64.0:
+            while ratio > 2.0 and weight < 2.0**20:
                 weight, ratio = weight * 4.0, ratio * 0.25
-            while ratio < 0.5 and weight > 1.0 / 1024.0:
+            while ratio < 0.5 and weight > 2.0**-20:
                 weight, ratio = weight * 0.25, ratio * 4.0
             weights[k, i] = weight

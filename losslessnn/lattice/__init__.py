@@ -6,7 +6,7 @@ exact inverses. `docs/FORMAT.md` says what packed lattices and leftovers mean, b
 Examples
 --------
 >>> import numpy as np
->>> volts = np.array([[0.195, 0.39], [-0.195, 1.95]])
+>>> volts = 0.195 * np.array([[1, 2], [-1, 10]])
 >>> lattice, codes, leftover = fit_encode(volts)
 >>> codes.tolist(), leftover
 ([[1, 2], [-1, 10]], b'')

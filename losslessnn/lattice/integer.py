@@ -104,7 +104,9 @@ class IntegerLattice:
         """Return the values; raise `CorruptFrameError` if parameters or leftover do not fit the array."""
         check_axis(self.axis, self.steps.size, shape)
         if len(leftover) or dtype.kind not in "biu":
-            raise CorruptFrameError(f"integer lattice does not go with an array of {dtype} and {len(leftover)} bytes left over")
+            raise CorruptFrameError(
+                f"integer lattice does not go with {dtype} and {len(leftover)} leftover bytes"
+            )
         if dtype.kind == "b":
             return (codes != 0).reshape(shape)
         work: Any = (

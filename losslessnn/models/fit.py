@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from losslessnn.kernels.constants import PAD
+from losslessnn.kernels.constants import AVERAGE_BITS, PAD
 from losslessnn.kernels.cpu import statistics
 from losslessnn.kernels.parameters import Adaptive, Head, LinearTaps, Positions
 from losslessnn.models.autoregressive import (
@@ -68,6 +68,7 @@ SKEW = 1
 SHORTEST_SPAN, LONGEST_SPAN = 64, 128  # samples
 TAP_BITS = 8.0
 WHITENING_TAPS = 8
+REFERENCE_REACH = 512  # channels
 REFERENCE_PRICE = 2.0  # bits a reference must save at lag 0
 FEWEST_FIT_SAMPLES = 4096  # of a channel
 USUAL_WEIGHTS = (0.2, 0.2, 0.5)  # of the fast, middle and slow running average
@@ -177,7 +178,15 @@ def _references(
     samples = np.clip(whitened.astype(np.float64), -limit, limit)
     # what a reference explains at lag 0 saves n/2 log2(1 / (1 - gain)) bits; its other lags save more
     threshold = REFERENCE_PRICE * 2 * 0.6931 / n_times
-    return statistics.choose_references(samples @ samples.T, most, threshold)
+    n_channels = len(samples)
+    chosen = np.full((n_channels, most), -1, np.int32)
+    for begin in range(0, n_channels, REFERENCE_REACH):
+        base, end = max(0, begin - REFERENCE_REACH), min(n_channels, begin + REFERENCE_REACH)
+        near = samples[base:end]
+        block = np.empty((end - begin, most), np.int32)
+        statistics.choose_references(near @ near.T, most, threshold, begin - base, REFERENCE_REACH, block)
+        chosen[begin:end] = np.where(block < 0, -1, block + base)
+    return chosen
 
 
 def _fit_adaptive(
@@ -219,15 +228,19 @@ def _adaptive_sources(taps: LinearTaps, n_channels: int, most: int) -> tuple[NDA
 def _fit_head(history: NDArray[np.int32], means: NDArray[np.int32], fraction_bits: int) -> Head:
     n_channels = means.shape[0]
     shapes = load_shapes()
-    initial = np.left_shift(np.int64(1), statistics.starting_levels(history, means))
+    levels = statistics.starting_levels(history, means)
+    initial = np.left_shift(np.int64(1), levels)
     sums = np.zeros((n_channels, 5, 5), np.int64)
     statistics.scale_statistics(history, means, initial, fraction_bits, sums)
     weights = np.tile(_scale_weights(sums), (n_channels, 1))
     histogram = np.zeros((n_channels, shapes.costs.shape[1]), np.int64)
-    statistics.error_histogram(history, means, initial, fraction_bits, weights, histogram)
+    # where the biases must lie: weights that sum to less than 1 leave part of a channel's level to its bias
+    center = ((levels - AVERAGE_BITS) * (256 - int(weights[0].sum())) + 16) // 32 * 32
+    statistics.error_histogram(history, means, initial, fraction_bits, weights, center, histogram)
     bias = np.zeros(n_channels, np.int32)
     shape = np.zeros(n_channels, np.int32)
     statistics.choose_shapes(histogram, shapes.costs, bias, shape)
+    bias += center.astype(np.int32)
     return Head(weights, bias, shape, initial, shapes.tails, shapes.guesses)
 
 

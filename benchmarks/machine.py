@@ -1,0 +1,92 @@
+"""What the measurements ran on, and how processes are held to one core and one thread."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.recordings import CHECKOUT
+
+ONE_THREAD = {
+    "BLOSC_NTHREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "NUMBA_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+}
+
+
+def cpu_name() -> str:
+    """The processor's name, with what tells namesakes apart."""
+    facts: dict[str, str] = {}
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            key, _, value = line.partition(":")
+            facts.setdefault(key.strip(), value.strip())
+    except OSError:
+        return platform.processor() or platform.machine()
+    name = facts.get("model name", platform.machine())
+    if "cpu family" in facts:
+        name += f" (family {facts['cpu family']}, model {facts.get('model', '?')})"
+    return name
+
+
+def machine() -> str:
+    """One line on the machine, as the CSV has it."""
+    return f"{cpu_name()}, one core and one thread, {platform.system()}, Python {platform.python_version()}"
+
+
+def default_core() -> int:
+    """The core to measure on: the last one we may use (the first has more of the system's own work)."""
+    return max(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
+
+
+def pin(core: int) -> None:
+    """Hold this process, and those it starts, to one core, where the system can."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {core})
+
+
+def peak_memory() -> int:
+    """The most memory this process has held, bytes.
+
+    Linux's VmHWM, which starts at zero with the program; ``ru_maxrss`` starts at what the parent held.
+    """
+    try:
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def cpu_seconds() -> float:
+    """Processor time of this process and of the programs it has run."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
+
+
+def run_module(module: str, arguments: Sequence[str]) -> Any:
+    """Run a module of this checkout in a fresh, single-threaded Python; returns the JSON it prints, if any.
+
+    Raises
+    ------
+    RuntimeError
+        If it fails; the message is its last line of errors.
+    """
+    command = [sys.executable, "-m", module, *arguments]
+    environment = {**os.environ, **ONE_THREAD}
+    done = subprocess.run(command, cwd=CHECKOUT, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or [f"{module} failed (exit {done.returncode})"]
+        raise RuntimeError(lines[-1])
+    return json.loads(done.stdout) if done.stdout.strip() else None

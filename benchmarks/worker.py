@@ -1,0 +1,175 @@
+"""One codec on one recording, in a process of its own; prints what it measured as JSON.
+
+The process is held to one core. It loads the array, lets the codec warm up (losslessnn on the whole recording,
+so that all its compiled kernels are loaded; the others on a corner), encodes, decodes, and compares every bit.
+Each way is run again while all its runs together took less than a quarter of a second; the fastest counts.
+The peak of memory is taken before the comparison. Without a codec it only loads the array: the baseline.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from benchmarks.machine import cpu_seconds, default_core, peak_memory, pin
+
+if TYPE_CHECKING:
+    from losslessnn.peers import Parts, Peer
+
+Array = np.ndarray[Any, Any]
+
+OURS = "losslessnn -l "
+TAKES_SAMPLES = ("pcodec", "FLAC", "WavPack")
+"""Codecs that get a WAV file's samples; the others get the whole file, its header included."""
+
+_ENOUGH_SECONDS = 0.25
+_MOST_RUNS = 5
+
+
+@dataclass
+class Measured:
+    """What a worker reports. Times are those of the fastest run, in seconds.
+
+    Attributes
+    ----------
+    bytes_out : int
+        Everything the codec needs to restore the recording.
+    encode_seconds, decode_seconds : float
+        Wall-clock time.
+    busy : float
+        Share of the wall-clock time that this process had the core for; less than 1 means that other work got
+        in between and the speeds are too low.
+    peak_bytes : int
+        The most memory the process held, the array and the libraries included.
+    exact : bool
+        Whether the decoded recording is equal in every bit.
+    refused : str
+        Why the codec cannot take this recording, if so; then nothing else means anything.
+    """
+
+    bytes_out: int = 0
+    encode_seconds: float = 0.0
+    decode_seconds: float = 0.0
+    busy: float = 1.0
+    peak_bytes: int = 0
+    exact: bool = False
+    refused: str = ""
+
+
+def find_codec(name: str) -> Peer:
+    """The codec of this name: a peer, or ``losslessnn -l LEVEL``."""
+    if name.startswith(OURS):
+        from losslessnn.cli.bench import losslessnn_peer
+
+        return losslessnn_peer(int(name.removeprefix(OURS)))
+    from losslessnn.peers import find
+
+    return find(name)
+
+
+def load(path: Path, codec: str) -> list[Array]:
+    """The recording: one array from .npy, or one per WAV file of a folder."""
+    if path.suffix == ".npy":
+        return [np.load(path, allow_pickle=False)]
+    as_samples = codec.startswith(TAKES_SAMPLES)
+    return [_load_clip(clip, as_samples) for clip in sorted(path.rglob("*.wav"))]
+
+
+def _load_clip(path: Path, as_samples: bool) -> Array:
+    if not as_samples:
+        return np.fromfile(path, np.uint8)
+    import wave
+
+    with wave.open(str(path)) as file:
+        return np.frombuffer(file.readframes(file.getnframes()), "<i2").reshape(-1, 1)
+
+
+def measure(codec: Peer, arrays: list[Array], fewest_runs: int) -> Measured:
+    """Encode, decode and compare every array; sums of bytes and seconds over all of them."""
+    result = Measured(exact=True)
+    for array in arrays:
+        if reason := codec.refuses(array):
+            return Measured(refused=reason)
+    _warm_up(codec, arrays[0])
+    wall, busy = time.perf_counter(), cpu_seconds()
+    for array in arrays:
+        runs = fewest_runs if len(arrays) == 1 else 1
+        parts, seconds = _fastest(lambda array=array: codec.encode(array), runs, len(arrays) == 1)
+        result.encode_seconds += seconds
+        result.bytes_out += sum(map(len, parts))
+        decoded, seconds = _decode(codec, parts, array, runs, len(arrays) == 1)
+        result.decode_seconds += seconds
+        result.peak_bytes = max(result.peak_bytes, peak_memory()) if len(arrays) == 1 else 0
+        result.exact &= _same(array, decoded)
+    result.busy = (cpu_seconds() - busy) / (time.perf_counter() - wall)
+    result.peak_bytes = result.peak_bytes or peak_memory()
+    return result
+
+
+def _decode(codec: Peer, parts: Parts, array: Array, runs: int, again: bool) -> tuple[Array, float]:
+    return _fastest(lambda: codec.decode(parts, array.dtype, array.shape), runs, again)
+
+
+def _warm_up(codec: Peer, array: Array) -> None:
+    """Imports, first calls, loading compiled code: not what is measured."""
+    part = array if codec.name.startswith(OURS) else np.ascontiguousarray(array[:64, ..., :2])
+    codec.decode(codec.encode(part), part.dtype, part.shape)
+
+
+def _fastest(run: Callable[[], Any], fewest_runs: int, again: bool) -> tuple[Any, float]:
+    seconds: list[float] = []
+    while True:
+        result = None  # the last run's result makes room before the next
+        started = time.perf_counter()
+        result = run()
+        seconds.append(time.perf_counter() - started)
+        enough = not again or sum(seconds) > _ENOUGH_SECONDS or len(seconds) >= _MOST_RUNS
+        if enough and len(seconds) >= fewest_runs:
+            return result, min(seconds)
+
+
+def _same(array: Array, decoded: Array) -> bool:
+    if array.dtype != decoded.dtype or array.shape != decoded.shape:
+        return False
+    return bool(np.array_equal(_bytes_of(array), _bytes_of(decoded)))
+
+
+def _bytes_of(array: Array) -> Array:
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description="Measure one codec on one recording; prints JSON.")
+    parser.add_argument("recording", type=Path, help=".npy file, or folder of WAV files")
+    parser.add_argument("--codec", default="", help="none: only load the recording")
+    parser.add_argument("--fewest-runs", type=int, default=1, metavar="N", help="at least so many each way")
+    parser.add_argument("--core", type=int, default=default_core(), help="core to run on")
+    options = parser.parse_args()
+    pin(options.core)
+    arrays = load(options.recording, options.codec)
+    if not options.codec:
+        result = Measured(peak_bytes=peak_memory())
+    else:
+        codec = find_codec(options.codec)
+        _use_one_thread()
+        result = measure(codec, arrays, options.fewest_runs)
+    print(json.dumps(asdict(result)))
+
+
+def _use_one_thread() -> None:
+    """Blosc alone has threads that no environment variable holds back."""
+    from numcodecs import blosc
+
+    blosc.use_threads = False
+
+
+if __name__ == "__main__":
+    main()
