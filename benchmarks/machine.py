@@ -8,6 +8,7 @@ import platform
 import resource
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -71,8 +72,8 @@ def peak_memory() -> int:
 
 def cpu_seconds() -> float:
     """Processor time of this process and of the programs it has run."""
-    times = os.times()
-    return times.user + times.system + times.children_user + times.children_system
+    programs = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + programs.ru_utime + programs.ru_stime
 
 
 def run_module(module: str, arguments: Sequence[str]) -> Any:

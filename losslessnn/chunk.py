@@ -7,16 +7,18 @@ Every door (numcodecs, Zarr, the command line, the Python functions) comes throu
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from .errors import CorruptFrameError
 from . import lattice
+from .errors import CorruptFrameError
 from .frame import FrameHeader, Mode, Section, content_checksum, pack_frame, unpack_frame
 from .plain import PLAIN_MODES, decode_plain, encode_plain
+from .repeats import Repeats, find_repeats
 
 
 _FEWEST_SAMPLES = 64
@@ -116,7 +118,8 @@ def _encode_neural(array: npt.NDArray[Any], level: int) -> dict[Section, bytes] 
     """Sections of the neural mode, or None where it cannot hold the array or is too small to try."""
     if array.size < _FEWEST_SAMPLES or array.dtype.kind not in "iuf":
         return None
-    found = lattice.fit_encode(array)
+    repeats = find_repeats(array)
+    found = lattice.fit_encode(array if repeats is None else repeats.remove(array))
     if found is None:
         return None
     from .models import neural  # numba is loaded only when there is something to model
@@ -128,6 +131,8 @@ def _encode_neural(array: npt.NDArray[Any], level: int) -> dict[Section, bytes] 
     sections[Section.LATTICE] = lattice.pack_lattice(grid)
     if leftover:
         sections[Section.LEFTOVER] = leftover
+    if repeats is not None:
+        sections[Section.REPEATS] = repeats.pack()
     return sections
 
 
@@ -167,17 +172,31 @@ def _decode_neural(header: FrameHeader, sections: dict[Section, memoryview]) -> 
     """The array's bytes in memory order, from the sections of the neural mode."""
     from .models import neural
 
-    size = header.nbytes // max(header.dtype.itemsize, 1)
-    if Section.LATTICE not in sections or size == 0:
+    if Section.LATTICE not in sections or header.nbytes == 0:
         raise CorruptFrameError("frame lacks the lattice its codes are on")
     grid = lattice.unpack_lattice(sections[Section.LATTICE])
+    shape, repeats = _modelled_rows(header, sections)
+    size = math.prod(shape)
     try:
         codes = neural.decode(sections, size)
     except MemoryError as error:
         raise CorruptFrameError(f"frame claims {size} samples, more than fit into memory") from error
     leftover = sections.get(Section.LEFTOVER, memoryview(b""))
-    array = lattice.decode(grid, codes.reshape(header.shape), leftover, header.dtype, header.shape)
+    array = lattice.decode(grid, codes.reshape(shape), leftover, header.dtype, shape)
+    if repeats is not None:
+        array = repeats.restore(array, header.shape[0])
     return memory_bytes(array, header.order)
+
+
+def _modelled_rows(
+    header: FrameHeader, sections: dict[Section, memoryview]
+) -> tuple[tuple[int, ...], Repeats | None]:
+    """Shape of what the model codes: the array without its repeated rows, and these."""
+    if Section.REPEATS not in sections:
+        return header.shape, None
+    rows = header.shape[0] if header.shape else 0
+    repeats = Repeats.unpack(sections[Section.REPEATS], rows)
+    return (rows - repeats.rows, *header.shape[1:]), repeats
 
 
 def describe_chunk(buffer: bytes | bytearray | memoryview, *, per_channel: bool = False) -> ChunkReport:
@@ -195,7 +214,7 @@ def describe_chunk(buffer: bytes | bytearray | memoryview, *, per_channel: bool 
     if per_channel and header.mode is Mode.NEURAL:
         from .models import neural
 
-        bits = neural.channel_bits(sections, header.nbytes // header.dtype.itemsize)
+        bits = neural.channel_bits(sections, math.prod(_modelled_rows(header, sections)[0]))
     frame_bytes = memoryview(buffer).nbytes
     section_bytes = {tag.name.lower(): len(content) for tag, content in sections.items()}
     section_bytes["header"] = frame_bytes - sum(section_bytes.values())

@@ -69,6 +69,7 @@ class Section(enum.IntEnum):
     PAYLOAD = 5
     RAW = 6
     CHANNELS = 7
+    REPEATS = 8
 
 
 @dataclass(frozen=True)

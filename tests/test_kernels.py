@@ -1,4 +1,4 @@
-"""The kernels: the oracle in plain integers and the fast ones agree bit for bit, and hostile numbers stop early."""
+"""The kernels: the oracle and the fast ones agree bit for bit, and hostile numbers end in an error."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import hashlib
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cache
@@ -83,19 +83,25 @@ def cases(draw: st.DrawFn, tables: bool | None = None) -> Case:
     n_channels, n_times = draw(st.integers(1, 6)), draw(st.integers(1, 80))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     with_tables = draw(st.booleans()) if tables is None else tables
-    low, high = (-50, draw(st.integers(-50, 200))) if with_tables else RANGES[draw(st.sampled_from(sorted(RANGES)))]
+    low, high = (
+        (-50, draw(st.integers(-50, 200))) if with_tables else RANGES[draw(st.sampled_from(sorted(RANGES)))]
+    )
     codes = make_codes(rng, draw(st.sampled_from(SIGNALS)), (n_channels, n_times), low, high)
     model = AutoregressiveModel(
         positions=make_positions(rng, n_channels, low, high, with_tables, draw(st.integers(1, 5))),
         taps=make_taps(rng, n_channels, draw(st.sampled_from((1, 1, 2, 5, PAD))), draw(st.booleans())),
-        adaptive=make_adaptive(rng, n_channels, draw(st.sampled_from((0, 1, 3, 16, MAX_ADAPTIVE))), draw(st.booleans())),
+        adaptive=make_adaptive(
+            rng, n_channels, draw(st.sampled_from((0, 1, 3, 16, MAX_ADAPTIVE))), draw(st.booleans())
+        ),
         head=make_head(rng, n_channels, draw(st.booleans())),
         lanes=draw(st.integers(1, n_channels)),
     )
     return Case(codes, model)
 
 
-def make_codes(rng: np.random.Generator, signal: str, shape: tuple[int, int], low: int, high: int) -> np.ndarray:
+def make_codes(
+    rng: np.random.Generator, signal: str, shape: tuple[int, int], low: int, high: int
+) -> np.ndarray:
     if signal == "noise":
         codes = rng.integers(low, high, shape, endpoint=True)
     elif signal == "walk":
@@ -222,13 +228,13 @@ def assert_oracle_and_cpu_agree(case: Case) -> tuple[bytes, bytes]:
     return words, raw
 
 
-@settings(max_examples=120)
+@settings(max_examples=400)
 @given(case=cases())
 def test_oracle_and_cpu_write_the_same_bytes_and_read_each_other(case: Case) -> None:
     assert_oracle_and_cpu_agree(case)
 
 
-@settings(max_examples=40)
+@settings(max_examples=100)
 @given(case=cases())
 def test_a_model_comes_back_from_its_sections(case: Case) -> None:
     model = case.model
@@ -297,7 +303,9 @@ def test_every_shape_at_small_and_great_scales(shape: int, scale: int) -> None:
 
 
 def test_escapes_of_every_length() -> None:
-    jumps = [sign * (2047 + (1 << bits) + more) for bits in range(27) for sign in (-1, 1) for more in (-1, 0, 1)]
+    jumps = [
+        sign * (2047 + (1 << bits) + more) for bits in range(27) for sign in (-1, 1) for more in (-1, 0, 1)
+    ]
     codes = np.cumsum(np.stack([jumps, np.negative(jumps)], axis=1).reshape(-1))
     case = plain_case(codes, fraction_bits=1)
     _, raw = assert_oracle_and_cpu_agree(case)
@@ -318,12 +326,12 @@ def test_low_bits_go_uncoded_where_the_scale_is_great(fraction_bits: int) -> Non
     words, raw = assert_oracle_and_cpu_agree(case)
     assert reference.coarse_bits(scale, fraction_bits) == 15
     assert len(raw) == codes.size * 15 // 8
-    assert 8 * (len(words) + len(raw)) < 24 * codes.size, "no more than the codes' own bits"
+    assert 8 * (len(words) + len(raw)) < 25 * codes.size, "a difference of codes has 24 bits and a sign"
 
 
 def test_a_constant_channel_costs_next_to_nothing() -> None:
     words, raw = assert_oracle_and_cpu_agree(plain_case(np.full((1, 4000), -5)))
-    assert (len(words), len(raw)) == (12, 0), "a state, and one word of 4000 samples"
+    assert (len(words), len(raw)) == (8, 0), "4000 samples fit into a state"
 
 
 def test_a_lead_is_known_by_the_time_it_is_needed() -> None:
@@ -346,7 +354,9 @@ def test_the_adaptive_stage_learns() -> None:
     codes = np.round(900 * np.sin(time / 3) + 500 * np.sin(time / 5 + 1))
     case = plain_case(codes)
     still = replace(case.model, head=case.model.head._replace(weights=np.array([[60, 100, 96]], np.int32)))
-    learning = replace(still, adaptive=still.adaptive._replace(own=16, rate=1312, unit=np.full(1, 6, np.int32)))
+    learning = replace(
+        still, adaptive=still.adaptive._replace(own=16, rate=1312, unit=np.full(1, 6, np.int32))
+    )
     words, _ = assert_oracle_and_cpu_agree(Case(case.codes, learning))
     assert len(words) < len(assert_oracle_and_cpu_agree(Case(case.codes, still))[0])
 
@@ -440,7 +450,9 @@ def least_step(mean, positions, row, index, coarse, tails, shape):  # type: igno
     first = (cpu_head.nearest_code(mean, positions, row) >> coarse) - WINDOW // 2
     least, below = np.int64(TOTAL), np.int64(0)
     for symbol in range(WINDOW):
-        above = cpu_head.cumulative(np.int64(symbol + 1), first, coarse, mean, index, tails, shape, positions, row)
+        above = cpu_head.cumulative(
+            np.int64(symbol + 1), first, coarse, mean, index, tails, shape, positions, row
+        )
         least = min(least, above - below)
         below = above
     return least, below
@@ -475,14 +487,24 @@ def test_cumulatives_and_nearest_codes_agree_anywhere(case: Case, data: st.DataO
     window = reference.window_of(mean, index, SHAPES.tails[shape], positions, 0)
     assert reference.nearest_code(mean, positions, 0) == cpu_head.nearest_code(np.int64(mean), positions, row)
     assert window.coarse == cpu_head.coarse_bits(index, positions.fraction_bits)
+    arguments = (
+        np.int64(window.first),
+        window.coarse,
+        np.int64(mean),
+        index,
+        SHAPES.tails,
+        shape,
+        positions,
+        row,
+    )
     for symbol in (0, 1, 2, 2000, 2047, 2048, 2049, 2100, 4094, 4095, 4096):
-        assert reference.cumulative(symbol, window, positions) == cpu_head.cumulative(
-            np.int64(symbol), np.int64(window.first), window.coarse, np.int64(mean), index, SHAPES.tails, shape,
-            positions, row,
-        )  # fmt: skip
+        ours = reference.cumulative(symbol, window, positions)
+        assert ours == cpu_head.cumulative(np.int64(symbol), *arguments)
 
 
-@given(low=st.integers(-(1 << 14), 1 << 14), log_widths=st.lists(st.integers(-40, 40), min_size=1, max_size=60))
+@given(
+    low=st.integers(-(1 << 14), 1 << 14), log_widths=st.lists(st.integers(-40, 40), min_size=1, max_size=60)
+)
 def test_adc_tables_agree(low: int, log_widths: list[int]) -> None:
     tables = adc.AdcTables(low, np.array([log_widths]), np.zeros(1, np.int32))
     edges = tables.edges()
@@ -745,24 +767,21 @@ def test_more_lanes_than_channels_or_none_are_refused(lanes: int) -> None:
         side.unpack_model(packed, None, 4)
 
 
-@pytest.mark.parametrize("counts", [[0], [PAD + 66], [-1]], ids=["no samples", "too many samples", "less than none"])
-def test_windows_of_impossible_sizes_are_refused(counts: list[int]) -> None:
-    packed = side.pack_model(replace(base_case().model, taps=_one_window(counts[0])))
-    with pytest.raises(CorruptFrameError):
-        side.unpack_model(packed, None, 4)
-
-
-def _one_window(count: int) -> LinearTaps:
-    return LinearTaps(
+@pytest.mark.parametrize("count", [0, PAD + 1])
+def test_windows_of_impossible_sizes_are_refused(count: int) -> None:
+    taps = LinearTaps(
         skew=1,
         first=np.array([0, 1, 1, 1, 1], np.int32),
         source=np.zeros(1, np.int32),
         lag=np.ones(1, np.int32),
-        count=np.full(1, max(count, 0), np.int32),
+        count=np.full(1, count, np.int32),
         start=np.zeros(1, np.int32),
-        coefficients=np.ones(max(count, 0), np.int32),
+        coefficients=np.ones(count, np.int32),
         shift=np.zeros(4, np.int32),
-    )._replace(count=np.full(1, count, np.int32))
+    )
+    packed = side.pack_model(replace(base_case().model, taps=taps))
+    with pytest.raises(CorruptFrameError):
+        side.unpack_model(packed, None, 4)
 
 
 GOOD_TABLE = (2, [[0, 3, -8], [1, 0, 2]], [0, 1])
@@ -856,7 +875,9 @@ def written_sections() -> list[tuple[dict[Section, bytes], int]]:
     uneven = make_recording(3000, 4, scale=30.0).astype(np.int32)
     uneven += uneven % 5 == 2
     steep = make_recording(90, 3, scale=1e6, dtype="<i4").astype(np.int32)
-    found = [(neural.encode(x.reshape(-1), neural.Channels(x.shape[1], True), 5), x.size) for x in (uneven, steep)]
+    found = [
+        (neural.encode(x.reshape(-1), neural.Channels(x.shape[1], True), 5), x.size) for x in (uneven, steep)
+    ]
     assert Section.ADC in found[0][0]
     assert Section.RAW in found[1][0]
     return found
@@ -885,22 +906,16 @@ def test_altered_sections_end(which: int, data: st.DataObject) -> None:
     decode_any(altered, size)
 
 
-HOSTILE = """
-import sys
-sys.path.insert(0, sys.argv[1])
-import pytest
-chosen = "any_words or altered or any_bytes or lead or longest or comes_back_from or too"
-raise SystemExit(pytest.main(["-q", "-m", "", "-k", chosen, "-p", "no:cacheprovider", sys.argv[2]]))
-"""
-
-
 @pytest.mark.slow
 @pytest.mark.skipif("NUMBA_BOUNDSCHECK" in os.environ, reason="this is the run it starts")
 def test_no_index_leaves_its_array(checkout: Path, tmp_path: Path) -> None:
-    """The same hostile numbers through kernels compiled with every index checked."""
+    """All of this file once more, through kernels compiled so that every index is checked."""
     environment = os.environ | {"NUMBA_BOUNDSCHECK": "1", "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
     done = subprocess.run(
-        [sys.executable, "-c", HOSTILE, str(checkout / "tests"), str(Path(__file__))],
-        cwd=checkout, env=environment, capture_output=True, text=True,
-    )  # fmt: skip
+        [sys.executable, "-m", "pytest", "-q", "-m", "", "-p", "no:cacheprovider", __file__],
+        cwd=checkout,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stdout[-5000:]

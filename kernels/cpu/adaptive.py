@@ -43,12 +43,14 @@ def source_offsets(first, source, row_length, skew):
 
 
 @njit(nogil=True, cache=True)
-def predict(units, rows, offsets, own, unit, step, begin, end, own_weights, weights, inputs, energy, change):
+def predict(
+    units, rows, offsets, own, unit, step, begin, end, own_weights, weights, inputs, own_energy, energy, change
+):  # fmt: skip
     """One step's predictions (positions) of channels ``begin:end``, in lockstep.
 
     Channel k's own residual of this step lies at ``units[rows[k] + step]``, its sources' at
-    ``units[offsets[r, k] + step]``. ``inputs`` (2 * ranks, channels) keeps what the sources gave; ``energy``
-    enters with the own inputs' energy and leaves with all inputs'. Indices are cast to unsigned ones, since
+    ``units[offsets[r, k] + step]``. ``inputs`` (2 * ranks, channels) keeps what the sources gave, ``energy``
+    that of all inputs. Indices are cast to unsigned ones, since
     numba would check signed ones for wrapping around.
     """
     n_own = np.uintp(own)
@@ -58,6 +60,7 @@ def predict(units, rows, offsets, own, unit, step, begin, end, own_weights, weig
         for i in range(n_own):
             total += np.int64(own_weights[row, i]) * np.int64(units[at + i])
         change[k] = total
+        energy[k] = own_energy[k]
     for r in range(offsets.shape[0]):
         for k in range(begin, end):
             at = np.uintp(offsets[r, k] + step)

@@ -77,10 +77,10 @@ def adaptive_predictions(history, predictions, stage, units, channels):
         moves = np.zeros(block.size, np.int32)
         flat = units.reshape(-1)
         for t in range(n_times):
-            energy[:] = own_energy
             adaptive.predict(
-                flat, rows, offsets, own, unit, t, 0, block.size, own_weights, weights, inputs, energy, change
-            )
+                flat, rows, offsets, own, unit, t, 0, block.size,
+                own_weights, weights, inputs, own_energy, energy, change,
+            )  # fmt: skip
             for i in range(block.size):
                 k = block[i]
                 mean = min(max(predictions[k, t] + change[i], -_LIMIT), _LIMIT)
@@ -228,10 +228,9 @@ def decode(words, raw, n_times, positions, taps, adapt, parameters, lanes, codes
             linear[k] = min(max(total >> shift, -_LIMIT), _LIMIT)
             mean[k] = linear[k] + positions.offset[k]
         if own > 0:
-            energy[k_begin:k_end] = own_energy[k_begin:k_end]
             adaptive.predict(
                 flat_units, rows, source, own, adapt.unit, s, k_begin, k_end,
-                own_weights, weights, inputs, energy, error,
+                own_weights, weights, inputs, own_energy, energy, error,
             )  # fmt: skip
             for k in range(k_begin, k_end):
                 mean[k] = min(max(linear[k] + error[k], -_LIMIT), _LIMIT) + positions.offset[k]

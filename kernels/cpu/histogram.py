@@ -59,14 +59,18 @@ def sum_groups(counts, table, n_tables):
 def bin_widths(counts, prior, reach, strength):
     """Bin widths (tables, codes) that make histograms smooth, drawn towards ``prior`` where counts are few."""
     widths = np.empty(counts.shape)
+    observed = np.empty(prior.size)
+    row = np.empty(prior.size)
     for g in range(counts.shape[0]):
-        observed = counts[g].astype(np.float64)
+        for i in range(row.size):
+            observed[i] = counts[g, i]
+            row[i] = prior[i]
         smoothed = smooth(observed, reach)
-        row = prior.copy()
         for _ in range(3):
             density = smooth(row, reach)
             for i in range(row.size):
                 expected = smoothed[i] / max(density[i], 1e-9)
                 row[i] = (observed[i] + strength * prior[i]) / (expected + strength)
-        widths[g] = row
+        for i in range(row.size):
+            widths[g, i] = row[i]
     return widths

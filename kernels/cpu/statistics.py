@@ -201,7 +201,14 @@ def _regressor_order(own, n_sources, lag, count, window_of):
             else:
                 priority[at] = 2.0 + 1.2 * (w - 1) + 2.5 * abs(distance) + (0.3 if distance < 0 else 0.0)
             at += 1
-    return np.argsort(priority, kind="mergesort")
+    order = np.arange(at)
+    for i in range(1, at):  # by insertion: numba's own sorts take a second to compile
+        moving, j = order[i], i
+        while j > 0 and priority[order[j - 1]] > priority[moving]:
+            order[j] = order[j - 1]
+            j -= 1
+        order[j] = moving
+    return order
 
 
 @njit(nogil=True, cache=True)
@@ -456,23 +463,26 @@ def error_logarithms(history, means, fraction_bits, channels):
 
 
 @njit(nogil=True, cache=True)
-def span_weights(residual, begins, ends, quantum, weights):
-    """One over each channel's local variance, relative to its median: (channels, spans) float64.
-
-    Rounded to powers of 4, so that where a signal keeps its level neighbouring spans weigh the same.
-    """
-    energy = np.empty(begins.size)
+def span_energies(residual, begins, ends):
+    """Mean square of each channel's residual in each span: (channels, spans) float64."""
+    energy = np.empty((residual.shape[0], begins.size))
     for k in range(residual.shape[0]):
         for i in range(begins.size):
             total = np.int64(0)
             for t in range(begins[i], ends[i]):
                 total += np.int64(residual[k, t]) * np.int64(residual[k, t])
-            energy[i] = np.float64(total) / (ends[i] - begins[i]) + quantum / 12.0
-        middle = np.sort(energy)[begins.size // 2]
-        for i in range(begins.size):
-            weight, ratio = 1.0, middle / energy[i]
-            while ratio > 2.0 and weight < 2.0**20:
-                weight, ratio = weight * 4.0, ratio * 0.25
-            while ratio < 0.5 and weight > 2.0**-20:
-                weight, ratio = weight * 0.25, ratio * 4.0
-            weights[k, i] = weight
+            energy[k, i] = np.float64(total) / (ends[i] - begins[i])
+    return energy
+
+
+@njit(nogil=True, cache=True)
+def round_weights(ratio):
+    """Ratios rounded to powers of 4 in place, so that where a signal keeps its level spans weigh the same."""
+    for k in range(ratio.shape[0]):
+        for i in range(ratio.shape[1]):
+            weight, left = 1.0, ratio[k, i]
+            while left > 2.0 and weight < 2.0**20:
+                weight, left = weight * 4.0, left * 0.25
+            while left < 0.5 and weight > 2.0**-20:
+                weight, left = weight * 0.25, left * 4.0
+            ratio[k, i] = weight

@@ -178,6 +178,15 @@ def plural(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
+def _bar_size() -> dict[str, int]:
+    """Room for a progress bar, where the terminal (in a container, over a serial line) does not know its own."""
+    try:
+        unknown = 0 in os.get_terminal_size(sys.stderr.fileno())
+    except (OSError, ValueError):
+        return {}
+    return {"ncols": 80, "nrows": 24} if unknown else {}
+
+
 class Talk:
     """Prints reports, and shows a progress bar where somebody watches.
 
@@ -210,6 +219,7 @@ class Talk:
                 file=sys.stderr,
                 leave=False,
                 mininterval=0.2,
+                **_bar_size(),
             )
 
     def advance(self, original: int, archived: int) -> None:

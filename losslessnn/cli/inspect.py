@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from losslessnn.archive import Archive, StoredArray
 
-_MOST_CHANNELS = 12
-
 
 @dataclass
 class _ArrayFacts:
@@ -45,7 +43,7 @@ class _ArrayFacts:
 @click.command(short_help="Show what an archive holds and where its bytes go.")
 @files_argument
 @click.option(
-    "--channels", "all_channels", is_flag=True, help="List every channel's bits, not only a summary."
+    "--channels", "all_channels", is_flag=True, help="Also the bits of every channel; takes a decoding."
 )
 @click.option("--frames", "all_frames", is_flag=True, help="List every frame.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per archive instead.")
@@ -58,7 +56,7 @@ def command(files: tuple[Path, ...], all_channels: bool, all_frames: bool, as_js
       losslessnn inspect recording.npy.lnn --channels      bits of every channel
       losslessnn inspect packed/*.lnn --json | jq .ratio
 
-    Exit code 1 if an archive cannot be read. Frames are not decoded; `losslessnn verify` does that.
+    Exit code 1 if an archive cannot be read. Frames are not verified; `losslessnn verify` does that.
     """
     from losslessnn.archive import Archive
 
@@ -66,11 +64,13 @@ def command(files: tuple[Path, ...], all_channels: bool, all_frames: bool, as_js
     for number, path in enumerate(files):
         try:
             with Archive(path, recover=True) as archive:
-                facts = [_collect(archive, name, array, all_channels) for name, array in archive.arrays.items()]
+                facts = [
+                    _collect(archive, name, array, all_channels) for name, array in archive.arrays.items()
+                ]
                 if as_json:
                     text = json.dumps(_as_json(archive, facts))
                 else:
-                    text = ("\n" if number else "") + _as_text(archive, facts, all_channels, all_frames)
+                    text = ("\n" if number else "") + _as_text(archive, facts, all_frames)
                 failed |= not archive.complete
         except Exception as error:
             complain(error, path)
@@ -137,7 +137,7 @@ def _index_bytes(archive: Archive) -> int:
     return archive.archive_length - archive.header_length - sum(archive.frame_lengths)
 
 
-def _as_text(archive: Archive, facts: list[_ArrayFacts], all_channels: bool, all_frames: bool) -> str:
+def _as_text(archive: Archive, facts: list[_ArrayFacts], all_frames: bool) -> str:
     ratio = archive.original_length / archive.archive_length
     kind = archive.header.source.name.lower()
     lines = [
@@ -151,14 +151,14 @@ def _as_text(archive: Archive, facts: list[_ArrayFacts], all_channels: bool, all
     if archive.header.sidecar is not None:
         lines.append(f"  with it    its .meta text, {_size(len(archive.header.sidecar))}")
     for fact in facts:
-        lines += _array_lines(archive, fact, all_channels, all_frames)
+        lines += _array_lines(archive, fact, all_frames)
     lines.append("  around the frames")
     lines.append(_share("archive header", archive.header_length, archive.archive_length))
     lines.append(_share("index", _index_bytes(archive), archive.archive_length))
     return "\n".join(lines)
 
 
-def _array_lines(archive: Archive, fact: _ArrayFacts, all_channels: bool, all_frames: bool) -> list[str]:
+def _array_lines(archive: Archive, fact: _ArrayFacts, all_frames: bool) -> list[str]:
     total = sum(fact.frame_bytes)
     modes = ", ".join(f"{count} {mode}" for mode, count in fact.modes.items())
     lines = [
@@ -171,7 +171,7 @@ def _array_lines(archive: Archive, fact: _ArrayFacts, all_channels: bool, all_fr
         _share(name, size, archive.archive_length) for name, size in fact.sections.most_common() if size
     ]
     if fact.channel_bits is not None:
-        lines += _channel_lines(fact.channel_bits / fact.array.samples.rows, all_channels)
+        lines += _channel_lines(fact.channel_bits / fact.array.samples.rows)
     if all_frames:
         lines.append("  frame by frame (time steps, bytes)")
         for number, size in enumerate(fact.frame_bytes):
@@ -196,16 +196,11 @@ def _share(name: str, size: int, total: int) -> str:
     return f"    {name:16s} {size:12d}  {100 * size / max(total, 1):6.2f} %"
 
 
-def _channel_lines(bits: np.ndarray[Any, Any], everything: bool) -> list[str]:
+def _channel_lines(bits: np.ndarray[Any, Any]) -> list[str]:
     import numpy as np
 
     lines = [
         "  bits per value, by channel",
         f"    smallest {bits.min():.3f}, median {np.median(bits):.3f}, largest {bits.max():.3f}",
     ]
-    if everything or len(bits) <= _MOST_CHANNELS:
-        lines += [f"    channel {channel:5d}  {value:8.4f}" for channel, value in enumerate(bits)]
-    else:
-        costly = np.argsort(bits)[::-1][:5]
-        lines.append("    most costly: " + ", ".join(f"channel {c} ({bits[c]:.3f})" for c in costly))
-    return lines
+    return lines + [f"    channel {channel:5d}  {value:8.4f}" for channel, value in enumerate(bits)]

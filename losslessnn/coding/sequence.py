@@ -106,7 +106,7 @@ class SequenceReader:
 
     def take(self, count: int, context: ArrayLike) -> NDArray[np.int64]:
         """The next ``count`` integers; ``context`` is one number or one per value."""
-        contexts = np.ascontiguousarray(np.broadcast_to(np.asarray(context, np.int64), (count,)))
+        contexts = np.array(np.broadcast_to(np.asarray(context, np.int64), (count,)))
         values = np.empty(count, np.int64)
         if count == 0:
             return values

@@ -122,7 +122,9 @@ def _fit_taps(history: NDArray[np.int32], fraction_bits: int, effort: Effort) ->
     weights = np.ones((n_channels, begins.size))
     whitening = _linear(reduced, none, min(own, WHITENING_TAPS), 0, 0, begins, ends, weights, n_times, quantum)
     whitened = reduced[:, PAD:-PAD] - predict_linear(reduced, whitening)
-    statistics.span_weights(whitened, begins, ends, quantum, weights)
+    energy = statistics.span_energies(whitened, begins, ends) + quantum / 12.0
+    weights = np.sort(energy, axis=1)[:, [begins.size // 2]] / energy
+    statistics.round_weights(weights)
     chosen = none
     if effort.references and n_channels > 1:
         chosen = _references(whitened, begins, ends, n_times, effort.references)
