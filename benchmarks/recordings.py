@@ -1,4 +1,4 @@
-"""The recordings that everything here is measured on, and the one place that knows which columns of them count.
+"""The recordings that everything here is measured on, and which of their columns count.
 
 Run as a program, it writes one recording as a ``.npy`` file (the benchmark does that in a process of its own,
 so that the memory it takes is nobody else's).

@@ -1,6 +1,6 @@
 """Geometric means over the recordings of a CSV that ``benchmarks.run`` wrote.
 
-    python -m benchmarks.summary benchmarks/results/ratios.csv
+python -m benchmarks.summary benchmarks/results/ratios.csv
 """
 
 from __future__ import annotations

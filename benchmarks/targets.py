@@ -79,9 +79,7 @@ def sizes(folder: Path) -> Iterator[Outcome]:
     # Those with a figure of their own first.
     for name in sorted(recordings.names(folder), key=lambda name: (name not in AT_MOST, name)):
         bits = bits_per_sample(recordings.load(folder, name))
-        others = {
-            codec: value for codec, value in peers.get(name, {}).items() if codec not in EXCEPTED_PEERS
-        }
+        others = {codec: value for codec, value in peers.get(name, {}).items() if codec not in EXCEPTED_PEERS}
         best = min(others, key=lambda codec: others[codec], default="")
         remark = f"best peer {best} {others[best]:.3f}" if best else "no published peer"
         if name in AT_MOST:
@@ -252,12 +250,17 @@ def outcomes(folder: Path, core: int, attempts: int) -> Iterator[Outcome]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table; returns the exit code."""
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.targets", description="Check what must be shown; exit code 1 if not all is."
+        prog="python -m benchmarks.targets",
+        description="Check what must be shown; exit code 1 if not all is.",
     )
     recordings.add_data_option(parser)
     parser.add_argument("--core", type=int, default=machine.default_core(), help="core to time on")
     parser.add_argument(
-        "--attempts", type=int, default=1, metavar="N", help="processes to time, where others share the machine"
+        "--attempts",
+        type=int,
+        default=1,
+        metavar="N",
+        help="processes to time, where others share the machine",
     )
     options = parser.parse_args(arguments)
     folder = recordings.data_folder(options.data)
@@ -269,7 +272,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         verdict = "pass" if outcome.passed else "FAIL"
         failed += not outcome.passed
         print(
-            f"| {outcome.what} | {outcome.reached} | {outcome.target} | {verdict} | {outcome.remark} |", flush=True
+            f"| {outcome.what} | {outcome.reached} | {outcome.target} | {verdict} | {outcome.remark} |",
+            flush=True,
         )
     print(f"\n{f'{failed} FAILED' if failed else 'all passed'}")
     return 1 if failed else 0

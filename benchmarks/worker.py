@@ -129,9 +129,7 @@ def measure(codec: Peer, arrays: list[Array], fewest_runs: int) -> Measured:
 def _seconds_of_one_file(codec: Peer, arrays: list[Array]) -> tuple[float, float]:
     """Seconds each way with all channel pairs (or all clips) laid end to end; scaled by what an odd one lacks."""
     pieces = [
-        array[:, first : first + 2]
-        for array in arrays
-        for first in range(0, max(array.shape[1] - 1, 1), 2)
+        array[:, first : first + 2] for array in arrays for first in range(0, max(array.shape[1] - 1, 1), 2)
     ]
     whole = np.concatenate(pieces)
     parts, encode = _fastest(partial(codec.encode, whole), 1, True)

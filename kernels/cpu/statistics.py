@@ -360,15 +360,15 @@ def starting_level(history, means, k, n_times):
 
 
 @njit(nogil=True, cache=True)
-def scale_statistics(history, means, initial, fraction_bits, sums):
-    """Sums and products of the averages' logarithms and the error's, per channel: (channels, 5, 5) int64.
+def scale_statistics(history, means, initial, fraction_bits, channels, sums):
+    """Sums and products of the averages' logarithms and the error's, for some channels: (chosen, 5, 5) int64.
 
     Row and column 0 stand for the constant 1, 1 to 3 for the averages, 4 for the error itself.
     """
     row = np.empty(5, np.int64)
     averages = np.empty(3, np.int64)
     row[0] = 1
-    for k in range(means.shape[0]):
+    for n, k in enumerate(channels):
         averages[:] = initial[k]
         for t in range(means.shape[1]):
             residual = np.int64(history[k, PAD + t]) - means[k, t]
@@ -378,7 +378,7 @@ def scale_statistics(history, means, initial, fraction_bits, sums):
                 row[4] = log2(_dithered(residual, k, t, fraction_bits))
                 for i in range(5):
                     for j in range(i + 1):
-                        sums[k, i, j] += row[i] * row[j]
+                        sums[n, i, j] += row[i] * row[j]
             for i in range(3):
                 averages[i] = average(averages[i], abs(residual), SPEEDS[i])
 

@@ -179,7 +179,7 @@ def plural(count: int, noun: str) -> str:
 
 
 def _bar_size() -> dict[str, int]:
-    """Room for a progress bar, where the terminal (in a container, over a serial line) does not know its own."""
+    """Room for a progress bar where the terminal (in a container, on a serial line) states none."""
     try:
         unknown = 0 in os.get_terminal_size(sys.stderr.fileno())
     except (OSError, ValueError):

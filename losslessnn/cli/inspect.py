@@ -82,7 +82,6 @@ def command(files: tuple[Path, ...], all_channels: bool, all_frames: bool, as_js
 
 def _collect(archive: Archive, name: str, array: StoredArray, per_channel: bool) -> _ArrayFacts:
     """Add up what `describe_chunk` says of an array's frames."""
-    import numpy as np
 
     from losslessnn.chunk import describe_chunk
 

@@ -74,7 +74,7 @@ FEWEST_FIT_SAMPLES = 4096  # of a channel
 USUAL_WEIGHTS = (0.2, 0.2, 0.5)  # of the fast, middle and slow running average
 WEIGHT_DOUBT = 0.15
 LOG_SPREAD = 1.6 * 256  # of an error's logarithm around its scale's, in 2**-8 octave
-PILOTS = 32  # channels the adaptive stage is tried on
+PILOTS = 48  # channels whose statistics stand for all
 ADAPTIVE_GAIN = 0.004  # bits a sample the adaptive stage must save to be worth a decoder's time
 _SUM_BITS = 22  # magnitudes summed over: 22 + 22 bits leave room for 2**19 samples in 63
 
@@ -205,7 +205,7 @@ def _fit_adaptive(
     best = Adaptive(0, 0, np.zeros(n_channels + 1, np.int32), np.zeros(0, np.int32), unit)
     if not effort.rates:
         return best, linear
-    pilots = np.arange(min(n_channels, PILOTS)) * n_channels // min(n_channels, PILOTS)
+    pilots = _pilots(n_channels)
     least = statistics.error_logarithms(history, linear, fraction_bits, pilots)
     least -= int(ADAPTIVE_GAIN * 256 * pilots.size * linear.shape[1])
     for rate in effort.rates:
@@ -214,6 +214,12 @@ def _fit_adaptive(
         if cost < least:
             best, least = stage, cost
     return best, add_adaptive(history, linear, best)
+
+
+def _pilots(n_channels: int) -> NDArray[np.int64]:
+    """Evenly spread channels that stand for all."""
+    count = min(n_channels, PILOTS)
+    return np.arange(count, dtype=np.int64) * n_channels // count
 
 
 def _adaptive_sources(taps: LinearTaps, n_channels: int, most: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
@@ -232,8 +238,9 @@ def _fit_head(history: NDArray[np.int32], means: NDArray[np.int32], fraction_bit
     shapes = load_shapes()
     levels = statistics.starting_levels(history, means)
     initial = np.left_shift(np.int64(1), levels)
-    sums = np.zeros((n_channels, 5, 5), np.int64)
-    statistics.scale_statistics(history, means, initial, fraction_bits, sums)
+    pilots = _pilots(n_channels)
+    sums = np.zeros((pilots.size, 5, 5), np.int64)
+    statistics.scale_statistics(history, means, initial, fraction_bits, pilots, sums)
     weights = np.tile(_scale_weights(sums), (n_channels, 1))
     histogram = np.zeros((n_channels, shapes.costs.shape[1]), np.int64)
     # where the biases must lie: weights that sum to less than 1 leave part of a channel's level to its bias
