@@ -234,7 +234,7 @@ def choose_recordings(folder: Path, wanted: Sequence[str] | None) -> list[str]:
     there.append(recordings.DEMO)
     if unknown := set(wanted or ()) - set(there):
         raise ValueError(
-            f"no recording is called {', '.join(sorted(unknown))}; there are: {', '.join(there)}"
+            f"{folder}: no recording is called {', '.join(sorted(unknown))}; there are: {', '.join(there)}"
         )
     return [name for name in there if not wanted or name in wanted]
 

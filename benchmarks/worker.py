@@ -1,8 +1,8 @@
 """One codec on one recording, in a process of its own; prints what it measured as JSON.
 
-The process is held to one core. It loads the array, lets the codec warm up (losslessnn on the whole recording,
-so that all its compiled kernels are loaded; the others on a corner), encodes, decodes, and compares every bit.
-Each way is run again while all its runs together took less than a quarter of a second; the fastest counts.
+The process is held to one core. It loads the array, lets the codec warm up (losslessnn on the whole recording
+so that its compiled kernels are loaded, the others on a corner), encodes, decodes, and compares every bit.
+Each way is run again while all its runs together took under a quarter of a second; the fastest counts.
 The peak of memory is taken before the comparison. Without a codec it only loads the array: the baseline.
 
 FLAC and WavPack are programs, started once for every pair of channels; starting them would be most of their
@@ -127,7 +127,7 @@ def measure(codec: Peer, arrays: list[Array], fewest_runs: int) -> Measured:
 
 
 def _seconds_of_one_file(codec: Peer, arrays: list[Array]) -> tuple[float, float]:
-    """Seconds each way with all channel pairs (or all clips) laid end to end; scaled by what an odd one lacks."""
+    """Seconds each way with all channel pairs, or clips, end to end; scaled up if a channel is left over."""
     pieces = [
         array[:, first : first + 2] for array in arrays for first in range(0, max(array.shape[1] - 1, 1), 2)
     ]

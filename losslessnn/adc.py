@@ -67,7 +67,7 @@ class AdcTables:
     def pack(self) -> bytes:
         """The ADC section's bytes."""
         writer = SequenceWriter()
-        n_tables, n_codes = self.log_widths.shape
+        n_tables = len(self.log_widths)
         writer.put([n_tables], 0)
         common = self.log_widths[0]
         writer.put(common, 1)

@@ -20,7 +20,6 @@ from .frame import FrameHeader, Mode, Section, content_checksum, pack_frame, unp
 from .plain import PLAIN_MODES, decode_plain, encode_plain
 from .repeats import Repeats, find_repeats
 
-
 _FEWEST_SAMPLES = 64
 _SECTION_OVERHEAD = 4
 _SAMPLE_BYTES = 1 << 16
@@ -43,7 +42,7 @@ class ChunkReport:
     section_bytes : dict of str to int
         Bytes of each section, by lower-case name; "header" is everything outside the sections.
     channel_bits : (channels,) ndarray of float64, or None
-        Bits of payload each channel takes (channels in the order the model sees them); None for plain modes and
+        Bits of payload each channel takes, in the order the model sees channels; None for plain modes and
         unless asked for.
     """
 
@@ -146,7 +145,7 @@ def _plain_estimate(content: npt.NDArray[np.uint8], itemsize: int) -> int:
 
 
 def decode_chunk(buffer: bytes | bytearray | memoryview) -> npt.NDArray[Any]:
-    """Decode a frame into a new, writable array with the dtype, shape and memory layout of the encoder's input.
+    """Decode a frame into a new, writable array of the dtype, shape and memory layout the encoder was given.
 
     Raises
     ------

@@ -70,6 +70,7 @@ class Section(enum.IntEnum):
     RAW = 6
     CHANNELS = 7
     REPEATS = 8
+    SEGMENTS = 9
 
 
 @dataclass(frozen=True)

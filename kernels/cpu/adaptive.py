@@ -6,8 +6,11 @@ predictor follows the cascades of lossless audio coders (F. Ghido, "OptimFROG", 
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
 from losslessnn.kernels.constants import PAD, RECIPROCAL, UNIT_BITS, UNIT_LIMIT, WEIGHT_BITS, WEIGHT_LIMIT
 from losslessnn.kernels.cpu.integers import highest_bit
@@ -42,25 +45,58 @@ def source_offsets(first, source, row_length, skew):
     return offsets
 
 
-@njit(nogil=True, cache=True)
-def predict(
-    units, rows, offsets, own, unit, step, begin, end, own_weights, weights, inputs, own_energy, energy, change
-):  # fmt: skip
-    """One step's predictions (positions) of channels ``begin:end``, in lockstep.
+class State(NamedTuple):
+    """What the stage remembers of channels that advance in lockstep.
 
-    Channel k's own residual of this step lies at ``units[rows[k] + step]``, its sources' at
-    ``units[offsets[r, k] + step]``. ``inputs`` (2 * ranks, channels) keeps what the sources gave, ``energy``
-    that of all inputs. Indices are cast to unsigned ones, since
-    numba would check signed ones for wrapping around.
+    Channel k's own residual of step s lies at ``units[rows[k] + s]``, its sources' at
+    ``units[offsets[r, k] + s]``.
     """
-    n_own = np.uintp(own)
+
+    units: NDArray[np.int32]  # flat, padded residuals of all channels
+    rows: NDArray[np.int64]  # (channels,)
+    offsets: NDArray[np.int64]  # (ranks, channels)
+    unit: NDArray[np.int32]  # (channels,)
+    own_weights: NDArray[np.int32]  # (channels, own)
+    weights: NDArray[np.int32]  # (2 * ranks, channels)
+    inputs: NDArray[np.int32]  # (2 * ranks, channels): what the sources gave
+    own_energy: NDArray[np.int64]  # (channels,) of the own inputs
+    energy: NDArray[np.int64]  # (channels,) of all inputs
+    moves: NDArray[np.int32]  # (channels,)
+
+
+@njit(nogil=True, cache=True)
+def new_state(units, rows, offsets, unit, own):
+    """A `State` that has seen nothing."""
+    ranks, n = offsets.shape
+    return State(
+        units,
+        rows,
+        offsets,
+        unit,
+        np.zeros((n, own), np.int32),
+        np.zeros((2 * ranks, n), np.int32),
+        np.zeros((2 * ranks, n), np.int32),
+        np.zeros(n, np.int64),
+        np.zeros(n, np.int64),
+        np.zeros(n, np.int32),
+    )
+
+
+@njit(nogil=True, cache=True)
+def predict(state, step, begin, end, change):
+    """One step's predictions (positions) of channels ``begin:end``.
+
+    Indices are cast to unsigned ones, since numba would check signed ones for wrapping around.
+    """
+    units, offsets, weights, inputs = state.units, state.offsets, state.weights, state.inputs
+    own = np.uintp(state.own_weights.shape[1])
     for k in range(begin, end):
-        row, at = np.uintp(k), np.uintp(rows[k] + step - own)
+        row, at = np.uintp(k), np.uintp(state.rows[k] + step) - own
         total = np.int64(0)
-        for i in range(n_own):
-            total += np.int64(own_weights[row, i]) * np.int64(units[at + i])
+        for i in range(own):
+            total += np.int64(state.own_weights[row, i]) * np.int64(units[at + i])
         change[k] = total
-        energy[k] = own_energy[k]
+        state.energy[k] = state.own_energy[k]
     for r in range(offsets.shape[0]):
         for k in range(begin, end):
             at = np.uintp(offsets[r, k] + step)
@@ -68,9 +104,9 @@ def predict(
             inputs[2 * r, k] = before
             inputs[2 * r + 1, k] = now
             change[k] += np.int64(weights[2 * r, k]) * before + np.int64(weights[2 * r + 1, k]) * now
-            energy[k] += before * before + now * now
+            state.energy[k] += before * before + now * now
     for k in range(begin, end):
-        down = np.int64(WEIGHT_BITS + UNIT_BITS) - unit[k]
+        down = np.int64(WEIGHT_BITS + UNIT_BITS) - state.unit[k]
         change[k] = (change[k] + (np.int64(1) << (down - 1))) >> down
 
 
@@ -81,27 +117,26 @@ def _moved(weight, step, value):
 
 
 @njit(nogil=True, cache=True)
-def update(
-    units, rows, own, unit, rate, step, begin, end, own_weights, weights, inputs, energy, own_energy, error, moves
-):  # fmt: skip
+def update(state, rate, step, begin, end, error):
     """Move the weights of channels ``begin:end`` once their samples are known.
 
     ``error`` is what the stage left over, in positions; the new residuals are in ``units`` already.
     """
-    n_own = np.uintp(own)
+    units, weights, inputs, moves = state.units, state.weights, state.inputs, state.moves
+    own = np.uintp(state.own_weights.shape[1])
     for k in range(begin, end):
-        total = energy[k] + _ENERGY_FLOOR
+        total = state.energy[k] + _ENERGY_FLOOR
         top = highest_bit(total)
         inverse = _RECIPROCAL[(total >> (top - 7)) & 127]
-        move = (to_units(error[k], np.int64(unit[k])) * inverse * rate) >> (top - 5)
+        move = (to_units(error[k], np.int64(state.unit[k])) * inverse * rate) >> (top - 5)
         moves[k] = min(max(move, -_STEP_LIMIT), _STEP_LIMIT)
     for k in range(begin, end):
-        row, at = np.uintp(k), np.uintp(rows[k] + step - own)
+        row, at = np.uintp(k), np.uintp(state.rows[k] + step) - own
         move = moves[row]
-        for i in range(n_own):
-            own_weights[row, i] = _moved(own_weights[row, i], move, units[at + i])
-        new, old = np.int64(units[at + n_own]), np.int64(units[at])
-        own_energy[row] += new * new - old * old
+        for i in range(own):
+            state.own_weights[row, i] = _moved(state.own_weights[row, i], move, units[at + i])
+        new, old = np.int64(units[at + own]), np.int64(units[at])
+        state.own_energy[row] += new * new - old * old
     for r in range(weights.shape[0]):
         for k in range(begin, end):
             weights[r, k] = _moved(weights[r, k], moves[k], inputs[r, k])

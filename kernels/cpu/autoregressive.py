@@ -66,30 +66,19 @@ def adaptive_predictions(history, predictions, stage, units, channels):
     # channels in blocks: enough for their chains of updates to overlap, few enough to stay in cache
     for begin in range(0, channels.size, _CHANNELS):
         block = channels[begin : begin + _CHANNELS]
-        offsets = np.ascontiguousarray(all_offsets[:, block])
-        rows, unit = block * np.int64(history.shape[1]) + PAD, stage.unit[block]
-        own_weights = np.zeros((block.size, own), np.int32)
-        weights = np.zeros((2 * offsets.shape[0], block.size), np.int32)
-        inputs = np.zeros((2 * offsets.shape[0], block.size), np.int32)
-        own_energy = np.zeros(block.size, np.int64)
-        energy = np.zeros(block.size, np.int64)
+        rows = block * np.int64(history.shape[1]) + PAD
+        state = adaptive.new_state(
+            units.reshape(-1), rows, np.ascontiguousarray(all_offsets[:, block]), stage.unit[block], own
+        )
         change = np.zeros(block.size, np.int64)
-        moves = np.zeros(block.size, np.int32)
-        flat = units.reshape(-1)
         for t in range(n_times):
-            adaptive.predict(
-                flat, rows, offsets, own, unit, t, 0, block.size,
-                own_weights, weights, inputs, own_energy, energy, change,
-            )  # fmt: skip
+            adaptive.predict(state, t, 0, block.size, change)
             for i in range(block.size):
                 k = block[i]
                 mean = min(max(predictions[k, t] + change[i], -_LIMIT), _LIMIT)
                 predictions[k, t] = mean
                 change[i] = np.int64(history[k, PAD + t]) - mean
-            adaptive.update(
-                flat, rows, own, unit, np.int64(stage.rate), t, 0, block.size,
-                own_weights, weights, inputs, energy, own_energy, change, moves,
-            )  # fmt: skip
+            adaptive.update(state, np.int64(stage.rate), t, 0, block.size, change)
 
 
 @njit(nogil=True, cache=True)
@@ -112,7 +101,9 @@ def _get_bits(raw, place, count):
 
 
 @njit(nogil=True, cache=True)
-def code_intervals(codes, history, means, positions, skew, parameters, start, freq, channel_of, raw, raw_bits):
+def code_intervals(
+    codes, history, means, positions, skew, parameters, start, freq, channel_of, raw, raw_bits
+):
     """Intervals and channels of every sample in coding order, the raw bits, and how many each channel has.
 
     ``raw`` is zeroed memory of 8 bytes per sample.
@@ -136,7 +127,9 @@ def code_intervals(codes, history, means, positions, skew, parameters, start, fr
             first = (head.nearest_code(mean, positions, row) >> coarse) - WINDOW // 2
             symbol = min(max((code >> coarse) - first, 0), WINDOW - 1)
             below = head.cumulative(symbol, first, coarse, mean, index[channel], tails, shape, positions, row)
-            above = head.cumulative(symbol + 1, first, coarse, mean, index[channel], tails, shape, positions, row)
+            above = head.cumulative(
+                symbol + 1, first, coarse, mean, index[channel], tails, shape, positions, row
+            )
             start[n] = below
             freq[n] = above - below
             channel_of[n] = k
@@ -190,17 +183,15 @@ def decode(words, raw, n_times, positions, taps, adapt, parameters, lanes, codes
     offsets, first_tap = tap_offsets(taps, row_length)
     own = adapt.own
     rate = np.int64(adapt.rate)
-    source = adaptive.source_offsets(adapt.first, adapt.source, row_length, skew)
     units = np.zeros((n_channels + 1 if own > 0 else 1, row_length), np.int32)
-    flat_units = units.reshape(-1)
-    rows = np.arange(n_channels) * np.int64(row_length - skew) + PAD
-    own_weights = np.zeros((n_channels, own), np.int32)
-    weights = np.zeros((2 * source.shape[0], n_channels), np.int32)
-    inputs = np.zeros((2 * source.shape[0], n_channels), np.int32)
-    own_energy = np.zeros(n_channels, np.int64)
-    energy = np.zeros(n_channels, np.int64)
+    stage = adaptive.new_state(
+        units.reshape(-1),
+        np.arange(n_channels) * np.int64(row_length - skew) + PAD,
+        adaptive.source_offsets(adapt.first, adapt.source, row_length, skew),
+        adapt.unit,
+        own,
+    )
     error = np.zeros(n_channels, np.int64)
-    moves = np.zeros(n_channels, np.int32)
     averages = starting_averages(parameters.initial)
     linear = np.empty(n_channels, np.int64)
     mean = np.empty(n_channels, np.int64)
@@ -216,7 +207,7 @@ def decode(words, raw, n_times, positions, taps, adapt, parameters, lanes, codes
     place = np.int64(0)
     fraction_bits = positions.fraction_bits
     tails, guesses = parameters.tails, parameters.guesses
-    # Each step in passes over the channels: a pass has no branch that depends on what another one is waiting for.
+    # Each step in passes over the channels: one channel's look-ups do not wait for another's branches.
     for s in range(n_times + skew * (n_channels - 1)):
         k_begin, k_end = max(0, (s - n_times + skew) // skew), min(n_channels, s // skew + 1)
         for k in range(k_begin, k_end):
@@ -228,10 +219,7 @@ def decode(words, raw, n_times, positions, taps, adapt, parameters, lanes, codes
             linear[k] = min(max(total >> shift, -_LIMIT), _LIMIT)
             mean[k] = linear[k] + positions.offset[k]
         if own > 0:
-            adaptive.predict(
-                flat_units, rows, source, own, adapt.unit, s, k_begin, k_end,
-                own_weights, weights, inputs, own_energy, energy, error,
-            )  # fmt: skip
+            adaptive.predict(stage, s, k_begin, k_end, error)
             for k in range(k_begin, k_end):
                 mean[k] = min(max(linear[k] + error[k], -_LIMIT), _LIMIT) + positions.offset[k]
         head.scale_indices(averages, parameters.weights, parameters.bias, k_begin, k_end, index)
@@ -289,10 +277,7 @@ def decode(words, raw, n_times, positions, taps, adapt, parameters, lanes, codes
             for k in range(k_begin, k_end):
                 residual = np.int64(history[k, PAD + s - skew * k]) - linear[k]
                 units[k, PAD + s - skew * k] = adaptive.to_units(residual, np.int64(adapt.unit[k]))
-            adaptive.update(
-                flat_units, rows, own, adapt.unit, rate, s, k_begin, k_end,
-                own_weights, weights, inputs, energy, own_energy, error, moves,
-            )  # fmt: skip
+            adaptive.update(stage, rate, s, k_begin, k_end, error)
     if place > 8 * np.int64(raw.size) or word != words.size:
         return 4
     for i in range(lanes):

@@ -1,7 +1,7 @@
 """The head: one sample's scale and cumulative distribution, in integers (kernels/reference.py says what).
 
-Indices that cannot be negative are cast to unsigned: numba checks signed ones for wrapping around, which costs
-as much again as the look-up.
+Indices that cannot be negative are cast to unsigned: numba checks signed ones for wrapping around, which
+costs as much again as the look-up.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from losslessnn.kernels.constants import (
     SCALE,
     SCALE_STEPS,
     SPEEDS,
-    TAIL_CELLS,
     TOTAL,
     WINDOW,
 )
@@ -57,7 +56,7 @@ def average(state, magnitude, speed):
 
 @njit(nogil=True, cache=True)
 def scale_indices(averages, weights, bias, begin, end, index):
-    """The scale table's index for the next sample of channels ``begin:end`` at once; ``averages`` is (3, channels)."""
+    """Scale indices of channels ``begin:end`` for their next samples; ``averages`` is (3, channels)."""
     for k in range(np.uintp(begin), np.uintp(end)):
         octaves = (
             weights[k, 0] * (log2(averages[0, k]) - _UNIT)
@@ -142,20 +141,24 @@ def nearest_code(position, positions, row):
 
 @njit(nogil=True, cache=True)
 def guess_symbol(slot, first, mean, index, tails, guesses, shape, positions, row):
-    """A symbol near the one whose interval holds ``slot``, and its interval: one step of correction, no branches.
+    """A symbol near the one whose interval holds ``slot``, and its interval: one step of correction.
 
     The caller checks the interval; `find_symbol` goes on from there.
     """
     coarse = coarse_bits(index, positions.fraction_bits)
     cell = slot >> (PRECISION - GUESS_BITS)
-    position = mean + ((np.int64(guesses[np.uintp(shape), np.uintp(cell)]) * _SCALE[np.uintp(index)]) >> (CELL_BITS + 5 + 8))
+    position = mean + (
+        (np.int64(guesses[np.uintp(shape), np.uintp(cell)]) * _SCALE[np.uintp(index)]) >> (CELL_BITS + 5 + 8)
+    )
     symbol = (nearest_code(position, positions, row) >> coarse) - first
     symbol = min(max(symbol, 1), WINDOW - 2)
     start = cumulative(symbol, first, coarse, mean, index, tails, shape, positions, row)
     end = cumulative(symbol + 1, first, coarse, mean, index, tails, shape, positions, row)
     down = start > slot
     up = end <= slot
-    other = cumulative(symbol - 1 if down else symbol + 2, first, coarse, mean, index, tails, shape, positions, row)
+    other = cumulative(
+        symbol - 1 if down else symbol + 2, first, coarse, mean, index, tails, shape, positions, row
+    )
     if down:
         return symbol - 1, other, start
     if up:

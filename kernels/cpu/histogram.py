@@ -23,7 +23,7 @@ def count_codes(codes, low, n_codes):
 
 @njit(nogil=True, cache=True)
 def smooth(values, reach):
-    """Weighted moving sum under a triangle of half-width ``reach + 1``, as two boxes; zeros beyond the ends."""
+    """Moving sum under a triangle of half-width ``reach + 1``, as two boxes; zeros beyond the ends."""
     n, size = values.size, reach + 1
     boxed = np.zeros(n + reach)
     total = 0.0
@@ -57,7 +57,7 @@ def sum_groups(counts, table, n_tables):
 
 @njit(nogil=True, cache=True)
 def bin_widths(counts, prior, reach, strength):
-    """Bin widths (tables, codes) that make histograms smooth, drawn towards ``prior`` where counts are few."""
+    """Bin widths (tables, codes) that make histograms smooth, near ``prior`` where counts are few."""
     widths = np.empty(counts.shape)
     observed = np.empty(prior.size)
     row = np.empty(prior.size)

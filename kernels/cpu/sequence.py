@@ -70,8 +70,10 @@ def encode_sequence(values, contexts, positions, tails, mean, spread, seen, word
 
 
 @njit(nogil=True, cache=True)
-def decode_sequence(contexts, positions, tails, mean, spread, seen, previous, words, raw, cursor, state, values):
-    """Decode ``contexts.size`` values, going on from ``cursor`` (word, raw bit); return 0, or 1 if words ran out."""
+def decode_sequence(
+    contexts, positions, tails, mean, spread, seen, previous, words, raw, cursor, state, values
+):
+    """Decode values from ``cursor`` (word, raw bit) on; return 1 if words ran out, else 0."""
     for i in range(contexts.size):
         context = np.int64(contexts[i])
         index, coarse = _interval_state(context, previous, mean, spread, seen)

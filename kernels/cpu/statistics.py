@@ -213,7 +213,7 @@ def _regressor_order(own, n_sources, lag, count, window_of):
 
 @njit(nogil=True, cache=True)
 def _merge_spans(begins, ends, weights, merged, merged_weights):
-    """Join neighbouring spans of equal weight; return how many are left and the weighted number of samples."""
+    """Join neighbouring spans of equal weight; return how many are left, and the weighted sample count."""
     n, total = 0, 0.0
     for i in range(begins.size):
         total += weights[i] * (ends[i] - begins[i])
@@ -271,7 +271,15 @@ def fit_linear(
             count[n_sources] = past - lag[n_sources] + 1
         source[n_sources + 1], lag[n_sources + 1], count[n_sources + 1] = k, 0, 1
         used = n_sources + 2
-        gram = gram_matrix(reduced, source[:used], lag[:used], count[:used], merged[:spans, 0], merged[:spans, 1], merged_weights)
+        gram = gram_matrix(
+            reduced,
+            source[:used],
+            lag[:used],
+            count[:used],
+            merged[:spans, 0],
+            merged[:spans, 1],
+            merged_weights,
+        )
         n = gram.shape[0] - 1
         window_of = np.empty(n, np.int64)
         at = 0
@@ -385,7 +393,7 @@ def scale_statistics(history, means, initial, fraction_bits, channels, sums):
 
 @njit(nogil=True, cache=True)
 def error_histogram(history, means, initial, fraction_bits, weights, center, histogram):
-    """Per channel, counts of log2(|error| / scale) in 1/8 octave, less a ``center`` of 2**-8: (channels, bins)."""
+    """Per channel, counts of log2(|error| / scale) in 1/8 octave around ``center``: (channels, bins)."""
     bins = histogram.shape[1]
     averages = np.empty(3, np.int64)
     for k in range(means.shape[0]):
@@ -486,3 +494,65 @@ def round_weights(ratio):
             while left < 0.5 and weight > 2.0**-20:
                 weight, left = weight * 0.25, left * 4.0
             ratio[k, i] = weight
+
+
+@njit(nogil=True, cache=True)
+def leaf_grams(reduced, channels, own, edges):
+    """Gram matrices of some channels' own pasts in consecutive spans: (channels, spans, own + 1, own + 1).
+
+    The last row and column stand for the sample itself.
+    """
+    grams = np.empty((channels.size, edges.size - 1, own + 1, own + 1))
+    source = np.empty(2, np.int64)
+    lag, count = np.array([1, 0]), np.array([own, 1])
+    one = np.ones(1)
+    for n, k in enumerate(channels):
+        source[0], source[1] = k, k
+        for i in range(edges.size - 1):
+            grams[n, i] = gram_matrix(
+                reduced, source, lag, count, edges[i : i + 1], edges[i + 1 : i + 2], one
+            )
+    return grams
+
+
+@njit(nogil=True, cache=True)
+def _left_over(gram, weights):
+    """Squared error of predicting the last variable from the others with the given weights."""
+    n = weights.size
+    total = gram[n, n]
+    for i in range(n):
+        total -= 2.0 * weights[i] * gram[n, i]
+        for j in range(n):
+            total += weights[i] * weights[j] * gram[i, j]
+    return max(total, 0.0)
+
+
+@njit(nogil=True, cache=True)
+def _least_squares(gram):
+    n = gram.shape[0] - 1
+    factor = cholesky(gram, 1e-9)
+    weights = np.zeros(n)
+    for i in range(n - 1, -1, -1):
+        left = factor[n, i]
+        for j in range(i + 1, n):
+            left -= factor[j, i] * weights[j]
+        if factor[i, i] > 0.0:
+            weights[i] = left / factor[i, i]
+    return weights
+
+
+@njit(nogil=True, cache=True)
+def split_gain(before, after, n_before, n_after, noise):
+    """Bits a channel saves by predicting two spans apart instead of with common coefficients.
+
+    A mere change of level saves nothing: the spans share coefficients fitted to both at their own levels.
+    """
+    own_before = _left_over(before, _least_squares(before)) / n_before + noise
+    own_after = _left_over(after, _least_squares(after)) / n_after + noise
+    common = _least_squares(before / own_before + after / own_after)
+    together_before = _left_over(before, common) / n_before + noise
+    together_after = _left_over(after, common) / n_after + noise
+    return 0.5 * (
+        n_before * log2_of(max(together_before / own_before, 1.0))
+        + n_after * log2_of(max(together_after / own_after, 1.0))
+    )

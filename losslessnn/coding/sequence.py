@@ -23,7 +23,13 @@ _FIRST_SPREAD = 8 << kernel.FRACTION_BITS
 _LIMIT = kernel.LIMIT
 _NO_TABLE = np.zeros((1, 0), np.int32)
 _POSITIONS = Positions(
-    kernel.FRACTION_BITS, -_LIMIT, _LIMIT, np.zeros(1, np.int64), np.full(1, -1, np.int32), _NO_TABLE, _NO_TABLE
+    kernel.FRACTION_BITS,
+    -_LIMIT,
+    _LIMIT,
+    np.zeros(1, np.int64),
+    np.full(1, -1, np.int32),
+    _NO_TABLE,
+    _NO_TABLE,
 )
 
 

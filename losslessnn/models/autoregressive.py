@@ -78,7 +78,7 @@ def add_adaptive(
     stage: Adaptive,
     channels: NDArray[np.int64] | None = None,
 ) -> NDArray[np.int32]:
-    """Linear predictions corrected by the adaptive stage, shape (channels, time); all channels or only some."""
+    """Linear predictions with the adaptive stage's corrections, (channels, time); of all channels or some."""
     if stage.own == 0:
         return linear
     means = linear.copy()
@@ -126,8 +126,9 @@ def measure(codes: Codes, model: AutoregressiveModel) -> NDArray[np.float64]:
     history = position_history(codes, model.positions)
     means = add_adaptive(history, predict_linear(history, model.taps), model.adaptive)
     coded = _intervals(codes, model, Prediction(history, means))
-    bits = PRECISION - np.log2(coded.freq)
-    return np.bincount(coded.channel, weights=bits, minlength=len(codes)) + coded.raw_bits
+    bits = PRECISION - np.log2(coded.freq.astype(np.float64))
+    payload = np.bincount(coded.channel, weights=bits, minlength=len(codes)).astype(np.float64)
+    return payload + coded.raw_bits
 
 
 def decode(

@@ -70,6 +70,10 @@ TAP_BITS = 8.0
 WHITENING_TAPS = 8
 REFERENCE_REACH = 512  # channels
 REFERENCE_PRICE = 2.0  # bits a reference must save at lag 0
+SHORTEST_SEGMENT = 512  # samples
+CHANGE_LEAVES = 8  # a change is looked for at their borders
+MOST_CHANGES = 3  # times to try
+CHANGE_GAIN = 0.05  # bits a sample that make it worth trying two models
 FEWEST_FIT_SAMPLES = 4096  # of a channel
 USUAL_WEIGHTS = (0.2, 0.2, 0.5)  # of the fast, middle and slow running average
 WEIGHT_DOUBT = 0.15
@@ -88,6 +92,34 @@ def fit(codes: Codes, positions: Positions, effort: Effort) -> tuple[Autoregress
     head = _fit_head(history, means, positions.fraction_bits)
     model = AutoregressiveModel(positions, taps, stage, head, _lanes(*codes.shape))
     return model, Prediction(history, means)
+
+
+def find_changes(history: NDArray[np.int32], fraction_bits: int) -> list[int]:
+    """Times at which a recording's own past may stop predicting it the same way, the likeliest first.
+
+    Parameters
+    ----------
+    history : (channels, PAD + time + PAD) int32
+        Positions.
+    fraction_bits : int
+        Of the positions.
+    """
+    n_times = history.shape[1] - 2 * PAD
+    if n_times < 2 * SHORTEST_SEGMENT:
+        return []
+    reduced, down = _reduce(history)
+    noise = 4.0 ** (fraction_bits - down) / 12.0
+    edges = np.arange(CHANGE_LEAVES + 1, dtype=np.int64) * n_times // CHANGE_LEAVES
+    grams = statistics.leaf_grams(reduced, _pilots(len(history)), WHITENING_TAPS, edges)
+    gains = np.zeros(CHANGE_LEAVES)
+    for leaf in range(1, CHANGE_LEAVES):
+        if min(edges[leaf], n_times - edges[leaf]) < SHORTEST_SEGMENT:
+            continue
+        for gram in grams:
+            before, after = gram[:leaf].sum(axis=0), gram[leaf:].sum(axis=0)
+            gains[leaf] += statistics.split_gain(before, after, edges[leaf], n_times - edges[leaf], noise)
+    likeliest = np.argsort(-gains, kind="stable")[:MOST_CHANGES]
+    return [int(edges[leaf]) for leaf in likeliest if gains[leaf] > CHANGE_GAIN * n_times * len(grams)]
 
 
 def _lanes(n_channels: int, n_times: int) -> int:
@@ -120,7 +152,9 @@ def _fit_taps(history: NDArray[np.int32], fraction_bits: int, effort: Effort) ->
     none = np.full((n_channels, 0), -1, np.int32)
     own = min(effort.own, PAD)
     weights = np.ones((n_channels, begins.size))
-    whitening = _linear(reduced, none, min(own, WHITENING_TAPS), 0, 0, begins, ends, weights, n_times, quantum)
+    whitening = _linear(
+        reduced, none, min(own, WHITENING_TAPS), 0, 0, begins, ends, weights, n_times, quantum
+    )
     whitened = reduced[:, PAD:-PAD] - predict_linear(reduced, whitening)
     energy = statistics.span_energies(whitened, begins, ends) + quantum / 12.0
     weights = np.sort(energy, axis=1)[:, [begins.size // 2]] / energy
@@ -210,7 +244,9 @@ def _fit_adaptive(
     least -= int(ADAPTIVE_GAIN * 256 * pilots.size * linear.shape[1])
     for rate in effort.rates:
         stage = Adaptive(effort.adaptive_own, rate, first, source, unit)
-        cost = statistics.error_logarithms(history, add_adaptive(history, linear, stage, pilots), fraction_bits, pilots)
+        cost = statistics.error_logarithms(
+            history, add_adaptive(history, linear, stage, pilots), fraction_bits, pilots
+        )
         if cost < least:
             best, least = stage, cost
     return best, add_adaptive(history, linear, best)
@@ -222,7 +258,9 @@ def _pilots(n_channels: int) -> NDArray[np.int64]:
     return np.arange(count, dtype=np.int64) * n_channels // count
 
 
-def _adaptive_sources(taps: LinearTaps, n_channels: int, most: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+def _adaptive_sources(
+    taps: LinearTaps, n_channels: int, most: int
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """The first ``most`` references of every channel's linear predictor join its adaptive stage."""
     first = np.zeros(n_channels + 1, np.int32)
     sources: list[int] = []
@@ -256,8 +294,8 @@ def _fit_head(history: NDArray[np.int32], means: NDArray[np.int32], fraction_bit
 def _scale_weights(sums: NDArray[np.int64]) -> NDArray[np.int32]:
     """Least squares of the error's logarithm on the averages', within channels; weights in 2**-8.
 
-    A signal that keeps its level leaves little to regress on, so the weights are drawn towards `USUAL_WEIGHTS`,
-    as by a Gaussian prior `WEIGHT_DOUBT` wide.
+    A signal that keeps its level leaves little to regress on, so the weights are drawn towards
+    `USUAL_WEIGHTS`, as by a Gaussian prior `WEIGHT_DOUBT` wide.
     """
     gram = np.zeros((4, 4))
     for s in sums:

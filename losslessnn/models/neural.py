@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from losslessnn import adc
 from losslessnn.errors import CorruptFrameError
 from losslessnn.frame import Section
+from losslessnn.kernels.parameters import Positions
 from losslessnn.models import autoregressive, side
-from losslessnn.models.fit import EFFORT, fit
+from losslessnn.models.fit import EFFORT, find_changes, fit
 from losslessnn.wire import Reader, pack_varint
 
 Codes = NDArray[np.int32]
@@ -89,69 +90,139 @@ def _smoother(codes: Codes, usual: Channels, other: Channels) -> Channels:
     return other if roughness(other) < roughness(usual) else usual
 
 
+@dataclass(frozen=True)
+class Segment:
+    """A stretch of time coded with a model of its own.
+
+    Attributes
+    ----------
+    n_times : int
+        Samples per channel.
+    model, payload, raw : bytes-like
+        Its shares of the sections of these names.
+    """
+
+    n_times: int
+    model: bytes | memoryview
+    payload: bytes | memoryview
+    raw: bytes | memoryview
+
+    @property
+    def size(self) -> int:
+        """Bytes of all three."""
+        return len(self.model) + len(self.payload) + len(self.raw)
+
+
 def encode(codes: Codes, channels: Channels, level: int) -> dict[Section, bytes]:
     """Sections of flat codes (|code| < CODE_LIMIT)."""
     samples = channels.split(codes)
     low, high = int(samples.min()), int(samples.max())
     tables = adc.estimate(samples, low, high, _spread(samples)) if level >= 2 else None
-    offset = _offsets(samples)
-    if tables is not None:
-        positions = tables.positions(offset << adc.FRACTION_BITS)
-    else:
-        reach = max(abs(low), abs(high), high - low).bit_length()
-        fraction_bits = max(1, min(adc.FRACTION_BITS, _HEADROOM_BITS - reach))
-        positions = adc.plain_positions(low, high, fraction_bits, offset << fraction_bits)
-    model, prediction = fit(samples, positions, EFFORT[level])
-    words, raw = autoregressive.encode(samples, model, prediction)
+    segments = _encode_segments(samples, low, high, tables, level)
     sections = {
         Section.CHANNELS: channels.pack(),
-        Section.MODEL: side.pack_model(model),
-        Section.PAYLOAD: words,
-        Section.RAW: raw,
+        Section.ADC: tables.pack() if tables is not None else b"",
+        Section.SEGMENTS: _pack_segments(segments),
+        Section.MODEL: b"".join(segment.model for segment in segments),
+        Section.PAYLOAD: b"".join(segment.payload for segment in segments),
+        Section.RAW: b"".join(segment.raw for segment in segments),
     }
-    if tables is not None:
-        sections[Section.ADC] = tables.pack()
     return {tag: content for tag, content in sections.items() if content}
+
+
+def _encode_segments(
+    samples: Codes, low: int, high: int, tables: adc.AdcTables | None, level: int, splits: int = 2
+) -> list[Segment]:
+    """One segment, or several where the signal changes and a model for each side costs less.
+
+    ``splits`` bounds how often a segment may be cut in two again.
+    """
+    positions = _positions(samples, low, high, tables)
+    model, prediction = fit(samples, positions, EFFORT[level])
+    words, raw = autoregressive.encode(samples, model, prediction)
+    whole = Segment(samples.shape[1], side.pack_model(model), words, raw)
+    best = [whole]
+    changes = find_changes(prediction.history, positions.fraction_bits) if splits else []
+    for change in changes:
+        halves = (np.ascontiguousarray(samples[:, :change]), np.ascontiguousarray(samples[:, change:]))
+        parts = []
+        for half in halves:
+            parts += _encode_segments(half, low, high, tables, level, splits - 1)
+        if sum(segment.size for segment in parts) < sum(segment.size for segment in best):
+            best = parts
+    return best
+
+
+def _positions(samples: Codes, low: int, high: int, tables: adc.AdcTables | None) -> Positions:
+    n_times = samples.shape[1]
+    offset = (2 * samples.sum(axis=1, dtype=np.int64) + n_times) // (2 * n_times)  # rounded means
+    if tables is not None:
+        return tables.positions(offset << adc.FRACTION_BITS)
+    reach = max(abs(low), abs(high), high - low).bit_length()
+    fraction_bits = max(1, min(adc.FRACTION_BITS, _HEADROOM_BITS - reach))
+    return adc.plain_positions(low, high, fraction_bits, offset << fraction_bits)
+
+
+def _pack_segments(segments: list[Segment]) -> bytes:
+    """The SEGMENTS section: how many, and each one's times and lengths; nothing for a single segment."""
+    if len(segments) == 1:
+        return b""
+    numbers = [len(segments)]
+    for segment in segments:
+        numbers += [segment.n_times, len(segment.model), len(segment.payload), len(segment.raw)]
+    return b"".join(map(pack_varint, numbers))
+
+
+def _unpack_segments(sections: Mapping[Section, bytes | memoryview], n_times: int) -> list[Segment]:
+    model, payload = memoryview(sections[Section.MODEL]), memoryview(sections[Section.PAYLOAD])
+    raw = memoryview(sections.get(Section.RAW, b""))
+    if Section.SEGMENTS not in sections:
+        return [Segment(n_times, model, payload, raw)]
+    reader = Reader(sections[Section.SEGMENTS], "list of segments")
+    segments = []
+    for _ in range(reader.varint(n_times)):
+        times, *lengths = (reader.varint() for _ in range(4))
+        if times < 1 or any(n > len(part) for n, part in zip(lengths, (model, payload, raw), strict=True)):
+            raise CorruptFrameError("a segment is longer than what is left of its frame")
+        segments.append(Segment(times, model[: lengths[0]], payload[: lengths[1]], raw[: lengths[2]]))
+        model, payload, raw = model[lengths[0] :], payload[lengths[1] :], raw[lengths[2] :]
+    reader.finish()
+    if model or payload or raw or sum(segment.n_times for segment in segments) != n_times:
+        raise CorruptFrameError("segments do not add up to their frame")
+    return segments
 
 
 def decode(sections: Mapping[Section, bytes | memoryview], size: int) -> Codes:
     """The flat codes of an array of ``size`` values; `CorruptFrameError` if the sections cannot hold it."""
-    channels, model = _read_model(sections, size)
-    return channels.join(_read_samples(sections, size, channels, model))
+    channels = _read_channels(sections, size)
+    samples = [coded for coded, _ in _decode_segments(sections, channels, size)]
+    return channels.join(samples[0] if len(samples) == 1 else np.concatenate(samples, axis=1))
 
 
 def channel_bits(sections: Mapping[Section, bytes | memoryview], size: int) -> NDArray[np.float64]:
     """How many bits of payload and raw bits each channel takes, (channels,); errors as for `decode`."""
-    channels, model = _read_model(sections, size)
-    samples = _read_samples(sections, size, channels, model)
-    return autoregressive.measure(samples, model)
+    channels = _read_channels(sections, size)
+    bits = np.zeros(channels.count)
+    for samples, model in _decode_segments(sections, channels, size):
+        bits += autoregressive.measure(samples, model)
+    return bits
 
 
-def _read_model(
-    sections: Mapping[Section, bytes | memoryview], size: int
-) -> tuple[Channels, autoregressive.AutoregressiveModel]:
-    if Section.CHANNELS not in sections or Section.MODEL not in sections or Section.PAYLOAD not in sections:
+def _read_channels(sections: Mapping[Section, bytes | memoryview], size: int) -> Channels:
+    if not {Section.CHANNELS, Section.MODEL, Section.PAYLOAD} <= set(sections):
         raise CorruptFrameError("frame lacks a section the neural mode needs")
-    channels = Channels.unpack(sections[Section.CHANNELS], size)
-    return channels, side.unpack_model(sections[Section.MODEL], sections.get(Section.ADC), channels.count)
+    return Channels.unpack(sections[Section.CHANNELS], size)
 
 
-def _read_samples(
-    sections: Mapping[Section, bytes | memoryview],
-    size: int,
-    channels: Channels,
-    model: autoregressive.AutoregressiveModel,
-) -> Codes:
-    payload = sections[Section.PAYLOAD]
-    if len(payload) % 4:
-        raise CorruptFrameError("payload is not a whole number of words")
-    return autoregressive.decode(payload, sections.get(Section.RAW, b""), size // channels.count, model)
-
-
-def _offsets(samples: Codes) -> NDArray[np.int64]:
-    """Each channel's mean, rounded by integer division."""
-    n_times = samples.shape[1]
-    return (2 * samples.sum(axis=1, dtype=np.int64) + n_times) // (2 * n_times)
+def _decode_segments(
+    sections: Mapping[Section, bytes | memoryview], channels: Channels, size: int
+) -> Iterator[tuple[Codes, autoregressive.AutoregressiveModel]]:
+    """The (channels, time) codes of each segment and the model they were coded with."""
+    for segment in _unpack_segments(sections, size // channels.count):
+        model = side.unpack_model(segment.model, sections.get(Section.ADC), channels.count)
+        if len(segment.payload) % 4:
+            raise CorruptFrameError("payload is not a whole number of words")
+        yield autoregressive.decode(segment.payload, segment.raw, segment.n_times, model), model
 
 
 def _spread(samples: Codes) -> float:

@@ -19,7 +19,9 @@ from losslessnn.kernels.parameters import Adaptive, Head, LinearTaps, Positions
 from losslessnn.models.autoregressive import AutoregressiveModel
 from losslessnn.models.shapes import load_shapes
 
-_RANGE, _OFFSET, _SETTING, _SHIFT, _WINDOWS, _DISTANCE, _UNIT, _BIAS, _SHAPE, _INITIAL, _WEIGHT, _SOURCES = range(12)
+_RANGE, _OFFSET, _SETTING, _SHIFT, _WINDOWS, _DISTANCE, _UNIT, _BIAS, _SHAPE, _INITIAL, _WEIGHT, _SOURCES = (
+    range(12)
+)
 _LAG, _COUNT = 12, 14  # two contexts each: of references, and of the channel's own past
 _COEFFICIENT = 16  # one context per (shift, window of the channel, lag)
 _RANKS = 12  # windows beyond the twelfth share contexts
@@ -57,7 +59,9 @@ def pack_model(model: AutoregressiveModel) -> bytes:
     return writer.finish()
 
 
-def unpack_model(data: bytes | memoryview, adc: bytes | memoryview | None, n_channels: int) -> AutoregressiveModel:
+def unpack_model(
+    data: bytes | memoryview, adc: bytes | memoryview | None, n_channels: int
+) -> AutoregressiveModel:
     """Read MODEL and ADC sections back, checking that a kernel can run on every number in them.
 
     Raises
@@ -67,7 +71,9 @@ def unpack_model(data: bytes | memoryview, adc: bytes | memoryview | None, n_cha
     """
     reader = SequenceReader(data)
     positions = _unpack_positions(reader, adc, n_channels)
-    lanes, skew, own, rate, own_weights = (_within(reader.one(_SETTING), 0, 1 << 16, "setting") for _ in range(5))
+    lanes, skew, own, rate, own_weights = (
+        _within(reader.one(_SETTING), 0, 1 << 16, "setting") for _ in range(5)
+    )
     _within(lanes, 1, n_channels, "number of lanes")
     _within(skew, 1, PAD, "skew")
     _within(own, 0, MAX_ADAPTIVE, "adaptive order")
