@@ -28,12 +28,19 @@ INK, MUTED, GRID = "#1f2933", "#6b7680", "#e3e7ea"
 BLUE, ORANGE = "#0072b2", "#d55e00"  # Okabe and Ito: told apart with every kind of colour vision
 
 FAMILIES = {
-    "losslessnn": (BLUE, "o"),
-    "audio": (ORANGE, "s"),
-    "numerical": ("#009e73", "D"),
-    "general": ("#8a939b", "^"),
+    "losslessnn": (BLUE, "o", BLUE),
+    "audio": (ORANGE, "s", "#b04e00"),
+    "numerical": ("#009e73", "D", "#00785a"),
+    "general": ("#8a939b", "^", MUTED),
 }
-"""Colour and marker of each family of codecs: never colour alone."""
+"""Marker's colour, marker, and colour of the name of each family of codecs: never colour alone."""
+
+FAMILY_NAMES = {
+    "losslessnn": "losslessnn",
+    "audio": "audio codecs",
+    "numerical": "codecs for numbers",
+    "general": "general-purpose",
+}
 
 
 def family(codec: str) -> str:
@@ -98,46 +105,61 @@ def pairs(rows: Rows) -> list[Pair]:
 
 
 def plot_bits(rows: Rows, path: Path) -> None:
-    """A line of dots per recording: ours, and the best peer, whose name stands beside it."""
+    """Two dots per recording: ours, and the best peer, whose name stands beside it.
+
+    On a logarithmic axis the distance between the two is the saving, whatever the recording's size.
+    """
     data = pairs(rows)
     places, heads = _places(data)
-    figure, axes = plt.subplots(figsize=(9.5, 0.31 * (max(places) + 1) + 1.5))
+    figure, axes = plt.subplots(figsize=(9.5, 0.29 * (max(places) + 1) + 1.5))
     for place, pair in zip(places, data, strict=True):
         axes.plot([pair.ours, pair.best], [place, place], color="#c5ccd2", linewidth=2.5, zorder=1)
-        axes.annotate(
-            f"{pair.best_name}  ({1 - pair.ours / pair.best:+.1%} smaller)".replace("+", ""),
-            (max(pair.best, pair.ours), place),
-            xytext=(9, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=8.5,
-            color=MUTED,
-        )
-    axes.scatter(
-        [pair.best for pair in data], places, s=52, marker="s", color=ORANGE, zorder=2, label="best peer"
-    )
-    axes.scatter(
-        [pair.ours for pair in data],
-        places,
-        s=58,
-        marker="o",
-        color=BLUE,
-        zorder=3,
-        label="losslessnn, level 5",
-    )
+        _say_saving(axes, place, pair)
+    best, ours = [pair.best for pair in data], [pair.ours for pair in data]
+    axes.scatter(best, places, s=64, marker="s", facecolor="white", edgecolor=ORANGE, linewidth=1.6, zorder=2)
+    axes.scatter(ours, places, s=36, marker="o", color=BLUE, zorder=3)
     for place, kind in heads:
-        axes.annotate(kind, (0, place), xytext=(6, 0), textcoords="offset points", va="center", weight="bold")
+        axes.text(0.008, place, kind, transform=axes.get_yaxis_transform(), va="center", weight="bold")
     axes.set_yticks(places, [pair.label for pair in data])
     axes.set_ylim(max(places) + 0.8, -0.8)
-    axes.set_xlim(0, max(pair.best for pair in data) * 1.22)
+    axes.set_xscale("log")
+    axes.set_xticks([3, 4, 5, 6, 8, 10, 15, 20, 25], [3, 4, 5, 6, 8, 10, 15, 20, 25])
+    axes.set_xlim(min(ours) / 1.12, max(best) * 1.75)
+    axes.minorticks_off()
     axes.grid(axis="x")
     axes.tick_params(axis="y", length=0)
-    axes.set_xlabel("bits per stored sample, everything counted (less is better)")
-    figure.legend(loc="upper right", ncols=2, frameon=False, bbox_to_anchor=(0.985, 0.995))
+    axes.set_xlabel("bits per stored sample, everything counted (less is better; logarithmic)")
+    _legend(figure, {"best peer": (ORANGE, "s", "white"), "losslessnn, level 5": (BLUE, "o", BLUE)})
     figure.suptitle("Size of each recording", x=0.012, ha="left", weight="bold", fontsize=12)
     figure.tight_layout(rect=(0, 0, 1, 0.985))
     figure.savefig(path)
     plt.close(figure)
+
+
+def _say_saving(axes: Any, place: float, pair: Pair) -> None:
+    saving = 1 - pair.ours / pair.best
+    words = f"{abs(saving):.1%} {'smaller' if saving >= 0 else 'LARGER'} than {pair.best_name}"
+    right = max(pair.best, pair.ours)
+    axes.annotate(
+        words,
+        (right, place),
+        xytext=(10, 0),
+        textcoords="offset points",
+        va="center",
+        fontsize=8.5,
+        color=MUTED,
+        bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
+    )
+
+
+def _legend(figure: Any, entries: Mapping[str, tuple[str, str, str]]) -> None:
+    handles = [
+        mpl.lines.Line2D([], [], linestyle="", marker=marker, color=colour, markerfacecolor=face, label=label)
+        for label, (colour, marker, face) in entries.items()
+    ]
+    figure.legend(
+        handles=handles, loc="upper right", ncols=len(handles), frameon=False, bbox_to_anchor=(0.99, 0.998)
+    )
 
 
 def _places(data: Sequence[Pair]) -> tuple[list[float], list[tuple[float, str]]]:
@@ -211,6 +233,10 @@ def plot_speed(rows: Rows, path: Path) -> None:
         weight="bold",
         fontsize=12,
     )
+    _legend(
+        figure,
+        {FAMILY_NAMES[name]: (colour, marker, colour) for name, (colour, marker, _) in FAMILIES.items()},
+    )
     figure.tight_layout(rect=(0, 0, 1, 0.985), h_pad=2, w_pad=2)
     for axes, (_, data, _) in zip(grid.flat, panels, strict=False):
         _name_points(figure, axes, data)
@@ -219,7 +245,7 @@ def plot_speed(rows: Rows, path: Path) -> None:
 
 
 def _draw_panel(axes: Any, data: Sequence[Point]) -> None:
-    for name, (colour, marker) in FAMILIES.items():
+    for name, (colour, marker, _) in FAMILIES.items():
         members = [point for point in data if family(point.codec) == name]
         axes.scatter(
             [point.decode for point in members],
@@ -235,7 +261,7 @@ def _draw_panel(axes: Any, data: Sequence[Point]) -> None:
     )
     axes.set_xscale("log")
     low, high = min(point.decode for point in data), max(point.decode for point in data)
-    axes.set_xlim(low / 2.2, high * 2.6)
+    axes.set_xlim(low / 3, high * 2.6)
     bottom, top = min(point.ratio for point in data), max(point.ratio for point in data)
     axes.set_ylim(bottom - 0.08 * (top - bottom), top + 0.1 * (top - bottom))
     axes.xaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda value, _: f"{value:,.0f}"))
@@ -253,29 +279,35 @@ def _name_points(figure: Any, axes: Any, data: Sequence[Point]) -> None:
     taken = [_box(x, y, 5 * scale, 5 * scale) for x, y in centres.values()]
     frame = axes.get_window_extent(renderer)
     limits = (frame.x0, frame.y0, frame.x1, frame.y1)
-    for point in sorted(data, key=lambda point: (family(point.codec) != "losslessnn", -point.ratio)):
-        colour = FAMILIES[family(point.codec)][0] if family(point.codec) != "general" else MUTED
-        weight = "bold" if family(point.codec) == "losslessnn" else "normal"
-        text = axes.annotate(
-            point.codec,
-            (point.decode, point.ratio),
-            xytext=(0, 0),
-            textcoords="offset points",
-            ha="center",
-            va="center",
-            fontsize=8.5,
-            color=colour,
-            weight=weight,
-            arrowprops={"arrowstyle": "-", "color": "#b5bdc4", "linewidth": 0.7, "shrinkA": 0, "shrinkB": 3},
-        )
+    ours = sorted((point for point in data if family(point.codec) == "losslessnn"), key=lambda p: p.decode)
+    others = sorted((point for point in data if point not in ours), key=lambda point: -point.ratio)
+    for point in [*ours[:1], *ours[:0:-1], *others]:
+        text = _name_point(axes, point)
         extent = text.get_window_extent(renderer)
         half = (extent.width / 2 + scale, extent.height / 2)
-        shift = _free_shift(centres[point.codec], half, taken, limits, scale)
-        text.set_position((shift[0] / scale, shift[1] / scale))
+        # Our levels lie close together: the slowest is named on its left, the others on their right.
+        sides = (-1, 1) if point == ours[0] else (1, -1)
+        across, up = _free_shift(centres[point.codec], half, taken, limits, scale, sides)
+        text.set_position((across / scale, up / scale))
         x, y = centres[point.codec]
-        taken.append(_box(x + shift[0], y + shift[1], *half))
-        near = abs(shift[0]) <= half[0] + 8 * scale and abs(shift[1]) <= half[1] + 8 * scale
-        text.arrow_patch.set_visible(not near)
+        taken.append(_box(x + across, y + up, *half))
+        text.arrow_patch.set_visible(abs(across) > half[0] + 8 * scale or abs(up) > half[1] + 8 * scale)
+
+
+def _name_point(axes: Any, point: Point) -> Any:
+    ours = family(point.codec) == "losslessnn"
+    return axes.annotate(
+        f"level {point.codec.removeprefix(OURS)}" if ours else point.codec,
+        (point.decode, point.ratio),
+        xytext=(0, 0),
+        textcoords="offset points",
+        ha="center",
+        va="center",
+        fontsize=8.5,
+        color=FAMILIES[family(point.codec)][2],
+        weight="bold" if ours else "normal",
+        arrowprops={"arrowstyle": "-", "color": "#b5bdc4", "linewidth": 0.7, "shrinkA": 0, "shrinkB": 3},
+    )
 
 
 Box = tuple[float, float, float, float]
@@ -290,27 +322,26 @@ def _overlap(one: Box, two: Box) -> bool:
 
 
 def _free_shift(
-    centre: Any, half: tuple[float, float], taken: Sequence[Box], limits: Box, scale: float
+    centre: Any,
+    half: tuple[float, float],
+    taken: Sequence[Box],
+    limits: Box,
+    scale: float,
+    sides: tuple[int, int],
 ) -> tuple[float, float]:
     """The smallest shift of a label from its point at which it overlaps nothing and stays in the frame."""
-    for distance in range(0, 160, 4):
-        across, up = half[0] + (7 + distance) * scale, half[1] + (4 + distance) * scale
-        slide = min(distance, 24) * scale
-        for dx, dy in (
-            (across, 0.0),
-            (-across, 0.0),
-            (0.0, up),
-            (0.0, -up),
-            (half[0] + 3 * scale, up - slide / 2),
-            (half[0] + 3 * scale, slide / 2 - up),
-            (-half[0] - 3 * scale, up - slide / 2),
-            (-half[0] - 3 * scale, slide / 2 - up),
-        ):
-            box = _box(centre[0] + dx, centre[1] + dy, *half)
+    beside, above = half[0] + 7 * scale, half[1] + 5 * scale
+    for distance in range(0, 120, 3):
+        far = distance * scale
+        shifts = [(side * (beside + far), 0.0) for side in sides] if distance < 12 else []
+        shifts += [(0.0, above + far), (0.0, -above - far)]
+        shifts += [(side * beside, up * far) for side in sides for up in (1, -1)]
+        for shift in shifts:
+            box = _box(centre[0] + shift[0], centre[1] + shift[1], *half)
             inside = box[0] > limits[0] and box[2] < limits[2] and box[1] > limits[1] and box[3] < limits[3]
             if inside and not any(_overlap(box, other) for other in taken):
-                return dx, dy
-    return half[0] + 7 * scale, 0.0
+                return shift
+    return beside, 0.0
 
 
 # ------------------------------------------------------------------------------------------------------------
