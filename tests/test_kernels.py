@@ -122,7 +122,7 @@ def make_positions(
     rng: np.random.Generator, n_channels: int, low: int, high: int, with_tables: bool, fraction_bits: int
 ) -> Positions:
     if with_tables:
-        n_tables = int(rng.integers(1, 4))
+        n_tables = int(rng.integers(1, min(3, n_channels + 1), endpoint=True))
         log_widths = rng.integers(-40, 41, (n_tables, high - low + 1)) // int(rng.choice([1, 8]))
         table = rng.integers(0, n_tables, n_channels).astype(np.int32)
         offset = rng.integers(low, high, n_channels, endpoint=True) << adc.FRACTION_BITS
@@ -901,8 +901,8 @@ def test_sections_of_any_bytes_end(sections: dict[Section, bytes], size: int) ->
 @cache
 def written_sections() -> list[tuple[dict[Section, bytes], int]]:
     """Sections as an encoder writes them: with ADC tables and without, with raw bits and without."""
-    uneven = make_recording(3000, 4, scale=30.0).astype(np.int32)
-    uneven += uneven % 5 == 2
+    uneven = make_recording(6000, 4, scale=15.0).astype(np.int32)
+    uneven += uneven % 3 == 2
     steep = make_recording(90, 3, scale=1e6, dtype="<i4").astype(np.int32)
     found = [
         (neural.encode(x.reshape(-1), neural.Channels(x.shape[1], True), 5), x.size) for x in (uneven, steep)
