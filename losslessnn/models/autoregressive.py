@@ -16,6 +16,9 @@ from losslessnn.kernels.parameters import Adaptive, Head, LinearTaps, Positions
 
 Codes = NDArray[np.int32]
 
+_MOST_SAMPLES_PER_BYTE = 92_000
+"""No sample costs less than -log2(1 - WINDOW / TOTAL) = 0.000088 bit: what a short frame can claim to hold."""
+
 
 @dataclass(frozen=True)
 class AutoregressiveModel:
@@ -141,7 +144,10 @@ def decode(
     CorruptFrameError
         If the bytes run out or leave a decoder in a state no encoder makes.
     """
-    codes: Codes = np.empty((model.positions.offset.size, n_times), np.int32)
+    n_channels = model.positions.offset.size
+    if n_channels * n_times > _MOST_SAMPLES_PER_BYTE * (len(words) + len(raw)):
+        raise CorruptFrameError(f"payload of {len(words)} bytes is too short for {n_channels * n_times} samples")
+    codes: Codes = np.empty((n_channels, n_times), np.int32)
     stream = np.frombuffer(words, "<u4").astype(np.uint32, copy=False)
     bits = np.frombuffer(raw, np.uint8)
     status: Any = kernel.decode(

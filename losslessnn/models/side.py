@@ -28,6 +28,7 @@ _RANKS = 12  # windows beyond the twelfth share contexts
 _MAX_WINDOWS = 64
 _MAX_SHIFT = 24
 _MAX_COEFFICIENT = 1 << 24
+_MAX_REACH = 1 << 31  # of a channel's coefficients together: with positions below 2**30 sums stay within 2**61
 
 
 def pack_model(model: AutoregressiveModel) -> bytes:
@@ -146,6 +147,8 @@ def _unpack_taps(reader: SequenceReader, n_channels: int, skew: int) -> LinearTa
     )
     coefficients = reader.take(int(count.sum()), _coefficient_contexts(taps))
     _all_within(coefficients, -_MAX_COEFFICIENT, _MAX_COEFFICIENT, "coefficient")
+    reach = np.concatenate([[0], np.cumsum(np.abs(coefficients))])[np.append(taps.start, coefficients.size)]
+    _all_within(np.diff(reach[taps.first]), 0, _MAX_REACH, "sum of a channel's coefficients")
     return taps._replace(coefficients=coefficients.astype(np.int32))
 
 
