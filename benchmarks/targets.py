@@ -77,8 +77,11 @@ def published_peers() -> dict[str, dict[str, float]]:
 def sizes(folder: Path) -> Iterator[Outcome]:
     """Every array in the folder against its target."""
     peers = published_peers()
-    # Those with a figure of their own first.
-    for name in sorted(recordings.names(folder), key=lambda name: (name not in AT_MOST, name)):
+    there = recordings.names(folder)
+    for name in sorted({*there, *AT_MOST, *peers}, key=lambda name: (name not in AT_MOST, name)):
+        if name not in there:
+            yield _not_there(f"{name}.npz", f"≤ {AT_MOST[name]:.2f}" if name in AT_MOST else "below peers")
+            continue
         bits = bits_per_sample(recordings.load(folder, name))
         others = {codec: value for codec, value in peers.get(name, {}).items() if codec not in EXCEPTED_PEERS}
         best = min(others, key=lambda codec: others[codec], default="")
@@ -233,15 +236,20 @@ def _seconds_of(command: list[str]) -> float:
 
 def outcomes(folder: Path, core: int, attempts: int) -> Iterator[Outcome]:
     """Everything that must be shown, in the table's order."""
-    if folder.is_dir():
-        yield from sizes(folder)
+    yield from sizes(folder)
     if (folder / recordings.CLIPS_FILE).exists():
         yield from clip_outcomes(folder)
+    else:
+        yield _not_there(recordings.CLIPS_FILE, f"ratio ≥ {CLIPS_RATIO}")
     if (folder / f"{SPEED_RECORDING}.npz").exists():
         yield from speeds(folder, core, attempts)
     yield from start_outcomes()
     yield frame_overhead_outcome()
     yield simulated_clip_outcome()
+
+
+def _not_there(name: str, target: str) -> Outcome:
+    return Outcome(name, "not shown", target, False, "no such file in the folder of recordings (--data DIR)")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -261,8 +269,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     folder = recordings.data_folder(options.data)
-    if not folder.is_dir():
-        print(f"{folder}: no such folder of recordings; checking only what needs none (--data DIR)")
     print(f"{machine.machine()}\n\n| | reached | target | | |\n|---|---|---|---|---|")
     failed = 0
     for outcome in outcomes(folder, options.core, options.attempts):

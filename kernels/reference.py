@@ -190,8 +190,8 @@ def linear_prediction(history: Samples, taps: LinearTaps, k: int, t: int) -> int
     """Linear prediction of the position of channel ``k`` at time ``t``.
 
     The sum of coefficient * position over the channel's windows, plus half a unit of 2**shift (nothing for a
-    shift of 0), shifted right by it, and clamped to +-(2**30 - 1). Coefficients are at most 2**24 in
-    magnitude and positions 2**30; sums are taken in 64 bits.
+    shift of 0), shifted right by it, and clamped to +-(2**30 - 1). A channel's coefficients add up
+    to at most 2**31 in magnitude, and positions are at most 2**30: 62 bits and a sign hold the sum.
     """
     shift = int(taps.shift[k])
     total = (1 << shift) >> 1
@@ -287,7 +287,7 @@ def mass_below(distance: int, index: int, tail: NDArray[np.int32]) -> int:
     """Probability mass, of ``MASS``, below a point ``distance`` positions above the prediction.
 
     The tail table is interpolated: ten bits of the distance's place are the cell, ten more the part of it.
-    The product of distance and ``INVERSE`` needs 63 bits.
+    The product of distance and ``INVERSE`` needs 50 bits.
     """
     far = min(abs(distance), int(REACH[index]) - 1)
     place = far * int(INVERSE[index]) >> 30

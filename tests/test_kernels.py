@@ -149,16 +149,16 @@ def make_taps(rng: np.random.Generator, n_channels: int, skew: int, calm: bool) 
             if rng.random() < 0.1:
                 count = PAD - lag + 1
             windows.append((k, source, lag, count))
-            most = 1 << int(shift[k]) if calm else 1 << 24
+            most = 1 << int(shift[k]) if calm else 1 << (24 if count <= 12 else 22)
             coefficients += rng.integers(-most, most, count, endpoint=True).tolist()
-    channel, source, lag, count = np.array(windows, np.int32).reshape(-1, 4).T.copy()
+    channel, sources, lags, counts = np.array(windows, np.int32).reshape(-1, 4).T.copy()
     return LinearTaps(
         skew=skew,
         first=np.searchsorted(channel, np.arange(n_channels + 1)).astype(np.int32),
-        source=source,
-        lag=lag,
-        count=count,
-        start=(np.cumsum(count) - count).astype(np.int32),
+        source=sources,
+        lag=lags,
+        count=counts,
+        start=(np.cumsum(counts) - counts).astype(np.int32),
         coefficients=np.array(coefficients, np.int32),
         shift=shift.astype(np.int32),
     )
@@ -813,6 +813,22 @@ def test_windows_of_impossible_sizes_are_refused(count: int) -> None:
         side.unpack_model(packed, None, 4)
 
 
+def test_coefficients_whose_sums_could_overflow_are_refused() -> None:
+    taps = LinearTaps(
+        skew=1,
+        first=np.array([0, 0, 3, 3, 3], np.int32),
+        source=np.array([0, 1, 1], np.int32),
+        lag=np.ones(3, np.int32),
+        count=np.full(3, 43, np.int32),
+        start=np.array([0, 43, 86], np.int32),
+        coefficients=np.full(129, 1 << 24, np.int32),
+        shift=np.zeros(4, np.int32),
+    )
+    packed = side.pack_model(replace(base_case().model, taps=taps))
+    with pytest.raises(CorruptFrameError, match="sum"):
+        side.unpack_model(packed, None, 4)
+
+
 GOOD_TABLE = (2, [[0, 3, -8], [1, 0, 2]], [0, 1])
 BAD_TABLES = {
     "no table": (0, [], [0, 0]),
@@ -852,6 +868,27 @@ def test_tables_for_too_many_codes_are_refused() -> None:
 
 
 # ------------------------------------------------------------------------------------------ hostile bytes
+
+
+@pytest.mark.parametrize("claimed", [1 << 33, 1 << 45, 1 << 61])
+def test_more_samples_than_words_can_hold_are_refused_before_memory_is_set_aside(claimed: int) -> None:
+    case = base_case()
+    sections = {
+        Section.CHANNELS: neural.Channels(4, True).pack(),
+        Section.MODEL: side.pack_model(case.model),
+        Section.PAYLOAD: cpu_encode(case)[0],
+    }
+    with pytest.raises(CorruptFrameError, match="too short"):
+        neural.decode(sections, claimed)
+
+
+def test_the_cheapest_samples_are_not_taken_for_too_many() -> None:
+    """A million samples that are all alike: few words, and the decoder believes them."""
+    codes = np.full((1, 1_000_000), 3, np.int32)
+    case = plain_case(codes)
+    words, raw = cpu_encode(case)
+    assert len(words) <= 20
+    np.testing.assert_array_equal(autoregressive.decode(words, raw, codes.size, case.model), codes)
 
 
 def decode_any(sections: dict[Section, bytes], size: int) -> None:

@@ -1,0 +1,169 @@
+"""The door to Zarr format 3: frames as the chunks of an array, sharded or not.
+
+Zarr finds the codec through its entry point, so that stores are read without importing this module. It needs
+zarr 3; with zarr 2.18 use :class:`losslessnn.NeuralCodec` and format 2.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+try:
+    from zarr.abc.codec import ArrayBytesCodec, ArrayBytesCodecPartialDecodeMixin
+except ModuleNotFoundError as missing:
+    raise ModuleNotFoundError(
+        "losslessnn.zarr needs zarr 3 (pip install 'zarr>=3'); "
+        "with zarr 2.18 use losslessnn.NeuralCodec, which writes format 2",
+        name=missing.name,
+    ) from None
+
+from losslessnn.chunk import decode_chunk, encode_chunk
+from losslessnn.errors import CorruptFrameError, NewerFormatError
+from losslessnn.functions import DEFAULT_LEVEL, check_level
+
+# Written into every store: it must never change.
+CODEC_NAME = "losslessnn.neural"
+
+
+@dataclass(frozen=True)
+class NeuralArrayCodec(ArrayBytesCodecPartialDecodeMixin, ArrayBytesCodec):  # type: ignore[misc,unused-ignore]
+    """Lossless compression of multichannel recordings, as a serializer of Zarr format 3.
+
+    Parameters
+    ----------
+    level : int, optional
+        From 1, fastest, to 9, smallest. Default 5. Reading needs no level.
+
+    Raises
+    ------
+    TypeError
+        If `level` is not an integer; when an array is made, if its dtype holds Python objects.
+    ValueError
+        If `level` is outside 1 to 9.
+
+    Notes
+    -----
+    Each chunk becomes the frame that ``losslessnn.compress`` makes of it in C order, whatever the memory
+    layout of what is written: a store depends on values and settings only. Frames carry their byte order,
+    which Zarr's metadata does not.
+
+    A frame is decoded whole, because its checksums are over the whole. For fine access choose small chunks,
+    and put many of them into a shard: a read then fetches and decodes only the chunks it touches.
+
+    Say ``compressors=None``, or zarr puts zstd behind the codec, which costs time and gains nothing.
+
+    Chunks are encoded and decoded in zarr's threads, several at a time (``async.concurrency`` and
+    ``threading.max_workers`` in zarr's configuration), with any ``codec_pipeline.batch_size``.
+
+    Source: the Zarr specification, version 3, https://zarr-specs.readthedocs.io.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import zarr
+    >>> from losslessnn.zarr import NeuralArrayCodec
+    >>> recording = np.arange(40_000, dtype="int16").reshape(10_000, 4)
+    >>> z = zarr.create_array("recording.zarr", shape=recording.shape, dtype=recording.dtype, chunks=(1000, 4),
+    ...                       shards=(5000, 4), serializer=NeuralArrayCodec(), compressors=None)
+    >>> z[:] = recording
+    >>> bool((zarr.open("recording.zarr", mode="r")[2500:2510] == recording[2500:2510]).all())
+    True
+    """
+
+    is_fixed_size: ClassVar[bool] = False
+
+    level: int = DEFAULT_LEVEL
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "level", check_level(self.level))
+
+    # -- metadata
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> NeuralArrayCodec:
+        """Make a codec from its entry in an array's metadata.
+
+        Raises
+        ------
+        NewerFormatError
+            If the entry has settings that this version does not know.
+        """
+        configuration = dict(data.get("configuration") or {})
+        unknown = sorted(set(configuration) - {"level"})
+        if unknown:
+            raise NewerFormatError(
+                f"unknown {CODEC_NAME} setting {', '.join(map(repr, unknown))}: "
+                "misspelt, or written by a newer losslessnn (pip install -U losslessnn)"
+            )
+        return cls(**configuration)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the codec's entry in an array's metadata."""
+        return {"name": CODEC_NAME, "configuration": {"level": self.level}}
+
+    def validate(self, *, shape: tuple[int, ...], dtype: Any, chunk_grid: Any) -> None:
+        """Refuse arrays whose elements have no bytes of their own.
+
+        Raises
+        ------
+        TypeError
+            If the dtype is text of any length, or Python objects.
+        """
+        native = dtype.to_native_dtype()
+        if native.hasobject or native.kind == "T":
+            raise TypeError(
+                f"{CODEC_NAME} cannot hold dtype {native}: its elements have no fixed size. "
+                "Convert to numbers or fixed-width strings, or leave out serializer= for this array"
+            )
+
+    def compute_encoded_size(self, input_byte_length: int, chunk_spec: Any) -> int:
+        """Nobody knows before encoding."""
+        raise NotImplementedError(f"the size of a {CODEC_NAME} frame is not known before it is encoded")
+
+    # -- one chunk
+
+    def _encode_sync(self, chunk_array: Any, chunk_spec: Any) -> Any:
+        # In C order whatever arrives: zarr hands over views of the caller's memory, in any layout.
+        chunk = np.asarray(chunk_array.as_numpy_array(), order="C")
+        return chunk_spec.prototype.buffer.from_bytes(encode_chunk(chunk, level=self.level))
+
+    def _decode_sync(self, chunk_bytes: Any, chunk_spec: Any) -> Any:
+        chunk = decode_chunk(memoryview(chunk_bytes.as_numpy_array()))
+        wanted = chunk_spec.dtype.to_native_dtype()
+        if chunk.shape != chunk_spec.shape or not _same_but_for_byte_order(chunk.dtype, wanted):
+            raise CorruptFrameError(
+                f"a chunk holds {chunk.dtype} of shape {chunk.shape}, but the array's metadata says {wanted} "
+                f"of shape {chunk_spec.shape}: the chunk belongs to another array"
+            )
+        return chunk_spec.prototype.nd_buffer.from_numpy_array(chunk.astype(wanted, copy=False))
+
+    # -- many chunks: the base class calls these for every chunk of a batch at once
+
+    async def _encode_single(self, chunk_array: Any, chunk_spec: Any) -> Any:
+        return await asyncio.to_thread(self._encode_sync, chunk_array, chunk_spec)
+
+    async def _decode_single(self, chunk_bytes: Any, chunk_spec: Any) -> Any:
+        return await asyncio.to_thread(self._decode_sync, chunk_bytes, chunk_spec)
+
+    async def _decode_partial_single(self, byte_getter: Any, selection: Any, chunk_spec: Any) -> Any:
+        """Fetch and decode one chunk, and hand on what was asked for of it.
+
+        The whole chunk is decoded, as its checksums are over all of it. Should frames that can be checked in
+        parts come, this is where parts of them are fetched.
+        """
+        chunk_bytes = await byte_getter.get(prototype=chunk_spec.prototype)
+        if chunk_bytes is None:
+            return None
+        return await asyncio.to_thread(self._decode_part, chunk_bytes, selection, chunk_spec)
+
+    def _decode_part(self, chunk_bytes: Any, selection: Any, chunk_spec: Any) -> Any:
+        chunk = self._decode_sync(chunk_bytes, chunk_spec)
+        return chunk[selection]
+
+
+def _same_but_for_byte_order(a: np.dtype[Any], b: np.dtype[Any]) -> bool:
+    return a == b or np.can_cast(a, b, "equiv")

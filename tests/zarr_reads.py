@@ -1,0 +1,132 @@
+"""Random reads through Zarr format 3 against numpy's: ``python tests/zarr_reads.py COUNT SEED``.
+
+Each round makes an array of random dtype, shape, memory order, chunking and sharding, and reads it in a few
+hundred random ways: slices with steps, integers, lists of indices, masks.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from losslessnn.zarr import NeuralArrayCodec
+
+DTYPES = ("<i2", ">i2", "u1", "<u2", "<i4", ">i4", "<f4", ">f8", "<i8", "?", "<c8", "<f2")
+READS_PER_ARRAY = 500
+
+
+@dataclass(frozen=True)
+class Case:
+    """One array: what it holds and how it is cut."""
+
+    values: np.ndarray
+    chunks: tuple[int, ...]
+    shards: tuple[int, ...] | None
+    order: str
+
+
+def check_reads(count: int, seed: int, report: bool = False) -> int:
+    """Make this many random reads; return how many were made, all equal to numpy's.
+
+    Raises
+    ------
+    AssertionError
+        At the first that differs, with all it takes to repeat it.
+    """
+    rng = np.random.default_rng(seed)
+    done = 0
+    started = time.perf_counter()
+    while done < count:
+        case = random_case(rng)
+        stored = store(case)
+        for _ in range(min(READS_PER_ARRAY, count - done)):
+            kind, selection = random_selection(rng, case.values.shape)
+            check_read(stored, case, kind, selection, f"seed {seed}, read {done}")
+            done += 1
+        if report:
+            print(f"\r{done} reads, {done / (time.perf_counter() - started):.0f}/s", end="", flush=True)
+    return done
+
+
+def check_read(stored: Any, case: Case, kind: str, selection: Any, where: str) -> None:
+    """Assert that one read equals numpy's, bit for bit."""
+    if kind == "orthogonal":
+        expected = case.values[np.ix_(*selection)]
+        found = stored.oindex[selection]
+    elif kind == "points":
+        expected = case.values[selection]
+        found = stored.vindex[selection]
+    else:
+        expected = case.values[selection]
+        found = stored[selection]
+    expected, found = np.asarray(expected), np.asarray(found)
+    native = expected.dtype.newbyteorder("=")
+    same = (
+        found.shape == expected.shape and found.astype(native).tobytes() == expected.astype(native).tobytes()
+    )
+    assert same, (
+        f"{where}: {kind} {selection} of {case.values.dtype.str}{case.values.shape}, "
+        f"chunks {case.chunks}, shards {case.shards}, order {case.order}"
+    )
+
+
+def random_case(rng: np.random.Generator) -> Case:
+    """An array of a random walk, and a way to cut it."""
+    shape = tuple(int(n) for n in rng.integers(1, (400, 12, 5))[: rng.integers(1, 4)])
+    chunks = tuple(int(rng.integers(1 + n // 8, n + 3)) for n in shape)
+    shards = tuple(c * int(rng.integers(1, 4)) for c in chunks) if rng.random() < 0.5 else None
+    walk = rng.integers(-20, 21, shape).cumsum(axis=0)
+    values = walk.astype(DTYPES[rng.integers(len(DTYPES))])
+    layout = rng.integers(3)
+    if layout == 1:
+        values = np.asfortranarray(values)
+    elif layout == 2:
+        values = np.repeat(values, 2, axis=-1)[..., ::2]
+    return Case(values, chunks, shards, "CF"[rng.integers(2)])
+
+
+def store(case: Case) -> Any:
+    """The array in a store in memory."""
+    import zarr
+
+    z = zarr.create_array(
+        zarr.storage.MemoryStore(),
+        shape=case.values.shape,
+        dtype=case.values.dtype,
+        chunks=case.chunks,
+        shards=case.shards,
+        serializer=NeuralArrayCodec(level=1),
+        compressors=None,
+        config={"order": case.order},
+    )
+    z[...] = case.values
+    return z
+
+
+def random_selection(rng: np.random.Generator, shape: tuple[int, ...]) -> tuple[str, Any]:
+    """A way to read an array of this shape: its kind, and what goes into the brackets."""
+    kind = rng.choice(["basic", "basic", "basic", "orthogonal", "points", "mask"])
+    if kind == "basic":
+        return kind, tuple(_random_index(rng, n) for n in shape[: rng.integers(1, len(shape) + 1)])
+    if kind == "orthogonal":
+        return kind, tuple(np.sort(rng.integers(0, n, rng.integers(1, 6))) for n in shape)
+    if kind == "points":
+        number = int(rng.integers(1, 8))
+        return kind, tuple(rng.integers(0, n, number) for n in shape)
+    return "points", rng.random(shape) < rng.random()
+
+
+def _random_index(rng: np.random.Generator, length: int) -> Any:
+    if rng.random() < 0.25:
+        return int(rng.integers(-length, length))
+    start, stop = sorted(int(i) for i in rng.integers(0, length + 1, 2))
+    return slice(start, stop, int(rng.integers(1, 5)))
+
+
+if __name__ == "__main__":
+    check_reads(int(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0, report=True)
+    print(": all equal numpy's")
