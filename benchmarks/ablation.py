@@ -21,6 +21,7 @@ import numpy as np
 
 from benchmarks.recordings import add_data_option, data_folder, load, names
 from losslessnn import adc, chunk
+from losslessnn.kernels.cpu import statistics
 from losslessnn.models import fit, neural
 
 LEVEL = 5
@@ -49,7 +50,7 @@ PARTS: dict[str, Callable[[], Any]] = {
     "no adaptive stage": lambda: _effort(rates=()),
     "no ADC table": lambda: _patched(adc, "estimate", lambda *_: None),
     "one ADC table for all": lambda: _patched(adc, "_groupings", _one_table),
-    "fit not weighted": lambda: _patched(fit.statistics, "round_weights", lambda weights: weights.fill(1.0)),
+    "fit not weighted": lambda: _patched(statistics, "round_weights", lambda weights: weights.fill(1.0)),
     "no segments": lambda: _patched(neural, "find_changes", lambda *_: []),
     "no repeats": lambda: _patched(chunk, "find_repeats", lambda _: None),
 }

@@ -31,7 +31,7 @@ class LinearTaps(NamedTuple):
     first: NDArray[np.int32]  # (channels + 1,)
     source: NDArray[np.int32]  # (windows,) channel the window reads
     lag: NDArray[np.int32]  # (windows,) its newest sample is x[t - lag]; negative lags lie ahead
-    count: NDArray[np.int32]  # (windows,) how many samples, going back in time
+    length: NDArray[np.int32]  # (windows,) how many samples, going back in time
     start: NDArray[np.int32]  # (windows,) where its coefficients start, oldest sample first
     coefficients: NDArray[np.int32]
     shift: NDArray[np.int32]  # (channels,) coefficients are in units of 2**-shift

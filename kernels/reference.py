@@ -196,7 +196,7 @@ def linear_prediction(history: Samples, taps: LinearTaps, k: int, t: int) -> int
     shift = int(taps.shift[k])
     total = (1 << shift) >> 1
     for w in range(int(taps.first[k]), int(taps.first[k + 1])):
-        source, count, start = int(taps.source[w]), int(taps.count[w]), int(taps.start[w])
+        source, count, start = int(taps.source[w]), int(taps.length[w]), int(taps.start[w])
         oldest = t - int(taps.lag[w]) - count + 1
         for i in range(count):
             total += int(taps.coefficients[start + i]) * history.at(source, oldest + i)
@@ -389,10 +389,10 @@ class RawReader:
             self.place += 1
         return value
 
-    @property
-    def overrun(self) -> bool:
-        """Whether more bits were taken than there are."""
-        return self.place > 8 * len(self._data)
+    def finish(self) -> None:
+        """Check that all bytes were used, and no more."""
+        if (self.place + 7) // 8 != len(self._data):
+            raise CorruptPayload("raw bits run out or are left over")
 
 
 def symbol_of(code: int, window: Window) -> int:
@@ -613,8 +613,7 @@ def decode(
             raise CorruptPayload(f"code {code} is not between {positions.low} and {positions.high}")
         codes[k, t] = code
         coder.learn(k, t, code)
-    if bits.overrun:
-        raise CorruptPayload("raw bits run out")
+    bits.finish()
     rans.finish()
     return codes
 

@@ -21,6 +21,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from losslessnn.advice import suggest_chunks
     from losslessnn.archive import open_archive
     from losslessnn.codec import NeuralCodec
     from losslessnn.errors import CorruptFrameError, LosslessnnError, NewerFormatError, RecordingError
@@ -38,6 +39,7 @@ __all__ = [
     "compress",
     "decompress",
     "open_archive",
+    "suggest_chunks",
 ]
 
 _HOME = {
@@ -49,6 +51,7 @@ _HOME = {
     "compress": "losslessnn.functions",
     "decompress": "losslessnn.functions",
     "open_archive": "losslessnn.archive",
+    "suggest_chunks": "losslessnn.advice",
 }
 
 

@@ -24,6 +24,7 @@ from losslessnn.kernels.parameters import Positions
 FRACTION_BITS = 5
 MAX_CODES = 1 << 14
 MAX_TABLES = 256
+MAX_CELLS = 1 << 24  # of all tables' inverses together
 _UNIT = 8 * FRACTION_BITS  # SCALE's index of a width of one code
 _NARROWEST, _WIDEST = -_UNIT, 40
 _WIDTH = SCALE[: _WIDEST + _UNIT + 1] / float(256 << FRACTION_BITS)  # in codes, narrowest first
@@ -49,18 +50,25 @@ class AdcTables:
     log_widths: NDArray[np.int64]
     table: NDArray[np.int32]
 
-    def edges(self) -> NDArray[np.int32]:
+    def edges(self) -> NDArray[np.int64]:
         """Bin edges in 1/32 code, shape (tables, codes + 1)."""
         widths = np.maximum((SCALE[self.log_widths + _UNIT] + 128) >> 8, 1)
         start = (self.low << FRACTION_BITS) - (1 << (FRACTION_BITS - 1))
         edges = np.concatenate([np.zeros((len(widths), 1), np.int64), np.cumsum(widths, axis=1)], axis=1)
-        return (edges + start).astype(np.int32)
+        return edges + start
+
+    def fits(self, most: int) -> bool:
+        """Whether kernels can reckon with these positions less offsets of at most ``most`` (1/32 code)."""
+        edges = self.edges()
+        reach = max(-int(edges[:, 0].min()), int(edges[:, -1].max())) + most
+        cells = (int((edges[:, -1] - edges[:, 0]).max()) >> FRACTION_BITS) + 1
+        return reach < POSITION_LIMIT and cells * len(edges) <= MAX_CELLS
 
     def positions(self, offset: NDArray[np.int64]) -> Positions:
         """Positions of codes by these tables; ``offset`` (channels,) is taken off."""
-        edges = self.edges()
-        if int(np.abs(edges).max()) + int(np.abs(offset).max(initial=0)) >= POSITION_LIMIT:
+        if not self.fits(int(np.abs(offset).max(initial=0))):
             raise CorruptFrameError("ADC table reaches too far")
+        edges = self.edges().astype(np.int32)
         high = self.low + self.log_widths.shape[1] - 1
         return Positions(FRACTION_BITS, self.low, high, offset, self.table, edges, inverse_of(edges))
 
@@ -84,12 +92,14 @@ class AdcTables:
             raise CorruptFrameError(f"ADC table for {n_codes} codes: at most {MAX_CODES} are possible")
         reader = SequenceReader(data)
         n_tables = reader.one(0)
-        if not 1 <= n_tables <= MAX_TABLES:
-            raise CorruptFrameError(f"{n_tables} ADC tables: 1 to {MAX_TABLES} are possible")
+        most = min(MAX_TABLES, n_channels + 1)
+        if not 1 <= n_tables <= most:
+            raise CorruptFrameError(f"{n_tables} ADC tables: 1 to {most} are possible")
         common = reader.take(n_codes, 1)
         others = reader.take((n_tables - 1) * n_codes, 2).reshape(n_tables - 1, n_codes) + common
         log_widths = np.concatenate([common[None], others])
         table = np.cumsum(reader.take(n_channels, 3)) if n_tables > 1 else np.zeros(n_channels, np.int64)
+        reader.finish()
         if log_widths.min() < _NARROWEST or log_widths.max() > _WIDEST:
             raise CorruptFrameError("ADC table holds an impossible width")
         if table.min() < 0 or table.max() >= n_tables:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from operator import index
 from typing import Any, ClassVar
 
 import numpy as np
 from numcodecs.abc import Codec
 from numcodecs.compat import ensure_contiguous_ndarray, ndarray_copy
+from numpy.typing import DTypeLike
 
+from losslessnn.advice import Purpose, suggest_chunks
 from losslessnn.chunk import decode_chunk, encode_chunk
 from losslessnn.errors import NewerFormatError
 from losslessnn.functions import DEFAULT_LEVEL, as_array, check_level
@@ -146,6 +149,17 @@ class NeuralCodec(Codec):  # type: ignore[misc,unused-ignore]
                 "misspelt, or written by a newer losslessnn (pip install -U losslessnn)"
             )
         return cls(**config)
+
+    @staticmethod
+    def suggest_chunks(
+        shape: Sequence[int],
+        dtype: DTypeLike,
+        sampling_rate: float | None = None,
+        *,
+        purpose: Purpose = "bulk",
+    ) -> tuple[int, ...]:
+        """Suggest a chunk shape; see :func:`losslessnn.suggest_chunks`."""
+        return suggest_chunks(shape, dtype, sampling_rate, purpose=purpose)
 
     def __repr__(self) -> str:
         settings = ", ".join(f"{name}={value!r}" for name, value in self._settings().items())

@@ -67,9 +67,8 @@ class NeuralArrayCodec(ArrayBytesCodecPartialDecodeMixin, ArrayBytesCodec):  # t
     >>> import zarr
     >>> from losslessnn.zarr import NeuralArrayCodec
     >>> recording = np.arange(40_000, dtype="int16").reshape(10_000, 4)
-    >>> z = zarr.create_array("recording.zarr", shape=recording.shape, dtype=recording.dtype, chunks=(1000, 4),
-    ...                       shards=(5000, 4), serializer=NeuralArrayCodec(), compressors=None)
-    >>> z[:] = recording
+    >>> z = zarr.create_array("recording.zarr", data=recording, chunks=(1000, 4), shards=(5000, 4),
+    ...                       serializer=NeuralArrayCodec(), compressors=None)
     >>> bool((zarr.open("recording.zarr", mode="r")[2500:2510] == recording[2500:2510]).all())
     True
     """

@@ -43,6 +43,22 @@ def make_recording(
     return np.round(scale * (sources @ mixing + own)).astype(dtype)
 
 
+def make_two_trials() -> np.ndarray:
+    """A recording whose channels' own past predicts them one way at first, and another way from the middle on."""
+    rng = np.random.default_rng(5)
+    first = _smooth(rng.normal(size=(1024, 4)), pole=0.98)
+    second = _smooth(rng.normal(size=(1024, 4)), pole=-0.9)
+    return np.round(40 * np.concatenate([first, second])).astype("<i2")
+
+
+def make_unevenly_converted() -> np.ndarray:
+    """A recording by a converter every fourth code of which is three times as wide as the others."""
+    rng = np.random.default_rng(6)
+    edges = np.cumsum(np.resize([3.0, 1.0, 1.0, 1.0], 512))
+    volts = _smooth(rng.normal(size=(4000, 4)), pole=0.8) * 40 + edges[256]
+    return np.searchsorted(edges, volts).astype("<i2")
+
+
 def _smooth(noise: np.ndarray, pole: float = 0.9) -> np.ndarray:
     smooth = np.empty_like(noise)
     state = np.zeros(noise.shape[1])

@@ -157,7 +157,7 @@ def make_taps(rng: np.random.Generator, n_channels: int, skew: int, calm: bool) 
         first=np.searchsorted(channel, np.arange(n_channels + 1)).astype(np.int32),
         source=sources,
         lag=lags,
-        count=counts,
+        length=counts,
         start=(np.cumsum(counts) - counts).astype(np.int32),
         coefficients=np.array(coefficients, np.int32),
         shift=shift.astype(np.int32),
@@ -277,7 +277,7 @@ def plain_case(codes: np.ndarray, fraction_bits: int = 5, scale: float = 0, shap
             first=np.arange(n_channels + 1, dtype=np.int32),
             source=np.arange(n_channels, dtype=np.int32),
             lag=one,
-            count=one,
+            length=one,
             start=np.arange(n_channels, dtype=np.int32),
             coefficients=one,
             shift=0 * one,
@@ -563,7 +563,7 @@ def cpu_push(pushed: list[tuple[int, int, int]], lanes: int) -> list[int]:
     start, frequency, lane = np.array(pushed, np.int64).reshape(-1, 3).T
     words = np.empty(len(pushed) + 2 * lanes + 1, np.uint32)
     used = cpu_rans.push_all(
-        start.astype(np.uint32), frequency.astype(np.uint32), lane.astype(np.uint16), lanes, words
+        start.astype(np.uint32), frequency.astype(np.uint32), lane.astype(np.uint32), lanes, words
     )
     return words[words.size - used :].tolist()
 
@@ -701,6 +701,22 @@ def test_the_same_codes_give_the_same_sections_every_time_and_from_every_thread(
         np.testing.assert_array_equal(back, codes)
 
 
+def test_more_channels_than_sixteen_bits_can_count() -> None:
+    codes = np.random.default_rng(0).integers(-50, 50, 3 * 66_001).astype(np.int32)
+    sections = neural.encode(codes, neural.Channels(66_001, True), 1)
+    np.testing.assert_array_equal(neural.decode(sections, codes.size), codes)
+
+
+@pytest.mark.parametrize("base", [0, 1 << 20, 1 << 24, 1 << 26, (1 << 28) - (1 << 14)])
+def test_uneven_codes_far_from_zero(base: int) -> None:
+    codes = make_recording(6000, 4, scale=15.0).astype(np.int32).reshape(-1)
+    codes += codes % 3 == 2
+    codes += base - codes.min()
+    sections = neural.encode(codes, neural.Channels(4, True), 5)
+    assert (Section.ADC in sections) == (base < 1 << 24)
+    np.testing.assert_array_equal(neural.decode(sections, codes.size), codes)
+
+
 # --------------------------------------------------------------------------------------- hostile numbers
 
 
@@ -713,7 +729,7 @@ def base_case() -> Case:
         first=np.array([0, 1, 3, 4, 4], np.int32),
         source=np.array([0, 1, 0, 1], np.int32),
         lag=np.array([1, 1, -1, 3], np.int32),
-        count=np.array([2, 1, 3, 2], np.int32),
+        length=np.array([2, 1, 3, 2], np.int32),
         start=np.array([0, 2, 3, 6], np.int32),
         coefficients=np.array([-20, 240, 200, 3, 40, 10, 60, 60], np.int32),
         shift=np.full(4, 8, np.int32),
@@ -803,7 +819,7 @@ def test_windows_of_impossible_sizes_are_refused(count: int) -> None:
         first=np.array([0, 1, 1, 1, 1], np.int32),
         source=np.zeros(1, np.int32),
         lag=np.ones(1, np.int32),
-        count=np.full(1, count, np.int32),
+        length=np.full(1, count, np.int32),
         start=np.zeros(1, np.int32),
         coefficients=np.ones(count, np.int32),
         shift=np.zeros(4, np.int32),
@@ -813,13 +829,29 @@ def test_windows_of_impossible_sizes_are_refused(count: int) -> None:
         side.unpack_model(packed, None, 4)
 
 
+def test_too_many_coefficients_are_refused() -> None:
+    taps = LinearTaps(
+        skew=1,
+        first=np.array([0, 9, 9, 9, 9], np.int32),
+        source=np.zeros(9, np.int32),
+        lag=np.ones(9, np.int32),
+        length=np.full(9, 60, np.int32),
+        start=np.arange(9, dtype=np.int32) * 60,
+        coefficients=np.ones(540, np.int32),
+        shift=np.zeros(4, np.int32),
+    )
+    packed = side.pack_model(replace(base_case().model, taps=taps))
+    with pytest.raises(CorruptFrameError, match="coefficients of a channel"):
+        side.unpack_model(packed, None, 4)
+
+
 def test_coefficients_whose_sums_could_overflow_are_refused() -> None:
     taps = LinearTaps(
         skew=1,
         first=np.array([0, 0, 3, 3, 3], np.int32),
         source=np.array([0, 1, 1], np.int32),
         lag=np.ones(3, np.int32),
-        count=np.full(3, 43, np.int32),
+        length=np.full(3, 43, np.int32),
         start=np.array([0, 43, 86], np.int32),
         coefficients=np.full(129, 1 << 24, np.int32),
         shift=np.zeros(4, np.int32),
@@ -827,6 +859,41 @@ def test_coefficients_whose_sums_could_overflow_are_refused() -> None:
     packed = side.pack_model(replace(base_case().model, taps=taps))
     with pytest.raises(CorruptFrameError, match="sum"):
         side.unpack_model(packed, None, 4)
+
+
+def test_side_information_ends_where_it_should() -> None:
+    packed = side.pack_model(base_case().model)
+    words = packed[0]
+    assert words < 0x7F
+    longer = bytes([words + 1]) + packed[1 : 1 + 4 * words] + bytes(4) + packed[1 + 4 * words :]
+    for altered in (packed + b"\0", packed[:-1], longer):
+        with pytest.raises(CorruptFrameError):
+            side.unpack_model(altered, None, 4)
+
+
+def test_raw_bits_end_where_they_should() -> None:
+    case = plain_case(np.random.default_rng(0).integers(-(1 << 22), 1 << 22, (2, 80)), 5, 208)
+    words, raw = cpu_encode(case)
+    for altered in (raw + b"\0", raw[:-1], b""):
+        with pytest.raises(CorruptFrameError):
+            autoregressive.decode(words, altered, 80, case.model)
+        with pytest.raises(CorruptPayload):
+            reference_decode(words, altered, 80, case.model)
+
+
+@pytest.mark.parametrize("claimed", [1 << 33, 1 << 45, 1 << 61])
+def test_more_channels_than_side_information_can_hold_are_refused_before_memory_is_set_aside(
+    claimed: int,
+) -> None:
+    with pytest.raises(CorruptFrameError, match="cannot hold"):
+        side.unpack_model(side.pack_model(base_case().model), None, claimed)
+
+
+def test_tables_need_the_finest_positions() -> None:
+    model = base_case().model
+    coarse = replace(model, positions=adc.plain_positions(-1, 1, 1, np.zeros(4, np.int64)))
+    with pytest.raises(CorruptFrameError, match="fraction"):
+        side.unpack_model(side.pack_model(coarse), pack_table(1, [[0, 3, -8]], [0] * 4), 4)
 
 
 GOOD_TABLE = (2, [[0, 3, -8], [1, 0, 2]], [0, 1])
@@ -846,7 +913,8 @@ def pack_table(n_tables: int, log_widths: list[list[int]], table: list[int]) -> 
     writer.put([n_tables], 0)
     for n, row in enumerate(log_widths):
         writer.put(np.subtract(row, log_widths[0]) if n else row, min(n + 1, 2))
-    writer.put(np.diff(table, prepend=0), 3)
+    if n_tables > 1:
+        writer.put(np.diff(table, prepend=0), 3)
     return writer.finish()
 
 

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,18 +46,18 @@ def values_of(dtype: str, shape: tuple[int, ...]) -> np.ndarray:
 
 
 @pytest.fixture
-def decoded(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the threads that decoded a frame, one for each frame."""
     threads: list[str] = []
 
     def counting(frame: Any) -> np.ndarray:
         threads.append(threading.current_thread().name)
-        time.sleep(0.002)  # so that a pool of idle threads does not hand everything to one
+        time.sleep(0.01)  # so that a pool of idle threads does not hand everything to one
         return decode(frame)
 
     decode = door.decode_chunk
     monkeypatch.setattr(door, "decode_chunk", counting)
-    yield threads
+    return threads
 
 
 class TestStores:
@@ -324,7 +323,7 @@ class TestErrors:
     def test_text_of_any_length_is_refused(self, tmp_path: Path, shards: tuple[int, ...] | None) -> None:
         # zarr 3.1 says so itself, in its own words.
         with pytest.raises(
-            (TypeError, ValueError), match="cannot hold dtype .* Convert to|got `NeuralArrayCodec`"
+            (TypeError, ValueError), match=r"cannot hold dtype .* Convert to|got `NeuralArrayCodec`"
         ):
             zarr.create_array(
                 str(tmp_path / "x"),

@@ -15,7 +15,7 @@ import numpy as np
 
 import losslessnn
 from losslessnn import NeuralCodec
-from support import ADVERSARIAL, make_recording
+from support import ADVERSARIAL, make_recording, make_two_trials, make_unevenly_converted
 
 NAMES = [
     "constant",
@@ -48,6 +48,11 @@ def golden_arrays() -> dict[str, np.ndarray]:
     arrays["recording, non-integer step"] = np.round(make_recording(1000, 2, scale=40.0) * 64.061).astype(
         "<i2"
     )
+    arrays["recording, two trials"] = make_two_trials()
+    arrays["recording, overlapping epochs"] = np.concatenate(
+        [make_recording(600, 8), make_recording(600, 8)[500:]]
+    )
+    arrays["recording, uneven converter"] = make_unevenly_converted()
     return {
         name.replace(", ", "_").replace(" ", "-").replace("<", ""): array for name, array in arrays.items()
     }

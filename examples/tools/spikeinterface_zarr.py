@@ -5,7 +5,7 @@ pip install "losslessnn[zarr]" spikeinterface "zarr<3"
 SpikeInterface needs zarr 2, so it needs an environment of its own if you use zarr 3 elsewhere.
 """
 
-# mypy: ignore-missing-imports
+# mypy: disable-error-code="import-not-found,import-untyped"
 from __future__ import annotations
 
 import tempfile

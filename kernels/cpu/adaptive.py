@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from losslessnn.kernels.constants import PAD, RECIPROCAL, UNIT_BITS, UNIT_LIMIT, WEIGHT_BITS, WEIGHT_LIMIT
+from losslessnn.kernels.cpu.compiling import kernel
 from losslessnn.kernels.cpu.integers import highest_bit
 
 _RECIPROCAL = RECIPROCAL
@@ -21,13 +21,13 @@ _STEP_LIMIT = np.int64(65535)
 _WEIGHT_LIMIT = np.int64(WEIGHT_LIMIT)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def to_units(residual, unit):
     """A residual (positions) on its channel's own 16-bit scale."""
     return min(max((residual << UNIT_BITS) >> unit, -UNIT_LIMIT), UNIT_LIMIT)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def source_offsets(first, source, row_length, skew):
     """Where each channel's sources lie in flat, padded units at time 0, one row per rank: (ranks, channels).
 
@@ -64,7 +64,7 @@ class State(NamedTuple):
     moves: NDArray[np.int32]  # (channels,)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def new_state(units, rows, offsets, unit, own):
     """A `State` that has seen nothing."""
     ranks, n = offsets.shape
@@ -82,7 +82,7 @@ def new_state(units, rows, offsets, unit, own):
     )
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def predict(state, step, begin, end, change):
     """One step's predictions (positions) of channels ``begin:end``.
 
@@ -110,13 +110,13 @@ def predict(state, step, begin, end, change):
         change[k] = (change[k] + (np.int64(1) << (down - 1))) >> down
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _moved(weight, step, value):
     moved = weight + ((step * value + 32768) >> 16)
     return min(max(moved, -_WEIGHT_LIMIT), _WEIGHT_LIMIT)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def update(state, rate, step, begin, end, error):
     """Move the weights of channels ``begin:end`` once their samples are known.
 

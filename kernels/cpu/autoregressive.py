@@ -7,10 +7,10 @@ order. Everything an encoder knows of channel j < k at time t + skew * (k - j) -
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from losslessnn.kernels.constants import PAD, POSITION_LIMIT, STATE_FLOOR, WINDOW
 from losslessnn.kernels.cpu import adaptive, head, rans
+from losslessnn.kernels.cpu.compiling import kernel
 from losslessnn.kernels.cpu.integers import highest_bit
 
 _LIMIT = np.int64(POSITION_LIMIT - 1)
@@ -18,7 +18,7 @@ _BLOCK = 1024
 _CHANNELS = 64
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def to_positions(codes, positions, history):
     """Fill the padded position history (channels, PAD + time + PAD) from codes (channels, time)."""
     for k in range(codes.shape[0]):
@@ -27,7 +27,7 @@ def to_positions(codes, positions, history):
             history[k, PAD + t] = position - positions.offset[k]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def linear_predictions(history, taps, predictions):
     """Linear predictions of every sample at once: the encoder's half, free of serial steps."""
     n_channels, n_times = predictions.shape
@@ -40,8 +40,8 @@ def linear_predictions(history, taps, predictions):
             total[:size] = rounding
             for w in range(taps.first[k], taps.first[k + 1]):
                 row = history[taps.source[w]]
-                at = PAD + begin - taps.lag[w] - taps.count[w] + 1
-                for i in range(taps.count[w]):
+                at = PAD + begin - taps.lag[w] - taps.length[w] + 1
+                for i in range(taps.length[w]):
                     coefficient = np.int64(taps.coefficients[taps.start[w] + i])
                     samples = row[at + i : at + i + size]
                     for t in range(size):
@@ -50,7 +50,7 @@ def linear_predictions(history, taps, predictions):
                 predictions[k, begin + t] = min(max(total[t] >> shift, -_LIMIT), _LIMIT)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def adaptive_predictions(history, predictions, stage, units, channels):
     """Add the adaptive stage to some channels' ``predictions`` in place.
 
@@ -81,7 +81,7 @@ def adaptive_predictions(history, predictions, stage, units, channels):
             adaptive.update(state, np.int64(stage.rate), t, 0, block.size, change)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _put_bits(raw, place, value, count):
     for i in range(count):
         if (value >> i) & 1:
@@ -90,7 +90,7 @@ def _put_bits(raw, place, value, count):
     return place
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _get_bits(raw, place, count):
     value = np.int64(0)
     for i in range(count):
@@ -100,7 +100,7 @@ def _get_bits(raw, place, count):
     return value, place
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def code_intervals(
     codes, history, means, positions, skew, parameters, start, freq, channel_of, raw, raw_bits
 ):
@@ -147,7 +147,7 @@ def code_intervals(
         head.move_averages(averages, error, k_begin, k_end)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def starting_averages(initial):
     """The running averages before the first sample: (speeds, channels)."""
     averages = np.empty((3, initial.size), np.int64)
@@ -156,7 +156,7 @@ def starting_averages(initial):
     return averages
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def tap_offsets(taps, row_length):
     """Where in a flat history each coefficient's sample of time 0 lies, and where channels' taps start."""
     offsets = np.empty(taps.coefficients.size, np.int64)
@@ -164,15 +164,15 @@ def tap_offsets(taps, row_length):
     for k in range(taps.shift.size):
         n = first[k]
         for w in range(taps.first[k], taps.first[k + 1]):
-            oldest = np.int64(taps.source[w]) * row_length + PAD - taps.lag[w] - taps.count[w] + 1
-            for i in range(taps.count[w]):
+            oldest = np.int64(taps.source[w]) * row_length + PAD - taps.lag[w] - taps.length[w] + 1
+            for i in range(taps.length[w]):
                 offsets[n] = oldest + i
                 n += 1
         first[k + 1] = n
     return offsets, first
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def decode(words, raw, n_times, positions, taps, adapt, parameters, lanes, codes):
     """Fill ``codes`` (channels, time); return 0, or a positive number if the bytes cannot be right."""
     n_channels = codes.shape[0]
@@ -278,7 +278,7 @@ def decode(words, raw, n_times, positions, taps, adapt, parameters, lanes, codes
                 residual = np.int64(history[k, PAD + s - skew * k]) - linear[k]
                 units[k, PAD + s - skew * k] = adaptive.to_units(residual, np.int64(adapt.unit[k]))
             adaptive.update(stage, rate, s, k_begin, k_end, error)
-    if place > 8 * np.int64(raw.size) or word != words.size:
+    if (place + 7) >> 3 != raw.size or word != words.size:
         return 4
     for i in range(lanes):
         if state[i] != np.uint64(STATE_FLOOR):

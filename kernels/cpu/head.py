@@ -7,7 +7,6 @@ costs as much again as the look-up.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from losslessnn.kernels.constants import (
     AVERAGE_BITS,
@@ -26,6 +25,7 @@ from losslessnn.kernels.constants import (
     TOTAL,
     WINDOW,
 )
+from losslessnn.kernels.cpu.compiling import kernel
 from losslessnn.kernels.cpu.integers import log2
 
 _FAST, _MID, _SLOW = SPEEDS
@@ -37,7 +37,7 @@ assert SCALE_STEPS == 8
 _SCALE, _REACH, _INVERSE = SCALE, REACH, INVERSE
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def log_scale(fast, mid, slow, weights, k):
     """Weighted sum of the logarithms of the three running averages (in positions), in 2**-16 octave."""
     row = np.uintp(k)
@@ -48,13 +48,13 @@ def log_scale(fast, mid, slow, weights, k):
     )
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def average(state, magnitude, speed):
     """One step of a running average; it never reaches 0, so its logarithm exists."""
     return state + (((magnitude << AVERAGE_BITS) - state) >> speed) + (1 if state < 1 << speed else 0)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def scale_indices(averages, weights, bias, begin, end, index):
     """Scale indices of channels ``begin:end`` for their next samples; ``averages`` is (3, channels)."""
     for k in range(np.uintp(begin), np.uintp(end)):
@@ -67,7 +67,7 @@ def scale_indices(averages, weights, bias, begin, end, index):
         index[k] = min(max(place, 0), N_SCALES - 1)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def move_averages(averages, error, begin, end):
     """`average` of all three speeds of channels ``begin:end`` at once; ``averages`` is (3, channels)."""
     for k in range(np.uintp(begin), np.uintp(end)):
@@ -77,13 +77,13 @@ def move_averages(averages, error, begin, end):
         averages[2, k] = average(averages[2, k], magnitude, _SLOW)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def coarse_bits(index, fraction_bits):
     """How many low bits of a code the distribution is too wide to care about."""
     return max(0, (index - COARSE_INDEX - SCALE_STEPS * fraction_bits) >> 3)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def mass_below(distance, index, tails, shape):
     """Probability mass (of MASS) below a point ``distance`` position units above the prediction."""
     scale, row = np.uintp(index), np.uintp(shape)
@@ -96,7 +96,7 @@ def mass_below(distance, index, tails, shape):
     return above if distance < 0 else MASS - above
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def edge_below(code, positions, row):
     """The position where a code's bin begins; ``row`` is its channel's ADC table, -1 for none."""
     if row >= 0:
@@ -104,7 +104,7 @@ def edge_below(code, positions, row):
     return (code << positions.fraction_bits) - (np.int64(1) << (positions.fraction_bits - 1))
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def position_of(code, positions, row):
     """The middle of a code's bin."""
     if row >= 0:
@@ -113,7 +113,7 @@ def position_of(code, positions, row):
     return code << positions.fraction_bits
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def cumulative(symbol, first, coarse, mean, index, tails, shape, positions, row):
     """Cumulative frequency below ``symbol`` (0..WINDOW) of the window whose symbol 0 is group ``first``."""
     if symbol <= 0:
@@ -128,7 +128,7 @@ def cumulative(symbol, first, coarse, mean, index, tails, shape, positions, row)
     return symbol + mass_below(edge_below(code, positions, row) - mean, index, tails, shape)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def nearest_code(position, positions, row):
     """The code whose bin holds ``position``, or nearly so; every path gives this very code."""
     if row >= 0:
@@ -139,7 +139,7 @@ def nearest_code(position, positions, row):
     return min(max(code, positions.low), positions.high)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def guess_symbol(slot, first, mean, index, tails, guesses, shape, positions, row):
     """A symbol near the one whose interval holds ``slot``, and its interval: one step of correction.
 
@@ -166,7 +166,7 @@ def guess_symbol(slot, first, mean, index, tails, guesses, shape, positions, row
     return symbol, start, end
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def find_symbol(slot, first, coarse, mean, index, tails, shape, positions, row, symbol):
     """The symbol whose interval holds ``slot``, with its start and end, searched from ``symbol`` outwards."""
     start = cumulative(symbol, first, coarse, mean, index, tails, shape, positions, row)

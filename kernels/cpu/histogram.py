@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from losslessnn.kernels.cpu.compiling import kernel
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def count_codes(codes, low, n_codes):
     """How often each channel has each code, (channels, codes) int64, but for values held three times or more.
 
@@ -21,7 +22,7 @@ def count_codes(codes, low, n_codes):
     return counts
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def smooth(values, reach):
     """Moving sum under a triangle of half-width ``reach + 1``, as two boxes; zeros beyond the ends."""
     n, size = values.size, reach + 1
@@ -45,7 +46,7 @@ def smooth(values, reach):
     return result
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def sum_groups(counts, table, n_tables):
     """Counts of all channels that share a table: (tables, codes) int64."""
     sums = np.zeros((n_tables, counts.shape[1]), np.int64)
@@ -55,7 +56,7 @@ def sum_groups(counts, table, n_tables):
     return sums
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def bin_widths(counts, prior, reach, strength):
     """Bin widths (tables, codes) that make histograms smooth, near ``prior`` where counts are few."""
     widths = np.empty(counts.shape)

@@ -8,9 +8,9 @@ whenever a lane's state has fallen below ``STATE_FLOOR``.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from losslessnn.kernels.constants import PRECISION, STATE_FLOOR, TOTAL
+from losslessnn.kernels.cpu.compiling import kernel
 
 _FLOOR = np.uint64(STATE_FLOOR)
 _PRECISION = np.uint64(PRECISION)
@@ -20,11 +20,11 @@ _LOW = np.uint64(0xFFFFFFFF)
 _LIMIT_SHIFT = np.uint64(63 - PRECISION)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def push_all(start, freq, channel, lanes, words):
     """Push intervals last to first; return how many of ``words`` (filled from its end) are in use.
 
-    start, freq : (n,) uint32 intervals of 2**-26, in coding order; channel : (n,) uint16, of which lane
+    start, freq : (n,) uint32 intervals of 2**-26, in coding order; channel : (n,) uint32, of which lane
     ``channel % lanes`` codes.
     words : uint32 scratch of at least n + 2 * lanes + 1 entries.
     """
@@ -51,7 +51,7 @@ def push_all(start, freq, channel, lanes, words):
     return words.size - place
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def read_states(words, state):
     """Load the lanes' states from the front of ``words``; return how many words that took."""
     for k in range(state.size):
@@ -59,19 +59,19 @@ def read_states(words, state):
     return 2 * state.size
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def slot_of(x):
     """The cumulative frequency a state points at."""
     return np.int64(x & _MASK)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def advance(x, start, freq, slot):
     """Pop one symbol off a state (before renormalisation)."""
     return np.uint64(freq) * (x >> _PRECISION) + np.uint64(slot - start)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def refill(x, word):
     """Push one word under a state that fell below the floor."""
     return (x << _WORD) | np.uint64(word)

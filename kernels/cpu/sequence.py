@@ -7,11 +7,11 @@ seen nothing yet borrows the spread of the context used before it.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from losslessnn.kernels.constants import LOG_BITS, STATE_FLOOR, WINDOW
 from losslessnn.kernels.cpu import head, rans
 from losslessnn.kernels.cpu.autoregressive import _get_bits, _put_bits
+from losslessnn.kernels.cpu.compiling import kernel
 from losslessnn.kernels.cpu.integers import highest_bit, log2
 
 FRACTION_BITS = 5
@@ -21,7 +21,7 @@ _HALF_STEP = 1 << (LOG_BITS - 4)
 _SCALE_BIAS = 48  # the spread is a mean magnitude; the shape's unit is a little larger
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _interval_state(context, previous, mean, spread, seen):
     if seen[context] == 0:
         spread[context] = spread[previous]
@@ -30,7 +30,7 @@ def _interval_state(context, previous, mean, spread, seen):
     return index, head.coarse_bits(index, FRACTION_BITS)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _learn(context, value, mean, spread, seen):
     deviation = abs((value << FRACTION_BITS) - mean[context])
     pace = min(seen[context] + 1, 8)
@@ -40,12 +40,12 @@ def _learn(context, value, mean, spread, seen):
     seen[context] += 1
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def encode_sequence(values, contexts, positions, tails, mean, spread, seen, words, raw):
     """Code all values; return (words used, raw bits). ``words`` is filled from its end."""
     n = values.size
     start, freq = np.empty(n, np.uint32), np.empty(n, np.uint32)
-    lane = np.zeros(n, np.uint16)
+    lane = np.zeros(n, np.uint32)
     place = np.int64(0)
     previous = np.int64(0)
     for i in range(n):
@@ -69,7 +69,7 @@ def encode_sequence(values, contexts, positions, tails, mean, spread, seen, word
     return rans.push_all(start, freq, lane, 1, words), place
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def decode_sequence(
     contexts, positions, tails, mean, spread, seen, previous, words, raw, cursor, state, values
 ):

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
 from losslessnn.kernels.constants import AVERAGE_BITS, LOG_BITS, PAD, SPEEDS, UNIT_BITS, WEIGHT_BITS
+from losslessnn.kernels.cpu.compiling import kernel
 from losslessnn.kernels.cpu.head import average, log_scale
 from losslessnn.kernels.cpu.integers import log2
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _lagged_sum(flat, at_a, at_b, n):
     total = np.int64(0)
     a, b = np.uintp(at_a), np.uintp(at_b)
@@ -21,7 +21,7 @@ def _lagged_sum(flat, at_a, at_b, n):
     return total
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _add_pair(gram, row, begin_a, lag_a, count_a, column, begin_b, lag_b, count_b, flat, n, weight):
     """Add sum over n times of a[t - i] * b[t - j], weighted, for every pair of lags of two windows.
 
@@ -46,7 +46,7 @@ def _add_pair(gram, row, begin_a, lag_a, count_a, column, begin_b, lag_b, count_
             total -= np.int64(flat[at_a + n]) * np.int64(flat[at_b + n])
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def gram_matrix(history, source, lag, count, begins, ends, weights):
     """Weighted sums of products of all samples in the windows (newest first, window after window).
 
@@ -71,7 +71,7 @@ def gram_matrix(history, source, lag, count, begins, ends, weights):
     return gram
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def cholesky(gram, ridge):
     """Lower Cholesky factor of ``gram + ridge * diag(gram)``; columns that add nothing become zero.
 
@@ -105,7 +105,7 @@ def cholesky(gram, ridge):
     return factor
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def choose_references(covariance, most, threshold, begin, reach, chosen):
     """For every channel from ``begin`` on the earlier channels that explain it best, greedily.
 
@@ -154,7 +154,7 @@ def choose_references(covariance, most, threshold, begin, reach, chosen):
             left[best] = 0.0
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def round_coefficients(factor, target, step):
     """Integer multiples of ``step`` near the solution of ``factor.T @ w = target``, last one first.
 
@@ -174,7 +174,7 @@ def round_coefficients(factor, target, step):
     return rounded
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def log2_of(value):
     """log2 of a positive double with + - * / only, so that encoders agree everywhere."""
     mantissa, exponent = math.frexp(value)
@@ -184,7 +184,7 @@ def log2_of(value):
     return exponent - 0.5 + 2.8853900817779268 * series
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _regressor_order(own, n_sources, lag, count, window_of):
     """Most useful regressors first, so that a shorter model is a prefix of a longer one.
 
@@ -211,7 +211,7 @@ def _regressor_order(own, n_sources, lag, count, window_of):
     return order
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _merge_spans(begins, ends, weights, merged, merged_weights):
     """Join neighbouring spans of equal weight; return how many are left, and the weighted sample count."""
     n, total = 0, 0.0
@@ -225,7 +225,7 @@ def _merge_spans(begins, ends, weights, merged, merged_weights):
     return n, total
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def fit_linear(
     reduced, chosen, skew, own, past, lead, begins, ends, weights, n_times, tap_bits, quantum,
     windows, coefficients, shift,
@@ -350,14 +350,14 @@ def fit_linear(
     return n_windows, n_taps
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _dithered(residual, k, t, fraction_bits):
     """|residual| with the code's rounding filled in, so that its logarithm has a smooth distribution."""
     dither = (((5 * t + 3 * k) & 7) * 2 - 7) << fraction_bits
     return abs((residual << 4) + dither) + 1
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def starting_level(history, means, k, n_times):
     """log2 of the mean error over a channel's first samples, rounded, as the averages' start."""
     total = np.int64(0)
@@ -367,7 +367,7 @@ def starting_level(history, means, k, n_times):
     return log2(((total << AVERAGE_BITS) // n) + 1) + 128 >> LOG_BITS
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def scale_statistics(history, means, initial, fraction_bits, channels, sums):
     """Sums and products of the averages' logarithms and the error's, for some channels: (chosen, 5, 5) int64.
 
@@ -391,7 +391,7 @@ def scale_statistics(history, means, initial, fraction_bits, channels, sums):
                 averages[i] = average(averages[i], abs(residual), SPEEDS[i])
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def error_histogram(history, means, initial, fraction_bits, weights, center, histogram):
     """Per channel, counts of log2(|error| / scale) in 1/8 octave around ``center``: (channels, bins)."""
     bins = histogram.shape[1]
@@ -408,7 +408,7 @@ def error_histogram(history, means, initial, fraction_bits, weights, center, his
                 averages[i] = average(averages[i], abs(residual), SPEEDS[i])
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def choose_shapes(histogram, costs, bias, shape):
     """Per channel the bias (2**-8 octave) and shape that code its histogram shortest; the cost in 2**-8 bit.
 
@@ -438,7 +438,7 @@ def choose_shapes(histogram, costs, bias, shape):
     return total
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def starting_levels(history, means):
     """Per channel log2 of the mean error over its first samples, as (channels,) int64."""
     levels = np.empty(means.shape[0], np.int64)
@@ -447,7 +447,7 @@ def starting_levels(history, means):
     return levels
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def residual_units(history, means):
     """Per channel the unit that brings residuals to about 2**10: (channels,) int32."""
     units = np.empty(means.shape[0], np.int32)
@@ -460,7 +460,7 @@ def residual_units(history, means):
     return units
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def error_logarithms(history, means, fraction_bits, channels):
     """Sum of log2 of some channels' errors in 2**-8: a code length, but for what no stage can change."""
     total = np.int64(0)
@@ -470,7 +470,7 @@ def error_logarithms(history, means, fraction_bits, channels):
     return total
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def span_energies(residual, begins, ends):
     """Mean square of each channel's residual in each span: (channels, spans) float64."""
     energy = np.empty((residual.shape[0], begins.size))
@@ -483,7 +483,7 @@ def span_energies(residual, begins, ends):
     return energy
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def round_weights(ratio):
     """Ratios rounded to powers of 4 in place, so that where a signal keeps its level spans weigh the same."""
     for k in range(ratio.shape[0]):
@@ -496,7 +496,7 @@ def round_weights(ratio):
             ratio[k, i] = weight
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def leaf_grams(reduced, channels, own, edges):
     """Gram matrices of some channels' own pasts in consecutive spans: (channels, spans, own + 1, own + 1).
 
@@ -515,7 +515,7 @@ def leaf_grams(reduced, channels, own, edges):
     return grams
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _left_over(gram, weights):
     """Squared error of predicting the last variable from the others with the given weights."""
     n = weights.size
@@ -527,7 +527,7 @@ def _left_over(gram, weights):
     return max(total, 0.0)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _least_squares(gram):
     n = gram.shape[0] - 1
     factor = cholesky(gram, 1e-9)
@@ -541,7 +541,7 @@ def _least_squares(gram):
     return weights
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def split_gain(before, after, n_before, n_after, noise):
     """Bits a channel saves by predicting two spans apart instead of with common coefficients.
 

@@ -1,4 +1,4 @@
-"""The command line: ``losslessnn compress | decompress | inspect | verify | bench | demo``.
+"""The command line: ``losslessnn compress | decompress | inspect | verify | bench | advise | demo``.
 
 Commands are loaded when they are called, and import what they need when they run, so that ``--help`` is
 instant.
@@ -29,6 +29,7 @@ _COMMANDS = {
     "inspect": "Show what an archive holds and where its bytes go.",
     "verify": "Check that archives are intact.",
     "bench": "Compare a recording with other compressors.",
+    "advise": "Recommend chunk shapes, measured on a recording.",
     "demo": "Simulate a probe, compress it, verify, compare.",
 }
 

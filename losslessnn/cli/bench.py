@@ -76,7 +76,7 @@ def command(
         peers = [find(name) for name in only or QUICK]
     except PeerError as error:
         raise click.BadParameter(str(error), param_hint="'--only'") from None
-    recording, array = _load(file, make_reading(**reading), seconds, round(max_mb * 1e6))
+    recording, array = load_start(file, make_reading(**reading), seconds, round(max_mb * 1e6))
     if array is None:
         raise RecordingError(f"{file}: holds no samples to compare with")
     if not as_csv:
@@ -149,7 +149,7 @@ class Table:
         click.echo(reason if not self._as_csv else f"# {reason}", err=self._as_csv)
 
 
-def _load(path: Path, reading: Any, seconds: float | None, max_bytes: int) -> tuple[Any, Any]:
+def load_start(path: Path, reading: Any, seconds: float | None, max_bytes: int) -> tuple[Any, Any]:
     """The recording, and the start of its largest array (None if it has none)."""
     import numpy as np
 

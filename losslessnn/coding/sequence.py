@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from losslessnn.errors import CorruptFrameError
+from losslessnn.kernels.constants import STATE_FLOOR
 from losslessnn.kernels.cpu import rans
 from losslessnn.kernels.cpu import sequence as kernel
 from losslessnn.kernels.parameters import Positions
@@ -21,6 +22,7 @@ from losslessnn.wire import Reader, pack_varint
 
 _FIRST_SPREAD = 8 << kernel.FRACTION_BITS
 _LIMIT = kernel.LIMIT
+_MOST_PER_WORD = 512  # a value costs 1/8 bit or more, because a context's spread has a floor
 _NO_TABLE = np.zeros((1, 0), np.int32)
 _POSITIONS = Positions(
     kernel.FRACTION_BITS,
@@ -104,7 +106,7 @@ class SequenceReader:
         self._words = np.frombuffer(reader.take(4 * count), "<u4").astype(np.uint32)
         if count < 2:
             raise CorruptFrameError("side information is shorter than its coder's state")
-        self._raw = np.frombuffer(reader.take(reader.remaining), np.uint8)
+        self._raw = np.frombuffer(reader.take(reader.remaining).toreadonly(), np.uint8)
         self._state = np.empty(1, np.uint64)
         self._cursor = np.array([rans.read_states(self._words, self._state), 0], np.int64)
         self._book = _Contexts()
@@ -112,6 +114,9 @@ class SequenceReader:
 
     def take(self, count: int, context: ArrayLike) -> NDArray[np.int64]:
         """The next ``count`` integers; ``context`` is one number or one per value."""
+        left = self._words.size - int(self._cursor[0])
+        if count > _MOST_PER_WORD * (left + 2):
+            raise CorruptFrameError(f"side information cannot hold {count} numbers in {left} words")
         contexts = np.array(np.broadcast_to(np.asarray(context, np.int64), (count,)))
         values = np.empty(count, np.int64)
         if count == 0:
@@ -130,3 +135,9 @@ class SequenceReader:
     def one(self, context: int) -> int:
         """The next integer."""
         return int(self.take(1, context)[0])
+
+    def finish(self) -> None:
+        """Check that all has been read, and that the coder is where a writer begins."""
+        word, bit = self._cursor.tolist()
+        if word != self._words.size or (bit + 7) // 8 != self._raw.size or self._state[0] != STATE_FLOOR:
+            raise CorruptFrameError("side information does not end where it should: its bytes were altered")

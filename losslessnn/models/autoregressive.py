@@ -17,7 +17,7 @@ from losslessnn.kernels.parameters import Adaptive, Head, LinearTaps, Positions
 Codes = NDArray[np.int32]
 
 _MOST_SAMPLES_PER_BYTE = 92_000
-"""No sample costs less than -log2(1 - WINDOW / TOTAL) = 0.000088 bit: what a short frame can claim to hold."""
+"""No sample costs less than -log2(1 - WINDOW / TOTAL) = 0.000088 bit, so a short frame cannot claim more."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class _Intervals:
 
     start: NDArray[np.uint32]
     freq: NDArray[np.uint32]
-    channel: NDArray[np.uint16]
+    channel: NDArray[np.uint32]
     raw: NDArray[np.uint8]
     raw_bits: NDArray[np.int64]
 
@@ -105,7 +105,7 @@ class _Intervals:
 def _intervals(codes: Codes, model: AutoregressiveModel, prediction: Prediction) -> _Intervals:
     n = codes.size
     start, freq = np.empty(n, np.uint32), np.empty(n, np.uint32)
-    channel = np.empty(n, np.uint16)
+    channel = np.empty(n, np.uint32)
     raw = np.zeros(8 * n + 8, np.uint8)
     raw_bits = np.zeros(len(codes), np.int64)
     kernel.code_intervals(
@@ -146,10 +146,13 @@ def decode(
     """
     n_channels = model.positions.offset.size
     if n_channels * n_times > _MOST_SAMPLES_PER_BYTE * (len(words) + len(raw)):
-        raise CorruptFrameError(f"payload of {len(words)} bytes is too short for {n_channels * n_times} samples")
+        raise CorruptFrameError(
+            f"payload of {len(words)} bytes is too short for {n_channels * n_times} samples"
+        )
     codes: Codes = np.empty((n_channels, n_times), np.int32)
-    stream = np.frombuffer(words, "<u4").astype(np.uint32, copy=False)
-    bits = np.frombuffer(raw, np.uint8)
+    # read-only whatever they are: numba would compile a decoder of its own for writable buffers
+    stream = np.frombuffer(memoryview(words).toreadonly(), "<u4").astype(np.uint32, copy=False)
+    bits = np.frombuffer(memoryview(raw).toreadonly(), np.uint8)
     status: Any = kernel.decode(
         stream, bits, n_times, model.positions, model.taps, model.adaptive, model.head, model.lanes, codes
     )

@@ -187,14 +187,14 @@ def _linear(
         windows, coefficients, shift,
     )  # fmt: skip
     windows = windows[:n_windows]
-    count = np.ascontiguousarray(windows[:, 3])
+    length = np.ascontiguousarray(windows[:, 3])
     return LinearTaps(
         skew=SKEW,
         first=np.searchsorted(windows[:, 0], np.arange(n_channels + 1)).astype(np.int32),
         source=np.ascontiguousarray(windows[:, 1]),
         lag=np.ascontiguousarray(windows[:, 2]),
-        count=count,
-        start=(np.cumsum(count) - count).astype(np.int32),
+        length=length,
+        start=(np.cumsum(length) - length).astype(np.int32),
         coefficients=coefficients[:n_taps].copy(),
         shift=shift,
     )
@@ -210,7 +210,7 @@ def _references(
     """Earlier channels that explain each channel's whitened samples best."""
     whitened = np.concatenate([whitened[:, b:e] for b, e in zip(begins, ends, strict=True)], axis=1)
     # doubles hold these integers and (up to 2**53) their sums exactly, so BLAS may add in any order
-    limit = np.float64(1 << 19)
+    limit = 2.0 ** ((53 - whitened.shape[1].bit_length()) // 2)
     samples = np.clip(whitened.astype(np.float64), -limit, limit)
     # what a reference explains at lag 0 saves n/2 log2(1 / (1 - gain)) bits; its other lags save more
     threshold = REFERENCE_PRICE * 2 * 0.6931 / n_times

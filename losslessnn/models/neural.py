@@ -18,6 +18,7 @@ from losslessnn.wire import Reader, pack_varint
 
 Codes = NDArray[np.int32]
 CODE_LIMIT = 1 << 28
+MAX_SEGMENTS = 64
 _HEADROOM_BITS = 29
 
 
@@ -118,6 +119,8 @@ def encode(codes: Codes, channels: Channels, level: int) -> dict[Section, bytes]
     samples = channels.split(codes)
     low, high = int(samples.min()), int(samples.max())
     tables = adc.estimate(samples, low, high, _spread(samples)) if level >= 2 else None
+    if tables is not None and not tables.fits(max(abs(low), abs(high)) << adc.FRACTION_BITS):
+        tables = None
     segments = _encode_segments(samples, low, high, tables, level)
     sections = {
         Section.CHANNELS: channels.pack(),
@@ -180,7 +183,7 @@ def _unpack_segments(sections: Mapping[Section, bytes | memoryview], n_times: in
         return [Segment(n_times, model, payload, raw)]
     reader = Reader(sections[Section.SEGMENTS], "list of segments")
     segments = []
-    for _ in range(reader.varint(n_times)):
+    for _ in range(reader.varint(MAX_SEGMENTS)):
         times, *lengths = (reader.varint() for _ in range(4))
         if times < 1 or any(n > len(part) for n, part in zip(lengths, (model, payload, raw), strict=True)):
             raise CorruptFrameError("a segment is longer than what is left of its frame")

@@ -28,7 +28,7 @@ _RANKS = 12  # windows beyond the twelfth share contexts
 _MAX_WINDOWS = 64
 _MAX_SHIFT = 24
 _MAX_COEFFICIENT = 1 << 24
-_MAX_REACH = 1 << 31  # of a channel's coefficients together: with positions below 2**30 sums stay within 2**61
+_MAX_REACH = 1 << 31  # of a channel's coefficients together: sums of positions stay within 2**61
 
 
 def pack_model(model: AutoregressiveModel) -> bytes:
@@ -47,7 +47,7 @@ def pack_model(model: AutoregressiveModel) -> bytes:
     writer.put(np.diff(taps.first), _WINDOWS)
     writer.put(channel - taps.source, _DISTANCE)
     writer.put(taps.lag, _LAG + (channel == taps.source))
-    writer.put(taps.count, _COUNT + (channel == taps.source))
+    writer.put(taps.length, _COUNT + (channel == taps.source))
     writer.put(taps.shift, _SHIFT)
     writer.put(taps.coefficients, _coefficient_contexts(taps))
     if stage.own:
@@ -104,6 +104,7 @@ def unpack_model(
         shapes.tails,
         shapes.guesses,
     )
+    reader.finish()
     stage = Adaptive(own, rate, first, source, unit.astype(np.int32))
     return AutoregressiveModel(positions, taps, stage, head, lanes)
 
@@ -117,6 +118,10 @@ def _unpack_positions(reader: SequenceReader, adc: bytes | memoryview | None, n_
     _within(reach, 0, POSITION_LIMIT, "position")
     if adc is None:
         return plain_positions(low, low + extent, fraction_bits, offset)
+    if fraction_bits != FRACTION_BITS:
+        raise CorruptFrameError(
+            f"ADC tables need position fractions of {FRACTION_BITS} bits, not {fraction_bits}"
+        )
     return AdcTables.unpack(adc, low, low + extent, n_channels).positions(offset)
 
 
@@ -134,6 +139,9 @@ def _unpack_taps(reader: SequenceReader, n_channels: int, skew: int) -> LinearTa
     count = _all_within(reader.take(n_windows, _COUNT + is_own), 1, MAX_TAPS, "window")
     if (lag + count - 1 > PAD).any():
         raise CorruptFrameError("a prediction reaches too far back")
+    ends = np.concatenate([[0], np.cumsum(count)])
+    _within(int(ends[-1]), 0, (1 << 31) - 1, "number of coefficients")
+    _all_within(np.diff(ends[first]), 0, MAX_TAPS, "number of coefficients of a channel")
     shift = _all_within(reader.take(n_channels, _SHIFT), 0, _MAX_SHIFT, "coefficient step").astype(np.int32)
     taps = LinearTaps(
         skew,
@@ -157,11 +165,11 @@ def _coefficient_contexts(taps: LinearTaps) -> NDArray[np.int64]:
     counts = np.diff(taps.first)
     channel = np.repeat(np.arange(taps.shift.size), counts)
     rank = np.minimum(np.arange(channel.size) - taps.first[channel], _RANKS - 1)
-    oldest = taps.lag + taps.count - 1
-    at = np.arange(int(taps.count.sum())) - np.repeat(taps.start, taps.count)
-    lag = np.repeat(oldest, taps.count) - at + PAD
+    oldest = taps.lag + taps.length - 1
+    at = np.arange(int(taps.length.sum())) - np.repeat(taps.start, taps.length)
+    lag = np.repeat(oldest, taps.length) - at + PAD
     group = taps.shift[channel].astype(np.int64) * _RANKS + rank
-    return np.repeat(group, taps.count) * (2 * PAD + 1) + lag + _COEFFICIENT
+    return np.repeat(group, taps.length) * (2 * PAD + 1) + lag + _COEFFICIENT
 
 
 def _within(value: int, least: int, most: int, what: str) -> int:

@@ -1,0 +1,321 @@
+"""Which chunks to choose: a rule where only shape and type are known, and measurements where there are data.
+
+Everyone who stores an array chooses a chunk shape once, and lives with it: long chunks compress better and
+read faster from end to end, short ones give a single moment back sooner.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from operator import index
+from typing import Any, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from losslessnn.chunk import decode_chunk, encode_chunk
+
+Purpose = Literal["bulk", "random", "cloud"]
+
+_TARGET_BYTES: dict[str, float] = {"bulk": 20e6, "random": 1e6, "cloud": 32e6}
+_FEWEST_STEPS = 2000
+"""Time steps a frame should have, so that its model is paid for."""
+_FEWEST_CHANNELS = 64
+"""Channels that stay together, so that they can be predicted from each other."""
+_LONGEST_SECONDS = 60.0
+_ROUND_NUMBERS = (1.0, 2.0, 5.0, 10.0)
+
+_LADDER_BYTES = (0.5e6, 2e6, 8e6, 24e6)
+_NEAR_BEST = {"bulk": 0.99, "random": 0.95, "cloud": 0.97}
+"""Share of the best ratio that a chunk shape must keep to be recommended."""
+
+
+def suggest_chunks(
+    shape: Sequence[int],
+    dtype: npt.DTypeLike,
+    sampling_rate: float | None = None,
+    *,
+    purpose: Purpose = "bulk",
+) -> tuple[int, ...]:
+    """Suggest a chunk shape for an array nothing else is known about.
+
+    Parameters
+    ----------
+    shape : sequence of int
+        Of the whole array, time first: ``(time, channels)``.
+    dtype : dtype-like
+        Of its elements.
+    sampling_rate : float, optional
+        Time steps per second (Hz); chunks then last a round number of seconds, at most a minute.
+    purpose : {"bulk", "random", "cloud"}, optional
+        "bulk" (default): mostly written and read from end to end; about 20 MB. "random": short stretches here
+        and there; about 1 MB, and no fewer than 2000 time steps. "cloud": one object per chunk, fetched one
+        request at a time; about 32 MB. (In a sharded Zarr array, "random" chunks in shards of that size.)
+
+    Returns
+    -------
+    chunks : tuple of int
+        As many numbers as `shape` has. Channels stay together, unless they are so many that a chunk of a
+        few thousand time steps would be far larger than wanted.
+
+    Raises
+    ------
+    TypeError
+        If a length is not an integer or `dtype` is no dtype.
+    ValueError
+        If a length is negative, the rate is not positive, or there is no such purpose.
+
+    See Also
+    --------
+    advise : measures on data instead.
+
+    Examples
+    --------
+    >>> from losslessnn import suggest_chunks
+    >>> suggest_chunks((108_000_000, 384), "int16", 30_000)
+    (30000, 384)
+    >>> suggest_chunks((108_000_000, 384), "int16", 30_000, purpose="random")
+    (3000, 384)
+    >>> suggest_chunks((600_000, 64), "int32", 1000)
+    (60000, 64)
+    """
+    lengths = _check_shape(shape)
+    if purpose not in _TARGET_BYTES:
+        raise ValueError(f"purpose must be one of {', '.join(get_args(Purpose))}, got {purpose!r}")
+    if sampling_rate is not None and not (sampling_rate > 0 and math.isfinite(sampling_rate)):
+        raise ValueError(f"sampling_rate must be a positive number of Hz, got {sampling_rate!r}")
+    if not lengths:
+        return ()
+    itemsize = max(np.dtype(dtype).itemsize, 1)
+    target = _TARGET_BYTES[purpose]
+    rest = _narrowed(lengths[1:], 2 * target / (_FEWEST_STEPS * itemsize))
+    row_bytes = max(math.prod(rest), 1) * itemsize
+    steps = max(target / row_bytes, _FEWEST_STEPS)
+    return (_whole_steps(steps, lengths[0], sampling_rate, _FEWEST_STEPS), *rest)
+
+
+def _check_shape(shape: Sequence[int]) -> list[int]:
+    try:
+        lengths = [index(length) for length in shape]
+    except TypeError:
+        raise TypeError(f"shape must be a sequence of integers, got {shape!r}") from None
+    if min(lengths, default=0) < 0:
+        raise ValueError(f"shape must not hold negative lengths, got {tuple(lengths)}")
+    return lengths
+
+
+def _narrowed(rest: list[int], most: float) -> list[int]:
+    """Lengths of the axes other than time, the longest halved until a chunk can hold a few thousand steps."""
+    rest = [max(length, 1) for length in rest]
+    while math.prod(rest) > max(most, _FEWEST_CHANNELS):
+        longest = rest.index(max(rest))
+        rest[longest] = -(-rest[longest] // 2)
+    return rest
+
+
+def _whole_steps(steps: float, length: int, sampling_rate: float | None, fewest: int = 1) -> int:
+    """Time steps of a chunk: a round duration or number near `steps`, and `fewest` or more if possible."""
+    if sampling_rate is None:
+        wanted = _nearest_round(steps, fewest)
+    else:
+        seconds = _nearest_round(steps / sampling_rate, fewest / sampling_rate)
+        wanted = sampling_rate * min(seconds, _LONGEST_SECONDS)
+    return max(1, min(round(wanted), length))
+
+
+def _nearest_round(value: float, least: float) -> float:
+    """The closest of 1, 2, 5 times a power of ten, by ratio, of those not below `least` if there is one."""
+    power = 10.0 ** math.floor(math.log10(value))
+    candidates = [power * number for number in _ROUND_NUMBERS if power * number >= least] or [10 * power]
+    return min(candidates, key=lambda candidate: abs(math.log(candidate / value)))
+
+
+# ------------------------------------------------------------------------------------------------------------
+# Measuring
+
+
+@dataclass(frozen=True)
+class ChunkFigures:
+    """What one chunk shape costs and gives, on one thread.
+
+    Attributes
+    ----------
+    chunks : tuple of int
+        The shape.
+    raw_bytes, frame_bytes : float
+        Mean size of a whole chunk, before and after.
+    encode_seconds, decode_seconds : float
+        Mean time for one chunk. Reading any part of a chunk takes the latter.
+    measured : int
+        Chunks that were encoded and decoded.
+    """
+
+    chunks: tuple[int, ...]
+    raw_bytes: float
+    frame_bytes: float
+    encode_seconds: float
+    decode_seconds: float
+    measured: int
+
+    @property
+    def ratio(self) -> float:
+        """Raw bytes per byte stored."""
+        return self.raw_bytes / self.frame_bytes
+
+    @property
+    def encode_speed(self) -> float:
+        """Raw bytes encoded per second."""
+        return self.raw_bytes / max(self.encode_seconds, 1e-9)
+
+    @property
+    def decode_speed(self) -> float:
+        """Raw bytes decoded per second."""
+        return self.raw_bytes / max(self.decode_seconds, 1e-9)
+
+    def fetch_seconds(self, latency: float, bandwidth: float) -> float:
+        """Time to fetch and decode one chunk over a network, in one request (seconds, bytes per second)."""
+        return latency + self.frame_bytes / bandwidth + self.decode_seconds
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What was measured, and what to choose.
+
+    Attributes
+    ----------
+    figures : tuple of ChunkFigures
+        One for each shape tried, from short chunks to long ones.
+    bulk, random, cloud : ChunkFigures
+        The one to choose for each purpose.
+    """
+
+    figures: tuple[ChunkFigures, ...]
+    bulk: ChunkFigures
+    random: ChunkFigures
+    cloud: ChunkFigures
+
+
+def advise(
+    sample: npt.ArrayLike,
+    sampling_rate: float | None = None,
+    *,
+    level: int = 5,
+    latency: float = 0.05,
+    bandwidth: float = 100e6,
+    seconds: float = 30.0,
+) -> Advice:
+    """Measure a few chunk shapes on a sample of a recording and say which to choose for what.
+
+    Parameters
+    ----------
+    sample : (time, ...) array_like
+        Data as they will be stored, at best some 50 MB.
+    sampling_rate : float, optional
+        Time steps per second (Hz), for chunks of round durations.
+    level : int, optional
+        As for :func:`losslessnn.compress`.
+    latency, bandwidth : float, optional
+        Of one request to the object storage: seconds, and bytes per second.
+    seconds : float, optional
+        Stop measuring a shape once its share of this time is used up; every shape gets one chunk at least.
+
+    Returns
+    -------
+    Advice
+        For "bulk", the fastest to decode of the shapes that come within 1 % of the best ratio; for "random",
+        of those within 5 % the one that gives a moment back soonest (that decodes a chunk in the least
+        time); for "cloud", of those within 3 % the one that reads from end to end fastest, one request for
+        each chunk.
+
+    Raises
+    ------
+    ValueError
+        If the sample is empty.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from losslessnn.advice import advise
+    >>> sample = np.random.default_rng(0).normal(0, 9, (20_000, 4)).cumsum(axis=0).astype("int16")
+    >>> advise(sample, 1000.0, level=1, seconds=1).bulk.ratio > 1
+    True
+    """
+    array = np.asarray(sample)
+    if array.size == 0 or array.ndim == 0:
+        raise ValueError("the sample is empty: there is nothing to measure")
+    shapes = candidate_chunks(array.shape, array.dtype, sampling_rate)
+    _warm_up(array, level)
+    figures = tuple(_measure(array, shape, level, seconds / len(shapes)) for shape in shapes)
+    return Advice(
+        figures,
+        bulk=max(_near_best(figures, "bulk"), key=lambda one: one.decode_speed),
+        random=min(_near_best(figures, "random"), key=lambda one: one.decode_seconds),
+        cloud=max(
+            _near_best(figures, "cloud"),
+            key=lambda one: one.raw_bytes / one.fetch_seconds(latency, bandwidth),
+        ),
+    )
+
+
+def candidate_chunks(
+    shape: Sequence[int], dtype: npt.DTypeLike, sampling_rate: float | None = None
+) -> list[tuple[int, ...]]:
+    """The shapes worth trying on an array: short to long with all channels, and one with a part of them."""
+    lengths = _check_shape(shape)
+    row_bytes = max(math.prod(lengths[1:]) * np.dtype(dtype).itemsize, 1)
+    found = []
+    for target in _LADDER_BYTES:
+        steps = _whole_steps(max(target / row_bytes, 1), lengths[0], sampling_rate)
+        found.append((steps, *lengths[1:]))
+    if len(lengths) == 2 and lengths[1] >= 8:
+        found.append((found[-2][0], -(-lengths[1] // 4)))
+    return sorted(set(found), key=lambda chunks: (chunks[1:], chunks[0]))
+
+
+def _near_best(figures: Sequence[ChunkFigures], purpose: Purpose) -> list[ChunkFigures]:
+    enough = _NEAR_BEST[purpose] * max(one.ratio for one in figures)
+    return [one for one in figures if one.ratio >= enough]
+
+
+def _warm_up(array: np.ndarray[Any, Any], level: int) -> None:
+    """Load and compile what encoding and decoding need, so that no measurement pays for it."""
+    decode_chunk(
+        encode_chunk(array[: max(1, min(len(array), 2**18 // max(array[:1].nbytes, 1)))], level=level)
+    )
+
+
+def _measure(array: np.ndarray[Any, Any], shape: tuple[int, ...], level: int, seconds: float) -> ChunkFigures:
+    raw = encoded = 0
+    encoding = decoding = 0.0
+    count = 0
+    for chunk in _spread_chunks(array, shape):
+        started = time.perf_counter()
+        frame = encode_chunk(chunk, level=level)
+        between = time.perf_counter()
+        decode_chunk(frame)
+        decoding += time.perf_counter() - between
+        encoding += between - started
+        raw += chunk.nbytes
+        encoded += len(frame)
+        count += 1
+        if encoding + decoding >= seconds:
+            break
+    return ChunkFigures(shape, raw / count, encoded / count, encoding / count, decoding / count, count)
+
+
+def _spread_chunks(array: np.ndarray[Any, Any], shape: tuple[int, ...]) -> Iterator[np.ndarray[Any, Any]]:
+    """The whole chunks of an array, those far from each other first; the only one if there is but one."""
+    grid = [range(max(n // c, 1)) for n, c in zip(array.shape, shape, strict=True)]
+    places = [np.unravel_index(i, [len(axis) for axis in grid]) for i in range(math.prod(map(len, grid)))]
+    # Bit-reversed, so that stopping early leaves places all over the recording.
+    bits = max(len(places) - 1, 1).bit_length()
+    for i in sorted(range(len(places)), key=lambda i: f"{i:0{bits}b}"[::-1]):
+        corner = [int(place) * length for place, length in zip(places[i], shape, strict=True)]
+        cut = tuple(slice(start, start + length) for start, length in zip(corner, shape, strict=True))
+        yield np.ascontiguousarray(array[cut])
+
+
+__all__ = ["Advice", "ChunkFigures", "Purpose", "advise", "candidate_chunks", "suggest_chunks"]
