@@ -62,7 +62,7 @@ def adaptive_predictions(history, predictions, stage, units, channels):
         for t in range(n_times):
             residual = np.int64(history[k, PAD + t]) - predictions[k, t]
             units[k, PAD + t] = adaptive.to_units(residual, np.int64(stage.unit[k]))
-    all_offsets = adaptive.source_offsets(stage.first, stage.source, history.shape[1], 0)
+    all_offsets = adaptive.source_offsets(stage.first, stage.source, history.shape[1], np.int64(0))
     # channels in blocks: enough for their chains of updates to overlap, few enough to stay in cache
     for begin in range(0, channels.size, _CHANNELS):
         block = channels[begin : begin + _CHANNELS]
@@ -72,13 +72,13 @@ def adaptive_predictions(history, predictions, stage, units, channels):
         )
         change = np.zeros(block.size, np.int64)
         for t in range(n_times):
-            adaptive.predict(state, t, 0, block.size, change)
+            adaptive.predict(state, t, np.int64(0), block.size, change)
             for i in range(block.size):
                 k = block[i]
                 mean = min(max(predictions[k, t] + change[i], -_LIMIT), _LIMIT)
                 predictions[k, t] = mean
                 change[i] = np.int64(history[k, PAD + t]) - mean
-            adaptive.update(state, np.int64(stage.rate), t, 0, block.size, change)
+            adaptive.update(state, np.int64(stage.rate), t, np.int64(0), block.size, change)
 
 
 @kernel
@@ -137,7 +137,7 @@ def code_intervals(
             if symbol == 0 or symbol == WINDOW - 1:
                 beyond = abs((code >> coarse) - first - symbol) + 1
                 top = highest_bit(beyond)
-                place = _put_bits(raw, place, top, 5)
+                place = _put_bits(raw, place, top, np.int64(5))
                 place = _put_bits(raw, place, beyond, top)
                 raw_bits[channel] += 5 + top
             if coarse > 0:
@@ -152,7 +152,8 @@ def starting_averages(initial):
     """The running averages before the first sample: (speeds, channels)."""
     averages = np.empty((3, initial.size), np.int64)
     for i in range(3):
-        averages[i] = initial
+        for k in range(initial.size):  # assigning whole rows would take two seconds more to compile
+            averages[i, k] = initial[k]
     return averages
 
 
@@ -258,7 +259,7 @@ def decode(words, raw, n_times, positions, taps, adapt, parameters, lanes, codes
             coarse = head.coarse_bits(index[k], fraction_bits)
             code = (first[k] + symbol[k]) << coarse
             if symbol[k] == 0 or symbol[k] == WINDOW - 1:
-                top, place = _get_bits(raw, place, 5)
+                top, place = _get_bits(raw, place, np.int64(5))
                 beyond, place = _get_bits(raw, place, top)
                 beyond += (np.int64(1) << top) - 1
                 code += (beyond if symbol[k] else -beyond) << coarse

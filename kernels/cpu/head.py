@@ -28,7 +28,7 @@ from losslessnn.kernels.constants import (
 from losslessnn.kernels.cpu.compiling import kernel
 from losslessnn.kernels.cpu.integers import log2
 
-_FAST, _MID, _SLOW = SPEEDS
+_FAST, _MID, _SLOW = np.int64(SPEEDS[0]), np.int64(SPEEDS[1]), np.int64(SPEEDS[2])
 _INDEX_SHIFT = LOG_BITS - 3  # log units per scale step
 _UNIT = AVERAGE_BITS << LOG_BITS
 _ROUND = 1 << (_INDEX_SHIFT - 1)

@@ -31,7 +31,9 @@ def push_all(start, freq, channel, lanes, words):
     most = 0
     for i in range(channel.size):
         most = max(most, channel[i])
-    lane_of = np.arange(most + 1) % lanes
+    lane_of = np.empty(most + 1, np.int64)
+    for k in range(lane_of.size):
+        lane_of[k] = k % lanes
     state = np.full(lanes, _FLOOR, np.uint64)
     place = words.size
     for i in range(start.size - 1, -1, -1):

@@ -17,6 +17,8 @@ from losslessnn.kernels.cpu.integers import highest_bit, log2
 FRACTION_BITS = 5
 LIMIT = 1 << 40
 SHAPE = 3  # Student's t with 4 degrees of freedom: a context's first value is often far out
+# typed, so that numba compiles each kernel of the head for one set of types
+_SHAPE, _NO_TABLE = np.int32(SHAPE), np.int32(-1)
 _HALF_STEP = 1 << (LOG_BITS - 4)
 _SCALE_BIAS = 48  # the spread is a mean magnitude; the shape's unit is a little larger
 
@@ -27,7 +29,7 @@ def _interval_state(context, previous, mean, spread, seen):
         spread[context] = spread[previous]
     index = (log2(spread[context]) + _SCALE_BIAS + _HALF_STEP) >> (LOG_BITS - 3)
     index = min(index, 255)
-    return index, head.coarse_bits(index, FRACTION_BITS)
+    return index, head.coarse_bits(index, np.int64(FRACTION_BITS))
 
 
 @kernel
@@ -52,21 +54,21 @@ def encode_sequence(values, contexts, positions, tails, mean, spread, seen, word
         context, value = np.int64(contexts[i]), values[i]
         index, coarse = _interval_state(context, previous, mean, spread, seen)
         center = mean[context]
-        first = (head.nearest_code(center, positions, -1) >> coarse) - WINDOW // 2
+        first = (head.nearest_code(center, positions, _NO_TABLE) >> coarse) - WINDOW // 2
         symbol = min(max((value >> coarse) - first, 0), WINDOW - 1)
-        below = head.cumulative(symbol, first, coarse, center, index, tails, SHAPE, positions, -1)
-        above = head.cumulative(symbol + 1, first, coarse, center, index, tails, SHAPE, positions, -1)
+        below = head.cumulative(symbol, first, coarse, center, index, tails, _SHAPE, positions, _NO_TABLE)
+        above = head.cumulative(symbol + 1, first, coarse, center, index, tails, _SHAPE, positions, _NO_TABLE)
         start[i] = below
         freq[i] = above - below
         if symbol == 0 or symbol == WINDOW - 1:
             beyond = abs((value >> coarse) - first - symbol) + 1
             top = highest_bit(beyond)
-            place = _put_bits(raw, place, top, 6)
+            place = _put_bits(raw, place, top, np.int64(6))
             place = _put_bits(raw, place, beyond, top)
         place = _put_bits(raw, place, value, coarse)
         _learn(context, value, mean, spread, seen)
         previous = context
-    return rans.push_all(start, freq, lane, 1, words), place
+    return rans.push_all(start, freq, lane, np.int64(1), words), place
 
 
 @kernel
@@ -78,10 +80,10 @@ def decode_sequence(
         context = np.int64(contexts[i])
         index, coarse = _interval_state(context, previous, mean, spread, seen)
         center = mean[context]
-        first = (head.nearest_code(center, positions, -1) >> coarse) - WINDOW // 2
+        first = (head.nearest_code(center, positions, _NO_TABLE) >> coarse) - WINDOW // 2
         slot = rans.slot_of(state[0])
         symbol, below, above = head.find_symbol(
-            slot, first, coarse, center, index, tails, SHAPE, positions, -1, np.int64(WINDOW // 2)
+            slot, first, coarse, center, index, tails, _SHAPE, positions, _NO_TABLE, np.int64(WINDOW // 2)
         )
         x = rans.advance(state[0], below, above - below, slot)
         if x < np.uint64(STATE_FLOOR):
@@ -92,7 +94,7 @@ def decode_sequence(
         state[0] = x
         group = first + symbol
         if symbol == 0 or symbol == WINDOW - 1:
-            top, cursor[1] = _get_bits(raw, cursor[1], 6)
+            top, cursor[1] = _get_bits(raw, cursor[1], np.int64(6))
             beyond, cursor[1] = _get_bits(raw, cursor[1], min(top, 40))
             beyond += (np.int64(1) << min(top, 40)) - 1
             group += beyond if symbol else -beyond

@@ -185,7 +185,7 @@ def log2_of(value):
 
 
 @kernel
-def _regressor_order(own, n_sources, lag, count, window_of):
+def _regressor_order(n_sources, lag, count, window_of):
     """Most useful regressors first, so that a shorter model is a prefix of a longer one.
 
     Inside a window the lags leave its anchor (lag 1 of the channel's own past, lag 0 of a reference) one by
@@ -212,15 +212,15 @@ def _regressor_order(own, n_sources, lag, count, window_of):
 
 
 @kernel
-def _merge_spans(begins, ends, weights, merged, merged_weights):
+def _merge_spans(begins, ends, weights, merged_begins, merged_ends, merged_weights):
     """Join neighbouring spans of equal weight; return how many are left, and the weighted sample count."""
     n, total = 0, 0.0
     for i in range(begins.size):
         total += weights[i] * (ends[i] - begins[i])
-        if n > 0 and merged[n - 1, 1] == begins[i] and merged_weights[n - 1] == weights[i]:
-            merged[n - 1, 1] = ends[i]
+        if n > 0 and merged_ends[n - 1] == begins[i] and merged_weights[n - 1] == weights[i]:
+            merged_ends[n - 1] = ends[i]
         else:
-            merged[n, 0], merged[n, 1], merged_weights[n] = begins[i], ends[i], weights[i]
+            merged_begins[n], merged_ends[n], merged_weights[n] = begins[i], ends[i], weights[i]
             n += 1
     return n, total
 
@@ -253,13 +253,13 @@ def fit_linear(
     """
     n_channels = reduced.shape[0]
     n_windows, n_taps = 0, 0
-    merged = np.empty((begins.size, 2), np.int64)
+    merged_begins, merged_ends = np.empty_like(begins), np.empty_like(begins)
     merged_weights = np.empty(begins.size)
     source = np.empty(chosen.shape[1] + 2, np.int64)
     lag = np.empty(chosen.shape[1] + 2, np.int64)
     count = np.empty(chosen.shape[1] + 2, np.int64)
     for k in range(n_channels):
-        spans, n_fit = _merge_spans(begins, ends, weights[k], merged, merged_weights)
+        spans, n_fit = _merge_spans(begins, ends, weights[k], merged_begins, merged_ends, merged_weights)
         source[0], lag[0], count[0] = k, 1, own
         n_sources = 0
         for r in range(chosen.shape[1]):
@@ -276,8 +276,8 @@ def fit_linear(
             source[:used],
             lag[:used],
             count[:used],
-            merged[:spans, 0],
-            merged[:spans, 1],
+            merged_begins[:spans],
+            merged_ends[:spans],
             merged_weights,
         )
         n = gram.shape[0] - 1
@@ -286,7 +286,7 @@ def fit_linear(
         for w in range(n_sources + 1):
             window_of[at : at + count[w]] = w
             at += count[w]
-        order = _regressor_order(own, n_sources, lag, count, window_of)
+        order = _regressor_order(np.int64(n_sources), lag, count, window_of)
         sorted_gram = np.empty((n + 1, n + 1))
         for i in range(n + 1):
             p = order[i] if i < n else n
@@ -388,7 +388,7 @@ def scale_statistics(history, means, initial, fraction_bits, channels, sums):
                     for j in range(i + 1):
                         sums[n, i, j] += row[i] * row[j]
             for i in range(3):
-                averages[i] = average(averages[i], abs(residual), SPEEDS[i])
+                averages[i] = average(averages[i], abs(residual), np.int64(SPEEDS[i]))
 
 
 @kernel
@@ -405,7 +405,7 @@ def error_histogram(history, means, initial, fraction_bits, weights, center, his
             index = (ratio >> (LOG_BITS - 3)) + bins // 2
             histogram[k, min(max(index, 0), bins - 1)] += 1
             for i in range(3):
-                averages[i] = average(averages[i], abs(residual), SPEEDS[i])
+                averages[i] = average(averages[i], abs(residual), np.int64(SPEEDS[i]))
 
 
 @kernel
@@ -509,9 +509,10 @@ def leaf_grams(reduced, channels, own, edges):
     for n, k in enumerate(channels):
         source[0], source[1] = k, k
         for i in range(edges.size - 1):
-            grams[n, i] = gram_matrix(
-                reduced, source, lag, count, edges[i : i + 1], edges[i + 1 : i + 2], one
-            )
+            gram = gram_matrix(reduced, source, lag, count, edges[i : i + 1], edges[i + 1 : i + 2], one)
+            for row in range(own + 1):
+                for column in range(own + 1):
+                    grams[n, i, row, column] = gram[row, column]
     return grams
 
 
