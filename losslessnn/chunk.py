@@ -7,6 +7,7 @@ Every door (numcodecs, Zarr, the command line, the Python functions) comes throu
 
 from __future__ import annotations
 
+import logging
 import math
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -19,6 +20,8 @@ from .errors import CorruptFrameError
 from .frame import FrameHeader, Mode, Section, content_checksum, pack_frame, unpack_frame
 from .plain import PLAIN_MODES, decode_plain, encode_plain
 from .repeats import Repeats, find_repeats
+
+_log = logging.getLogger(__name__)
 
 _FEWEST_SAMPLES = 64
 _SECTION_OVERHEAD = 4
@@ -102,7 +105,13 @@ def _encode_content(
 ) -> tuple[Mode, dict[Section, bytes]]:
     """The smaller of the neural mode, where it applies, and the best plain mode."""
     itemsize = max(array.dtype.itemsize, 1)
-    neural = _encode_neural(array, level)
+    try:
+        neural = _encode_neural(array, level)
+    except Exception:  # an encoder must not lose a recording to a bug in what only makes it smaller
+        _log.exception(
+            "modelling a chunk of %s failed; it is kept in a plain mode: please report", array.dtype
+        )
+        neural = None
     if neural is not None:
         size = sum(map(len, neural.values()))
         if size < _HOPELESS_SHARE * _plain_estimate(content, itemsize):

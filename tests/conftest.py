@@ -9,6 +9,7 @@ import hypothesis
 import numpy as np
 import pytest
 
+from losslessnn import chunk
 from support import make_recording
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -40,6 +41,17 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     files = [] if folder is None else sorted(folder.glob("*.npz"))
     files = [file for file in files if "x" in np.load(file).files]
     metafunc.parametrize("recording_file", files, ids=[file.stem for file in files])
+
+
+@pytest.fixture(autouse=True)
+def models_must_not_fail(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An encoder falls back to a plain mode when a model fails; in tests that is a failure."""
+    if request.node.get_closest_marker("failing_model") is None:
+        monkeypatch.setattr(chunk._log, "exception", _reraise)
+
+
+def _reraise(*_: object) -> None:
+    raise
 
 
 @pytest.fixture(scope="session")

@@ -44,7 +44,7 @@ def make_recording(
 
 
 def make_two_trials() -> np.ndarray:
-    """A recording whose channels' own past predicts them one way at first, and another way from the middle on."""
+    """A recording whose channels are predicted one way at first, and another way from the middle on."""
     rng = np.random.default_rng(5)
     first = _smooth(rng.normal(size=(1024, 4)), pole=0.98)
     second = _smooth(rng.normal(size=(1024, 4)), pole=-0.9)

@@ -169,6 +169,19 @@ class TestWhatGoesIn:
             compress(np.zeros(3), level=level)  # type: ignore[arg-type]
 
 
+class TestAModelThatFails:
+    @pytest.mark.failing_model
+    def test_does_not_lose_the_recording(
+        self, recording: np.ndarray, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def fail(*_: object) -> None:
+            raise ZeroDivisionError("a bug")
+
+        monkeypatch.setattr("losslessnn.chunk._encode_neural", fail)
+        assert_same_bits(recording, decompress(compress(recording)))
+        assert "please report" in caplog.text
+
+
 class TestSize:
     def test_incompressible_bytes_cost_less_than_64_bytes_more(self) -> None:
         noise = np.random.default_rng(0).integers(-32768, 32768, (8192, 64), dtype="<i2")

@@ -1,0 +1,240 @@
+"""Dask: the same store and archive as on one machine, from several processes, whatever befalls them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from losslessnn import NeuralCodec
+from support import make_recording, run_command_line
+
+da = pytest.importorskip("dask.array")
+distributed = pytest.importorskip("distributed")
+zarr = pytest.importorskip("zarr")
+
+from losslessnn.dask import one_thread_per_task, to_zarr  # noqa: E402
+
+ZARR_3 = int(zarr.__version__.split(".")[0]) >= 3
+zarr_3_only = pytest.mark.skipif(not ZARR_3, reason="format 3 needs zarr 3")
+CHUNKS = (1000, 4)
+SHARDS = (4000, 8)
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[Any]:
+    """Two worker processes of one thread each."""
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+        ) as cluster,
+        distributed.Client(cluster) as connected,
+    ):
+        yield connected
+
+
+def contents(store: Path) -> dict[str, bytes]:
+    """Every file of a store."""
+    return {
+        str(file.relative_to(store)): file.read_bytes() for file in sorted(store.rglob("*")) if file.is_file()
+    }
+
+
+def single_machine(path: Path, x: np.ndarray, zarr_format: int, shards: tuple[int, ...] | None) -> Path:
+    """What Zarr itself writes, in one go."""
+    if not ZARR_3:
+        zarr.create(store=str(path), shape=x.shape, dtype=x.dtype, chunks=CHUNKS, compressor=NeuralCodec())[
+            :
+        ] = x
+        return path
+    if zarr_format == 2:
+        codec = {"compressors": NeuralCodec()}
+    else:
+        from losslessnn.zarr import NeuralArrayCodec
+
+        codec = {"serializer": NeuralArrayCodec(), "compressors": None}
+    z = zarr.create_array(
+        str(path),
+        shape=x.shape,
+        dtype=x.dtype,
+        chunks=CHUNKS,
+        shards=shards,
+        zarr_format=zarr_format,
+        **codec,
+    )
+    z[:] = x
+    return path
+
+
+def slowly(block: np.ndarray) -> np.ndarray:
+    time.sleep(0.1)
+    return block
+
+
+class TestStores:
+    @pytest.mark.parametrize(
+        ("zarr_format", "shards"),
+        [(2, None), pytest.param(3, None, marks=zarr_3_only), pytest.param(3, SHARDS, marks=zarr_3_only)],
+        ids=["format 2", "format 3", "shards"],
+    )
+    @pytest.mark.parametrize("source", ["numpy", "memory map", "F-order memory map", "dask, other chunks"])
+    def test_byte_for_byte_as_on_one_machine(
+        self, client: Any, tmp_path: Path, source: str, zarr_format: int, shards: tuple[int, ...] | None
+    ) -> None:
+        x = make_recording(10_100, 11)
+        given: Any = x
+        if "map" in source:
+            np.save(tmp_path / "x.npy", np.asfortranarray(x) if source.startswith("F") else x)
+            given = np.load(tmp_path / "x.npy", mmap_mode="r")
+        elif source.startswith("dask"):
+            given = da.from_array(x, chunks=(1234, 3))
+        z = to_zarr(given, tmp_path / "dask", chunks=CHUNKS, shards=shards, zarr_format=zarr_format)
+        np.testing.assert_array_equal(z[:], x)
+        single_machine(tmp_path / "single", x, zarr_format, shards)
+        assert contents(tmp_path / "dask") == contents(tmp_path / "single")
+
+    @pytest.mark.parametrize("scheduler", ["threads", "synchronous"])
+    def test_without_a_cluster(self, tmp_path: Path, scheduler: str) -> None:
+        import dask
+
+        x = make_recording(5000, 6)
+        with dask.config.set(scheduler=scheduler):
+            to_zarr(x, tmp_path / "dask", chunks=CHUNKS)
+        single_machine(tmp_path / "single", x, 3 if ZARR_3 else 2, None)
+        assert contents(tmp_path / "dask") == contents(tmp_path / "single")
+
+    def test_part_of_a_memory_map(self, client: Any, tmp_path: Path) -> None:
+        np.save(tmp_path / "x.npy", make_recording(5000, 6))
+        part = np.load(tmp_path / "x.npy", mmap_mode="r")[123:4321, 1:5]
+        np.testing.assert_array_equal(to_zarr(part, tmp_path / "z", chunks=CHUNKS)[:], part)
+
+    @pytest.mark.parametrize("shape", [(0, 5), (3,), (40, 5, 6)], ids=str)
+    def test_other_shapes_in_chunks_of_our_choice(self, tmp_path: Path, shape: tuple[int, ...]) -> None:
+        x = np.arange(np.prod(shape), dtype="int32").reshape(shape)
+        np.testing.assert_array_equal(to_zarr(x, tmp_path / "z")[...], x)
+
+    @pytest.mark.parametrize(
+        "shards",
+        [None, pytest.param(SHARDS, marks=[pytest.mark.slow, *([] if ZARR_3 else [pytest.mark.skip])])],
+        ids=["chunks", "shards"],
+    )
+    def test_a_killed_worker_loses_nothing(
+        self, client: Any, tmp_path: Path, shards: tuple[int, ...] | None
+    ) -> None:
+        x = make_recording(20_000, 8)
+        slow = da.from_array(x, chunks=(1000, 4)).map_blocks(slowly, dtype=x.dtype)
+        store = tmp_path / "dask"
+        victim = next(iter(client.run(os.getpid).values()))
+        killed = threading.Event()
+
+        def kill_midway() -> None:
+            while len(list(store.rglob("*"))) < 8:
+                time.sleep(0.02)
+            os.kill(victim, signal.SIGKILL)
+            killed.set()
+
+        killer = threading.Thread(target=kill_midway, daemon=True)
+        killer.start()
+        to_zarr(slow, store, chunks=CHUNKS, shards=shards)
+        assert killed.is_set()
+        single_machine(tmp_path / "single", x, 3 if ZARR_3 else 2, shards)
+        assert contents(store) == contents(tmp_path / "single")
+        client.wait_for_workers(2, timeout=60)
+
+
+class TestErrors:
+    def test_nothing_is_replaced_unless_asked_for(self, tmp_path: Path) -> None:
+        first = make_recording(1000, 3)
+        to_zarr(first, tmp_path / "z")
+        with pytest.raises(ValueError, match=r"(?i)exists|contains"):
+            to_zarr(np.zeros((5, 5)), tmp_path / "z")
+        np.testing.assert_array_equal(zarr.open(str(tmp_path / "z"), mode="r")[:], first)
+        assert to_zarr(-first, tmp_path / "z", overwrite=True)[5, 1] == -first[5, 1]
+
+    def test_shards_in_format_2(self, tmp_path: Path) -> None:
+        with pytest.raises(ValueError, match="format 2 has no shards: leave out shards="):
+            to_zarr(np.zeros((8, 8)), tmp_path / "z", chunks=(2, 2), shards=(4, 4), zarr_format=2)
+
+    def test_objects(self, tmp_path: Path) -> None:
+        with pytest.raises(TypeError, match="holds Python objects: convert"):
+            to_zarr(np.array([{}]), tmp_path / "z")
+
+    def test_a_missing_package_is_named_with_its_remedy(self, tmp_path: Path) -> None:
+        program = (
+            "import sys, numpy\n"
+            "sys.modules['dask'] = sys.modules['dask.array'] = None\n"
+            "import losslessnn.dask\n"
+            "losslessnn.dask.to_zarr(numpy.zeros(3), 'z')\n"
+        )
+        done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
+        assert "losslessnn.dask.to_zarr needs dask: pip install 'losslessnn[dask]'" in done.stderr
+
+
+@zarr_3_only
+def test_one_thread_per_task_is_over_when_the_last_task_is() -> None:
+    usual = zarr.config.get("async.concurrency")
+    together = threading.Barrier(4)
+
+    def task(number: int) -> int:
+        together.wait()
+        with one_thread_per_task():
+            time.sleep(0.01 * number)
+            return int(zarr.config.get("async.concurrency"))
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(task, range(4))) == [1, 1, 1, 1]
+    assert zarr.config.get("async.concurrency") == usual
+
+
+class TestTheCommand:
+    def test_the_same_archives(self, client: Any, tmp_path: Path) -> None:
+        np.save(tmp_path / "x.npy", make_recording(30_000, 8))
+        np.save(tmp_path / "f.npy", np.asfortranarray(make_recording(20_000, 4)))
+        make_recording(500, 64).tofile(tmp_path / "raw.dat")
+        files = ["x.npy", "f.npy", "raw.dat", "-n", 64, "--chunk-mb", 0.1]
+        run_command_line("compress", *files, "-o", "here", cwd=tmp_path)
+        address = client.scheduler.address
+        said = run_command_line("compress", *files, "-o", "there", "--dask", address, cwd=tmp_path)
+        assert said.count("verified") == 4
+        assert contents(tmp_path / "there") == contents(tmp_path / "here")
+        assert len(contents(tmp_path / "here")) == 3
+
+    @pytest.mark.slow
+    def test_a_worker_killed_midway(self, client: Any, tmp_path: Path) -> None:
+        x = make_recording(100_000, 16)
+        np.save(tmp_path / "x.npy", x)
+        victim = next(iter(client.run(os.getpid).values()))
+        address = client.scheduler.address
+        program = "from losslessnn.cli import main; main()"
+        options = ["-o", "there", "-l", "9", "--chunk-mb", "0.1", "--dask", address]
+        command = [sys.executable, "-c", program, "compress", "x.npy", *options]
+        running = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+        while not any(file.stat().st_size > 100_000 for file in (tmp_path).glob("there/.*")):
+            assert running.poll() is None
+            time.sleep(0.01)
+        os.kill(victim, signal.SIGKILL)
+        said, _ = running.communicate(timeout=120)
+        assert running.returncode == 0
+        assert "verified" in said
+        run_command_line("verify", "there/x.npy.lnn", "--against", "x.npy", cwd=tmp_path)
+        client.wait_for_workers(2, timeout=60)
+
+    def test_nobody_answers(self, tmp_path: Path) -> None:
+        np.save(tmp_path / "x.npy", make_recording(100, 3))
+        program = "from losslessnn.cli import main; main()"
+        command = [sys.executable, "-c", program, "compress", "x.npy", "--dask", "tcp://127.0.0.1:1"]
+        env = os.environ | {"DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "1s"}
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=env)
+        assert done.returncode == 1
+        assert "no Dask scheduler answers at tcp://127.0.0.1:1" in done.stderr
+        assert [file.name for file in tmp_path.iterdir()] == ["x.npy"]
