@@ -6,7 +6,6 @@ import filecmp
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +23,7 @@ class CommandLineRun:
     bytes_in, bytes_out : int
         All WAV files, all archives.
     encode_seconds, decode_seconds : float
-        Wall-clock time of each command from start to end; compress verifies by decoding before it is done.
+        Processor time of each command from start to end; compress verifies by decoding before it is done.
     peak_bytes : int
         The most memory either command held.
     exact : bool
@@ -76,22 +75,20 @@ def through_command_line(
 
 
 def _losslessnn(arguments: Sequence[str], core: int | None) -> tuple[float, int]:
-    """Run the command line; returns seconds and the most memory it held (bytes)."""
+    """Run the command line; returns processor time (seconds) and the most memory it held (bytes)."""
     before = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
     environment = dict(os.environ)
     if core is not None:
         pin(core)  # the command inherits it
         environment |= ONE_THREAD
     try:
-        started = time.perf_counter()
         command = [sys.executable, "-m", "losslessnn", *arguments]
         with subprocess.Popen(command, cwd=CHECKOUT, env=environment) as process:
             _, status, usage = os.wait4(process.pid, 0)
             process.returncode = os.waitstatus_to_exitcode(status)
-        seconds = time.perf_counter() - started
     finally:
         if before:
             os.sched_setaffinity(0, before)
     if process.returncode:
         raise RuntimeError(f"losslessnn {arguments[0]} failed (exit {process.returncode})")
-    return seconds, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return usage.ru_utime + usage.ru_stime, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)

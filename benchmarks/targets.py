@@ -199,15 +199,14 @@ def speeds(folder: Path, core: int, attempts: int) -> Iterator[Outcome]:
         arguments = [str(path), "--codec", f"{OURS}{LEVEL}", "--fewest-runs", "3", "--core", str(core)]
         results = [machine.run_module("benchmarks.worker", arguments) for _ in range(attempts)]
     for way in ("encode", "decode"):
-        best = min(results, key=lambda result: float(result[f"{way}_seconds"]))
-        speed = array.nbytes / 1e6 / float(best[f"{way}_seconds"])
-        busy = float(best["busy"])
+        speed = array.nbytes / 1e6 / min(float(result[f"{way}_wall"]) for result in results)
+        by_processor = array.nbytes / 1e6 / min(float(result[f"{way}_seconds"]) for result in results)
         yield Outcome(
             f"{way}, {SPEED_RECORDING}, MB/s on one core",
             f"{speed:.1f}",
             f"≥ {MEGABYTES_PER_SECOND:.0f}",
             speed >= MEGABYTES_PER_SECOND,
-            f"had the core for {busy:.0%} of the time" if busy < 0.97 else "",
+            f"wall clock; {by_processor:.1f} by processor time",
         )
 
 

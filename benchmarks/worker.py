@@ -3,7 +3,8 @@
 The process is held to one core. It loads the array, lets the codec warm up (losslessnn on the whole recording
 so that its compiled kernels are loaded, the others on a corner), encodes, decodes, and compares every bit.
 Each way is run again while all its runs together took under a quarter of a second; the fastest counts.
-The peak of memory is taken before the comparison. Without a codec it only loads the array: the baseline.
+Seconds are the processor's, so that other work on the machine does not count as the codec's. The peak of
+memory is taken before the comparison. Without a codec it only loads the array: the baseline.
 
 FLAC and WavPack are programs, started once for every pair of channels; starting them would be most of their
 time. Their speeds are therefore measured on pairs laid end to end as one file (of 8 MB at most).
@@ -39,22 +40,20 @@ AUDIO = ("FLAC", "WavPack")
 _ENOUGH_SECONDS = 0.25
 _MOST_RUNS = 5
 _ONE_FILE_BYTES = 8_000_000
-_TELLING_SECONDS = 0.3
 
 
 @dataclass
 class Measured:
-    """What a worker reports. Times are those of the fastest run, in seconds.
+    """What a worker reports. Times are those of the fastest runs, in seconds.
 
     Attributes
     ----------
     bytes_out : int
         Everything the codec needs to restore the recording.
     encode_seconds, decode_seconds : float
-        Wall-clock time.
-    busy : float
-        Share of the wall-clock time that this process had the core for; less than 1 means that other work got
-        in between and the speeds are too low.
+        Processor time, that of the programs it ran included.
+    encode_wall, decode_wall : float
+        The same by the clock on the wall.
     peak_bytes : int
         The most memory the process held, the array and the libraries included.
     exact : bool
@@ -66,7 +65,8 @@ class Measured:
     bytes_out: int = 0
     encode_seconds: float = 0.0
     decode_seconds: float = 0.0
-    busy: float = 1.0
+    encode_wall: float = 0.0
+    decode_wall: float = 0.0
     peak_bytes: int = 0
     exact: bool = False
     refused: str = ""
@@ -110,32 +110,31 @@ def measure(codec: Peer, arrays: list[Array], fewest_runs: int) -> Measured:
             return Measured(refused=reason)
     _warm_up(codec, arrays[0])
     again = len(arrays) == 1 and not codec.name.startswith(AUDIO)
-    wall, busy = time.perf_counter(), cpu_seconds()
     for array in arrays:
-        parts, seconds = _fastest(partial(codec.encode, array), fewest_runs, again)
+        parts, seconds, wall = _fastest(partial(codec.encode, array), fewest_runs, again)
         result.encode_seconds += seconds
+        result.encode_wall += wall
         result.bytes_out += sum(map(len, parts))
         decode = partial(codec.decode, parts, array.dtype, array.shape)
-        decoded, seconds = _fastest(decode, fewest_runs, again)
+        decoded, seconds, wall = _fastest(decode, fewest_runs, again)
         result.decode_seconds += seconds
+        result.decode_wall += wall
         result.peak_bytes = peak_memory()
         result.exact &= _same(array, decoded)
     if codec.name.startswith(AUDIO):
         result.encode_seconds, result.decode_seconds = _seconds_of_one_file(codec, arrays)
-    wall, busy = time.perf_counter() - wall, cpu_seconds() - busy
-    result.busy = busy / wall if wall > _TELLING_SECONDS else 1.0
     return result
 
 
 def _seconds_of_one_file(codec: Peer, arrays: list[Array]) -> tuple[float, float]:
-    """Seconds each way with channel pairs, or clips, end to end; scaled up to all that there are."""
+    """Processor time each way with channel pairs, or clips, end to end; scaled up to all that there are."""
     pieces = [
         array[:, first : first + 2] for array in arrays for first in range(0, max(array.shape[1] - 1, 1), 2)
     ]
     whole = np.concatenate(pieces)
     whole = whole[: max(_ONE_FILE_BYTES // whole[:1].nbytes, 1)]
-    parts, encode = _fastest(partial(codec.encode, whole), 1, True)
-    _, decode = _fastest(partial(codec.decode, parts, whole.dtype, whole.shape), 1, True)
+    parts, encode, _ = _fastest(partial(codec.encode, whole), 1, True)
+    _, decode, _ = _fastest(partial(codec.decode, parts, whole.dtype, whole.shape), 1, True)
     scale = sum(array.size for array in arrays) / whole.size
     return encode * scale, decode * scale
 
@@ -147,16 +146,19 @@ def _warm_up(codec: Peer, array: Array) -> None:
     codec.decode(codec.encode(part), part.dtype, part.shape)
 
 
-def _fastest(run: Callable[[], Any], fewest_runs: int, again: bool) -> tuple[Any, float]:
-    seconds: list[float] = []
+def _fastest(run: Callable[[], Any], fewest_runs: int, again: bool) -> tuple[Any, float, float]:
+    """The result; the least processor time and the least wall-clock time, seconds."""
+    processor: list[float] = []
+    wall: list[float] = []
     while True:
         result = None  # the last run's result makes room before the next
-        started = time.perf_counter()
+        started, processor_started = time.perf_counter(), cpu_seconds()
         result = run()
-        seconds.append(time.perf_counter() - started)
-        enough = not again or sum(seconds) > _ENOUGH_SECONDS or len(seconds) >= _MOST_RUNS
-        if enough and len(seconds) >= fewest_runs:
-            return result, min(seconds)
+        processor.append(cpu_seconds() - processor_started)
+        wall.append(time.perf_counter() - started)
+        enough = not again or sum(processor) > _ENOUGH_SECONDS or len(processor) >= _MOST_RUNS
+        if enough and len(processor) >= fewest_runs:
+            return result, min(processor), min(wall)
 
 
 def _same(array: Array, decoded: Array) -> bool:

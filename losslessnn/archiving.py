@@ -24,8 +24,9 @@ import google_crc32c
 import numpy as np
 
 from losslessnn.archive import Archive, Source, pack_header, pack_index, unpack_header
-from losslessnn.chunk import decode_chunk, encode_chunk
+from losslessnn.chunk import decode_chunk, encode_chunk, memory_bytes, memory_order
 from losslessnn.errors import CorruptFrameError, RecordingError
+from losslessnn.frame import content_checksum, unpack_frame
 from losslessnn.layout import Content, Literal, Member, Method, Packing, Samples
 from losslessnn.recordings import Block, Reading, Recording, open_recording
 from losslessnn.recordings.recording import Inflater, SourceReader, bytes_from_rows, raw_bytes
@@ -83,6 +84,20 @@ class Here(Executor):
         except Exception as error:
             future.set_exception(error)
         return future
+
+
+class RemoteEncoder(Executor):
+    """An executor whose frames are made elsewhere; everything else it is given runs in threads here."""
+
+    def encode(self, array: np.ndarray[Any, Any], level: int) -> Any:
+        """Start making a frame that is decoded and compared where it is made.
+
+        Returns
+        -------
+        future
+            Its ``result()`` is the frame.
+        """
+        raise NotImplementedError
 
 
 def thread_count(threads: int) -> int:
@@ -324,13 +339,19 @@ def _write_frames(
         block, future = encoding.popleft()
         frame = future.result()
         write_all(file, frame)
-        checking.append(executor.submit(_check_frame, file, position, len(frame), block))
+        if isinstance(executor, RemoteEncoder):
+            _check_arrival(file, position, frame, block)
+        else:
+            checking.append(executor.submit(_check_frame, file, position, len(frame), block))
         position += len(frame)
         lengths.append(len(frame))
         progress(block.file_bytes, len(frame))
 
     for block in reader.blocks():
-        encoding.append((block, executor.submit(encode_chunk, block.array, level=level)))
+        if isinstance(executor, RemoteEncoder):
+            encoding.append((block, executor.encode(block.array, level)))
+        else:
+            encoding.append((block, executor.submit(encode_chunk, block.array, level=level)))
         if len(encoding) > threads:
             write_oldest()
         if len(checking) > threads:
@@ -358,6 +379,14 @@ def _check_frame(file: BinaryIO, position: int, length: int, block: Block) -> No
         raise CorruptFrameError(
             "a frame does not decode to its source; no archive was written (please report this as a bug)"
         )
+
+
+def _check_arrival(file: BinaryIO, position: int, frame: bytes, block: Block) -> None:
+    """Check a frame that was decoded and compared where it was made: of this block, and on disk unaltered."""
+    header, _ = unpack_frame(frame)
+    content = memory_bytes(block.array, memory_order(block.array))
+    if header.content_crc != content_checksum(content) or _read_back(file, position, len(frame)) != frame:
+        raise CorruptFrameError("a frame arrived or was written altered; no archive was written")
 
 
 def _read_back(file: BinaryIO, position: int, length: int) -> bytes:

@@ -19,6 +19,7 @@ import pytest
 from losslessnn import NeuralCodec
 from support import make_recording, run_command_line
 
+dask = pytest.importorskip("dask")
 da = pytest.importorskip("dask.array")
 distributed = pytest.importorskip("distributed")
 zarr = pytest.importorskip("zarr")
@@ -105,8 +106,6 @@ class TestStores:
 
     @pytest.mark.parametrize("scheduler", ["threads", "synchronous"])
     def test_without_a_cluster(self, tmp_path: Path, scheduler: str) -> None:
-        import dask
-
         x = make_recording(5000, 6)
         with dask.config.set(scheduler=scheduler):
             to_zarr(x, tmp_path / "dask", chunks=CHUNKS)
@@ -203,10 +202,12 @@ class TestTheCommand:
         make_recording(500, 64).tofile(tmp_path / "raw.dat")
         files = ["x.npy", "f.npy", "raw.dat", "-n", 64, "--chunk-mb", 0.1]
         run_command_line("compress", *files, "-o", "here", cwd=tmp_path)
-        address = client.scheduler.address
-        said = run_command_line("compress", *files, "-o", "there", "--dask", address, cwd=tmp_path)
-        assert said.count("verified") == 4
-        assert contents(tmp_path / "there") == contents(tmp_path / "here")
+        client.write_scheduler_file(str(tmp_path / "scheduler.json"))
+        for number, scheduler in enumerate((client.scheduler.address, "scheduler.json")):
+            there = f"there {number}"
+            said = run_command_line("compress", *files, "-o", there, "--dask", scheduler, cwd=tmp_path)
+            assert said.count("verified") == 4
+            assert contents(tmp_path / there) == contents(tmp_path / "here")
         assert len(contents(tmp_path / "here")) == 3
 
     @pytest.mark.slow
@@ -238,3 +239,22 @@ class TestTheCommand:
         assert done.returncode == 1
         assert "no Dask scheduler answers at tcp://127.0.0.1:1" in done.stderr
         assert [file.name for file in tmp_path.iterdir()] == ["x.npy"]
+
+
+@zarr_3_only
+class TestObjectStorage:
+    """fsspec's stand-in for a bucket: whatever s3fs, gcsfs and adlfs offer comes through the same calls."""
+
+    @pytest.mark.parametrize("shards", [None, SHARDS], ids=["chunks", "shards"])
+    def test_a_url(self, shards: tuple[int, ...] | None) -> None:
+        fsspec = pytest.importorskip("fsspec")
+        x = make_recording(9000, 8)
+        url = f"memory://bucket-{shards is None}/recording.zarr"
+        with dask.config.set(scheduler="threads"):  # the stand-in is in this process's memory
+            to_zarr(x, url, chunks=CHUNKS, shards=shards, attributes={"rate": 1000})
+        files = [name for name in fsspec.filesystem("memory").find(url) if "/c/" in name]
+        assert len(files) == (3 if shards else 18)
+        again = zarr.open(url, mode="r")
+        assert again.attrs["rate"] == 1000
+        np.testing.assert_array_equal(again[2500:7500, 3], x[2500:7500, 3])
+        np.testing.assert_array_equal(da.from_zarr(again).compute(scheduler="threads"), x)

@@ -24,6 +24,7 @@ h5py = pytest.importorskip("h5py")
 import losslessnn.hdf5 as door  # noqa: E402
 from hdf5_reads import check_reads  # noqa: E402
 from losslessnn.hdf5 import FILTER_ID, Neural, check, read, write  # noqa: E402
+from losslessnn.hdf5.filter import stored_settings  # noqa: E402
 from losslessnn.hdf5.layout import ChunkLayout, unpack_layout  # noqa: E402
 
 CHUNKS = (1500, 3)
@@ -50,7 +51,9 @@ def create(file: Any, values: np.ndarray, chunks: tuple[int, ...] = CHUNKS, **se
 
 def padded_chunk(dset: Any, values: np.ndarray, offset: tuple[int, ...]) -> np.ndarray:
     """What the filter gets for the chunk at an offset."""
-    whole = np.full(dset.chunks, dset.fillvalue, values.dtype)
+    whole = np.zeros(dset.chunks, values.dtype)  # what lies between values, too
+    if dset.fillvalue:
+        whole[...] = dset.fillvalue
     inside = values[tuple(slice(low, low + n) for low, n in zip(offset, dset.chunks, strict=True))]
     whole[tuple(map(slice, inside.shape))] = inside
     return whole
@@ -59,8 +62,8 @@ def padded_chunk(dset: Any, values: np.ndarray, offset: tuple[int, ...]) -> np.n
 def frames(dset: Any) -> dict[tuple[int, ...], bytes]:
     """Every stored chunk's bytes."""
     dset.flush()
-    offsets: list[Any] = []
-    dset.id.chunk_iter(lambda chunk: offsets.append(chunk.chunk_offset))
+    numbers = range(dset.id.get_num_chunks())
+    offsets = [dset.id.get_chunk_info(number).chunk_offset for number in numbers]
     return {offset: bytes(dset.id.read_direct_chunk(offset)[1]) for offset in offsets}
 
 
@@ -110,12 +113,11 @@ class TestCreating:
     )
     def test_every_spelling_stores_level_dtype_and_chunk(self, file: Any, settings: dict[str, Any]) -> None:
         dset = create(file, make_recording(), **settings)
-        values = dset.id.get_create_plist().get_filter_by_id(FILTER_ID)[1]
-        assert unpack_layout(values) == ChunkLayout(3, np.dtype("<i2"), CHUNKS)
+        assert unpack_layout(stored_settings(dset)) == ChunkLayout(3, np.dtype("<i2"), CHUNKS)
 
     def test_level_5_is_the_default(self, file: Any) -> None:
         dset = create(file, make_recording(), compression=FILTER_ID)
-        assert dset.id.get_create_plist().get_filter_by_id(FILTER_ID)[1][0] == 5 == Neural().level
+        assert stored_settings(dset)[0] == 5 == Neural().level
 
     def test_the_id_is_frozen_and_private(self) -> None:
         assert FILTER_ID == 45429
@@ -136,8 +138,7 @@ class TestCreating:
         many = np.zeros(50, [(f"channel_number_{i}", "<i2") for i in range(40)])
         many["channel_number_7"] = np.arange(50)
         dset = create(file, many, (20,))
-        file.flush()
-        assert unpack_layout(dset.id.get_create_plist().get_filter_by_id(FILTER_ID)[1]).dtype == "V80"
+        assert unpack_layout(stored_settings(dset)).dtype == "V80"
         bulk = file.create_dataset("bulk", many.shape, many.dtype, chunks=(20,), **Neural(2))
         write(bulk, many)
         assert frames(bulk) == frames(dset)
@@ -164,6 +165,8 @@ class TestTheSameFrame:
 
     @pytest.mark.parametrize("settings", [{"fillvalue": 7}, {"fillvalue": 7, "fill_time": "never"}, {}])
     def test_edges_are_padded_with_the_fill_value(self, file: Any, settings: dict[str, Any]) -> None:
+        if "fill_time" in settings and h5py.version.version_tuple[:2] < (3, 11):
+            pytest.skip("h5py has no such setting")
         recording = make_recording()
         dset = create(file, recording, **Neural(2), **settings)
         bulk = file.create_dataset("bulk", (4000, 8), "<i2", chunks=CHUNKS, **Neural(2), **settings)
@@ -458,7 +461,7 @@ class TestOtherProcesses:
             HDF5_PLUGIN_PATH="",
         )
         assert "pip install 'losslessnn[hdf5]', then import losslessnn.hdf5" in done.stdout
-        assert "OSError: Can't synchronously read data" in done.stderr
+        assert "OSError: Can't" in done.stderr
 
     def test_without_h5py_the_error_names_the_extra(self) -> None:
         done = run("import sys; sys.modules['h5py'] = None; import losslessnn.hdf5")

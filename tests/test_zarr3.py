@@ -260,7 +260,7 @@ class TestPartialReads:
         z = zarr.open(str(tmp_path / "x"), mode="r")
         np.testing.assert_array_equal(z[1950:1960], x[1950:1960])
         with pytest.raises(CorruptFrameError):
-            z[:]
+            z[:5]  # one chunk: after an error zarr goes on decoding what it has begun
 
 
 class TestBatches:

@@ -9,7 +9,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
@@ -275,14 +275,16 @@ def run_batch(
     threads: int,
     talk: Talk,
     name: Callable[[Item], object] = str,
+    shared: AbstractContextManager[Pool] | None = None,
 ) -> Iterator[tuple[Item, FileReport | None]]:
     """Work through files: large ones one after the other on all threads, small ones side by side.
 
-    Yields each item in order with its report, or None after an error, which has been printed.
+    Yields each item in order with its report, or None after an error, which has been printed. `shared` is a
+    pool to use instead of threads; it is left open to files side by side.
     """
     from losslessnn.archiving import Here, worker_pool
 
-    with worker_pool(threads) as pool:
+    with shared or worker_pool(threads) as pool:
         executor, count = pool
         waiting: deque[tuple[Item, Future[FileReport]]] = deque()
 
@@ -296,7 +298,7 @@ def run_batch(
 
         for item in items:
             if count > 1 and size(item) <= _SMALL_FILE_BYTES:
-                waiting.append((item, executor.submit(work, item, (Here(), 1))))
+                waiting.append((item, executor.submit(work, item, pool if shared else (Here(), 1))))
                 if len(waiting) > 2 * count:
                     yield finish()
             else:

@@ -62,6 +62,13 @@ if TYPE_CHECKING:
         help="Raw MB per frame, where seconds are not given or not known.",
     ),
 )
+@click.option(
+    "--dask",
+    "scheduler",
+    metavar="SCHEDULER",
+    help="Encode on the workers of a Dask cluster, instead of in threads: the address of its scheduler, or "
+    "its scheduler file.",
+)
 @force_option
 @click.option("--rm", "remove", is_flag=True, help="Remove each source once its archive is verified.")
 @talk_options
@@ -72,6 +79,7 @@ def command(
     threads: int,
     chunk_seconds: float | None,
     chunk_mb: float,
+    scheduler: str | None,
     force: bool,
     remove: bool,
     quiet: bool,
@@ -92,6 +100,7 @@ def command(
       losslessnn compress raw.dat -n 64 -d int16 -s 30000
       losslessnn compress notes.txt --as-bytes
       losslessnn compress recording.npy -l 9 --rm          smaller, slower; source removed after verification
+      losslessnn compress day1/*.bin --dask tcp://head:8786
       cat raw.dat | losslessnn compress -n 64 - > raw.dat.lnn
 
     Exit code 1 if a file failed (the others are done all the same), 2 for wrong usage.
@@ -99,10 +108,12 @@ def command(
     check_stdio(files)
     how = make_reading(**reading, frame_bytes=round(chunk_mb * 1e6), frame_seconds=chunk_seconds)
     if files == (STDIO,):
+        if scheduler is not None:
+            raise click.UsageError("--dask is for files; standard input is compressed here")
         return _compress_stdin(output, how, level, threads, force, quiet, progress)
     pairs = [(path, _destination(path, output, len(files))) for path in files]
     refuse_twins(pairs)
-    return _compress_files(pairs, how, level, threads, force, remove, quiet, progress)
+    return _compress_files(pairs, how, level, threads, scheduler, force, remove, quiet, progress)
 
 
 def _destination(path: Path, output: Path | None, count: int) -> Path:
@@ -121,12 +132,19 @@ def _compress_files(
     reading: Reading,
     level: int,
     threads: int,
+    scheduler: str | None,
     force: bool,
     remove: bool,
     quiet: bool,
     progress: bool | None,
 ) -> int:
     from losslessnn.archiving import compress_file
+
+    cluster = None
+    if scheduler is not None:
+        from losslessnn.dask import cluster_pool
+
+        cluster = cluster_pool(scheduler)
 
     started = time.perf_counter()
     done: list[FileReport] = []
@@ -144,7 +162,9 @@ def _compress_files(
                 progress=talk.advance,
             )
 
-        batch = run_batch(pairs, lambda pair: file_size(pair[0]), work, threads, talk, lambda pair: pair[0])
+        batch = run_batch(
+            pairs, lambda pair: file_size(pair[0]), work, threads, talk, lambda pair: pair[0], cluster
+        )
         failed = 0
         for (source, _), report in batch:
             if report is None or not _finish(source, report, remove, talk):

@@ -17,6 +17,13 @@ Examples
 
 from __future__ import annotations
 
+try:
+    import h5py  # noqa: F401
+except ModuleNotFoundError as missing:
+    raise ModuleNotFoundError(
+        "losslessnn.hdf5 needs h5py: pip install 'losslessnn[hdf5]'", name=missing.name
+    ) from missing
+
 from losslessnn.hdf5.bulk import Check, check, read, write
 from losslessnn.hdf5.filter import (
     FILTER_ID,

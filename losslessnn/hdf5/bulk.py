@@ -15,10 +15,11 @@ from typing import Any
 
 import h5py
 import numpy as np
+from h5py._objects import phil  # the lock around every call of HDF5; h5py's own modules import it so
 
 from losslessnn.archiving import worker_pool
 from losslessnn.errors import CorruptFrameError
-from losslessnn.hdf5.filter import FILTER_ID, decode_values, encode_values, real_errors
+from losslessnn.hdf5.filter import FILTER_ID, decode_values, encode_values, real_errors, stored_settings
 from losslessnn.hdf5.layout import ChunkLayout, unpack_layout
 
 Offset = tuple[int, ...]
@@ -80,7 +81,9 @@ def write(dset: h5py.Dataset, array: Any, *, start: int = 0, threads: int = 0) -
 
 
 def _store(dset: h5py.Dataset, offset: Offset, frame: Future[bytes]) -> None:
-    dset.id.write_direct_chunk(offset, frame.result())
+    stored = frame.result()
+    with phil:  # which older versions of h5py forget here
+        dset.id.write_direct_chunk(offset, stored)
 
 
 @dataclass(frozen=True)
@@ -129,9 +132,9 @@ def _check_fits(dset: h5py.Dataset, source: Any, start: int) -> None:
             f"rows {start} to {stop} are outside the dataset of {dset.shape[0]} rows: resize it first"
         )
     if start % step or (stop % step and stop != dset.shape[0]):
-        raise ValueError(f"rows {start} to {stop} do not fill whole chunks, of {step} rows each: use dset[a:b] = x")
-    if start == 0 and stop == 0 and dset.shape[0]:
-        raise ValueError(f"an array of shape {source.shape} does not fit a dataset of shape {dset.shape}")
+        raise ValueError(
+            f"rows {start} to {stop} do not fill whole chunks, of {step} rows each: use dset[a:b] = x"
+        )
 
 
 def _padding(dset: h5py.Dataset) -> np.ndarray:
@@ -182,17 +185,18 @@ def read(dset: h5py.Dataset, selection: Any = (), *, threads: int = 0) -> Any:
     fill, opaque = _fill_value(dset), np.dtype(("V", dset.dtype.itemsize))
     raw = out.view(opaque)
 
+    chunks: Offset = dset.chunks
+
     def place(offset: Offset, filter_mask: int, stored: bytes | None) -> None:
-        target, inside = _overlap(spans, offset, dset_chunks)
+        target, inside = _overlap(spans, offset, chunks)
         if stored is None:
             raw[target] = fill.view(opaque)
         else:
             raw[target] = _values(stored, filter_mask, layout, offset).view(opaque)[inside]
 
-    dset_chunks: tuple[int, ...] = dset.chunks
     with worker_pool(threads) as (pool, count):
         waiting: deque[Future[None]] = deque()
-        for offset in _chunks_of(spans, dset_chunks):
+        for offset in _chunks_of(spans, chunks):
             if len(waiting) > count:
                 waiting.popleft().result()
             waiting.append(pool.submit(place, offset, *_stored(dset, offset)))
@@ -204,9 +208,15 @@ def read(dset: h5py.Dataset, selection: Any = (), *, threads: int = 0) -> Any:
 
 def _stored(dset: h5py.Dataset, offset: Offset) -> tuple[int, bytes | None]:
     """A chunk's filter mask and bytes as the file has them; no bytes if it was never written."""
-    if dset.id.get_chunk_info_by_coord(offset).byte_offset is None:
-        return 0, None
-    return dset.id.read_direct_chunk(offset)
+    with phil:  # which older versions of h5py forget here
+        try:
+            filter_mask, stored = dset.id.read_direct_chunk(offset)
+        except (OSError, RuntimeError, MemoryError):
+            # Asked only now, because HDF5 may go through all chunks to answer.
+            if dset.id.get_chunk_info_by_coord(offset).byte_offset is None:
+                return 0, None
+            raise
+    return filter_mask, bytes(stored)
 
 
 def _values(stored: bytes, filter_mask: int, layout: ChunkLayout, offset: Offset) -> np.ndarray:
@@ -308,8 +318,8 @@ class Check:
     chunks : int
         How many there are in the file. Those never written are not.
     raw_chunks : tuple of tuple of int
-        Offsets of the chunks HDF5 stored raw, because the filter was missing or failed when they were written.
-        They read correctly, and take their full size.
+        Offsets of the chunks HDF5 stored raw, because the filter was missing or failed when they were
+        written. They read correctly, and take their full size.
     stored_bytes, decoded_bytes : int
         Of all chunks, as they are in the file and as they are read.
     """
@@ -350,7 +360,7 @@ def check(dset: h5py.Dataset) -> Check:
     if place is None:
         raise ValueError(_without_filter(dset))
     dset.flush()
-    chunks = [dset.id.get_chunk_info(number) for number in range(dset.id.get_num_chunks())]
+    chunks = _stored_chunks(dset)
     each = int(np.prod(dset.chunks)) * dset.dtype.itemsize
     return Check(
         chunks=len(chunks),
@@ -358,6 +368,15 @@ def check(dset: h5py.Dataset) -> Check:
         stored_bytes=sum(chunk.size for chunk in chunks),
         decoded_bytes=each * len(chunks),
     )
+
+
+def _stored_chunks(dset: h5py.Dataset) -> list[Any]:
+    """Facts on every chunk in the file, as h5py gives them."""
+    if not hasattr(dset.id, "chunk_iter"):  # h5py on HDF5 before 1.14
+        return [dset.id.get_chunk_info(number) for number in range(dset.id.get_num_chunks())]
+    found: list[Any] = []
+    dset.id.chunk_iter(found.append)
+    return found
 
 
 # ------------------------------------------------------------------------------------------------------------
@@ -388,7 +407,7 @@ def _layout(dset: h5py.Dataset) -> ChunkLayout:
         raise ValueError(_without_filter(dset))
     if not _uses_filter_alone(dset):
         raise ValueError(f"dataset {dset.name} has other filters besides losslessnn: create it without them")
-    layout = unpack_layout(dset.id.get_create_plist().get_filter_by_id(FILTER_ID)[1])
+    layout = unpack_layout(stored_settings(dset))
     if layout is None:
         raise TypeError(f"dataset {dset.name} holds variable-length data, which no filter reaches")
     return layout

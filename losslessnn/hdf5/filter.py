@@ -7,14 +7,18 @@ only say "filter returned failure": the exception itself is logged and kept for 
 
 from __future__ import annotations
 
+import atexit
 import ctypes
+import functools
 import logging
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
+import h5py
 import numpy as np
+from h5py._objects import phil
 
 from losslessnn.chunk import decode_chunk, encode_chunk, memory_bytes
 from losslessnn.errors import CorruptFrameError
@@ -22,18 +26,11 @@ from losslessnn.frame import FrameHeader, Mode, Section, content_checksum, pack_
 from losslessnn.functions import DEFAULT_LEVEL, check_level
 from losslessnn.hdf5.layout import ChunkLayout, coded_dtype, level_of, unpack_layout
 
-try:
-    import h5py
-except ModuleNotFoundError as missing:
-    raise ModuleNotFoundError(
-        "losslessnn.hdf5 needs h5py: pip install 'losslessnn[hdf5]'", name=missing.name
-    ) from missing
-
 FILTER_ID = 45429
 """0xB175. In the range HDF5 leaves to private filters; written into every file, so it must never change."""
 
 _NAME = b"losslessnn.neural: pip install 'losslessnn[hdf5]', then import losslessnn.hdf5"
-"""HDF5 stores it in the file and shows it where the filter is missing."""
+"""HDF5 stores it in the file, for those who find the filter missing."""
 
 _STRUCT_VERSION = 1
 _DECODE = 0x0100
@@ -165,7 +162,7 @@ def _encode(memory: np.ndarray, values: Sequence[int]) -> bytes:
 
 
 def _decode(memory: np.ndarray, values: Sequence[int]) -> np.ndarray:
-    return memory_bytes(decode_values(memoryview(memory), unpack_layout(values)), "C")
+    return memory_bytes(decode_values(memory.data, unpack_layout(values)), "C")
 
 
 # ------------------------------------------------------------------------------------------------------------
@@ -272,6 +269,18 @@ class _Library:
             return None
 
 
+def stored_settings(dset: h5py.Dataset) -> list[int]:
+    """The filter's numbers in a dataset's header, of which older versions of h5py read but a few."""
+    with phil:  # ctypes lets other threads run
+        settings = dset.id.get_create_plist()
+        return _h5py_library().filter_settings(settings.id)[1]
+
+
+@functools.cache
+def _h5py_library() -> _Library:
+    return _Library(ctypes.CDLL(h5py.h5z.__file__))
+
+
 def _layout_for(library: _Library, dcpl: int, type_id: int, level: int) -> ChunkLayout:
     if not library.is_first(dcpl):
         _logger.warning(
@@ -313,7 +322,7 @@ def _make_filter_class(library: _Library) -> _FilterClass:
 
     def apply(flags: int, count: int, values: Any, nbytes: int, size: Any, buffer: Any) -> int:
         try:
-            memory = np.frombuffer((ctypes.c_uint8 * nbytes).from_address(buffer[0]), np.uint8)
+            memory = np.ctypeslib.as_array((ctypes.c_uint8 * nbytes).from_address(buffer[0]))
             if flags & _DECODE:
                 content = _decode(memory, values[:count])
             else:
@@ -341,6 +350,14 @@ def register() -> None:
     h5py.h5z.register_filter(filter_class_for(h5py.h5z.__file__))
 
 
+@atexit.register
+def _flush_open_files() -> None:
+    # HDF5 itself would do so when Python is half gone and cannot encode any more.
+    for file in h5py.h5f.get_obj_ids(h5py.h5f.OBJ_ALL, h5py.h5f.OBJ_FILE):
+        with suppress(Exception):
+            h5py.h5f.flush(file)
+
+
 def filter_class_for(file: str) -> int:
     """Address of the C struct for the copy of HDF5 in (or behind) a loaded library; used by the plugin.
 
@@ -348,9 +365,11 @@ def filter_class_for(file: str) -> int:
     """
     try:
         library = _Library(ctypes.CDLL(file))
-        ours = library.allocate_address == _Library(ctypes.CDLL(h5py.h5z.__file__)).allocate_address
+        ours = library.allocate_address == _h5py_library().allocate_address
     except AttributeError as missing:
-        raise ImportError(f"the HDF5 library in {file} lacks what losslessnn.hdf5 needs: {missing}") from missing
+        raise ImportError(
+            f"the HDF5 library in {file} lacks what losslessnn.hdf5 needs: {missing}"
+        ) from missing
     if library.allocate_address not in _alive:
         made = _make_filter_class(library)
         if not ours:

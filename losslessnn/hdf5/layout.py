@@ -3,7 +3,7 @@
     (level, 1, rank, chunk dimensions..., bytes of the dtype, the dtype packed four bytes to a number)
     (level, 1, 0)       chunks that another filter has already turned into bytes
 
-They tell the encoder the shape of the bytes it gets. Frames describe themselves, so reading does not need them.
+They tell the encoder the shape of the bytes it gets. Frames describe themselves: reading needs none of this.
 """
 
 from __future__ import annotations

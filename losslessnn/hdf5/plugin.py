@@ -17,10 +17,10 @@ _COMPILERS = ("cc", "gcc", "clang")
 def build_plugin(folder: str | os.PathLike[str]) -> Path:
     """Compile the plugin into a folder, for ``HDF5_PLUGIN_PATH``.
 
-    With that variable set before Python starts, h5py reads and writes losslessnn's datasets without an import,
-    in processes started by spawn as well, and PyTables and netCDF4, which bring their own HDF5, read them. The
-    Python they run in must have ``losslessnn[hdf5]`` installed. Programs without Python, such as ``h5dump``,
-    report that the filter failed.
+    With that variable set before Python starts, h5py reads and writes losslessnn's datasets without an
+    import, in processes started by spawn as well, and PyTables and netCDF4, which bring their own HDF5, read
+    them. The Python they run in must have ``losslessnn[hdf5]`` installed. Programs without Python, such as
+    ``h5dump``, report that the filter failed.
 
     Parameters
     ----------
@@ -41,7 +41,8 @@ def build_plugin(folder: str | os.PathLike[str]) -> Path:
     compiler = named.split() if named else [found for found in map(shutil.which, _COMPILERS) if found][:1]
     if not compiler:
         raise LosslessnnError(
-            f"found no C compiler ({', '.join(_COMPILERS)}): install one, or import losslessnn.hdf5 in every process"
+            f"found no C compiler ({', '.join(_COMPILERS)}): install one, or import losslessnn.hdf5 "
+            "in every process"
         )
     library = Path(folder).resolve() / LIBRARY
     library.parent.mkdir(parents=True, exist_ok=True)
