@@ -242,14 +242,14 @@ def _fit_adaptive(
     pilots = _pilots(n_channels)
     least = statistics.error_logarithms(history, linear, fraction_bits, pilots)
     least -= int(ADAPTIVE_GAIN * 256 * pilots.size * linear.shape[1])
+    best_means = linear
     for rate in effort.rates:
         stage = Adaptive(effort.adaptive_own, rate, first, source, unit)
-        cost = statistics.error_logarithms(
-            history, add_adaptive(history, linear, stage, pilots), fraction_bits, pilots
-        )
+        means = add_adaptive(history, linear, stage, pilots)
+        cost = statistics.error_logarithms(history, means, fraction_bits, pilots)
         if cost < least:
-            best, least = stage, cost
-    return best, add_adaptive(history, linear, best)
+            best, best_means, least = stage, means, cost
+    return best, best_means if pilots.size == n_channels else add_adaptive(history, linear, best)
 
 
 def _pilots(n_channels: int) -> NDArray[np.int64]:
