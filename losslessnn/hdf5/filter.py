@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import ctypes
 import functools
+import gc
 import logging
 import threading
 from collections.abc import Iterator, Sequence
@@ -305,15 +306,32 @@ def _is_text(dtype: np.dtype[Any]) -> bool:
     return text is not None and text.length is None
 
 
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """Keep Python from closing forgotten h5py objects while HDF5 is in the middle of closing or flushing one.
+
+    Callbacks run inside HDF5. A collection that starts there may give back the last handle of the very file
+    that is being flushed, and HDF5 crashes.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
 def _make_filter_class(library: _Library) -> _FilterClass:
     """The struct to register."""
 
     def set_local(dcpl: int, type_id: int, _space: int) -> int:
         try:
-            flags, values = library.filter_settings(dcpl)
-            settings = _layout_for(library, dcpl, type_id, level_of(values)).pack()
-            array = (ctypes.c_uint * len(settings))(*settings)
-            return int(library.modify_filter(dcpl, FILTER_ID, flags, len(settings), array))
+            with _no_garbage_collection():
+                flags, values = library.filter_settings(dcpl)
+                settings = _layout_for(library, dcpl, type_id, level_of(values)).pack()
+                array = (ctypes.c_uint * len(settings))(*settings)
+                return int(library.modify_filter(dcpl, FILTER_ID, flags, len(settings), array))
         except Exception as error:
             library.push_error(
                 "H5E_BADTYPE_g" if isinstance(error, TypeError) else "H5E_BADVALUE_g", str(error)
@@ -321,6 +339,10 @@ def _make_filter_class(library: _Library) -> _FilterClass:
             return -1
 
     def apply(flags: int, count: int, values: Any, nbytes: int, size: Any, buffer: Any) -> int:
+        with _no_garbage_collection():
+            return transform(flags, count, values, nbytes, size, buffer)
+
+    def transform(flags: int, count: int, values: Any, nbytes: int, size: Any, buffer: Any) -> int:
         try:
             memory = np.ctypeslib.as_array((ctypes.c_uint8 * nbytes).from_address(buffer[0]))
             if flags & _DECODE:
