@@ -38,13 +38,12 @@ class Environment:
 ENVIRONMENTS = [
     Environment(
         "zarr<3",
-        ("memory_map", "neuroconv_backends", "nwb_hdf5", "nwb_zarr", "spikeinterface_zarr"),
-        ("test_spikeinterface.py", "test_nwb.py"),
+        ("memory_map", "nwb_zarr", "spikeinterface_zarr"),
+        ("test_spikeinterface.py",),
     ),
     Environment(
         "zarr>=3",
-        ("memory_map", "nwb_hdf5", "xarray_netcdf", "xarray_zarr_2", "xarray_zarr_3"),
-        ("test_xarray.py",),
+        ("memory_map", "xarray_zarr_2", "xarray_zarr_3"),
     ),
 ]
 
