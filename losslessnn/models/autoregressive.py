@@ -150,8 +150,8 @@ def decode(
             f"payload of {len(words)} bytes is too short for {n_channels * n_times} samples"
         )
     codes: Codes = np.empty((n_channels, n_times), np.int32)
-    # read-only whatever they are: numba would compile a decoder of its own for writable buffers
-    stream = np.frombuffer(memoryview(words).toreadonly(), "<u4").astype(np.uint32, copy=False)
+    # one kind of array whatever the buffers are: numba would compile a decoder for each kind
+    stream = np.frombuffer(words, "<u4").astype(np.uint32)  # a copy, as sections lie at odd addresses
     bits = np.frombuffer(memoryview(raw).toreadonly(), np.uint8)
     status: Any = kernel.decode(
         stream, bits, n_times, model.positions, model.taps, model.adaptive, model.head, model.lanes, codes
