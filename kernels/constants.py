@@ -38,6 +38,12 @@ PAD = 64  # zeros before and after every channel's history: the longest lag and 
 MAX_TAPS = 512
 POSITION_LIMIT = 1 << 30
 
+# Marks of samples at a point mass: binary decisions with adaptive probabilities.
+MARK_CONTEXTS = 32  # of the decision "is there one"; two more follow for "which"
+MARK_PACE = 8  # a probability that has seen enough moves by 2**-8 of the way
+MARK_FLOOR = 1 << 13  # a decision costs 0.00017 bit or more, so few bytes cannot claim endless samples
+MARK_REACH = 16  # an encoder compares a code with so many on either side
+
 # Adaptive (normalised LMS) stage.
 WEIGHT_BITS = 20
 WEIGHT_LIMIT = 1 << 23

@@ -39,6 +39,9 @@ from losslessnn.kernels.constants import (
     INVERSE,
     LOG2,
     LOG_BITS,
+    MARK_CONTEXTS,
+    MARK_FLOOR,
+    MARK_PACE,
     MASS,
     N_SCALES,
     POSITION_LIMIT,
@@ -539,8 +542,8 @@ class Coder:
         tail = self._head.tails[int(self._head.shape[k])]
         return window_of(mean + int(self._positions.offset[k]), index, tail, self._positions, k)
 
-    def learn(self, k: int, t: int, code: int) -> None:
-        """Take in the true code of channel ``k`` at time ``t``."""
+    def learn(self, k: int, t: int, code: int, marked: bool) -> None:
+        """Take in the code of channel ``k`` at time ``t``; the averages do not move where it is marked."""
         linear, mean = self.predict(k, t)
         position = position_of(code, self._positions, k)
         if self._adaptive.own > 0:
@@ -550,6 +553,8 @@ class Coder:
             self._weights[k] = adaptive_weights(self._weights[k], inputs, step)
             self._units.put(k, t, to_units(position - linear, unit))
         self._history.put(k, t, position)
+        if marked:
+            return
         magnitude = abs(position - mean)
         averages = zip(self._averages[k], SPEEDS, strict=True)
         self._averages[k] = [next_average(average, magnitude, speed) for average, speed in averages]
@@ -562,10 +567,11 @@ def encode(
     adaptive: Adaptive,
     head: Head,
     lanes: int,
+    marks: NDArray[np.uint8] | None = None,
 ) -> tuple[NDArray[np.uint32], bytes]:
     """Code (channels, time) codes; return the words, in the order a decoder reads them, and the raw bits.
 
-    Channel k uses lane k % lanes.
+    Channel k uses lane k % lanes. Samples with a mark take neither words nor bits.
     """
     n_channels, n_times = codes.shape
     coder = Coder(n_times, positions, taps, adaptive, head)
@@ -573,12 +579,14 @@ def encode(
     intervals = []
     for k, t in coding_order(n_channels, n_times, taps.skew):
         code = int(codes[k, t])
-        window = coder.window(k, t)
-        symbol = symbol_of(code, window)
-        start, end = cumulative(symbol, window, positions), cumulative(symbol + 1, window, positions)
-        intervals.append((start, end - start, k % lanes))
-        put_raw(raw, code, symbol, window, ESCAPE_BITS)
-        coder.learn(k, t, code)
+        marked = marks is not None and bool(marks[k, t])
+        if not marked:
+            window = coder.window(k, t)
+            symbol = symbol_of(code, window)
+            start, end = cumulative(symbol, window, positions), cumulative(symbol + 1, window, positions)
+            intervals.append((start, end - start, k % lanes))
+            put_raw(raw, code, symbol, window, ESCAPE_BITS)
+        coder.learn(k, t, code, marked)
     return np.array(push_all(intervals, lanes), np.uint32), raw.finish()
 
 
@@ -591,8 +599,9 @@ def decode(
     adaptive: Adaptive,
     head: Head,
     lanes: int,
+    marks: NDArray[np.uint8] | None = None,
 ) -> NDArray[np.int32]:
-    """The exact inverse of `encode`.
+    """The exact inverse of `encode`; samples with a mark repeat the code before them, or the lowest.
 
     Raises
     ------
@@ -604,6 +613,10 @@ def decode(
     coder = Coder(n_times, positions, taps, adaptive, head)
     rans, bits = RansReader(words.tolist(), lanes), RawReader(raw)
     for k, t in coding_order(n_channels, n_times, taps.skew):
+        if marks is not None and marks[k, t]:
+            codes[k, t] = codes[k, t - 1] if t > 0 else positions.low
+            coder.learn(k, t, int(codes[k, t]), marked=True)
+            continue
         window = coder.window(k, t)
         symbol = find_symbol(rans.slot(k % lanes), window, positions)
         start, end = cumulative(symbol, window, positions), cumulative(symbol + 1, window, positions)
@@ -612,10 +625,89 @@ def decode(
         if not positions.low <= code <= positions.high:
             raise CorruptPayload(f"code {code} is not between {positions.low} and {positions.high}")
         codes[k, t] = code
-        coder.learn(k, t, code)
+        coder.learn(k, t, code, marked=False)
     bits.finish()
     rans.finish()
     return codes
+
+
+# ------------------------------------------------------------------------------- marks of point masses
+
+
+class Chances:
+    """Adaptive probabilities of binary decisions, of ``TOTAL``: a half at first, then ever slower to move."""
+
+    def __init__(self) -> None:
+        self._chance = [TOTAL // 2] * (MARK_CONTEXTS + 2)
+        self._seen = [0] * (MARK_CONTEXTS + 2)
+
+    def interval(self, context: int, bit: int) -> tuple[int, int]:
+        """Start and frequency of a decision: yes comes first."""
+        chance = self._chance[context]
+        return (0, chance) if bit else (chance, TOTAL - chance)
+
+    def learn(self, context: int, bit: int) -> None:
+        """Take in the decision: move by 2**-n of the way, n growing from 1 to 8, and stay possible."""
+        chance, target = self._chance[context], TOTAL if bit else 0
+        chance += (target - chance) >> min(self._seen[context] + 1, MARK_PACE)
+        self._chance[context] = clamp(chance, MARK_FLOOR, TOTAL - MARK_FLOOR)
+        self._seen[context] += 1
+
+
+def mark_context(marks: NDArray[np.uint8], row: int, t: int) -> int:
+    """Which of the row's two marks before ``t``, and of the row above at t - 1, t, t + 1, are set."""
+
+    def is_set(r: int, at: int) -> int:
+        return int(r >= 0 and 0 <= at < marks.shape[1] and marks[r, at] > 0)
+
+    own, above = (is_set(row, t - 1), is_set(row, t - 2)), [is_set(row - 1, t + i) for i in (-1, 0, 1)]
+    return int("".join(map(str, (*own, *above))), 2)
+
+
+def encode_marks(marks: NDArray[np.uint8], n_codes: Sequence[int]) -> NDArray[np.uint32]:
+    """Words of (rows, time) marks of 0, 1 or, in rows of two codes, 2; row after row."""
+    chances, intervals = Chances(), []
+    for row in range(len(marks)):
+        latest = 0
+        for t in range(marks.shape[1]):
+            mark = int(marks[row, t])
+            decisions = [(mark_context(marks, row, t), int(mark > 0))]
+            if mark and n_codes[row] == 2:
+                decisions.append((MARK_CONTEXTS + latest, mark - 1))
+                latest = mark - 1
+            for context, bit in decisions:
+                intervals.append((*chances.interval(context, bit), 0))
+                chances.learn(context, bit)
+    return np.array(push_all(intervals, 1), np.uint32)
+
+
+def decode_marks(words: NDArray[np.uint32], n_codes: Sequence[int], n_times: int) -> NDArray[np.uint8]:
+    """The exact inverse of `encode_marks`.
+
+    Raises
+    ------
+    CorruptPayload
+        If no encoder can have written these words.
+    """
+    chances, rans = Chances(), RansReader(words.tolist(), 1)
+    marks = np.zeros((len(n_codes), n_times), np.uint8)
+
+    def decide(context: int) -> int:
+        bit = int(rans.slot(0) < chances.interval(context, 1)[1])
+        rans.advance(0, *chances.interval(context, bit))
+        chances.learn(context, bit)
+        return bit
+
+    for row in range(len(n_codes)):
+        latest = 0
+        for t in range(n_times):
+            mark = decide(mark_context(marks, row, t))
+            if mark and n_codes[row] == 2:
+                latest = decide(MARK_CONTEXTS + latest)
+                mark += latest
+            marks[row, t] = mark
+    rans.finish()
+    return marks
 
 
 # ---------------------------------------------------------------------------------- integer sequences

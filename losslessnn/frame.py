@@ -71,6 +71,7 @@ class Section(enum.IntEnum):
     CHANNELS = 7
     REPEATS = 8
     SEGMENTS = 9
+    POINTS = 10
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,16 @@ def make_two_trials() -> np.ndarray:
     return np.round(40 * np.concatenate([first, second])).astype("<i2")
 
 
+def make_dropouts() -> np.ndarray:
+    """A recording with gaps filled with 0 in all channels, and one channel that often says 4095."""
+    rng = np.random.default_rng(7)
+    recording = make_recording(3000, 4, scale=20.0) + np.int16(2000)
+    for begin in rng.integers(0, 2950, 30):
+        recording[begin : begin + rng.integers(1, 40)] = 0
+    recording[rng.random(3000) < 0.2, 2] = 4095
+    return recording
+
+
 def make_unevenly_converted() -> np.ndarray:
     """A recording by a converter every fourth code of which is three times as wide as the others."""
     rng = np.random.default_rng(6)
@@ -147,6 +157,7 @@ def _overlapping_fields() -> np.ndarray:
 
 ADVERSARIAL: dict[str, Callable[[], np.ndarray]] = {
     "recording": make_recording,
+    "recording, dropouts": make_dropouts,
     "recording, F order": lambda: np.asfortranarray(make_recording()),
     "recording, big-endian": lambda: make_recording(dtype=">i2"),
     "recording, one channel": lambda: make_recording(5000, 1),

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
@@ -43,13 +43,15 @@ from losslessnn.kernels.constants import (
 )
 from losslessnn.kernels.cpu import head as cpu_head
 from losslessnn.kernels.cpu import integers as cpu_integers
+from losslessnn.kernels.cpu import points as cpu_points
 from losslessnn.kernels.cpu import rans as cpu_rans
 from losslessnn.kernels.parameters import Adaptive, CorruptPayload, Head, LinearTaps, Positions
 from losslessnn.models import autoregressive, neural, shapes, side
-from losslessnn.models.autoregressive import AutoregressiveModel
+from losslessnn.models.autoregressive import NO_MARKS, AutoregressiveModel
 from losslessnn.models.fit import EFFORT, fit
+from losslessnn.models.points import Points, fill
 from losslessnn.wire import Reader
-from support import make_recording
+from support import make_dropouts, make_recording
 
 SHAPES = shapes.load_shapes()
 N_SHAPES = len(SHAPES.tails)
@@ -65,6 +67,7 @@ class Case:
 
     codes: np.ndarray
     model: AutoregressiveModel
+    marks: np.ndarray = field(default_factory=lambda: NO_MARKS)
 
 
 RANGES = {
@@ -97,7 +100,18 @@ def cases(draw: st.DrawFn, tables: bool | None = None) -> Case:
         head=make_head(rng, n_channels, draw(st.booleans())),
         lanes=draw(st.integers(1, n_channels)),
     )
-    return Case(codes, model)
+    if not draw(st.booleans()):
+        return Case(codes, model)
+    marks = make_marks(rng, codes.shape, rng.integers(1, 3, n_channels))
+    return Case(fill(codes, marks, low), model, marks)
+
+
+def make_marks(rng: np.random.Generator, shape: tuple[int, int], n_codes: np.ndarray) -> np.ndarray:
+    """Marks here and there and in runs, some of them in all rows at once; none in rows of no codes."""
+    marked = rng.random(shape) < rng.choice([0.0, 0.1, 1.0])
+    marked |= np.repeat(rng.random((1, shape[1] // 8 + 1)) < 0.2, 8, axis=1)[:, : shape[1]]
+    marked &= n_codes[:, None] > 0
+    return np.where(marked, rng.integers(1, np.maximum(n_codes, 1)[:, None] + 1, shape), 0).astype(np.uint8)
 
 
 def make_codes(
@@ -201,21 +215,25 @@ def cpu_encode(case: Case) -> tuple[bytes, bytes]:
     history = autoregressive.position_history(case.codes, model.positions)
     linear = autoregressive.predict_linear(history, model.taps)
     means = autoregressive.add_adaptive(history, linear, model.adaptive)
-    return autoregressive.encode(case.codes, model, autoregressive.Prediction(history, means))
+    prediction = autoregressive.Prediction(history, means)
+    return autoregressive.encode(case.codes, model, prediction, case.marks)
 
 
 def reference_encode(case: Case) -> tuple[bytes, bytes]:
     model = case.model
     words, raw = reference.encode(
-        case.codes, model.positions, model.taps, model.adaptive, model.head, model.lanes
-    )
+        case.codes, model.positions, model.taps, model.adaptive, model.head, model.lanes,
+        case.marks if case.marks.size else None,
+    )  # fmt: skip
     return words.astype("<u4").tobytes(), raw
 
 
-def reference_decode(words: bytes, raw: bytes, n_times: int, model: AutoregressiveModel) -> np.ndarray:
+def reference_decode(
+    words: bytes, raw: bytes, n_times: int, model: AutoregressiveModel, marks: np.ndarray = NO_MARKS
+) -> np.ndarray:
     return reference.decode(
         np.frombuffer(words, "<u4"), raw, n_times,
-        model.positions, model.taps, model.adaptive, model.head, model.lanes,
+        model.positions, model.taps, model.adaptive, model.head, model.lanes, marks if marks.size else None,
     )  # fmt: skip
 
 
@@ -224,8 +242,10 @@ def assert_oracle_and_cpu_agree(case: Case) -> tuple[bytes, bytes]:
     words, raw = cpu_encode(case)
     assert (words, raw) == reference_encode(case)
     n_times = case.codes.shape[1]
-    np.testing.assert_array_equal(reference_decode(words, raw, n_times, case.model), case.codes)
-    np.testing.assert_array_equal(autoregressive.decode(words, raw, n_times, case.model), case.codes)
+    theirs = reference_decode(words, raw, n_times, case.model, case.marks)
+    ours = autoregressive.decode(words, raw, n_times, case.model, case.marks)
+    np.testing.assert_array_equal(theirs, case.codes)
+    np.testing.assert_array_equal(ours, case.codes)
     return words, raw
 
 
@@ -233,6 +253,38 @@ def assert_oracle_and_cpu_agree(case: Case) -> tuple[bytes, bytes]:
 @given(case=cases())
 def test_oracle_and_cpu_write_the_same_bytes_and_read_each_other(case: Case) -> None:
     assert_oracle_and_cpu_agree(case)
+
+
+@settings(max_examples=200)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 4), st.integers(1, 300))
+def test_oracle_and_cpu_write_the_same_marks_and_read_each_other(seed: int, rows: int, n_times: int) -> None:
+    rng = np.random.default_rng(seed)
+    count = rng.integers(0, 3, rows)
+    marks = make_marks(rng, (rows, n_times), count)
+    points = Points(count, rng.integers(-(1 << 28), 1 << 28, (rows, 2)))
+    packed = Reader(points.pack(marks), "marks")
+    packed.take(packed.varint())
+    words = np.frombuffer(packed.take(packed.remaining), "<u4")
+    chosen = count > 0
+    np.testing.assert_array_equal(words, reference.encode_marks(marks[chosen], count[chosen].tolist()))
+    theirs = reference.decode_marks(words, count[chosen].tolist(), n_times)
+    np.testing.assert_array_equal(theirs, marks[chosen])
+    back, ours = Points.unpack(points.pack(marks), rows, n_times, 1 << 20)
+    np.testing.assert_array_equal(ours, marks)
+    np.testing.assert_array_equal(back.count, count)
+    used = np.arange(2) < count[:, None]
+    np.testing.assert_array_equal(back.codes[used], points.codes[used])
+
+
+@settings(max_examples=200)
+@given(st.lists(st.integers(0, 2**32 - 1), max_size=30), st.lists(st.integers(1, 2), min_size=1, max_size=3))
+def test_any_words_of_marks_end_as_the_oracle_says(words: list[int], n_codes: list[int]) -> None:
+    stream, marks = np.array(words, np.uint32), np.empty((len(n_codes), 100), np.uint8)
+    if cpu_points.read_marks(stream, np.array(n_codes), marks):
+        with pytest.raises(CorruptPayload):
+            reference.decode_marks(stream, n_codes, 100)
+    else:
+        np.testing.assert_array_equal(reference.decode_marks(stream, n_codes, 100), marks)
 
 
 @settings(max_examples=100)
@@ -994,7 +1046,9 @@ def test_altered_words_are_noticed_or_decode_alike(case: Case, data: st.DataObje
 @settings(max_examples=200)
 @given(
     st.dictionaries(
-        st.sampled_from((Section.MODEL, Section.ADC, Section.PAYLOAD, Section.RAW, Section.CHANNELS)),
+        st.sampled_from(
+            (Section.MODEL, Section.ADC, Section.PAYLOAD, Section.RAW, Section.CHANNELS, Section.POINTS)
+        ),
         st.binary(max_size=100),
     ),
     st.integers(1, 500),
@@ -1005,20 +1059,22 @@ def test_sections_of_any_bytes_end(sections: dict[Section, bytes], size: int) ->
 
 @cache
 def written_sections() -> list[tuple[dict[Section, bytes], int]]:
-    """Sections as an encoder writes them: with ADC tables and without, with raw bits and without."""
+    """Sections as an encoder writes them: with ADC tables, with raw bits, with point masses."""
     uneven = make_recording(6000, 4, scale=15.0).astype(np.int32)
     uneven += uneven % 3 == 2
     steep = make_recording(90, 3, scale=1e6, dtype="<i4").astype(np.int32)
     found = [
-        (neural.encode(x.reshape(-1), neural.Channels(x.shape[1], True), 5), x.size) for x in (uneven, steep)
+        (neural.encode(x.reshape(-1), neural.Channels(x.shape[1], True), 5), x.size)
+        for x in (uneven, steep, make_dropouts().astype(np.int32))
     ]
     assert Section.ADC in found[0][0]
     assert Section.RAW in found[1][0]
+    assert Section.POINTS in found[2][0]
     return found
 
 
 @settings(max_examples=300)
-@given(st.sampled_from((0, 1)), st.data())
+@given(st.sampled_from((0, 1, 2)), st.data())
 def test_altered_sections_end(which: int, data: st.DataObject) -> None:
     sections, size = written_sections()[which]
     tag = data.draw(st.sampled_from(sorted(sections)))
@@ -1036,7 +1092,7 @@ def test_altered_sections_end(which: int, data: st.DataObject) -> None:
     elif change == "lose":
         del altered[tag]
     else:
-        altered[tag] = written_sections()[1 - which][0].get(tag, b"")
+        altered[tag] = written_sections()[which - 1][0].get(tag, b"")
     decode_any(altered, size)
 
 

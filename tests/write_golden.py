@@ -25,6 +25,7 @@ NAMES = [
     "0-d",
     "plateaus and rails",
     "recording, 3-D",
+    "recording, dropouts",
     "recording, more channels than samples",
     "sparse palette",
     "special values, <f4",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from losslessnn.kernels.constants import PAD, POSITION_LIMIT, STATE_FLOOR, WINDOW
+from losslessnn.kernels.constants import PAD, POSITION_LIMIT, STATE_FLOOR, TOTAL, WINDOW
 from losslessnn.kernels.cpu import adaptive, head, rans
 from losslessnn.kernels.cpu.compiling import kernel
 from losslessnn.kernels.cpu.integers import highest_bit
@@ -102,11 +102,12 @@ def _get_bits(raw, place, count):
 
 @kernel
 def code_intervals(
-    codes, history, means, positions, skew, parameters, start, freq, channel_of, raw, raw_bits
+    codes, marked, history, means, positions, skew, parameters, start, freq, channel_of, raw, raw_bits
 ):
     """Intervals and channels of every sample in coding order, the raw bits, and how many each channel has.
 
-    ``raw`` is zeroed memory of 8 bytes per sample.
+    ``marked`` is (channels, time), or empty for none: such samples take no bits, and the averages do not
+    learn from them. ``raw`` is zeroed memory of 8 bytes per sample.
     """
     n_channels, n_times = codes.shape
     averages = starting_averages(parameters.initial)
@@ -120,6 +121,10 @@ def code_intervals(
         head.scale_indices(averages, parameters.weights, parameters.bias, k_begin, k_end, index)
         for k in range(k_begin, k_end):
             channel, time = np.uintp(k), np.uintp(s - skew * k)
+            if marked.size > 0 and marked[channel, time]:
+                start[n], freq[n], channel_of[n] = 0, TOTAL, k
+                n += np.uintp(1)
+                continue
             mean = np.int64(means[channel, time]) + positions.offset[channel]
             coarse = head.coarse_bits(index[channel], positions.fraction_bits)
             row, shape = positions.table[channel], parameters.shape[channel]
@@ -144,7 +149,10 @@ def code_intervals(
                 place = _put_bits(raw, place, code, coarse)
                 raw_bits[channel] += coarse
             error[channel] = np.int64(history[channel, time + np.uintp(PAD)]) - means[channel, time]
-        head.move_averages(averages, error, k_begin, k_end)
+        if marked.size > 0:
+            head.move_unmarked_averages(averages, error, marked, s, skew, k_begin, k_end)
+        else:
+            head.move_averages(averages, error, k_begin, k_end)
 
 
 @kernel
@@ -174,8 +182,12 @@ def tap_offsets(taps, row_length):
 
 
 @kernel
-def decode(words, raw, n_times, positions, taps, adapt, parameters, lanes, codes):
-    """Fill ``codes`` (channels, time); return 0, or a positive number if the bytes cannot be right."""
+def decode(words, raw, marked, n_times, positions, taps, adapt, parameters, lanes, codes):
+    """Fill ``codes`` (channels, time); return 0, or a positive number if the bytes cannot be right.
+
+    ``marked`` is (channels, time), or empty for none: such samples repeat the code before them (the first:
+    the lowest).
+    """
     n_channels = codes.shape[0]
     skew = taps.skew
     row_length = n_times + 2 * PAD
@@ -237,6 +249,10 @@ def decode(words, raw, n_times, positions, taps, adapt, parameters, lanes, codes
                     slot, first[k], mean[k], index[k], tails, guesses, parameters.shape[k],
                     positions, positions.table[k],
                 )  # fmt: skip
+            if marked.size > 0:
+                for k in range(batch, batch_end):
+                    if marked[k, s - skew * k]:  # the interval that leaves a state as it is
+                        symbol[k], start[k], end[k] = WINDOW // 2, 0, TOTAL
             lane = batch % lanes
             for k in range(batch, batch_end):
                 x = state[lane]
@@ -256,9 +272,13 @@ def decode(words, raw, n_times, positions, taps, adapt, parameters, lanes, codes
                 state[lane] = x
                 lane = lane + 1 if lane + 1 < lanes else 0
         for k in range(k_begin, k_end):
-            coarse = head.coarse_bits(index[k], fraction_bits)
+            t = s - skew * k
+            held = marked.size > 0 and marked[k, t] > 0
+            coarse = 0 if held else head.coarse_bits(index[k], fraction_bits)
             code = (first[k] + symbol[k]) << coarse
-            if symbol[k] == 0 or symbol[k] == WINDOW - 1:
+            if held:
+                code = np.int64(codes[k, t - 1]) if t > 0 else np.int64(positions.low)
+            elif symbol[k] == 0 or symbol[k] == WINDOW - 1:
                 top, place = _get_bits(raw, place, np.int64(5))
                 beyond, place = _get_bits(raw, place, top)
                 beyond += (np.int64(1) << top) - 1
@@ -268,12 +288,14 @@ def decode(words, raw, n_times, positions, taps, adapt, parameters, lanes, codes
                 code |= rest
             if code < positions.low or code > positions.high:
                 return 3
-            t = s - skew * k
             codes[k, t] = code
             position = head.position_of(code, positions, positions.table[k])
             history[k, PAD + t] = position - positions.offset[k]
             error[k] = position - mean[k]
-        head.move_averages(averages, error, k_begin, k_end)
+        if marked.size > 0:
+            head.move_unmarked_averages(averages, error, marked, s, skew, k_begin, k_end)
+        else:
+            head.move_averages(averages, error, k_begin, k_end)
         if own > 0:
             for k in range(k_begin, k_end):
                 residual = np.int64(history[k, PAD + s - skew * k]) - linear[k]

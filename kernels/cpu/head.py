@@ -78,6 +78,17 @@ def move_averages(averages, error, begin, end):
 
 
 @kernel
+def move_unmarked_averages(averages, error, marked, step, skew, begin, end):
+    """`move_averages` for the channels whose sample of this step is not marked; the others' stay."""
+    for k in range(begin, end):
+        if not marked[k, step - skew * k]:
+            magnitude = abs(error[k])
+            averages[0, k] = average(averages[0, k], magnitude, _FAST)
+            averages[1, k] = average(averages[1, k], magnitude, _MID)
+            averages[2, k] = average(averages[2, k], magnitude, _SLOW)
+
+
+@kernel
 def coarse_bits(index, fraction_bits):
     """How many low bits of a code the distribution is too wide to care about."""
     return max(0, (index - COARSE_INDEX - SCALE_STEPS * fraction_bits) >> 3)

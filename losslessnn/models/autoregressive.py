@@ -15,8 +15,10 @@ from losslessnn.kernels.cpu import rans
 from losslessnn.kernels.parameters import Adaptive, Head, LinearTaps, Positions
 
 Codes = NDArray[np.int32]
+Marks = NDArray[np.uint8]
+NO_MARKS: Marks = np.zeros((0, 0), np.uint8)
 
-_MOST_SAMPLES_PER_BYTE = 92_000
+MOST_SAMPLES_PER_BYTE = 92_000
 """No sample costs less than -log2(1 - WINDOW / TOTAL) = 0.000088 bit, so a short frame cannot claim more."""
 
 
@@ -102,40 +104,50 @@ class _Intervals:
     raw_bits: NDArray[np.int64]
 
 
-def _intervals(codes: Codes, model: AutoregressiveModel, prediction: Prediction) -> _Intervals:
+def _intervals(codes: Codes, model: AutoregressiveModel, prediction: Prediction, marked: Marks) -> _Intervals:
     n = codes.size
     start, freq = np.empty(n, np.uint32), np.empty(n, np.uint32)
     channel = np.empty(n, np.uint32)
     raw = np.zeros(8 * n + 8, np.uint8)
     raw_bits = np.zeros(len(codes), np.int64)
     kernel.code_intervals(
-        codes, prediction.history, prediction.means, model.positions, model.taps.skew, model.head,
+        codes, marked, prediction.history, prediction.means, model.positions, model.taps.skew, model.head,
         start, freq, channel, raw, raw_bits,
     )  # fmt: skip
     return _Intervals(start, freq, channel, raw, raw_bits)
 
 
-def encode(codes: Codes, model: AutoregressiveModel, prediction: Prediction) -> tuple[bytes, bytes]:
-    """Code (channels, time) codes; return the rANS words and the raw bits, as bytes."""
-    coded = _intervals(codes, model, prediction)
+def encode(
+    codes: Codes, model: AutoregressiveModel, prediction: Prediction, marked: Marks = NO_MARKS
+) -> tuple[bytes, bytes]:
+    """Code (channels, time) codes; return the rANS words and the raw bits, as bytes.
+
+    Samples that are ``marked``, (channels, time), take no bits: a decoder is told of them, and they must
+    repeat the code before them (before the first: the lowest).
+    """
+    coded = _intervals(codes, model, prediction, marked)
     words = np.empty(codes.size + 2 * model.lanes + 1, np.uint32)
     used = rans.push_all(coded.start, coded.freq, coded.channel, model.lanes, words)
     n_raw = (int(coded.raw_bits.sum()) + 7) // 8
     return words[words.size - used :].astype("<u4").tobytes(), coded.raw[:n_raw].tobytes()
 
 
-def measure(codes: Codes, model: AutoregressiveModel) -> NDArray[np.float64]:
+def measure(codes: Codes, model: AutoregressiveModel, marked: Marks = NO_MARKS) -> NDArray[np.float64]:
     """Bits each channel of (channels, time) codes takes under a model, shape (channels,)."""
     history = position_history(codes, model.positions)
     means = add_adaptive(history, predict_linear(history, model.taps), model.adaptive)
-    coded = _intervals(codes, model, Prediction(history, means))
+    coded = _intervals(codes, model, Prediction(history, means), marked)
     bits = PRECISION - np.log2(coded.freq.astype(np.float64))
     payload = np.bincount(coded.channel, weights=bits, minlength=len(codes)).astype(np.float64)
     return payload + coded.raw_bits
 
 
 def decode(
-    words: bytes | memoryview, raw: bytes | memoryview, n_times: int, model: AutoregressiveModel
+    words: bytes | memoryview,
+    raw: bytes | memoryview,
+    n_times: int,
+    model: AutoregressiveModel,
+    marked: Marks = NO_MARKS,
 ) -> Codes:
     """The exact inverse of `encode`: (channels, time) codes.
 
@@ -145,7 +157,7 @@ def decode(
         If the bytes run out or leave a decoder in a state no encoder makes.
     """
     n_channels = model.positions.offset.size
-    if n_channels * n_times > _MOST_SAMPLES_PER_BYTE * (len(words) + len(raw)):
+    if marked.size == 0 and n_channels * n_times > MOST_SAMPLES_PER_BYTE * (len(words) + len(raw)):
         raise CorruptFrameError(
             f"payload of {len(words)} bytes is too short for {n_channels * n_times} samples"
         )
@@ -154,7 +166,16 @@ def decode(
     stream = np.frombuffer(words, "<u4").astype(np.uint32)  # a copy, as sections lie at odd addresses
     bits = np.frombuffer(memoryview(raw).toreadonly(), np.uint8)
     status: Any = kernel.decode(
-        stream, bits, n_times, model.positions, model.taps, model.adaptive, model.head, model.lanes, codes
+        stream,
+        bits,
+        marked,
+        n_times,
+        model.positions,
+        model.taps,
+        model.adaptive,
+        model.head,
+        model.lanes,
+        codes,
     )
     if status:
         raise CorruptFrameError(f"payload does not decode (check {status}): the frame's bytes were altered")

@@ -13,12 +13,16 @@ from losslessnn.errors import CorruptFrameError
 from losslessnn.frame import Section
 from losslessnn.kernels.parameters import Positions
 from losslessnn.models import autoregressive, side
+from losslessnn.models.autoregressive import NO_MARKS, Marks
 from losslessnn.models.fit import EFFORT, find_changes, fit
+from losslessnn.models.points import Points, fill, find_points
 from losslessnn.wire import Reader, pack_varint
 
 Codes = NDArray[np.int32]
 CODE_LIMIT = 1 << 28
 MAX_SEGMENTS = 64
+TRIAL_SAMPLES, SHORTEST_TRIAL = 1 << 20, 1 << 13  # to try point masses on: in all, of each channel
+POINTS_PRICE, POINTS_GAIN = 64, 0.01  # bits they must save: in all, and per sample
 _HEADROOM_BITS = 29
 
 
@@ -117,11 +121,14 @@ class Segment:
 def encode(codes: Codes, channels: Channels, level: int) -> dict[Section, bytes]:
     """Sections of flat codes (|code| < CODE_LIMIT)."""
     samples = channels.split(codes)
-    low, high = int(samples.min()), int(samples.max())
+    points, marks = _choose_points(samples, level)
+    low, high = _range(samples, marks)
+    if points is not None:
+        samples = fill(samples, marks, low)
     tables = adc.estimate(samples, low, high, _spread(samples)) if level >= 2 else None
     if tables is not None and not tables.fits(max(abs(low), abs(high)) << adc.FRACTION_BITS):
         tables = None
-    segments = _encode_segments(samples, low, high, tables, level)
+    segments = _encode_segments(samples, marks, low, high, tables, level)
     sections = {
         Section.CHANNELS: channels.pack(),
         Section.ADC: tables.pack() if tables is not None else b"",
@@ -129,28 +136,76 @@ def encode(codes: Codes, channels: Channels, level: int) -> dict[Section, bytes]
         Section.MODEL: b"".join(segment.model for segment in segments),
         Section.PAYLOAD: b"".join(segment.payload for segment in segments),
         Section.RAW: b"".join(segment.raw for segment in segments),
+        Section.POINTS: points.pack(marks) if points is not None else b"",
     }
     return {tag: content for tag, content in sections.items() if content}
 
 
+def _choose_points(samples: Codes, level: int) -> tuple[Points | None, Marks]:
+    """The point masses of (channels, time) samples that cost less as such, and the marks, if there are any.
+
+    Each channel's are tried on the stretch with the most of them.
+    """
+    points = find_points(samples)
+    if points is None:
+        return None, NO_MARKS
+    rows = points.rows
+    tried, marks = samples[rows], points.marks(samples)[rows]
+    size = max(SHORTEST_TRIAL, TRIAL_SAMPLES // rows.size)
+    if size < samples.shape[1]:
+        begins = np.arange(0, samples.shape[1] - size + 1, size // 2)
+        total = np.concatenate([[0], np.cumsum(np.count_nonzero(marks, axis=0))])
+        begin = begins[np.argmax(total[begins + size] - total[begins])]
+        tried = np.ascontiguousarray(tried[:, begin : begin + size])
+        marks = np.ascontiguousarray(marks[:, begin : begin + size])
+    without = _bits(tried, NO_MARKS, level)
+    filled = fill(tried, marks, _range(tried, marks)[0])
+    those = Points(points.count[rows], points.codes[rows])
+    gain = without - _bits(filled, marks, level) - those.mark_bits(marks)
+    points = points.only(rows[gain > POINTS_PRICE + POINTS_GAIN * tried.shape[1]])
+    return (points, points.marks(samples)) if points.count.any() else (None, NO_MARKS)
+
+
+def _range(samples: Codes, marks: Marks) -> tuple[int, int]:
+    """The smallest and the largest of the samples that are not marked."""
+    ordinary = samples[marks == 0] if marks.size else samples
+    return (int(ordinary.min()), int(ordinary.max())) if ordinary.size else (0, 0)
+
+
+def _bits(samples: Codes, marks: Marks, level: int) -> NDArray[np.float64]:
+    """Bits of each channel's samples under a model fitted to them."""
+    positions = _positions(samples, *_range(samples, NO_MARKS), None)
+    model, _ = fit(samples, positions, EFFORT[level])
+    return autoregressive.measure(samples, model, marks)
+
+
 def _encode_segments(
-    samples: Codes, low: int, high: int, tables: adc.AdcTables | None, level: int, splits: int = 2
+    samples: Codes,
+    marks: Marks,
+    low: int,
+    high: int,
+    tables: adc.AdcTables | None,
+    level: int,
+    splits: int = 2,
 ) -> list[Segment]:
     """One segment, or several where the signal changes and a model for each side costs less.
 
     ``splits`` bounds how often a segment may be cut in two again.
     """
+    if marks.size:
+        samples = fill(samples, marks, low)
     positions = _positions(samples, low, high, tables)
     model, prediction = fit(samples, positions, EFFORT[level])
-    words, raw = autoregressive.encode(samples, model, prediction)
+    words, raw = autoregressive.encode(samples, model, prediction, marks)
     whole = Segment(samples.shape[1], side.pack_model(model), words, raw)
     best = [whole]
     changes = find_changes(prediction.history, positions.fraction_bits) if splits else []
     for change in changes:
-        halves = (np.ascontiguousarray(samples[:, :change]), np.ascontiguousarray(samples[:, change:]))
         parts = []
-        for half in halves:
-            parts += _encode_segments(half, low, high, tables, level, splits - 1)
+        for begin, end in ((0, change), (change, samples.shape[1])):
+            half = np.ascontiguousarray(samples[:, begin:end])
+            half_marks = np.ascontiguousarray(marks[:, begin:end])
+            parts += _encode_segments(half, half_marks, low, high, tables, level, splits - 1)
         if sum(segment.size for segment in parts) < sum(segment.size for segment in best):
             best = parts
     return best
@@ -198,16 +253,21 @@ def _unpack_segments(sections: Mapping[Section, bytes | memoryview], n_times: in
 def decode(sections: Mapping[Section, bytes | memoryview], size: int) -> Codes:
     """The flat codes of an array of ``size`` values; `CorruptFrameError` if the sections cannot hold it."""
     channels = _read_channels(sections, size)
-    samples = [coded for coded, _ in _decode_segments(sections, channels, size)]
-    return channels.join(samples[0] if len(samples) == 1 else np.concatenate(samples, axis=1))
+    points, marks = _read_points(sections, channels, size)
+    parts = [coded for coded, _, _ in _decode_segments(sections, channels, size, marks)]
+    samples = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+    if points is not None:
+        points.restore(samples, marks)
+    return channels.join(samples)
 
 
 def channel_bits(sections: Mapping[Section, bytes | memoryview], size: int) -> NDArray[np.float64]:
-    """How many bits of payload and raw bits each channel takes, (channels,); errors as for `decode`."""
+    """Bits of payload, raw bits and marks that each channel takes, (channels,); errors as for `decode`."""
     channels = _read_channels(sections, size)
-    bits = np.zeros(channels.count)
-    for samples, model in _decode_segments(sections, channels, size):
-        bits += autoregressive.measure(samples, model)
+    points, marks = _read_points(sections, channels, size)
+    bits = np.zeros(channels.count) if points is None else points.mark_bits(marks)
+    for samples, model, marked in _decode_segments(sections, channels, size, marks):
+        bits += autoregressive.measure(samples, model, marked)
     return bits
 
 
@@ -217,15 +277,28 @@ def _read_channels(sections: Mapping[Section, bytes | memoryview], size: int) ->
     return Channels.unpack(sections[Section.CHANNELS], size)
 
 
-def _decode_segments(
+def _read_points(
     sections: Mapping[Section, bytes | memoryview], channels: Channels, size: int
-) -> Iterator[tuple[Codes, autoregressive.AutoregressiveModel]]:
-    """The (channels, time) codes of each segment and the model they were coded with."""
+) -> tuple[Points | None, Marks]:
+    if Section.POINTS not in sections:
+        return None, NO_MARKS
+    present = sum(len(sections.get(tag, b"")) for tag in (Section.PAYLOAD, Section.RAW, Section.POINTS))
+    return Points.unpack(sections[Section.POINTS], channels.count, size // channels.count, present)
+
+
+def _decode_segments(
+    sections: Mapping[Section, bytes | memoryview], channels: Channels, size: int, marks: Marks
+) -> Iterator[tuple[Codes, autoregressive.AutoregressiveModel, Marks]]:
+    """The (channels, time) codes of each segment, the model they were coded with, and its marks."""
+    begin = 0
     for segment in _unpack_segments(sections, size // channels.count):
         model = side.unpack_model(segment.model, sections.get(Section.ADC), channels.count)
         if len(segment.payload) % 4:
             raise CorruptFrameError("payload is not a whole number of words")
-        yield autoregressive.decode(segment.payload, segment.raw, segment.n_times, model), model
+        marked = np.ascontiguousarray(marks[:, begin : begin + segment.n_times])
+        begin += segment.n_times
+        codes = autoregressive.decode(segment.payload, segment.raw, segment.n_times, model, marked)
+        yield codes, model, marked
 
 
 def _spread(samples: Codes) -> float:
