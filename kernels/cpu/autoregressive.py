@@ -66,10 +66,15 @@ def adaptive_predictions(history, predictions, stage, units, channels):
     # channels in blocks: enough for their chains of updates to overlap, few enough to stay in cache
     for begin in range(0, channels.size, _CHANNELS):
         block = channels[begin : begin + _CHANNELS]
-        rows = block * np.int64(history.shape[1]) + PAD
-        state = adaptive.new_state(
-            units.reshape(-1), rows, np.ascontiguousarray(all_offsets[:, block]), stage.unit[block], own
-        )
+        rows = np.empty(block.size, np.int64)
+        unit = np.empty(block.size, np.int32)
+        offsets = np.empty((all_offsets.shape[0], block.size), np.int64)
+        for i in range(block.size):
+            rows[i] = block[i] * np.int64(history.shape[1]) + PAD
+            unit[i] = stage.unit[block[i]]
+            for r in range(offsets.shape[0]):
+                offsets[r, i] = all_offsets[r, block[i]]
+        state = adaptive.new_state(units.reshape(-1), rows, offsets, unit, own)
         change = np.zeros(block.size, np.int64)
         for t in range(n_times):
             adaptive.predict(state, t, np.int64(0), block.size, change)

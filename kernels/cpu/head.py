@@ -180,31 +180,20 @@ def guess_symbol(slot, first, mean, index, tails, guesses, shape, positions, row
 @kernel
 def find_symbol(slot, first, coarse, mean, index, tails, shape, positions, row, symbol):
     """The symbol whose interval holds ``slot``, with its start and end, searched from ``symbol`` outwards."""
-    start = cumulative(symbol, first, coarse, mean, index, tails, shape, positions, row)
-    bottom, top = np.int64(0), np.int64(WINDOW)
-    reach = 1
-    if start > slot:
-        top = symbol
-        while top - reach > 0 and (
-            cumulative(top - reach, first, coarse, mean, index, tails, shape, positions, row) > slot
-        ):
-            top -= reach
-            reach *= 2
-        bottom = max(top - reach, 0)
-    else:
-        bottom = symbol
-        while bottom + reach < WINDOW and (
-            cumulative(bottom + reach, first, coarse, mean, index, tails, shape, positions, row) <= slot
-        ):
-            bottom += reach
-            reach *= 2
-        top = min(bottom + reach, WINDOW)
-    while top - bottom > 1:
-        middle = (bottom + top) >> 1
-        if cumulative(middle, first, coarse, mean, index, tails, shape, positions, row) <= slot:
-            bottom = middle
+    bottom, start = np.int64(0), np.int64(0)
+    top, end = np.int64(WINDOW), np.int64(TOTAL)
+    probe, reach = min(max(symbol, 1), WINDOW - 1), 1
+    while top - bottom > 1:  # one call in a loop, since every call is compiled into its place
+        edge = cumulative(probe, first, coarse, mean, index, tails, shape, positions, row)
+        if edge <= slot:
+            bottom, start = probe, edge
         else:
-            top = middle
-    start = cumulative(bottom, first, coarse, mean, index, tails, shape, positions, row)
-    end = cumulative(bottom + 1, first, coarse, mean, index, tails, shape, positions, row)
+            top, end = probe, edge
+        if top == WINDOW:
+            probe = min(bottom + reach, WINDOW - 1)
+        elif bottom == 0:
+            probe = max(top - reach, 1)
+        else:
+            probe = (bottom + top) >> 1
+        reach *= 2
     return bottom, start, end

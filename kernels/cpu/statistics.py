@@ -550,7 +550,13 @@ def split_gain(before, after, n_before, n_after, noise):
     """
     own_before = _left_over(before, _least_squares(before)) / n_before + noise
     own_after = _left_over(after, _least_squares(after)) / n_after + noise
-    common = _least_squares(before / own_before + after / own_after)
+    both = np.empty(before.shape)
+    for i in range(
+        before.shape[0]
+    ):  # as one expression on arrays it would take a third of a second to compile
+        for j in range(before.shape[1]):
+            both[i, j] = before[i, j] / own_before + after[i, j] / own_after
+    common = _least_squares(both)
     together_before = _left_over(before, common) / n_before + noise
     together_after = _left_over(after, common) / n_after + noise
     return 0.5 * (
