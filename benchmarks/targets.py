@@ -43,7 +43,7 @@ START_SECONDS = 0.3
 FRAME_OVERHEAD = 64
 CLIP_OVERHEAD = 150
 EXCEPTED_PEERS = ("sac_normal",)
-_CONTENT = ("payload", "model", "adc", "plain", "leftover")
+_CONTENT = ("payload", "raw", "points", "model", "adc", "plain", "leftover")
 """Sections of a frame that are the recording; everything else is overhead."""
 
 
