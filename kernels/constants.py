@@ -44,6 +44,20 @@ MARK_PACE = 8  # a probability that has seen enough moves by 2**-8 of the way
 MARK_FLOOR = 1 << 13  # a decision costs 0.00017 bit or more, so few bytes cannot claim endless samples
 MARK_REACH = 16  # an encoder compares a code with so many on either side
 
+# Network: 7-bit inputs and hidden units, 8-bit weights, 32-bit sums. Numbers in 1/16 around ACTIVATION_ZERO.
+NETWORK_INPUTS = 32
+NETWORK_ERRORS = 8  # own past errors it sees
+NETWORK_MAGNITUDES = 4  # own past magnitudes
+NETWORK_REFERENCES = 4
+MAX_HIDDEN = 64
+ACTIVATION_ZERO = 64
+ACTIVATION_MAX = 127
+OUTPUT_LANES = 8  # places for the three outputs in tables of weights, so that loops over them vectorise
+HIDDEN_SHIFT = 5  # weights of the hidden units are in 1/32
+OUTPUT_BITS = 11  # outputs are in 1/2048: of a scale, of an octave, of a shape
+MEAN_LIMIT = 4 << OUTPUT_BITS
+GAUSSIAN = 7  # shapes 0 to 7 go from heavy tails to none
+
 # Adaptive (normalised LMS) stage.
 WEIGHT_BITS = 20
 WEIGHT_LIMIT = 1 << 23

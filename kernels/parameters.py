@@ -58,5 +58,30 @@ class Head(NamedTuple):
     guesses: NDArray[np.int32]  # (shapes, 2**GUESS_BITS) quantiles, where a decoder starts its search
 
 
+class Network(NamedTuple):
+    """A small network that corrects mean, scale and shape of every sample; off where ``outward`` is empty.
+
+    Outputs are, in this order, for mean, scale and shape; where they stand beside hidden units they take
+    `OUTPUT_LANES` places, those after the third with weights of 0. Weights are -127 to 127.
+    """
+
+    inward: NDArray[
+        np.int32
+    ]  # (NETWORK_INPUTS, hidden + lanes): to hidden units in 1/32, to outputs in 1/128
+    bias: NDArray[np.int32]  # (hidden + lanes,): of hidden units in 1/512, of outputs in 1/2048
+    outward: NDArray[np.int32]  # (hidden, lanes) from hidden units to outputs, in 1/128
+    sources: NDArray[
+        np.int32
+    ]  # (channels, NETWORK_REFERENCES) earlier channels whose errors it sees, -1: none
+
+
+class Corrected(NamedTuple):
+    """What a network made of every sample's parameters; empty arrays where there is none."""
+
+    means: NDArray[np.int32]  # (channels, time)
+    scales: NDArray[np.uint8]  # (channels, time)
+    shapes: NDArray[np.uint8]  # (channels, time)
+
+
 class CorruptPayload(Exception):
     """A kernel ran out of bytes or ended in an impossible state."""

@@ -19,6 +19,7 @@ A sample goes through these steps, for an encoder and for a decoder alike::
     linear = linear_prediction(...)                          position units, from positions
     mean   = linear + adaptive_prediction(...)               position units, from residuals
     index  = scale_index(averages)                           from the channel's last errors
+    mean, index, shape = corrected by the network, if any    from errors and averages
     window = Window(...)                                     what symbols mean
     symbol, escape, low bits                                 rANS, raw bits, raw bits
     learn(code)                                              averages, weights, residuals move on
@@ -33,9 +34,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from losslessnn.kernels.constants import (
+    ACTIVATION_MAX,
+    ACTIVATION_ZERO,
     AVERAGE_BITS,
     CELL_BITS,
     COARSE_INDEX,
+    GAUSSIAN,
+    HIDDEN_SHIFT,
     INVERSE,
     LOG2,
     LOG_BITS,
@@ -43,7 +48,11 @@ from losslessnn.kernels.constants import (
     MARK_FLOOR,
     MARK_PACE,
     MASS,
+    MEAN_LIMIT,
     N_SCALES,
+    NETWORK_ERRORS,
+    NETWORK_MAGNITUDES,
+    OUTPUT_BITS,
     POSITION_LIMIT,
     PRECISION,
     REACH,
@@ -60,7 +69,7 @@ from losslessnn.kernels.constants import (
     WINDOW,
     WORD_BITS,
 )
-from losslessnn.kernels.parameters import Adaptive, CorruptPayload, Head, LinearTaps, Positions
+from losslessnn.kernels.parameters import Adaptive, CorruptPayload, Head, LinearTaps, Network, Positions
 
 ENERGY_FLOOR = 1 << 18
 STEP_LIMIT = (1 << 16) - 1
@@ -354,6 +363,70 @@ def find_symbol(slot: int, window: Window, positions: Positions) -> int:
     return inside
 
 
+# --------------------------------------------------------------------------------------------- network
+
+
+def in_scales(distance: int, index: int, down: int) -> int:
+    """A distance in 1/16 of (the scale ``index`` times 2**``down``), around 64, from 0 to 127.
+
+    The distance is clamped to 32 scales, so that the product needs 51 bits; the result is rounded to nearest.
+    """
+    near = clamp(distance, -int(REACH[index]), int(REACH[index]))
+    shift = 41 + down
+    return clamp(
+        ACTIVATION_ZERO + ((near * int(INVERSE[index]) + (1 << (shift - 1))) >> shift), 0, ACTIVATION_MAX
+    )
+
+
+def in_octaves(logarithm: int, index: int) -> int:
+    """A logarithm less that of the scale ``index``, in 1/16 octave, around 64, from 0 to 127."""
+    return clamp(ACTIVATION_ZERO + ((logarithm - 32 * index + 8) >> 4), 0, ACTIVATION_MAX)
+
+
+def magnitude(error: int) -> int:
+    """log2 of an error's magnitude, in 2**-8 octave; 0 for no error."""
+    return log2(max(abs(error), 1))
+
+
+def think(inputs: Sequence[int], network: Network) -> list[int]:
+    """The network's outputs for the mean, the scale and the shape; int32 holds all sums.
+
+    Hidden units: the weighted inputs and a bias, divided by 32, rounded to nearest, from 0 to 127. Outputs:
+    the weighted inputs, the weighted hidden units, and a bias.
+    """
+    n_hidden = len(network.outward)
+    sums = [
+        int(network.bias[h]) + sum(value * int(network.inward[i, h]) for i, value in enumerate(inputs))
+        for h in range(n_hidden + 3)
+    ]
+    half = 1 << (HIDDEN_SHIFT - 1)
+    hidden = [clamp((total + half) >> HIDDEN_SHIFT, 0, ACTIVATION_MAX) for total in sums[:n_hidden]]
+    return [
+        total + sum(value * int(network.outward[h, j]) for h, value in enumerate(hidden))
+        for j, total in enumerate(sums[n_hidden:])
+    ]
+
+
+def corrected_mean(mean: int, index: int, output: int) -> int:
+    """The mean moved by ``output`` / 2048 scales, four at the most either way."""
+    shift = 8 + OUTPUT_BITS  # SCALE is in 1/256
+    moved = mean + (
+        (clamp(output, -MEAN_LIMIT, MEAN_LIMIT) * int(SCALE[index]) + (1 << (shift - 1))) >> shift
+    )
+    return clamp(moved, 1 - POSITION_LIMIT, POSITION_LIMIT - 1)
+
+
+def corrected_index(index: int, output: int) -> int:
+    """The scale's index moved by ``output`` / 2048 octaves, rounded to eighths."""
+    shift = OUTPUT_BITS - 3
+    return clamp(index + ((output + (1 << (shift - 1))) >> shift), 0, N_SCALES - 1)
+
+
+def corrected_shape(shape: int, output: int) -> int:
+    """The shape moved by ``output`` / 2048 steps, rounded, among those from heavy tails (0) to none (7)."""
+    return clamp(shape + ((output + (1 << (OUTPUT_BITS - 1))) >> OUTPUT_BITS), 0, GAUSSIAN)
+
+
 # --------------------------------------------------------------------------------------------- raw bits
 
 
@@ -516,10 +589,18 @@ class Coder:
     """What an encoder and a decoder both know while they go through a recording."""
 
     def __init__(
-        self, n_times: int, positions: Positions, taps: LinearTaps, adaptive: Adaptive, head: Head
+        self,
+        n_times: int,
+        positions: Positions,
+        taps: LinearTaps,
+        adaptive: Adaptive,
+        head: Head,
+        network: Network,
     ) -> None:
         n_channels = len(positions.offset)
         self._positions, self._taps, self._adaptive, self._head = positions, taps, adaptive, head
+        self._network, self._n_times = network, n_times
+        self._errors, self._indices = Samples(n_channels, n_times), Samples(n_channels, n_times)
         self._history = Samples(n_channels, n_times)
         self._units = Samples(n_channels, n_times)
         n_sources = np.diff(adaptive.first).tolist()
@@ -537,10 +618,51 @@ class Coder:
 
     def window(self, k: int, t: int) -> Window:
         """The distribution of the code of channel ``k`` at time ``t``."""
-        _, mean = self.predict(k, t)
-        index = scale_index(self._averages[k], self._head.weights[k].tolist(), int(self._head.bias[k]))
-        tail = self._head.tails[int(self._head.shape[k])]
+        linear, mean = self.predict(k, t)
+        index, shape = self._index(k), int(self._head.shape[k])
+        if len(self._network.outward):
+            outputs = think(self.network_inputs(k, t, linear, mean, index), self._network)
+            mean = corrected_mean(mean, index, outputs[0])
+            index = corrected_index(index, outputs[1])
+            shape = corrected_shape(shape, outputs[2])
+        tail = self._head.tails[shape]
         return window_of(mean + int(self._positions.offset[k]), index, tail, self._positions, k)
+
+    def _index(self, k: int) -> int:
+        """The scale's index from the running averages alone."""
+        return scale_index(self._averages[k], self._head.weights[k].tolist(), int(self._head.bias[k]))
+
+    def network_inputs(self, k: int, t: int, linear: int, mean: int, index: int) -> list[int]:
+        """What the network sees; errors are positions less the means it corrects, and 0 before time 0.
+
+        The channel's last errors, magnitudes of the last of them, the averages, the scale itself beside four
+        codes; errors and magnitudes of references, each beside the scale it had, at this time and, of the
+        first two, where it is known, the next; then the adaptive stage's part of the mean, the last step, and
+        the last two positions less the mean.
+        """
+
+        def beside(source: int, at: int) -> list[int]:
+            if source < 0 or at >= self._n_times:
+                return [ACTIVATION_ZERO, ACTIVATION_ZERO]
+            error, scale = self._errors.at(source, at), self._indices.at(source, at)
+            return [in_scales(error, scale, 0), in_octaves(magnitude(error), scale)]
+
+        past = [self._errors.at(k, t - 1 - i) for i in range(NETWORK_ERRORS)]
+        inputs = [in_scales(error, index, 0) for error in past]
+        inputs += [in_octaves(magnitude(error), index) for error in past[:NETWORK_MAGNITUDES]]
+        inputs += [
+            in_octaves(log2(average) - (AVERAGE_BITS << LOG_BITS), index) for average in self._averages[k]
+        ]
+        inputs.append(in_octaves(32 * index, SCALE_STEPS * (self._positions.fraction_bits + 2)))
+        sources = [int(source) for source in self._network.sources[k]]
+        for source in sources:
+            inputs += beside(source, t)
+        for source in sources[:2]:
+            known = self._taps.skew * (k - source) >= 2
+            inputs += beside(source if known else -1, t + 1)
+        before, old = self._history.at(k, t - 1), self._history.at(k, t - 2)
+        inputs.append(in_scales(mean - linear, index, 0))
+        return inputs + [in_scales(step, index, 1) for step in (before - old, before - mean, old - mean)]
 
     def learn(self, k: int, t: int, code: int, marked: bool) -> None:
         """Take in the code of channel ``k`` at time ``t``; the averages do not move where it is marked."""
@@ -553,11 +675,14 @@ class Coder:
             self._weights[k] = adaptive_weights(self._weights[k], inputs, step)
             self._units.put(k, t, to_units(position - linear, unit))
         self._history.put(k, t, position)
+        self._errors.put(k, t, position - mean)
+        self._indices.put(k, t, self._index(k))
         if marked:
             return
-        magnitude = abs(position - mean)
         averages = zip(self._averages[k], SPEEDS, strict=True)
-        self._averages[k] = [next_average(average, magnitude, speed) for average, speed in averages]
+        self._averages[k] = [
+            next_average(average, abs(position - mean), speed) for average, speed in averages
+        ]
 
 
 def encode(
@@ -566,6 +691,7 @@ def encode(
     taps: LinearTaps,
     adaptive: Adaptive,
     head: Head,
+    network: Network,
     lanes: int,
     marks: NDArray[np.uint8] | None = None,
 ) -> tuple[NDArray[np.uint32], bytes]:
@@ -574,7 +700,7 @@ def encode(
     Channel k uses lane k % lanes. Samples with a mark take neither words nor bits.
     """
     n_channels, n_times = codes.shape
-    coder = Coder(n_times, positions, taps, adaptive, head)
+    coder = Coder(n_times, positions, taps, adaptive, head, network)
     raw = RawWriter()
     intervals = []
     for k, t in coding_order(n_channels, n_times, taps.skew):
@@ -598,6 +724,7 @@ def decode(
     taps: LinearTaps,
     adaptive: Adaptive,
     head: Head,
+    network: Network,
     lanes: int,
     marks: NDArray[np.uint8] | None = None,
 ) -> NDArray[np.int32]:
@@ -610,7 +737,7 @@ def decode(
     """
     n_channels = len(positions.offset)
     codes = np.empty((n_channels, n_times), np.int32)
-    coder = Coder(n_times, positions, taps, adaptive, head)
+    coder = Coder(n_times, positions, taps, adaptive, head, network)
     rans, bits = RansReader(words.tolist(), lanes), RawReader(raw)
     for k, t in coding_order(n_channels, n_times, taps.skew):
         if marks is not None and marks[k, t]:

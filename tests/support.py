@@ -51,6 +51,16 @@ def make_two_trials() -> np.ndarray:
     return np.round(40 * np.concatenate([first, second])).astype("<i2")
 
 
+def make_beats() -> np.ndarray:
+    """Noise that is slow most of the time, and steep spikes at odd intervals: what a network understands."""
+    rng = np.random.default_rng(8)
+    spike = 900 * np.diff(np.exp(-0.5 * ((np.arange(31) - 15) / 3.0) ** 2))
+    signal = _smooth(rng.normal(size=(40_000, 2)), pole=0.97) * 3
+    for begin in np.cumsum(rng.integers(150, 300, 170)):
+        signal[begin : begin + 30] += spike[: len(signal) - begin, None] * rng.uniform(0.7, 1.3)
+    return np.round(signal).astype("<i2")
+
+
 def make_dropouts() -> np.ndarray:
     """A recording with gaps filled with 0 in all channels, and one channel that often says 4095."""
     rng = np.random.default_rng(7)
@@ -157,6 +167,7 @@ def _overlapping_fields() -> np.ndarray:
 
 ADVERSARIAL: dict[str, Callable[[], np.ndarray]] = {
     "recording": make_recording,
+    "recording, beats": make_beats,
     "recording, dropouts": make_dropouts,
     "recording, F order": lambda: np.asfortranarray(make_recording()),
     "recording, big-endian": lambda: make_recording(dtype=">i2"),

@@ -31,7 +31,10 @@ from losslessnn.kernels.constants import (
     LOG2,
     MASS,
     MAX_ADAPTIVE,
+    MAX_HIDDEN,
     N_SCALES,
+    NETWORK_INPUTS,
+    OUTPUT_LANES,
     PAD,
     REACH,
     RECIPROCAL,
@@ -45,9 +48,9 @@ from losslessnn.kernels.cpu import head as cpu_head
 from losslessnn.kernels.cpu import integers as cpu_integers
 from losslessnn.kernels.cpu import points as cpu_points
 from losslessnn.kernels.cpu import rans as cpu_rans
-from losslessnn.kernels.parameters import Adaptive, CorruptPayload, Head, LinearTaps, Positions
+from losslessnn.kernels.parameters import Adaptive, CorruptPayload, Head, LinearTaps, Network, Positions
 from losslessnn.models import autoregressive, neural, shapes, side
-from losslessnn.models.autoregressive import NO_MARKS, AutoregressiveModel
+from losslessnn.models.autoregressive import NO_MARKS, AutoregressiveModel, network_sources, no_network
 from losslessnn.models.fit import EFFORT, fit
 from losslessnn.models.points import Points, fill
 from losslessnn.wire import Reader
@@ -98,8 +101,12 @@ def cases(draw: st.DrawFn, tables: bool | None = None) -> Case:
             rng, n_channels, draw(st.sampled_from((0, 1, 3, 16, MAX_ADAPTIVE))), draw(st.booleans())
         ),
         head=make_head(rng, n_channels, draw(st.booleans())),
+        network=no_network(n_channels),
         lanes=draw(st.integers(1, n_channels)),
     )
+    if draw(st.booleans()):
+        hidden, calm = draw(st.sampled_from((1, 5, 8, 16, MAX_HIDDEN))), draw(st.booleans())
+        model = replace(model, network=make_network(rng, hidden, calm, model.taps))
     if not draw(st.booleans()):
         return Case(codes, model)
     marks = make_marks(rng, codes.shape, rng.integers(1, 3, n_channels))
@@ -207,6 +214,22 @@ def make_head(rng: np.random.Generator, n_channels: int, calm: bool) -> Head:
     )
 
 
+def make_network(rng: np.random.Generator, hidden: int, calm: bool, taps: LinearTaps) -> Network:
+    """Weights from the whole range, or ``calm`` ones that correct little."""
+    most, most_bias = (10, 1 << 9) if calm else (127, int(rng.choice([1 << 12, 1 << 24])))
+    network = Network(
+        np.zeros((NETWORK_INPUTS, hidden + OUTPUT_LANES), np.int32),
+        np.zeros(hidden + OUTPUT_LANES, np.int32),
+        np.zeros((hidden, OUTPUT_LANES), np.int32),
+        network_sources(taps),
+    )
+    used = hidden + 3
+    network.inward[:, :used] = rng.integers(-most, most, (NETWORK_INPUTS, used), endpoint=True)
+    network.bias[:used] = rng.integers(-most_bias, most_bias, used, endpoint=True)
+    network.outward[:, :3] = rng.integers(-most, most, (hidden, 3), endpoint=True)
+    return network
+
+
 # --------------------------------------------------------------------------------- the oracle and the cpu
 
 
@@ -215,14 +238,14 @@ def cpu_encode(case: Case) -> tuple[bytes, bytes]:
     history = autoregressive.position_history(case.codes, model.positions)
     linear = autoregressive.predict_linear(history, model.taps)
     means = autoregressive.add_adaptive(history, linear, model.adaptive)
-    prediction = autoregressive.Prediction(history, means)
+    prediction = autoregressive.Prediction(history, linear, means)
     return autoregressive.encode(case.codes, model, prediction, case.marks)
 
 
 def reference_encode(case: Case) -> tuple[bytes, bytes]:
     model = case.model
     words, raw = reference.encode(
-        case.codes, model.positions, model.taps, model.adaptive, model.head, model.lanes,
+        case.codes, model.positions, model.taps, model.adaptive, model.head, model.network, model.lanes,
         case.marks if case.marks.size else None,
     )  # fmt: skip
     return words.astype("<u4").tobytes(), raw
@@ -233,7 +256,8 @@ def reference_decode(
 ) -> np.ndarray:
     return reference.decode(
         np.frombuffer(words, "<u4"), raw, n_times,
-        model.positions, model.taps, model.adaptive, model.head, model.lanes, marks if marks.size else None,
+        model.positions, model.taps, model.adaptive, model.head, model.network, model.lanes,
+        marks if marks.size else None,
     )  # fmt: skip
 
 
@@ -299,8 +323,8 @@ def test_a_model_comes_back_from_its_sections(case: Case) -> None:
             np.testing.assert_array_equal(getattr(theirs, name), value, err_msg=name)
 
 
-def parts(model: AutoregressiveModel) -> Iterator[Positions | LinearTaps | Adaptive | Head]:
-    yield from (model.positions, model.taps, model.adaptive, model.head)
+def parts(model: AutoregressiveModel) -> Iterator[Positions | LinearTaps | Adaptive | Head | Network]:
+    yield from (model.positions, model.taps, model.adaptive, model.head, model.network)
 
 
 def adc_tables(positions: Positions) -> bytes | None:
@@ -343,6 +367,7 @@ def plain_case(codes: np.ndarray, fraction_bits: int = 5, scale: float = 0, shap
             tails=SHAPES.tails,
             guesses=SHAPES.guesses,
         ),
+        network=no_network(n_channels),
         lanes=1,
     )
     return Case(codes, model)
@@ -790,7 +815,8 @@ def base_case() -> Case:
         4, 328, np.array([0, 0, 1, 3, 3], np.int32), np.array([0, 0, 1], np.int32), np.full(4, 4, np.int32)
     )
     positions = adc.plain_positions(-50, 200, 5, np.array([0, 32, -64, 320]))
-    return Case(codes, AutoregressiveModel(positions, taps, adaptive, make_head(rng, 4, True), 2))
+    network = make_network(rng, 5, True, taps)
+    return Case(codes, AutoregressiveModel(positions, taps, adaptive, make_head(rng, 4, True), network, 2))
 
 
 def changed(part: str, field: str, index: int | None, value: int) -> AutoregressiveModel:
@@ -841,6 +867,9 @@ OUT_OF_RANGE = {
     "a negative shape": ("head", "shape", 3, -1),
     "too high a starting level": ("head", "initial", 1, 1 << 49),
     "too low a starting level": ("head", "initial", 1, 0),
+    "too great a weight of the network": ("network", "inward", 3, 128),
+    "too small a weight of the network": ("network", "outward", 1, -128),
+    "too great a bias of the network": ("network", "bias", 2, (1 << 24) + 1),
 }
 
 
@@ -862,6 +891,13 @@ def test_more_lanes_than_channels_or_none_are_refused(lanes: int) -> None:
     packed = side.pack_model(replace(base_case().model, lanes=lanes))
     with pytest.raises(CorruptFrameError):
         side.unpack_model(packed, None, 4)
+
+
+def test_more_hidden_units_than_there_may_be_are_refused() -> None:
+    model = base_case().model
+    network = make_network(np.random.default_rng(0), MAX_HIDDEN + 1, True, model.taps)
+    with pytest.raises(CorruptFrameError, match="hidden"):
+        side.unpack_model(side.pack_model(replace(model, network=network)), None, 4)
 
 
 @pytest.mark.parametrize("count", [0, PAD + 1])

@@ -15,7 +15,7 @@ import numpy as np
 
 import losslessnn
 from losslessnn import NeuralCodec
-from support import ADVERSARIAL, make_recording, make_two_trials, make_unevenly_converted
+from support import ADVERSARIAL, make_beats, make_recording, make_two_trials, make_unevenly_converted
 
 NAMES = [
     "constant",
@@ -53,6 +53,7 @@ def golden_arrays() -> dict[str, np.ndarray]:
     arrays["recording, overlapping epochs"] = np.concatenate(
         [make_recording(600, 8), make_recording(600, 8)[500:]]
     )
+    arrays["recording, beats"] = make_beats()[:20_000, :1]
     arrays["recording, uneven converter"] = make_unevenly_converted()
     return {
         name.replace(", ", "_").replace(" ", "-").replace("<", ""): array for name, array in arrays.items()

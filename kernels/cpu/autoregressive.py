@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from losslessnn.kernels.constants import PAD, POSITION_LIMIT, STATE_FLOOR, TOTAL, WINDOW
-from losslessnn.kernels.cpu import adaptive, head, rans
+from losslessnn.kernels.constants import NETWORK_INPUTS, PAD, POSITION_LIMIT, STATE_FLOOR, TOTAL, WINDOW
+from losslessnn.kernels.cpu import adaptive, head, network, rans
 from losslessnn.kernels.cpu.compiling import kernel
 from losslessnn.kernels.cpu.integers import highest_bit
 
@@ -107,9 +107,12 @@ def _get_bits(raw, place, count):
 
 @kernel
 def code_intervals(
-    codes, marked, history, means, positions, skew, parameters, start, freq, channel_of, raw, raw_bits
-):
+    codes, marked, history, means, corrected, positions, skew, parameters, start, freq, channel_of,
+    raw, raw_bits,
+):  # fmt: skip
     """Intervals and channels of every sample in coding order, the raw bits, and how many each channel has.
+
+    ``corrected`` is what a network made of means, scale indices and shapes, or empty arrays for none.
 
     ``marked`` is (channels, time), or empty for none: such samples take no bits, and the averages do not
     learn from them. ``raw`` is zeroed memory of 8 bytes per sample.
@@ -130,16 +133,22 @@ def code_intervals(
                 start[n], freq[n], channel_of[n] = 0, TOTAL, k
                 n += np.uintp(1)
                 continue
-            mean = np.int64(means[channel, time]) + positions.offset[channel]
-            coarse = head.coarse_bits(index[channel], positions.fraction_bits)
-            row, shape = positions.table[channel], parameters.shape[channel]
+            mean = np.int64(means[channel, time])
+            scale, shape = index[channel], np.int64(parameters.shape[channel])
+            if corrected.means.size > 0:
+                mean = np.int64(corrected.means[channel, time])
+                scale, shape = (
+                    np.int64(corrected.scales[channel, time]),
+                    np.int64(corrected.shapes[channel, time]),
+                )
+            mean += positions.offset[channel]
+            coarse = head.coarse_bits(scale, positions.fraction_bits)
+            row = positions.table[channel]
             code = np.int64(codes[channel, time])
             first = (head.nearest_code(mean, positions, row) >> coarse) - WINDOW // 2
             symbol = min(max((code >> coarse) - first, 0), WINDOW - 1)
-            below = head.cumulative(symbol, first, coarse, mean, index[channel], tails, shape, positions, row)
-            above = head.cumulative(
-                symbol + 1, first, coarse, mean, index[channel], tails, shape, positions, row
-            )
+            below = head.cumulative(symbol, first, coarse, mean, scale, tails, shape, positions, row)
+            above = head.cumulative(symbol + 1, first, coarse, mean, scale, tails, shape, positions, row)
             start[n] = below
             freq[n] = above - below
             channel_of[n] = k
@@ -187,7 +196,7 @@ def tap_offsets(taps, row_length):
 
 
 @kernel
-def decode(words, raw, marked, n_times, positions, taps, adapt, parameters, lanes, codes):
+def decode(words, raw, marked, n_times, positions, taps, adapt, parameters, correction, lanes, codes):
     """Fill ``codes`` (channels, time); return 0, or a positive number if the bytes cannot be right.
 
     ``marked`` is (channels, time), or empty for none: such samples repeat the code before them (the first:
@@ -218,6 +227,15 @@ def decode(words, raw, marked, n_times, positions, taps, adapt, parameters, lane
     symbol = np.empty(n_channels, np.int64)
     start = np.empty(n_channels, np.int64)
     end = np.empty(n_channels, np.int64)
+    width = correction.outward.shape[0]
+    networked = width > 0
+    memory = network.new_memory(n_channels, n_times if networked else 0)
+    inputs = np.zeros(NETWORK_INPUTS, np.int32)
+    activations = np.empty(correction.bias.size, np.int32)
+    # what the head gets: other arrays only if a network corrects them
+    centre = np.empty(n_channels, np.int64) if networked else mean
+    scale = np.empty(n_channels, np.int64) if networked else index
+    shape = parameters.shape.copy()
     state = np.empty(lanes, np.uint64)
     if words.size < 2 * lanes:
         return 1
@@ -241,9 +259,24 @@ def decode(words, raw, marked, n_times, positions, taps, adapt, parameters, lane
             for k in range(k_begin, k_end):
                 mean[k] = min(max(linear[k] + error[k], -_LIMIT), _LIMIT) + positions.offset[k]
         head.scale_indices(averages, parameters.weights, parameters.bias, k_begin, k_end, index)
+        if networked:
+            for k in range(k_begin, k_end):
+                t = s - skew * k
+                bare = mean[k] - positions.offset[k]
+                network.see(
+                    memory, correction.sources, skew, k, t, n_times, index[k], averages, fraction_bits,
+                    linear[k], bare,
+                    np.int64(history[k, PAD + t - 1]), np.int64(history[k, PAD + t - 2]), inputs,
+                )  # fmt: skip
+                network.think(correction, inputs, activations)
+                correct = network.corrected_mean(bare, index[k], np.int64(activations[width]))
+                centre[k] = correct + positions.offset[k]
+                scale[k] = network.corrected_index(index[k], np.int64(activations[width + 1]))
+                base = np.int64(parameters.shape[k])
+                shape[k] = network.corrected_shape(base, np.int64(activations[width + 2]))
         for k in range(k_begin, k_end):
-            coarse = head.coarse_bits(index[k], fraction_bits)
-            first[k] = (head.nearest_code(mean[k], positions, positions.table[k]) >> coarse) - WINDOW // 2
+            coarse = head.coarse_bits(scale[k], fraction_bits)
+            first[k] = (head.nearest_code(centre[k], positions, positions.table[k]) >> coarse) - WINDOW // 2
         for batch in range(k_begin, k_end, lanes):
             batch_end = min(k_end, batch + lanes)
             lane = batch % lanes
@@ -251,7 +284,7 @@ def decode(words, raw, marked, n_times, positions, taps, adapt, parameters, lane
                 slot = rans.slot_of(state[lane])
                 lane = lane + 1 if lane + 1 < lanes else 0
                 symbol[k], start[k], end[k] = head.guess_symbol(
-                    slot, first[k], mean[k], index[k], tails, guesses, parameters.shape[k],
+                    slot, first[k], centre[k], scale[k], tails, guesses, shape[k],
                     positions, positions.table[k],
                 )  # fmt: skip
             if marked.size > 0:
@@ -262,10 +295,10 @@ def decode(words, raw, marked, n_times, positions, taps, adapt, parameters, lane
             for k in range(batch, batch_end):
                 x = state[lane]
                 slot = rans.slot_of(x)
-                coarse = head.coarse_bits(index[k], fraction_bits)
+                coarse = head.coarse_bits(scale[k], fraction_bits)
                 if slot < start[k] or slot >= end[k]:
                     symbol[k], start[k], end[k] = head.find_symbol(
-                        slot, first[k], coarse, mean[k], index[k], tails, parameters.shape[k],
+                        slot, first[k], coarse, centre[k], scale[k], tails, shape[k],
                         positions, positions.table[k], symbol[k],
                     )  # fmt: skip
                 x = rans.advance(x, start[k], end[k] - start[k], slot)
@@ -279,7 +312,7 @@ def decode(words, raw, marked, n_times, positions, taps, adapt, parameters, lane
         for k in range(k_begin, k_end):
             t = s - skew * k
             held = marked.size > 0 and marked[k, t] > 0
-            coarse = 0 if held else head.coarse_bits(index[k], fraction_bits)
+            coarse = 0 if held else head.coarse_bits(scale[k], fraction_bits)
             code = (first[k] + symbol[k]) << coarse
             if held:
                 code = np.int64(codes[k, t - 1]) if t > 0 else np.int64(positions.low)
@@ -297,6 +330,8 @@ def decode(words, raw, marked, n_times, positions, taps, adapt, parameters, lane
             position = head.position_of(code, positions, positions.table[k])
             history[k, PAD + t] = position - positions.offset[k]
             error[k] = position - mean[k]
+            if networked:
+                network.remember(memory, k, t, error[k], index[k])
         if marked.size > 0:
             head.move_unmarked_averages(averages, error, marked, s, skew, k_begin, k_end)
         else:

@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from losslessnn.errors import CorruptFrameError
-from losslessnn.kernels.constants import PAD, PRECISION
+from losslessnn.kernels.constants import NETWORK_INPUTS, NETWORK_REFERENCES, OUTPUT_LANES, PAD, PRECISION
 from losslessnn.kernels.cpu import autoregressive as kernel
+from losslessnn.kernels.cpu import network as network_kernel
 from losslessnn.kernels.cpu import rans
-from losslessnn.kernels.parameters import Adaptive, Head, LinearTaps, Positions
+from losslessnn.kernels.parameters import Adaptive, Corrected, Head, LinearTaps, Network, Positions
 
 Codes = NDArray[np.int32]
 Marks = NDArray[np.uint8]
@@ -36,6 +37,8 @@ class AutoregressiveModel:
         The normalised-LMS stage that follows the signal.
     head : Head
         From running errors to a distribution.
+    network : Network
+        Corrects what the head is given.
     lanes : int
         Independent rANS states; channel k uses lane k % lanes.
     """
@@ -44,6 +47,7 @@ class AutoregressiveModel:
     taps: LinearTaps
     adaptive: Adaptive
     head: Head
+    network: Network
     lanes: int
 
 
@@ -55,11 +59,14 @@ class Prediction:
     ----------
     history : (channels, PAD + time + PAD) int32
         Positions, with zeros before and after.
+    linear : (channels, time) int32
+        Positions as the linear stage predicts them.
     means : (channels, time) int32
-        Predicted positions.
+        Positions as both stages predict them.
     """
 
     history: NDArray[np.int32]
+    linear: NDArray[np.int32]
     means: NDArray[np.int32]
 
 
@@ -93,6 +100,69 @@ def add_adaptive(
     return means
 
 
+def no_network(n_channels: int) -> Network:
+    """The network of a model that has none."""
+    return Network(
+        np.zeros((NETWORK_INPUTS, OUTPUT_LANES), np.int32),
+        np.zeros(OUTPUT_LANES, np.int32),
+        np.zeros((0, OUTPUT_LANES), np.int32),
+        np.full((n_channels, NETWORK_REFERENCES), -1, np.int32),
+    )
+
+
+def network_sources(taps: LinearTaps) -> NDArray[np.int32]:
+    """The channels whose errors a network sees: a channel's first windows on earlier ones, (channels, 4)."""
+    sources = np.full((taps.shift.size, NETWORK_REFERENCES), -1, np.int32)
+    for k, row in enumerate(sources):
+        windows = taps.source[taps.first[k] : taps.first[k + 1]]
+        earlier = windows[windows < k][:NETWORK_REFERENCES]
+        row[: earlier.size] = earlier
+    return sources
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What a network may look at, of a whole recording.
+
+    Attributes
+    ----------
+    memory : kernels.cpu.network.Memory
+        Errors of the stages before it.
+    indices : (channels, time) uint8
+        Scale indices before it corrects them.
+    """
+
+    memory: Any
+    indices: NDArray[np.uint8]
+
+
+def observe(prediction: Prediction, head: Head, marked: Marks) -> Observed:
+    """Gather what a network may look at."""
+    n_channels, n_times = prediction.means.shape
+    memory = network_kernel.new_memory(n_channels, n_times)
+    indices = np.empty((n_channels, n_times), np.uint8)
+    network_kernel.observe(prediction.history, prediction.means, marked, head, memory, indices)
+    return Observed(memory, indices)
+
+
+_NOTHING_CORRECTED = Corrected(
+    np.zeros((0, 0), np.int32), np.zeros((0, 0), np.uint8), np.zeros((0, 0), np.uint8)
+)
+
+
+def _correct(model: AutoregressiveModel, prediction: Prediction, marked: Marks) -> Corrected:
+    if model.network.outward.size == 0:
+        return _NOTHING_CORRECTED
+    seen = observe(prediction, model.head, marked)
+    shape = prediction.means.shape
+    corrected = Corrected(np.empty(shape, np.int32), np.empty(shape, np.uint8), np.empty(shape, np.uint8))
+    network_kernel.correct_all(
+        prediction.history, prediction.linear, prediction.means, marked, model.taps.skew,
+        model.positions.fraction_bits, model.head, model.network, seen.memory, seen.indices, *corrected,
+    )  # fmt: skip
+    return corrected
+
+
 @dataclass(frozen=True)
 class _Intervals:
     """What the head gave every sample, in coding order, and the raw bits."""
@@ -111,7 +181,8 @@ def _intervals(codes: Codes, model: AutoregressiveModel, prediction: Prediction,
     raw = np.zeros(8 * n + 8, np.uint8)
     raw_bits = np.zeros(len(codes), np.int64)
     kernel.code_intervals(
-        codes, marked, prediction.history, prediction.means, model.positions, model.taps.skew, model.head,
+        codes, marked, prediction.history, prediction.means, _correct(model, prediction, marked),
+        model.positions, model.taps.skew, model.head,
         start, freq, channel, raw, raw_bits,
     )  # fmt: skip
     return _Intervals(start, freq, channel, raw, raw_bits)
@@ -135,8 +206,9 @@ def encode(
 def measure(codes: Codes, model: AutoregressiveModel, marked: Marks = NO_MARKS) -> NDArray[np.float64]:
     """Bits each channel of (channels, time) codes takes under a model, shape (channels,)."""
     history = position_history(codes, model.positions)
-    means = add_adaptive(history, predict_linear(history, model.taps), model.adaptive)
-    coded = _intervals(codes, model, Prediction(history, means), marked)
+    linear = predict_linear(history, model.taps)
+    prediction = Prediction(history, linear, add_adaptive(history, linear, model.adaptive))
+    coded = _intervals(codes, model, prediction, marked)
     bits = PRECISION - np.log2(coded.freq.astype(np.float64))
     payload = np.bincount(coded.channel, weights=bits, minlength=len(codes)).astype(np.float64)
     return payload + coded.raw_bits
@@ -174,6 +246,7 @@ def decode(
         model.taps,
         model.adaptive,
         model.head,
+        model.network,
         model.lanes,
         codes,
     )

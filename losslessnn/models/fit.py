@@ -5,22 +5,25 @@ All sums are exact integers and all solves run in one fixed order, so every mach
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from losslessnn.kernels.constants import AVERAGE_BITS, PAD
+from losslessnn.kernels.constants import AVERAGE_BITS, GAUSSIAN, PAD
 from losslessnn.kernels.cpu import statistics
 from losslessnn.kernels.parameters import Adaptive, Head, LinearTaps, Positions
 from losslessnn.models.autoregressive import (
     AutoregressiveModel,
     Codes,
+    Marks,
     Prediction,
     add_adaptive,
+    no_network,
     position_history,
     predict_linear,
 )
+from losslessnn.models.network import Training, fit_network
 from losslessnn.models.shapes import load_shapes
 
 
@@ -40,6 +43,8 @@ class Effort:
         Step sizes of the adaptive stage to try, in units of 2**-16.
     fit_samples : int
         Samples the linear fit looks at, all channels together, but at least 4096 of each.
+    network : Training
+        How hard to try to train a network.
     """
 
     own: int
@@ -50,18 +55,32 @@ class Effort:
     adaptive_references: int
     rates: tuple[int, ...]
     fit_samples: int
+    network: Training
 
 
+NO_NETWORK = Training(0, 0, 0, 0, 0.0)
 EFFORT: dict[int, Effort] = {
-    1: Effort(8, 2, 1, 0, 0, 0, (), 1 << 18),
-    2: Effort(12, 4, 1, 1, 0, 0, (), 1 << 19),
-    3: Effort(16, 4, 2, 1, 16, 2, (656,), 1 << 20),
-    4: Effort(16, 6, 2, 2, 16, 4, (656,), 1 << 20),
-    5: Effort(16, 8, 2, 2, 16, 4, (656,), 1 << 20),
-    6: Effort(24, 8, 3, 3, 16, 4, (328, 1312), 1 << 22),
-    7: Effort(32, 12, 3, 3, 16, 6, (328, 656, 1312), 1 << 23),
-    8: Effort(32, 16, 3, 3, 24, 8, (164, 328, 656, 1312), 1 << 25),
-    9: Effort(32, 16, 4, 4, 32, 8, (164, 328, 656, 1312, 2624), 1 << 40),
+    1: Effort(8, 2, 1, 0, 0, 0, (), 1 << 18, NO_NETWORK),
+    2: Effort(12, 4, 1, 1, 0, 0, (), 1 << 19, NO_NETWORK),
+    3: Effort(16, 4, 2, 1, 16, 2, (656,), 1 << 20, NO_NETWORK),
+    4: Effort(16, 6, 2, 2, 16, 4, (656,), 1 << 20, NO_NETWORK),
+    5: Effort(16, 8, 2, 2, 16, 4, (656,), 1 << 20, Training(8, 1 << 17, 1 << 19, 1 << 17, 0.015)),
+    6: Effort(24, 8, 3, 3, 16, 4, (328, 1312), 1 << 22, Training(16, 1 << 17, 1 << 20, 1 << 18, 0.01)),
+    7: Effort(32, 12, 3, 3, 16, 6, (328, 656, 1312), 1 << 23, Training(16, 1 << 17, 1 << 21, 1 << 19, 0.004)),
+    8: Effort(
+        32, 16, 3, 3, 24, 8, (164, 328, 656, 1312), 1 << 25, Training(16, 1 << 18, 1 << 22, 1 << 20, 0.002)
+    ),
+    9: Effort(
+        32,
+        16,
+        4,
+        4,
+        32,
+        8,
+        (164, 328, 656, 1312, 2624),
+        1 << 40,
+        Training(32, 1 << 18, 1 << 23, 1 << 20, 0.001),
+    ),
 }
 
 SKEW = 1
@@ -90,8 +109,22 @@ def fit(codes: Codes, positions: Positions, effort: Effort) -> tuple[Autoregress
     linear = predict_linear(history, taps)
     stage, means = _fit_adaptive(history, linear, taps, positions.fraction_bits, effort)
     head = _fit_head(history, means, positions.fraction_bits)
-    model = AutoregressiveModel(positions, taps, stage, head, _lanes(*codes.shape))
-    return model, Prediction(history, means)
+    nothing = no_network(len(codes))
+    model = AutoregressiveModel(positions, taps, stage, head, nothing, _lanes(*codes.shape))
+    return model, Prediction(history, linear, means)
+
+
+def add_network(
+    codes: Codes, marks: Marks, model: AutoregressiveModel, prediction: Prediction, effort: Effort
+) -> AutoregressiveModel | None:
+    """The model with a network trained on the chunk, or None if none seems to pay."""
+    if effort.network.hidden == 0:
+        return None
+    # a network moves along the shapes from heavy tails to none, which leaves the Laplace distribution aside
+    head = _fit_head(prediction.history, prediction.means, model.positions.fraction_bits, GAUSSIAN + 1)
+    model = replace(model, head=head)
+    network = fit_network(codes, marks, model, prediction, effort.network)
+    return None if network is None else replace(model, network=network)
 
 
 def find_changes(history: NDArray[np.int32], fraction_bits: int) -> list[int]:
@@ -271,7 +304,10 @@ def _adaptive_sources(
     return first, np.array(sources, np.int32)
 
 
-def _fit_head(history: NDArray[np.int32], means: NDArray[np.int32], fraction_bits: int) -> Head:
+def _fit_head(
+    history: NDArray[np.int32], means: NDArray[np.int32], fraction_bits: int, n_shapes: int | None = None
+) -> Head:
+    """Weights, biases and starting points of the scales, and shapes, of the first ``n_shapes``."""
     n_channels = means.shape[0]
     shapes = load_shapes()
     levels = statistics.starting_levels(history, means)
@@ -286,7 +322,7 @@ def _fit_head(history: NDArray[np.int32], means: NDArray[np.int32], fraction_bit
     statistics.error_histogram(history, means, initial, fraction_bits, weights, center, histogram)
     bias = np.zeros(n_channels, np.int32)
     shape = np.zeros(n_channels, np.int32)
-    statistics.choose_shapes(histogram, shapes.costs, bias, shape)
+    statistics.choose_shapes(histogram, shapes.costs[:n_shapes], bias, shape)
     bias += center.astype(np.int32)
     return Head(weights, bias, shape, initial, shapes.tails, shapes.guesses)
 

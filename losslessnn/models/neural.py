@@ -14,7 +14,7 @@ from losslessnn.frame import Section
 from losslessnn.kernels.parameters import Positions
 from losslessnn.models import autoregressive, side
 from losslessnn.models.autoregressive import NO_MARKS, Marks
-from losslessnn.models.fit import EFFORT, find_changes, fit
+from losslessnn.models.fit import EFFORT, add_network, find_changes, fit
 from losslessnn.models.points import Points, fill, find_points
 from losslessnn.wire import Reader, pack_varint
 
@@ -198,6 +198,11 @@ def _encode_segments(
     model, prediction = fit(samples, positions, EFFORT[level])
     words, raw = autoregressive.encode(samples, model, prediction, marks)
     whole = Segment(samples.shape[1], side.pack_model(model), words, raw)
+    networked = add_network(samples, marks, model, prediction, EFFORT[level])
+    if networked is not None:
+        words, raw = autoregressive.encode(samples, networked, prediction, marks)
+        other = Segment(samples.shape[1], side.pack_model(networked), words, raw)
+        whole = min(whole, other, key=lambda segment: segment.size)
     best = [whole]
     changes = find_changes(prediction.history, positions.fraction_bits) if splits else []
     for change in changes:

@@ -10,13 +10,16 @@ from losslessnn.coding.sequence import SequenceReader, SequenceWriter
 from losslessnn.errors import CorruptFrameError
 from losslessnn.kernels.constants import (
     MAX_ADAPTIVE,
+    MAX_HIDDEN,
     MAX_TAPS,
+    NETWORK_INPUTS,
+    OUTPUT_LANES,
     PAD,
     POSITION_LIMIT,
     WEIGHT_BITS,
 )
-from losslessnn.kernels.parameters import Adaptive, Head, LinearTaps, Positions
-from losslessnn.models.autoregressive import AutoregressiveModel
+from losslessnn.kernels.parameters import Adaptive, Head, LinearTaps, Network, Positions
+from losslessnn.models.autoregressive import AutoregressiveModel, network_sources, no_network
 from losslessnn.models.shapes import load_shapes
 
 _RANGE, _OFFSET, _SETTING, _SHIFT, _WINDOWS, _DISTANCE, _UNIT, _BIAS, _SHAPE, _INITIAL, _WEIGHT, _SOURCES = (
@@ -24,8 +27,10 @@ _RANGE, _OFFSET, _SETTING, _SHIFT, _WINDOWS, _DISTANCE, _UNIT, _BIAS, _SHAPE, _I
 )
 _LAG, _COUNT = 12, 14  # two contexts each: of references, and of the channel's own past
 _COEFFICIENT = 16  # one context per (shift, window of the channel, lag)
+_NETWORK = 39_000  # beyond all of these
 _RANKS = 12  # windows beyond the twelfth share contexts
 _MAX_WINDOWS = 64
+_MAX_WEIGHT, _MAX_BIAS = 127, 1 << 24  # of a network: sums stay within int32
 _MAX_SHIFT = 24
 _MAX_COEFFICIENT = 1 << 24
 _MAX_REACH = 1 << 31  # of a channel's coefficients together: sums of positions stay within 2**61
@@ -41,7 +46,8 @@ def pack_model(model: AutoregressiveModel) -> bytes:
     writer.put([positions.low, positions.high - positions.low, positions.fraction_bits], _RANGE)
     writer.put(np.diff(positions.offset >> positions.fraction_bits, prepend=0), _OFFSET)
     common = head.weights[:1] if (head.weights == head.weights[0]).all() else head.weights
-    writer.put([lanes, taps.skew, stage.own, stage.rate, len(common) > 1], _SETTING)
+    hidden = len(model.network.outward)
+    writer.put([lanes, taps.skew, stage.own, stage.rate, 2 * hidden + (len(common) > 1)], _SETTING)
     writer.put(common, _WEIGHT)
     channel = np.repeat(np.arange(n_channels), np.diff(taps.first))
     writer.put(np.diff(taps.first), _WINDOWS)
@@ -57,6 +63,13 @@ def pack_model(model: AutoregressiveModel) -> bytes:
     writer.put(head.bias // 32, _BIAS)
     writer.put(head.shape, _SHAPE)
     writer.put([int(v).bit_length() - 1 for v in head.initial], _INITIAL)
+    if hidden:
+        inward, bias, outward, _ = model.network
+        used = slice(hidden + 3)
+        for weights, context in zip(
+            (inward[:, used], bias[used], outward[:, :3]), _network_contexts(hidden), strict=True
+        ):
+            writer.put(weights, context.reshape(-1))
     return writer.finish()
 
 
@@ -72,9 +85,8 @@ def unpack_model(
     """
     reader = SequenceReader(data)
     positions = _unpack_positions(reader, adc, n_channels)
-    lanes, skew, own, rate, own_weights = (
-        _within(reader.one(_SETTING), 0, 1 << 16, "setting") for _ in range(5)
-    )
+    lanes, skew, own, rate, parts = (_within(reader.one(_SETTING), 0, 1 << 16, "setting") for _ in range(5))
+    hidden, own_weights = parts >> 1, parts & 1
     _within(lanes, 1, n_channels, "number of lanes")
     _within(skew, 1, PAD, "skew")
     _within(own, 0, MAX_ADAPTIVE, "adaptive order")
@@ -104,9 +116,38 @@ def unpack_model(
         shapes.tails,
         shapes.guesses,
     )
+    network = _unpack_network(reader, hidden, taps)
     reader.finish()
     stage = Adaptive(own, rate, first, source, unit.astype(np.int32))
-    return AutoregressiveModel(positions, taps, stage, head, lanes)
+    return AutoregressiveModel(positions, taps, stage, head, network, lanes)
+
+
+def _unpack_network(reader: SequenceReader, hidden: int, taps: LinearTaps) -> Network:
+    if hidden == 0:
+        return no_network(taps.shift.size)
+    _within(hidden, 1, MAX_HIDDEN, "number of hidden units")
+    network = Network(
+        np.zeros((NETWORK_INPUTS, hidden + OUTPUT_LANES), np.int32),
+        np.zeros(hidden + OUTPUT_LANES, np.int32),
+        np.zeros((hidden, OUTPUT_LANES), np.int32),
+        network_sources(taps),
+    )
+    used = slice(hidden + 3)
+    places = (network.inward[:, used], network.bias[used], network.outward[:, :3])
+    limits = (_MAX_WEIGHT, _MAX_BIAS, _MAX_WEIGHT)
+    for place, context, limit in zip(places, _network_contexts(hidden), limits, strict=True):
+        values = reader.take(context.size, context.reshape(-1))
+        place[...] = _all_within(values, -limit, limit, "network weight").reshape(context.shape)
+    return network
+
+
+def _network_contexts(hidden: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Weights that leave the same input for hidden units share a context; those for an output, and biases."""
+    inward = np.repeat(np.arange(NETWORK_INPUTS)[:, None], hidden + 3, axis=1)
+    inward[:, hidden:] = NETWORK_INPUTS + np.arange(3)
+    bias = np.repeat([NETWORK_INPUTS + 3, NETWORK_INPUTS + 4], [hidden, 3])
+    outward = np.repeat(NETWORK_INPUTS + 5 + np.arange(3)[None], hidden, axis=0)
+    return _NETWORK + inward, _NETWORK + bias, _NETWORK + outward
 
 
 def _unpack_positions(reader: SequenceReader, adc: bytes | memoryview | None, n_channels: int) -> Positions:

@@ -1,0 +1,265 @@
+"""The network: what it sees of a sample's surroundings, and what it makes of that, in integers.
+
+It looks at errors of the stages before it and at the running averages, and corrects the mean, the scale and
+the shape of one sample. Nothing it puts out is fed back into what it sees, so an encoder can compute all of
+its inputs at once.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from losslessnn.kernels.constants import (
+    ACTIVATION_MAX,
+    ACTIVATION_ZERO,
+    AVERAGE_BITS,
+    GAUSSIAN,
+    HIDDEN_SHIFT,
+    INVERSE,
+    LOG_BITS,
+    MEAN_LIMIT,
+    N_SCALES,
+    NETWORK_ERRORS,
+    NETWORK_INPUTS,
+    NETWORK_MAGNITUDES,
+    NETWORK_REFERENCES,
+    OUTPUT_BITS,
+    OUTPUT_LANES,
+    PAD,
+    POSITION_LIMIT,
+    REACH,
+    SCALE,
+)
+from losslessnn.kernels.cpu import head
+from losslessnn.kernels.cpu.compiling import kernel
+from losslessnn.kernels.cpu.integers import log2
+
+_INVERSE, _REACH, _SCALE = INVERSE, REACH, SCALE
+_LIMIT = np.int64(POSITION_LIMIT - 1)
+_BACK = NETWORK_ERRORS
+_UNIT = AVERAGE_BITS << LOG_BITS
+
+
+class Memory(NamedTuple):
+    """Past errors of all channels; sample t lies at column ``t + NETWORK_ERRORS``."""
+
+    error: NDArray[np.int64]  # position less the mean of the stages before
+    magnitude: NDArray[np.int32]  # its logarithm, in 2**-8 octave
+    unit_error: NDArray[np.uint8]  # the error as an activation, at the scale it had
+    unit_magnitude: NDArray[np.uint8]  # its magnitude as an activation, relative to that scale
+
+
+@kernel
+def new_memory(n_channels, n_times):
+    """A `Memory` of no errors."""
+    size = n_times + _BACK + 1
+    return Memory(
+        np.zeros((n_channels, size), np.int64),
+        np.zeros((n_channels, size), np.int32),
+        np.full((n_channels, size), np.uint8(ACTIVATION_ZERO)),
+        np.full((n_channels, size), np.uint8(ACTIVATION_ZERO)),
+    )
+
+
+@kernel
+def in_scales(distance, index, down):
+    """A distance as an activation, in 1/16 of the scale ``index`` times 2**down."""
+    near = min(max(distance, -_REACH[np.uintp(index)]), _REACH[np.uintp(index)])
+    shift = 41 + down
+    value = (near * _INVERSE[np.uintp(index)] + (np.int64(1) << (shift - 1))) >> shift
+    return min(max(value + ACTIVATION_ZERO, 0), ACTIVATION_MAX)
+
+
+@kernel
+def in_octaves(logarithm, index):
+    """A logarithm (2**-8 octave) relative to that of the scale ``index``, as an activation in 1/16 octave."""
+    return min(max(((logarithm - 32 * index + 8) >> 4) + ACTIVATION_ZERO, 0), ACTIVATION_MAX)
+
+
+@kernel
+def remember(memory, k, t, error, index):
+    """Take in the error of one sample and the scale the averages gave it."""
+    at, row = np.uintp(t + _BACK), np.uintp(k)
+    memory.error[row, at] = error
+    magnitude = log2(max(abs(error), np.int64(1)))
+    memory.magnitude[row, at] = magnitude
+    memory.unit_error[row, at] = in_scales(error, index, 0)
+    memory.unit_magnitude[row, at] = in_octaves(magnitude, index)
+
+
+@kernel
+def see(
+    memory, sources, skew, k, t, n_times, index, averages, fraction_bits, linear, mean, before, old, inputs
+):
+    """Fill the (NETWORK_INPUTS,) int32 inputs of one sample.
+
+    linear, mean : the linear stage's prediction and the one to be corrected; before, old : the two positions
+    before it; averages : the channel's column of the running averages.
+    """
+    row, at = np.uintp(k), np.uintp(t + _BACK)
+    n = np.uintp(0)
+    for i in range(NETWORK_ERRORS):
+        inputs[n] = in_scales(memory.error[row, at - np.uintp(i + 1)], index, 0)
+        n += np.uintp(1)
+    for i in range(NETWORK_MAGNITUDES):
+        inputs[n] = in_octaves(np.int64(memory.magnitude[row, at - np.uintp(i + 1)]), index)
+        n += np.uintp(1)
+    for i in range(3):
+        inputs[n] = in_octaves(log2(averages[i, row]) - _UNIT, index)
+        n += np.uintp(1)
+    inputs[n] = in_octaves(np.int64(32 * index), 8 * (fraction_bits + 2))
+    n += np.uintp(1)
+    for r in range(NETWORK_REFERENCES):
+        source = sources[row, r]
+        inputs[n] = inputs[n + np.uintp(1)] = ACTIVATION_ZERO
+        if source >= 0:
+            inputs[n] = memory.unit_error[np.uintp(source), at]
+            inputs[n + np.uintp(1)] = memory.unit_magnitude[np.uintp(source), at]
+        n += np.uintp(2)
+    for r in range(2):
+        source = sources[row, r]
+        inputs[n] = inputs[n + np.uintp(1)] = ACTIVATION_ZERO
+        if source >= 0 and skew * (k - source) >= 2 and t + 1 < n_times:
+            inputs[n] = memory.unit_error[np.uintp(source), at + np.uintp(1)]
+            inputs[n + np.uintp(1)] = memory.unit_magnitude[np.uintp(source), at + np.uintp(1)]
+        n += np.uintp(2)
+    inputs[n] = in_scales(mean - linear, index, 0)
+    inputs[n + np.uintp(1)] = in_scales(before - old, index, 1)
+    inputs[n + np.uintp(2)] = in_scales(before - mean, index, 1)
+    inputs[n + np.uintp(3)] = in_scales(old - mean, index, 1)
+
+
+@kernel
+def think(network, inputs, units):
+    """From inputs to units: hidden ones, then outputs. ``units`` is (hidden + OUTPUT_LANES,) int32.
+
+    All loops run over the units, side by side: summing up one unit's inputs alone takes ten times as long.
+    """
+    inward, outward = network.inward, network.outward
+    width, size = np.uintp(outward.shape[0]), np.uintp(units.size)
+    for h in range(size):
+        units[h] = network.bias[h]
+    for i in range(np.uintp(0), np.uintp(NETWORK_INPUTS), np.uintp(4)):
+        a, b = inputs[i], inputs[i + np.uintp(1)]
+        c, d = inputs[i + np.uintp(2)], inputs[i + np.uintp(3)]
+        for h in range(size):
+            units[h] += (
+                a * inward[i, h]
+                + b * inward[i + np.uintp(1), h]
+                + c * inward[i + np.uintp(2), h]
+                + d * inward[i + np.uintp(3), h]
+            )
+    for h in range(width):
+        units[h] = min(max((units[h] + (1 << (HIDDEN_SHIFT - 1))) >> HIDDEN_SHIFT, 0), ACTIVATION_MAX)
+    for h in range(width):
+        unit = units[h]
+        for j in range(np.uintp(OUTPUT_LANES)):
+            units[width + j] += unit * outward[h, j]
+
+
+@kernel
+def corrected_mean(mean, index, output):
+    """The mean, moved by so many scales."""
+    scales = min(max(output, -MEAN_LIMIT), MEAN_LIMIT)
+    shift = 8 + OUTPUT_BITS
+    moved = mean + ((scales * _SCALE[np.uintp(index)] + (np.int64(1) << (shift - 1))) >> shift)
+    return min(max(moved, -_LIMIT), _LIMIT)
+
+
+@kernel
+def corrected_index(index, output):
+    """The scale's index, moved by so many octaves."""
+    shift = OUTPUT_BITS - 3
+    return min(max(index + ((output + (1 << (shift - 1))) >> shift), 0), N_SCALES - 1)
+
+
+@kernel
+def corrected_shape(shape, output):
+    """The shape, moved by so many steps towards light tails."""
+    return min(max(shape + ((output + (1 << (OUTPUT_BITS - 1))) >> OUTPUT_BITS), 0), GAUSSIAN)
+
+
+@kernel
+def observe(history, means, marked, parameters, memory, indices):
+    """Fill the memory of a whole recording, and its uncorrected scale indices, (channels, time) uint8."""
+    n_channels, n_times = means.shape
+    averages = np.empty((3, n_channels), np.int64)
+    index, error = np.empty(n_channels, np.int64), np.empty(n_channels, np.int64)
+    for k in range(n_channels):
+        for i in range(3):
+            averages[i, k] = parameters.initial[k]
+        for t in range(n_times):
+            head.scale_indices(averages, parameters.weights, parameters.bias, k, k + 1, index)
+            indices[k, t] = index[k]
+            error[k] = np.int64(history[k, PAD + t]) - means[k, t]
+            remember(memory, k, t, error[k], index[k])
+            if marked.size == 0 or not marked[k, t]:
+                head.move_averages(averages, error, k, k + 1)
+
+
+@kernel
+def see_some(
+    history, linear, means, marked, skew, fraction_bits, parameters, sources, memory, indices,
+    channels, stride, inputs,
+):  # fmt: skip
+    """Inputs of every ``stride``-th sample of some channels, after `observe`.
+
+    ``inputs`` is (len(channels), ceil(time / stride), NETWORK_INPUTS) uint8.
+    """
+    n_times = means.shape[1]
+    averages = np.empty((3, means.shape[0]), np.int64)
+    error = np.empty(means.shape[0], np.int64)
+    seen = np.empty(NETWORK_INPUTS, np.int32)
+    for c in range(channels.size):
+        k = channels[c]
+        for i in range(3):
+            averages[i, k] = parameters.initial[k]
+        for t in range(n_times):
+            if t % stride == 0:
+                see(
+                    memory, sources, skew, k, t, n_times, np.int64(indices[k, t]), averages, fraction_bits,
+                    np.int64(linear[k, t]), np.int64(means[k, t]),
+                    np.int64(history[k, PAD + t - 1]), np.int64(history[k, PAD + t - 2]), seen,
+                )  # fmt: skip
+                for i in range(NETWORK_INPUTS):
+                    inputs[c, t // stride, i] = seen[i]
+            if marked.size == 0 or not marked[k, t]:
+                error[k] = np.int64(history[k, PAD + t]) - means[k, t]
+                head.move_averages(averages, error, k, k + 1)
+
+
+@kernel
+def correct_all(
+    history, linear, means, marked, skew, fraction_bits, parameters, network, memory, indices,
+    centres, scales, shapes,
+):  # fmt: skip
+    """Corrected means (int32), scale indices and shapes (uint8) of all samples, after `observe`."""
+    n_channels, n_times = means.shape
+    averages = np.empty((3, n_channels), np.int64)
+    error = np.empty(n_channels, np.int64)
+    seen = np.empty(NETWORK_INPUTS, np.int32)
+    units = np.empty(network.bias.size, np.int32)
+    width = network.outward.shape[0]
+    for k in range(n_channels):
+        for i in range(3):
+            averages[i, k] = parameters.initial[k]
+        for t in range(n_times):
+            index, mean = np.int64(indices[k, t]), np.int64(means[k, t])
+            see(
+                memory, network.sources, skew, k, t, n_times, index, averages, fraction_bits,
+                np.int64(linear[k, t]), mean,
+                np.int64(history[k, PAD + t - 1]), np.int64(history[k, PAD + t - 2]), seen,
+            )  # fmt: skip
+            think(network, seen, units)
+            centres[k, t] = corrected_mean(mean, index, np.int64(units[width]))
+            scales[k, t] = corrected_index(index, np.int64(units[width + 1]))
+            shapes[k, t] = corrected_shape(np.int64(parameters.shape[k]), np.int64(units[width + 2]))
+            if marked.size == 0 or not marked[k, t]:
+                error[k] = np.int64(history[k, PAD + t]) - mean
+                head.move_averages(averages, error, k, k + 1)
+
+
+assert NETWORK_ERRORS + NETWORK_MAGNITUDES + 4 + 2 * NETWORK_REFERENCES + 8 == NETWORK_INPUTS

@@ -1,0 +1,226 @@
+"""Training the network on one recording, on the encoder's side: Adam on the exact code length.
+
+D. Kingma, J. Ba, "Adam", 2015. Weights are rounded to their integers in every forward pass and the gradient
+goes through the rounding as if it were not there (Y. Bengio et al., "Estimating or propagating gradients
+through stochastic neurons", 2013). Only + - * / and square roots, in one fixed order, so encoders agree.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from losslessnn.kernels.constants import (
+    ACTIVATION_MAX,
+    ACTIVATION_ZERO,
+    GAUSSIAN,
+    HIDDEN_SHIFT,
+    NETWORK_INPUTS,
+    OUTPUT_BITS,
+    TAIL_CELLS,
+    TAIL_REACH,
+)
+from losslessnn.kernels.cpu import head
+from losslessnn.kernels.cpu.compiling import kernel
+from losslessnn.kernels.cpu.statistics import log2_of
+
+_PER_SCALE = np.float32(TAIL_CELLS // TAIL_REACH)
+_STEP = np.float32(1 / 16)  # of activations
+_HIDDEN_UNIT = np.float32(1 << HIDDEN_SHIFT)
+_OUTPUT_UNIT = np.float32(1 << (OUTPUT_BITS - 4))
+_WEIGHT_MAX = np.float32(127)
+_FAR = np.float32(1 << 30)
+_OCTAVES = np.float32(6)  # a correction moves the scale by no more
+_SCALES = np.float32(4)  # nor the mean
+_GRADIENT_MAX = np.float32(20)
+_FIRST_MOMENT, _SECOND_MOMENT = np.float32(0.9), np.float32(0.995)
+_TINY = np.float32(1e-8)
+
+
+@kernel
+def bin_edges(codes, means, positions, channels, stride, low, high):
+    """Edges of the samples' bins less their means, (len(channels), ceil(time / stride)) float32."""
+    for c in range(channels.size):
+        k = channels[c]
+        row = positions.table[k]
+        for t in range(0, codes.shape[1], stride):
+            code = np.int64(codes[k, t])
+            mean = np.int64(means[k, t]) + positions.offset[k]
+            low[c, t // stride] = -_FAR
+            high[c, t // stride] = _FAR
+            if code > positions.low:
+                low[c, t // stride] = head.edge_below(code, positions, row) - mean
+            if code < positions.high:
+                high[c, t // stride] = head.edge_below(code + 1, positions, row) - mean
+
+
+@kernel
+def _power_of_two(octaves):
+    """2**octaves by repeated squaring: no library's exponential."""
+    power = 1.0 + octaves * (0.6931471805599453 / 1024)
+    for _ in range(10):
+        power *= power
+    return power
+
+
+@kernel
+def _tail(distance, shape, tails):
+    """Mass beyond a distance >= 0 (in scales), its density, and its change with the shape."""
+    kind = min(np.int64(shape), GAUSSIAN - 1)
+    part = shape - kind
+    place = distance * _PER_SCALE
+    if place >= TAIL_CELLS - 1:
+        return np.float32(0), np.float32(0), np.float32(0)
+    cell = np.int64(place)
+    heavy, light = tails[kind, cell], tails[kind + 1, cell]
+    heavy_slope, light_slope = heavy - tails[kind, cell + 1], light - tails[kind + 1, cell + 1]
+    inside = place - cell
+    heavy -= heavy_slope * inside
+    light -= light_slope * inside
+    density = (heavy_slope + part * (light_slope - heavy_slope)) * _PER_SCALE
+    return heavy + part * (light - heavy), density, light - heavy
+
+
+@kernel
+def _loss(low, high, scale, shape, outputs, tails, gradient):
+    """Probability of a bin under corrected parameters; ``gradient`` of its bits by the three outputs."""
+    shift = min(max(outputs[0], -_SCALES), _SCALES)
+    octaves = min(max(outputs[1], -_OCTAVES), _OCTAVES)
+    kind = min(max(shape + outputs[2], np.float32(0)), np.float32(GAUSSIAN))
+    wide = max(scale * np.float32(_power_of_two(octaves)), np.float32(1))
+    begin, end = (low - shift * scale) / wide, (high - shift * scale) / wide
+    left, left_density, left_change = _tail(abs(begin), kind, tails)
+    right, right_density, right_change = _tail(abs(end), kind, tails)
+    if begin >= 0:
+        mass, change = left - right, left_change - right_change
+    elif end <= 0:
+        mass, change = right - left, right_change - left_change
+    else:
+        mass, change = 1 - left - right, -left_change - right_change
+    mass = mass * np.float32(0.99993896484375) + np.float32(1.5e-8)
+    weight = np.float32(-1.4426950408889634) / mass
+    begin, end = min(max(begin, -_FAR), _FAR), min(max(end, -_FAR), _FAR)
+    gradient[0] = weight * (left_density - right_density) * (scale / wide)
+    gradient[1] = weight * (left_density * begin - right_density * end) * np.float32(0.6931471805599453)
+    gradient[2] = weight * change
+    if abs(outputs[0]) > _SCALES:
+        gradient[0] = 0
+    if abs(outputs[1]) > _OCTAVES:
+        gradient[1] = 0
+    if (kind == 0 and gradient[2] > 0) or (kind == GAUSSIAN and gradient[2] < 0):
+        gradient[2] = 0
+    for j in range(3):
+        gradient[j] = min(max(gradient[j], -_GRADIENT_MAX), _GRADIENT_MAX)
+    return mass
+
+
+@kernel
+def _rounded(values, unit, most, rounded):
+    for i in range(values.size):
+        rounded[i] = min(max(np.floor(values[i] * unit + np.float32(0.5)), -most), most) / unit
+
+
+@kernel
+def forward(inputs, n, rounded, width, seen, hidden, outputs):
+    """Outputs of sample ``n`` under rounded weights: hidden, hidden bias, skip, output, output bias."""
+    for i in range(NETWORK_INPUTS):
+        seen[i] = (np.float32(inputs[n, i]) - ACTIVATION_ZERO) * _STEP
+    first = NETWORK_INPUTS * width
+    for h in range(width):
+        hidden[h] = rounded[first + h]
+    for i in range(np.uintp(0), np.uintp(NETWORK_INPUTS), np.uintp(4)):
+        a, b, c, d = seen[i], seen[i + np.uintp(1)], seen[i + np.uintp(2)], seen[i + np.uintp(3)]
+        at = i * np.uintp(width)
+        for h in range(np.uintp(width)):
+            hidden[h] += (a * rounded[at + h] + b * rounded[at + np.uintp(width) + h]) + (
+                c * rounded[at + np.uintp(2 * width) + h] + d * rounded[at + np.uintp(3 * width) + h]
+            )
+    for h in range(width):
+        level = np.floor(hidden[h] / _STEP + np.float32(0.5)) * _STEP
+        hidden[h] = min(max(level, np.float32(0)), ACTIVATION_MAX * _STEP)
+    skip = first + width
+    for j in range(3):
+        total = rounded[rounded.size - 3 + j]
+        for i in range(NETWORK_INPUTS):
+            total += rounded[skip + j * NETWORK_INPUTS + i] * seen[i]
+        for h in range(width):
+            total += rounded[skip + 3 * NETWORK_INPUTS + j * width + h] * hidden[h]
+        outputs[j] = total
+
+
+@kernel
+def round_weights(weights, width, rounded):
+    """The weights as they will be written: 8 bits, biases finer."""
+    first, skip = NETWORK_INPUTS * width, NETWORK_INPUTS * width + width
+    _rounded(weights[:first], _HIDDEN_UNIT, _WEIGHT_MAX, rounded[:first])
+    _rounded(weights[first:skip], _HIDDEN_UNIT * 16, np.float32(1 << 20), rounded[first:skip])
+    _rounded(weights[skip:-3], _OUTPUT_UNIT, _WEIGHT_MAX, rounded[skip:-3])
+    _rounded(weights[-3:], _OUTPUT_UNIT * 16, np.float32(1 << 20), rounded[-3:])
+
+
+@kernel
+def mean_bits(inputs, low, high, scale, shape, begin, end, weights, width, tails):
+    """Bits per sample of samples ``begin:end``, without raw bits."""
+    rounded = np.empty(weights.size, np.float32)
+    round_weights(weights, width, rounded)
+    seen, hidden = np.empty(NETWORK_INPUTS, np.float32), np.empty(width, np.float32)
+    outputs, gradient = np.empty(3, np.float32), np.empty(3, np.float32)
+    total = 0.0
+    for n in range(begin, end):
+        forward(inputs, n, rounded, width, seen, hidden, outputs)
+        total -= log2_of(np.float64(_loss(low[n], high[n], scale[n], shape[n], outputs, tails, gradient)))
+    return total / (end - begin)
+
+
+@kernel
+def train(inputs, low, high, scale, shape, weights, width, tails, steps, batch, pace):
+    """Improve ``weights`` in place by so many steps over batches of the samples, which come shuffled."""
+    n_samples, size = low.size, weights.size
+    first, skip = NETWORK_INPUTS * width, NETWORK_INPUTS * width + width
+    rounded, total = np.empty(size, np.float32), np.empty(size, np.float32)
+    moment, square = np.zeros(size, np.float32), np.zeros(size, np.float32)
+    seen, hidden = np.empty(NETWORK_INPUTS, np.float32), np.empty(width, np.float32)
+    back = np.empty(width, np.float32)
+    outputs, gradient = np.empty(3, np.float32), np.empty(3, np.float32)
+    moment_left, square_left = np.float32(1), np.float32(1)
+    n = 0
+    for step in range(steps):
+        round_weights(weights, width, rounded)
+        for i in range(size):
+            total[i] = 0
+        for _ in range(batch):
+            forward(inputs, n, rounded, width, seen, hidden, outputs)
+            _loss(low[n], high[n], scale[n], shape[n], outputs, tails, gradient)
+            n = n + 1 if n + 1 < n_samples else 0
+            for h in range(np.uintp(width)):
+                flows = np.float32(hidden[h] > 0 and hidden[h] < ACTIVATION_MAX * _STEP)
+                back[h] = 0
+                for j in range(3):
+                    back[h] += gradient[j] * rounded[skip + 3 * NETWORK_INPUTS + j * width + h]
+                back[h] *= flows
+                total[np.uintp(first) + h] += back[h]
+            for i in range(np.uintp(NETWORK_INPUTS)):
+                at = i * np.uintp(width)
+                for h in range(np.uintp(width)):
+                    total[at + h] += seen[i] * back[h]
+            for j in range(3):
+                at = np.uintp(skip + j * NETWORK_INPUTS)
+                for i in range(np.uintp(NETWORK_INPUTS)):
+                    total[at + i] += gradient[j] * seen[i]
+                at = np.uintp(skip + 3 * NETWORK_INPUTS + j * width)
+                for h in range(np.uintp(width)):
+                    total[at + h] += gradient[j] * hidden[h]
+                total[size - 3 + j] += gradient[j]
+        moment_left *= _FIRST_MOMENT
+        square_left *= _SECOND_MOMENT
+        part = np.float32(step) / np.float32(steps)
+        rate = (
+            pace
+            * min(np.float32(1), np.float32(step + 1) / 100)
+            * ((1 - part) * (1 - part) + np.float32(0.01))
+        )
+        for i in range(np.uintp(size)):
+            g = total[i] / batch
+            moment[i] = _FIRST_MOMENT * moment[i] + (1 - _FIRST_MOMENT) * g
+            square[i] = _SECOND_MOMENT * square[i] + (1 - _SECOND_MOMENT) * g * g
+            root = np.sqrt(square[i] / (1 - square_left)) + _TINY
+            weights[i] -= rate * (moment[i] / (1 - moment_left)) / root

@@ -1,0 +1,236 @@
+"""Training a small network on the chunk it is for, and asking whether it pays.
+
+Thirty milliseconds on a sample of the chunk tell whether there is anything to learn; only then is it trained
+in earnest. What is weighed in the end is whole frames, weights included.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from losslessnn.kernels.constants import ACTIVATION_ZERO, GAUSSIAN, MASS, NETWORK_INPUTS, OUTPUT_LANES, SCALE
+from losslessnn.kernels.cpu import network as network_kernel
+from losslessnn.kernels.cpu import training
+from losslessnn.kernels.parameters import Network
+from losslessnn.models.autoregressive import (
+    AutoregressiveModel,
+    Codes,
+    Marks,
+    Prediction,
+    network_sources,
+    observe,
+)
+from losslessnn.models.shapes import load_shapes
+
+Float32s = NDArray[np.float32]
+
+BATCH = 256  # samples
+PACE = 0.004  # Adam's step size, at first
+HELD_OUT = 8  # one in so many samples is not trained on
+BITS_PER_WEIGHT = 6
+FEWEST_HIDDEN = 8
+MOST_PRICE = 0.02  # bits a sample that weights may cost before there are fewer of them
+
+
+@dataclass(frozen=True)
+class Training:
+    """How hard an encoder tries to train a network.
+
+    Attributes
+    ----------
+    hidden : int
+        Hidden units; 0 for no network.
+    trial, samples : int
+        Samples shown to find out whether it pays, and in all.
+    seen : int
+        Different samples of the chunk that are looked at, at most.
+    least_gain : float
+        Share of the bits that it must save to be worth a decoder's time.
+    """
+
+    hidden: int
+    trial: int
+    samples: int
+    seen: int
+    least_gain: float
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Samples to train on, shuffled.
+
+    Attributes
+    ----------
+    inputs : (n, NETWORK_INPUTS) uint8
+        What the network sees.
+    low, high : (n,) float32
+        Edges of the code's bin, in positions from the mean to be corrected.
+    scale, shape : (n,) float32
+        Scale (positions) and shape to be corrected.
+    """
+
+    inputs: NDArray[np.uint8]
+    low: Float32s
+    high: Float32s
+    scale: Float32s
+    shape: Float32s
+
+    def part(self, begin: int, end: int) -> Examples:
+        """Some of them."""
+        return Examples(
+            self.inputs[begin:end],
+            self.low[begin:end],
+            self.high[begin:end],
+            self.scale[begin:end],
+            self.shape[begin:end],
+        )
+
+
+def gather(
+    codes: Codes, marks: Marks, model: AutoregressiveModel, prediction: Prediction, most: int
+) -> Examples:
+    """Examples from a chunk, evenly spread over its channels and time, about ``most`` of them."""
+    n_channels, n_times = codes.shape
+    seen = observe(prediction, model.head, marks)
+    n_chosen = max(1, min(n_channels, most // min(n_times, 4096)))
+    channels = np.arange(n_chosen, dtype=np.int64) * n_channels // n_chosen
+    stride = max(1, n_chosen * n_times // most)
+    shape = (n_chosen, -(-n_times // stride))
+    inputs = np.empty((*shape, NETWORK_INPUTS), np.uint8)
+    network_kernel.see_some(
+        prediction.history, prediction.linear, prediction.means, marks, model.taps.skew,
+        model.positions.fraction_bits, model.head, network_sources(model.taps), seen.memory, seen.indices,
+        channels, stride, inputs,
+    )  # fmt: skip
+    low, high = np.empty(shape, np.float32), np.empty(shape, np.float32)
+    training.bin_edges(codes, prediction.means, model.positions, channels, stride, low, high)
+    scale = (SCALE[seen.indices[channels][:, ::stride]] / 256.0).astype(np.float32)
+    kind = np.repeat(model.head.shape[channels, None], shape[1], axis=1).astype(np.float32)
+    free = np.ones(low.size, bool)
+    if marks.size:
+        free = marks[channels][:, ::stride].reshape(-1) == 0
+    order = _shuffled(low.size)
+    order = order[free[order]]
+    parts = (part.reshape(-1)[order] for part in (low, high, scale, kind))
+    return Examples(inputs.reshape(-1, NETWORK_INPUTS)[order], *parts)
+
+
+def _shuffled(n: int) -> NDArray[np.int64]:
+    """The numbers below n in an order that looks random and is the same everywhere."""
+    keys = np.arange(n, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    keys ^= keys >> np.uint64(29)
+    return np.argsort(keys * np.uint64(0xBF58476D1CE4E5B9), kind="stable")
+
+
+class Trainer:
+    """A network in training on some examples.
+
+    Parameters
+    ----------
+    examples : Examples
+        One in `HELD_OUT` of them is kept to be measured on.
+    hidden : int
+        Hidden units.
+    """
+
+    def __init__(self, examples: Examples, hidden: int) -> None:
+        n = examples.low.size
+        self._held_out = examples.part(n - n // HELD_OUT, n)
+        self._examples = examples.part(0, n - n // HELD_OUT)
+        self._hidden = hidden
+        self._tails = (load_shapes().tails / float(MASS)).astype(np.float32)
+        self.weights = first_weights(hidden)
+
+    def train(self, samples: int, pace: float = PACE) -> None:
+        """Show it so many samples."""
+        e, steps = self._examples, max(1, samples // BATCH)
+        training.train(
+            e.inputs, e.low, e.high, e.scale, e.shape, self.weights, self._hidden, self._tails,
+            steps, BATCH, np.float32(pace),
+        )  # fmt: skip
+
+    def held_out_bits(self, weights: Float32s | None = None) -> float:
+        """Bits per held-out sample with these weights; raw bits are left out."""
+        e = self._held_out
+        chosen = self.weights if weights is None else weights
+        return float(
+            training.mean_bits(
+                e.inputs, e.low, e.high, e.scale, e.shape, 0, e.low.size, chosen, self._hidden, self._tails
+            )
+        )
+
+    def gain(self) -> float:
+        """Bits per held-out sample that the network saves."""
+        return self.held_out_bits(np.zeros_like(self.weights)) - self.held_out_bits()
+
+
+def weight_count(hidden: int) -> int:
+    """How many numbers a network has."""
+    return (NETWORK_INPUTS + 1) * hidden + 3 * (NETWORK_INPUTS + hidden + 1)
+
+
+def first_weights(hidden: int) -> Float32s:
+    """Weights to start training from: outputs near 0, hidden units each another way."""
+    weights = np.zeros(weight_count(hidden), np.float32)
+    inward, outward = NETWORK_INPUTS * hidden, NETWORK_INPUTS * (hidden + 3) + hidden
+    state = np.arange(1, weights.size + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    state = (state ^ (state >> np.uint64(31))) * np.uint64(0x94D049BB133111EB)
+    noise = (state >> np.uint64(40)).astype(np.float64) / (1 << 23) - 1.0  # even, from -1 to 1
+    weights[:inward] = 0.2 * noise[:inward]
+    weights[inward : inward + hidden] = 0.3
+    weights[outward:-3] = 0.03 * noise[outward:-3]
+    return weights
+
+
+def to_network(weights: Float32s, hidden: int, sources: NDArray[np.int32]) -> Network:
+    """The integers that trained weights stand for."""
+    rounded = np.empty_like(weights)
+    training.round_weights(weights, hidden, rounded)
+    inward = NETWORK_INPUTS * hidden
+    outward = inward + hidden + 3 * NETWORK_INPUTS
+    network = Network(
+        np.zeros((NETWORK_INPUTS, hidden + OUTPUT_LANES), np.int32),
+        np.zeros(hidden + OUTPUT_LANES, np.int32),
+        np.zeros((hidden, OUTPUT_LANES), np.int32),
+        sources,
+    )
+    outputs = slice(hidden, hidden + 3)
+    network.inward[:, :hidden] = _integers(rounded[:inward], 32).reshape(NETWORK_INPUTS, hidden)
+    network.inward[:, outputs] = _integers(rounded[inward + hidden : outward], 128).reshape(3, -1).T
+    network.outward[:, :3] = _integers(rounded[outward:-3], 128).reshape(3, hidden).T
+    # activations are coded around ACTIVATION_ZERO: biases take that off
+    network.bias[:hidden] = _integers(rounded[inward : inward + hidden], 512)
+    network.bias[outputs] = _integers(rounded[-3:], 2048)
+    network.bias[:] -= ACTIVATION_ZERO * network.inward.sum(axis=0)
+    return network
+
+
+def _integers(values: Float32s, unit: int) -> NDArray[np.int32]:
+    return np.rint(values.astype(np.float64) * unit).astype(np.int32)
+
+
+def fit_network(
+    codes: Codes, marks: Marks, model: AutoregressiveModel, prediction: Prediction, effort: Training
+) -> Network | None:
+    """A network that makes the chunk smaller by its held-out samples, or None.
+
+    ``model`` has shapes 0 to `GAUSSIAN`, and its own network does not matter.
+    """
+    hidden = effort.hidden
+    while hidden > FEWEST_HIDDEN and BITS_PER_WEIGHT * weight_count(hidden) > MOST_PRICE * codes.size:
+        hidden //= 2
+    price = BITS_PER_WEIGHT * weight_count(hidden)
+    if price > codes.size:
+        return None
+    assert int(model.head.shape.max()) <= GAUSSIAN
+    trainer = Trainer(gather(codes, marks, model, prediction, effort.seen), hidden)
+    plain = trainer.held_out_bits(np.zeros_like(trainer.weights))
+    for samples, part in ((effort.trial, 0.5), (effort.samples, 1.0)):
+        trainer.train(samples)
+        gain = plain - trainer.held_out_bits()
+        if gain < part * effort.least_gain * plain or gain * codes.size < part * price:
+            return None
+    return to_network(trainer.weights, hidden, network_sources(model.taps))
