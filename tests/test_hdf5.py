@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import multiprocessing
 import os
 import shutil
 import subprocess
 import sys
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +28,7 @@ h5py = pytest.importorskip("h5py")
 import losslessnn.hdf5 as door  # noqa: E402
 from hdf5_reads import check_reads  # noqa: E402
 from losslessnn.hdf5 import FILTER_ID, Neural, check, read, write  # noqa: E402
+from losslessnn.hdf5.entry import without_collections  # noqa: E402
 from losslessnn.hdf5.filter import stored_settings  # noqa: E402
 from losslessnn.hdf5.layout import ChunkLayout, unpack_layout  # noqa: E402
 
@@ -442,6 +447,116 @@ class TestErrors:
             assert np.array_equal(read(dset), recording)
             write(dset, dset[...])
             assert check(dset).ok
+
+
+FORGETTING = """
+import gc, logging, sys
+import h5py, numpy as np
+from losslessnn.hdf5 import Neural, filter
+
+class Knot:
+    pass
+
+def look(phase, info):
+    frame = sys._getframe()
+    nothing = gc.get_freeze_count() and sys.version_info < (3, 12)  # put_off_collection
+    while phase == "start" and not nothing and (frame := frame.f_back):
+        if frame.f_code.co_filename == filter.__file__ and frame.f_code.co_name in ("apply", "set_local"):
+            print("a collection in", frame.f_code.co_name)
+
+def use(file):
+    knot = Knot()  # only the garbage collector finds it, and the dataset
+    knot.itself, knot.dset = knot, file.create_dataset("x", (64, 8), "i2", chunks=(16, 8), **Neural(2))
+    if ACTION == "create":
+        return lambda: file.create_dataset("y", (64, 8), "i2", chunks=(16, 8), **Neural(2))
+    knot.dset[...] = 7
+    if ACTION == "fail":
+        file.flush()
+        knot.dset.id.write_direct_chunk((0, 0), b"no frame")
+        return lambda: fail(file["x"])
+    return file.close if ACTION == "close" else file.flush if ACTION == "flush" else lambda: file["x"][...]
+
+def fail(dset):
+    try:
+        dset[...]
+    except OSError as error:
+        assert "filter returned failure" in str(error), error
+
+logging.getLogger("losslessnn.hdf5").setLevel("CRITICAL")
+gc.callbacks.append(look)
+usual = gc.get_threshold()
+for due in range(1, 120):
+    gc.disable()
+    with h5py.File("x.h5", "w", driver="core", backing_store=False) as file:
+        action = use(file)
+        gc.set_threshold(gc.get_count()[0] + due, 1000, 1000)
+        gc.enable()
+        action()
+        assert gc.isenabled() and gc.get_threshold()[1] == 1000
+        gc.set_threshold(*usual)
+print("survived")
+"""
+"""Let a collection fall due at every point of an action in turn, with a dataset there to collect."""
+
+
+class TestCallbacks:
+    """HDF5 crashes if Python closes the dataset from within that HDF5 is closing."""
+
+    @pytest.mark.parametrize("action", ["create", "close", "flush", "read", "fail"])
+    def test_the_garbage_collector_waits_until_hdf5_is_done(self, action: str) -> None:
+        done = run(FORGETTING.replace("ACTION", repr(action)))
+        assert (done.stdout, done.returncode) == ("survived\n", 0), done.stderr
+
+    def test_a_kept_error_keeps_no_dataset(self, file: Any) -> None:
+        dset = create(file, make_recording(1500, 3))
+        overwrite(dset, (0, 0), b"no frame")
+
+        def fail(dset: Any, around: Any) -> None:
+            with pytest.raises((OSError, CorruptFrameError)), around:
+                dset[...]
+
+        for around in (nullcontext(), door.real_errors()):
+            before = sys.getrefcount(dset)
+            try:
+                raise KeyError("what a callback meets while this is handled")
+            except KeyError:
+                fail(dset, around)
+            gc.collect()
+            assert sys.getrefcount(dset) == before
+        assert door.last_error() is None  # it was raised
+
+    def test_what_last_error_gave_away_is_let_go_by_python(self, file: Any) -> None:
+        dset = create(file, make_recording(1500, 3))
+        overwrite(dset, (0, 0), b"no frame")
+        with pytest.raises(OSError, match="filter returned failure"):
+            dset[...]
+        given = weakref.ref(door.last_error())
+        with pytest.raises(OSError, match="filter returned failure"):
+            dset[...]
+        assert given() is not None
+        assert door.last_error() is not given()
+        assert given() is None
+
+    @pytest.mark.parametrize("enabled", [True, False])
+    def test_the_garbage_collector_is_left_as_it_was(self, enabled: bool) -> None:
+        kind = ctypes.CFUNCTYPE(ctypes.c_size_t, ctypes.c_uint, ctypes.c_int64, ctypes.c_void_p)
+        seen: list[Any] = []
+
+        def callback(*arguments: int) -> int:
+            seen.append((arguments, gc.isenabled(), gc.get_threshold()[0] >= usual))
+            return 1 << 60
+
+        usual = gc.get_threshold()[0]
+        called = without_collections(kind(callback), 0)
+        try:
+            if not enabled:
+                gc.disable()
+            assert called(1, -(1 << 50), 1 << 47) == 1 << 60
+            assert gc.isenabled() == enabled
+        finally:
+            gc.enable()
+        assert seen == [((1, -(1 << 50), 1 << 47), False, True)]
+        assert gc.get_threshold()[0] == usual
 
 
 class TestOtherProcesses:

@@ -10,9 +10,9 @@ from __future__ import annotations
 import atexit
 import ctypes
 import functools
-import gc
 import logging
 import threading
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -25,6 +25,7 @@ from losslessnn.chunk import decode_chunk, encode_chunk, memory_bytes
 from losslessnn.errors import CorruptFrameError
 from losslessnn.frame import FrameHeader, Mode, Section, content_checksum, pack_frame
 from losslessnn.functions import DEFAULT_LEVEL, check_level
+from losslessnn.hdf5.entry import put_off_collection, without_collections
 from losslessnn.hdf5.layout import ChunkLayout, coded_dtype, level_of, unpack_layout
 
 FILTER_ID = 45429
@@ -88,14 +89,18 @@ class Neural(h5py.filters.FilterRefBase):
 def last_error() -> BaseException | None:
     """The last exception the filter met in this thread, or None.
 
-    HDF5 turns every one into ``OSError: ... filter returned failure during read``.
+    HDF5 turns every one into ``OSError: ... filter returned failure during read``. It comes without its
+    traceback, which the logger ``losslessnn.hdf5`` has at level DEBUG.
     """
-    return getattr(_kept, "error", None)
+    met, _kept.met = getattr(_kept, "met", None), None
+    if met is not None:
+        _kept.shown = met
+    return getattr(_kept, "shown", None)
 
 
 def clear_error() -> None:
     """Forget what `last_error` returns."""
-    _kept.error = None
+    _kept.met = _kept.shown = None
 
 
 @contextmanager
@@ -115,12 +120,22 @@ def real_errors() -> Iterator[None]:
         behind = last_error()
         if behind is None:
             raise
+        clear_error()  # once raised it holds the frames it passes, and all their arrays and files
         raise behind from error
 
 
 def _keep(error: BaseException, what: str) -> None:
-    _kept.error = error
-    _logger.error("%s: %s: %s", what, type(error).__name__, error)
+    """Log and keep an exception, so that no h5py object goes when the next one takes its place.
+
+    A traceback holds its callers' frames, and these hold datasets: closing one from within HDF5 is what
+    `losslessnn.hdf5.entry` is there to prevent. Those that `last_error` gave away may have been raised, so
+    they have a place of their own.
+    """
+    _logger.error("%s: %s: %s", what, type(error).__name__, str(error))
+    if _logger.isEnabledFor(logging.DEBUG):
+        _logger.debug("%s", "".join(traceback.format_exception(error)))
+    error.__cause__ = error.__context__ = None
+    _kept.met = error.with_traceback(None)
 
 
 # ------------------------------------------------------------------------------------------------------------
@@ -184,6 +199,8 @@ _Filter = ctypes.CFUNCTYPE(
 
 class _FilterClass(ctypes.Structure):
     """H5Z_class2_t."""
+
+    callbacks: tuple[Any, Any]
 
     _fields_ = (
         ("version", ctypes.c_int),
@@ -306,43 +323,23 @@ def _is_text(dtype: np.dtype[Any]) -> bool:
     return text is not None and text.length is None
 
 
-@contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    """Keep Python from closing forgotten h5py objects while HDF5 is in the middle of closing or flushing one.
-
-    Callbacks run inside HDF5. A collection that starts there may give back the last handle of the very file
-    that is being flushed, and HDF5 crashes.
-    """
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
-
-
 def _make_filter_class(library: _Library) -> _FilterClass:
     """The struct to register."""
 
     def set_local(dcpl: int, type_id: int, _space: int) -> int:
         try:
-            with _no_garbage_collection():
-                flags, values = library.filter_settings(dcpl)
-                settings = _layout_for(library, dcpl, type_id, level_of(values)).pack()
-                array = (ctypes.c_uint * len(settings))(*settings)
-                return int(library.modify_filter(dcpl, FILTER_ID, flags, len(settings), array))
+            flags, values = library.filter_settings(dcpl)
+            settings = _layout_for(library, dcpl, type_id, level_of(values)).pack()
+            array = (ctypes.c_uint * len(settings))(*settings)
+            return int(library.modify_filter(dcpl, FILTER_ID, flags, len(settings), array))
         except Exception as error:
             library.push_error(
                 "H5E_BADTYPE_g" if isinstance(error, TypeError) else "H5E_BADVALUE_g", str(error)
             )
+            put_off_collection()
             return -1
 
     def apply(flags: int, count: int, values: Any, nbytes: int, size: Any, buffer: Any) -> int:
-        with _no_garbage_collection():
-            return transform(flags, count, values, nbytes, size, buffer)
-
-    def transform(flags: int, count: int, values: Any, nbytes: int, size: Any, buffer: Any) -> int:
         try:
             memory = np.ctypeslib.as_array((ctypes.c_uint8 * nbytes).from_address(buffer[0]))
             if flags & _DECODE:
@@ -360,11 +357,13 @@ def _make_filter_class(library: _Library) -> _FilterClass:
         except BaseException as error:  # nothing may be raised through C
             decoding = "a chunk could not be decoded"
             _keep(error, decoding if flags & _DECODE else "a chunk is stored raw, uncompressed")
+            put_off_collection()
             return 0
 
-    return _FilterClass(
-        _STRUCT_VERSION, FILTER_ID, 1, 1, _NAME, _SetLocal(), _SetLocal(set_local), _Filter(apply)
-    )
+    callbacks = without_collections(_SetLocal(set_local), -1), without_collections(_Filter(apply), 0)
+    made = _FilterClass(_STRUCT_VERSION, FILTER_ID, 1, 1, _NAME, _SetLocal(), *callbacks)
+    made.callbacks = callbacks  # a struct keeps the addresses only
+    return made
 
 
 def register() -> None:

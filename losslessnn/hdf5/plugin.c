@@ -43,20 +43,26 @@ const void *H5PLget_plugin_info(void) {
         (void *(*)(void *, const char *, const char *, ...))python("PyObject_CallMethod");
     void *(*as_pointer)(void *) = (void *(*)(void *))python("PyLong_AsVoidPtr");
     void (*print_error)(void) = (void (*)(void))python("PyErr_Print");
+    int (*disable)(void) = (int (*)(void))python("PyGC_Disable"); /* HDF5 is busy: nothing of it may be collected */
+    int (*enable)(void) = (int (*)(void))python("PyGC_Enable");
     const void *found = NULL;
     Dl_info caller;
 
-    if (!is_initialized || !lock || !unlock || !import_module || !call || !as_pointer || !print_error)
+    if (!is_initialized || !lock || !unlock || !import_module || !call || !as_pointer || !print_error ||
+        !disable || !enable)
         return &without_python;
     if (!is_initialized() || !dladdr(__builtin_return_address(0), &caller))
         return &without_python;
     int state = lock();
+    int collects = disable();
     void *module = import_module("losslessnn.hdf5");
     void *address = module ? call(module, "filter_class_for", "s", caller.dli_fname) : NULL;
     if (address)
         found = as_pointer(address); /* neither reference is given back: both live as long as the process */
     if (!found)
         print_error();
+    if (collects)
+        enable();
     unlock(state);
     return found ? found : &without_python;
 }
