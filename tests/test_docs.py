@@ -98,6 +98,8 @@ def test_python_blocks_run(block: Block, folder_with_a_recording: Path) -> None:
         pytest.skip("spellings that only zarr 3 has")
     if "losslessnn.dask" in block.text:
         pytest.importorskip("dask.array")
+    if "losslessnn.hdf5" in block.text:
+        pytest.importorskip("h5py")
     exec(compile(block.text, str(block), "exec"), {})
 
 

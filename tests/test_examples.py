@@ -38,12 +38,13 @@ class Environment:
 ENVIRONMENTS = [
     Environment(
         "zarr<3",
-        ("memory_map", "nwb_zarr", "spikeinterface_zarr"),
-        ("test_spikeinterface.py",),
+        ("memory_map", "neuroconv_backends", "nwb_hdf5", "nwb_zarr", "spikeinterface_zarr"),
+        ("test_spikeinterface.py", "test_nwb.py"),
     ),
     Environment(
         "zarr>=3",
-        ("memory_map", "xarray_zarr_2", "xarray_zarr_3"),
+        ("memory_map", "nwb_hdf5", "xarray_netcdf", "xarray_zarr_2", "xarray_zarr_3"),
+        ("test_xarray.py",),
     ),
 ]
 

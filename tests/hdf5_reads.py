@@ -1,0 +1,146 @@
+"""Random reads through HDF5 against numpy's: ``python tests/hdf5_reads.py COUNT SEED``.
+
+Each round makes an array of random dtype, shape, memory order and chunking, writes it through the filter or
+through the bulk path, and reads it in a few hundred random ways, in turn with h5py and with the bulk path.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import h5py
+import numpy as np
+
+from losslessnn.hdf5 import Neural, read, write
+
+RECORD = np.dtype([("time", "<u4"), ("inner", [("x", ">f8"), ("ok", "?")]), ("name", "S3")])
+DTYPES = (
+    "<i2",
+    ">i2",
+    "u1",
+    "<u2",
+    "<i4",
+    ">i4",
+    "<f4",
+    ">f8",
+    "<i8",
+    "?",
+    "<c8",
+    ">c16",
+    "<f2",
+    "S5",
+    RECORD,
+)
+READS_PER_ARRAY = 250
+
+
+@dataclass(frozen=True)
+class Case:
+    """One array: what it holds, how it is cut and how it gets into the file."""
+
+    values: np.ndarray
+    chunks: tuple[int, ...]
+    bulk: bool
+    level: int
+
+
+def check_reads(count: int, seed: int, report: bool = False) -> int:
+    """Make this many random reads; return how many were made, all equal to numpy's.
+
+    Raises
+    ------
+    AssertionError
+        At the first that differs, with all it takes to repeat it.
+    """
+    rng = np.random.default_rng(seed)
+    done = 0
+    started = time.perf_counter()
+    while done < count:
+        case = random_case(rng)
+        with h5py.File("reads.h5", "w", driver="core", backing_store=False) as file:
+            dset = store(file, case)
+            for _ in range(min(READS_PER_ARRAY, count - done)):
+                check_read(rng, dset, case, f"seed {seed}, read {done}")
+                done += 1
+        if report:
+            print(f"\r{done} reads, {done / (time.perf_counter() - started):.0f}/s", end="", flush=True)
+    return done
+
+
+def check_read(rng: np.random.Generator, dset: Any, case: Case, where: str) -> None:
+    """Assert that one read equals numpy's, bit for bit."""
+    selection = random_selection(rng, case.values.shape)
+    bulk = bool(rng.random() < 0.5)
+    expected = np.asarray(case.values[selection])
+    found = np.asarray(read(dset, selection, threads=int(rng.integers(1, 3))) if bulk else dset[selection])
+    if not expected.ndim:
+        found = found.astype(expected.dtype)  # numpy's scalars know no byte order
+    same = (found.dtype, found.shape, found.tobytes()) == (expected.dtype, expected.shape, expected.tobytes())
+    assert same, (
+        f"{where}: {'read' if bulk else 'h5py'} {selection} of {case.values.dtype}{case.values.shape}, "
+        f"chunks {case.chunks}, level {case.level}, {'bulk' if case.bulk else 'filter'}"
+    )
+
+
+def random_case(rng: np.random.Generator) -> Case:
+    """An array of a random walk, and a way to cut it."""
+    shape = tuple(int(n) for n in rng.integers(1, (400, 12, 5))[: rng.integers(1, 4)])
+    chunks = tuple(int(rng.integers(1 + n // 8, n + 1)) for n in shape)
+    walk = rng.integers(-20, 21, shape).cumsum(axis=0)
+    dtype = np.dtype(DTYPES[rng.integers(len(DTYPES))])
+    if dtype.names:
+        values = np.zeros(shape, dtype)
+        values["time"], values["inner"]["x"], values["inner"]["ok"] = walk & 0xFFFF, walk / 3, walk > 0
+        values["name"] = walk.astype("S3")
+    else:
+        values = walk.astype(dtype)
+    layout = rng.integers(3)
+    if layout == 1:
+        values = np.asfortranarray(values)
+    elif layout == 2:
+        values = np.repeat(values, 2, axis=-1)[..., ::2]
+    return Case(values, chunks, bulk=bool(rng.random() < 0.5), level=int(rng.integers(1, 4)))
+
+
+def store(file: Any, case: Case) -> Any:
+    """The array in a dataset."""
+    shape, dtype = case.values.shape, case.values.dtype
+    dset = file.create_dataset("x", shape, dtype, chunks=case.chunks, **Neural(case.level))
+    if case.bulk:
+        write(dset, case.values, threads=2)
+    else:
+        dset[...] = case.values
+    return dset
+
+
+def random_selection(rng: np.random.Generator, shape: tuple[int, ...]) -> Any:
+    """What goes into the brackets: ints and slices, at times with a list of indices, a mask, or dots."""
+    kind = rng.random()
+    if kind < 0.05:
+        return rng.random(shape) < rng.random()
+    selection = [_random_index(rng, n) for n in shape[: rng.integers(1, len(shape) + 1)]]
+    if kind < 0.2:
+        axis = int(rng.integers(len(selection)))
+        selection = [part if isinstance(part, slice) else slice(part, part + 1 or None) for part in selection]
+        number = int(rng.integers(1, min(shape[axis], 6) + 1))
+        selection[axis] = sorted(rng.choice(shape[axis], number, replace=False).tolist())
+    elif kind < 0.3:
+        selection.insert(int(rng.integers(len(selection) + 1)), ...)
+        if len(selection) - 1 < len(shape):  # the indices behind the dots count from the last axis
+            selection = [..., *(_random_index(rng, n) for n in shape[-(len(selection) - 1) :])]
+    return tuple(selection)
+
+
+def _random_index(rng: np.random.Generator, length: int) -> Any:
+    if rng.random() < 0.25:
+        return int(rng.integers(-length, length))
+    start, stop = sorted(int(i) for i in rng.integers(0, length + 1, 2))
+    return slice(start, stop, int(rng.integers(1, 5)))
+
+
+if __name__ == "__main__":
+    check_reads(int(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0, report=True)
+    print(": all equal numpy's")
