@@ -51,6 +51,7 @@ PARTS: dict[str, Callable[[], Any]] = {
     "no ADC table": lambda: _patched(adc, "estimate", lambda *_: None),
     "one ADC table for all": lambda: _patched(adc, "_groupings", _one_table),
     "fit not weighted": lambda: _patched(statistics, "round_weights", lambda weights: weights.fill(1.0)),
+    "no network": lambda: mock.patch.object(neural, "add_network", return_value=None),
     "no point masses": lambda: mock.patch.object(neural, "find_points", return_value=None),
     "no segments": lambda: _patched(neural, "find_changes", lambda *_: []),
     "no repeats": lambda: _patched(chunk, "find_repeats", lambda _: None),

@@ -183,12 +183,12 @@ def corrected_shape(shape, output):
 
 
 @kernel
-def observe(history, means, marked, parameters, memory, indices):
-    """Fill the memory of a whole recording, and its uncorrected scale indices, (channels, time) uint8."""
+def observe(history, means, marked, parameters, channels, memory, indices):
+    """Fill the memory of some channels, and their uncorrected scale indices, (channels, time) uint8."""
     n_channels, n_times = means.shape
     averages = np.empty((3, n_channels), np.int64)
     index, error = np.empty(n_channels, np.int64), np.empty(n_channels, np.int64)
-    for k in range(n_channels):
+    for k in channels:
         for i in range(3):
             averages[i, k] = parameters.initial[k]
         for t in range(n_times):
@@ -201,62 +201,42 @@ def observe(history, means, marked, parameters, memory, indices):
 
 
 @kernel
-def see_some(
-    history, linear, means, marked, skew, fraction_bits, parameters, sources, memory, indices,
-    channels, stride, inputs,
+def go_through(
+    history, linear, means, marked, skew, fraction_bits, parameters, network, memory, indices,
+    channels, stride, inputs, corrected,
 ):  # fmt: skip
-    """Inputs of every ``stride``-th sample of some channels, after `observe`.
+    """After `observe`, once more through every ``stride``-th sample of some channels, for one of two things.
 
-    ``inputs`` is (len(channels), ceil(time / stride), NETWORK_INPUTS) uint8.
+    Of a network without hidden units, keep what it would see, (len(channels), ceil(time / stride),
+    NETWORK_INPUTS) uint8. Of another, what it makes of that, in ``corrected``, (channels, time) each.
     """
     n_times = means.shape[1]
     averages = np.empty((3, means.shape[0]), np.int64)
     error = np.empty(means.shape[0], np.int64)
     seen = np.empty(NETWORK_INPUTS, np.int32)
+    units = np.empty(network.bias.size, np.int32)
+    width = network.outward.shape[0]
     for c in range(channels.size):
         k = channels[c]
         for i in range(3):
             averages[i, k] = parameters.initial[k]
         for t in range(n_times):
+            index, mean = np.int64(indices[k, t]), np.int64(means[k, t])
             if t % stride == 0:
                 see(
-                    memory, sources, skew, k, t, n_times, np.int64(indices[k, t]), averages, fraction_bits,
-                    np.int64(linear[k, t]), np.int64(means[k, t]),
+                    memory, network.sources, skew, k, t, n_times, index, averages, fraction_bits,
+                    np.int64(linear[k, t]), mean,
                     np.int64(history[k, PAD + t - 1]), np.int64(history[k, PAD + t - 2]), seen,
                 )  # fmt: skip
-                for i in range(NETWORK_INPUTS):
-                    inputs[c, t // stride, i] = seen[i]
-            if marked.size == 0 or not marked[k, t]:
-                error[k] = np.int64(history[k, PAD + t]) - means[k, t]
-                head.move_averages(averages, error, k, k + 1)
-
-
-@kernel
-def correct_all(
-    history, linear, means, marked, skew, fraction_bits, parameters, network, memory, indices,
-    centres, scales, shapes,
-):  # fmt: skip
-    """Corrected means (int32), scale indices and shapes (uint8) of all samples, after `observe`."""
-    n_channels, n_times = means.shape
-    averages = np.empty((3, n_channels), np.int64)
-    error = np.empty(n_channels, np.int64)
-    seen = np.empty(NETWORK_INPUTS, np.int32)
-    units = np.empty(network.bias.size, np.int32)
-    width = network.outward.shape[0]
-    for k in range(n_channels):
-        for i in range(3):
-            averages[i, k] = parameters.initial[k]
-        for t in range(n_times):
-            index, mean = np.int64(indices[k, t]), np.int64(means[k, t])
-            see(
-                memory, network.sources, skew, k, t, n_times, index, averages, fraction_bits,
-                np.int64(linear[k, t]), mean,
-                np.int64(history[k, PAD + t - 1]), np.int64(history[k, PAD + t - 2]), seen,
-            )  # fmt: skip
-            think(network, seen, units)
-            centres[k, t] = corrected_mean(mean, index, np.int64(units[width]))
-            scales[k, t] = corrected_index(index, np.int64(units[width + 1]))
-            shapes[k, t] = corrected_shape(np.int64(parameters.shape[k]), np.int64(units[width + 2]))
+                if width == 0:
+                    for i in range(NETWORK_INPUTS):
+                        inputs[c, t // stride, i] = seen[i]
+                else:
+                    think(network, seen, units)
+                    corrected.means[k, t] = corrected_mean(mean, index, np.int64(units[width]))
+                    corrected.scales[k, t] = corrected_index(index, np.int64(units[width + 1]))
+                    shape = np.int64(parameters.shape[k])
+                    corrected.shapes[k, t] = corrected_shape(shape, np.int64(units[width + 2]))
             if marked.size == 0 or not marked[k, t]:
                 error[k] = np.int64(history[k, PAD + t]) - mean
                 head.move_averages(averages, error, k, k + 1)

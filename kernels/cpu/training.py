@@ -158,22 +158,12 @@ def round_weights(weights, width, rounded):
 
 
 @kernel
-def mean_bits(inputs, low, high, scale, shape, begin, end, weights, width, tails):
-    """Bits per sample of samples ``begin:end``, without raw bits."""
-    rounded = np.empty(weights.size, np.float32)
-    round_weights(weights, width, rounded)
-    seen, hidden = np.empty(NETWORK_INPUTS, np.float32), np.empty(width, np.float32)
-    outputs, gradient = np.empty(3, np.float32), np.empty(3, np.float32)
-    total = 0.0
-    for n in range(begin, end):
-        forward(inputs, n, rounded, width, seen, hidden, outputs)
-        total -= log2_of(np.float64(_loss(low[n], high[n], scale[n], shape[n], outputs, tails, gradient)))
-    return total / (end - begin)
-
-
-@kernel
 def train(inputs, low, high, scale, shape, weights, width, tails, steps, batch, pace):
-    """Improve ``weights`` in place by so many steps over batches of the samples, which come shuffled."""
+    """Improve ``weights`` in place by so many steps over batches of the samples, which come shuffled.
+
+    Return the bits of all samples gone through, raw bits left out. With a ``pace`` of 0 weights stay as they
+    are: one kernel for learning and for measuring, since compiling it takes longer than either.
+    """
     n_samples, size = low.size, weights.size
     first, skip = NETWORK_INPUTS * width, NETWORK_INPUTS * width + width
     rounded, total = np.empty(size, np.float32), np.empty(size, np.float32)
@@ -183,14 +173,18 @@ def train(inputs, low, high, scale, shape, weights, width, tails, steps, batch, 
     outputs, gradient = np.empty(3, np.float32), np.empty(3, np.float32)
     moment_left, square_left = np.float32(1), np.float32(1)
     n = 0
+    bits = 0.0
     for step in range(steps):
         round_weights(weights, width, rounded)
         for i in range(size):
             total[i] = 0
         for _ in range(batch):
             forward(inputs, n, rounded, width, seen, hidden, outputs)
-            _loss(low[n], high[n], scale[n], shape[n], outputs, tails, gradient)
+            mass = _loss(low[n], high[n], scale[n], shape[n], outputs, tails, gradient)
+            bits -= log2_of(np.float64(mass))
             n = n + 1 if n + 1 < n_samples else 0
+            if pace == 0:
+                continue
             for h in range(np.uintp(width)):
                 flows = np.float32(hidden[h] > 0 and hidden[h] < ACTIVATION_MAX * _STEP)
                 back[h] = 0
@@ -210,6 +204,8 @@ def train(inputs, low, high, scale, shape, weights, width, tails, steps, batch, 
                 for h in range(np.uintp(width)):
                     total[at + h] += gradient[j] * hidden[h]
                 total[size - 3 + j] += gradient[j]
+        if pace == 0:
+            continue
         moment_left *= _FIRST_MOMENT
         square_left *= _SECOND_MOMENT
         part = np.float32(step) / np.float32(steps)
@@ -224,3 +220,4 @@ def train(inputs, low, high, scale, shape, weights, width, tails, steps, batch, 
             square[i] = _SECOND_MOMENT * square[i] + (1 - _SECOND_MOMENT) * g * g
             root = np.sqrt(square[i] / (1 - square_left)) + _TINY
             weights[i] -= rate * (moment[i] / (1 - moment_left)) / root
+    return bits

@@ -136,29 +136,32 @@ class Observed:
     indices: NDArray[np.uint8]
 
 
-def observe(prediction: Prediction, head: Head, marked: Marks) -> Observed:
-    """Gather what a network may look at."""
+def observe(prediction: Prediction, head: Head, marked: Marks, channels: NDArray[np.int64]) -> Observed:
+    """Gather what a network may look at in some channels."""
     n_channels, n_times = prediction.means.shape
     memory = network_kernel.new_memory(n_channels, n_times)
-    indices = np.empty((n_channels, n_times), np.uint8)
-    network_kernel.observe(prediction.history, prediction.means, marked, head, memory, indices)
+    indices = np.zeros((n_channels, n_times), np.uint8)
+    network_kernel.observe(prediction.history, prediction.means, marked, head, channels, memory, indices)
     return Observed(memory, indices)
 
 
-_NOTHING_CORRECTED = Corrected(
+NOTHING_CORRECTED = Corrected(
     np.zeros((0, 0), np.int32), np.zeros((0, 0), np.uint8), np.zeros((0, 0), np.uint8)
 )
 
 
 def _correct(model: AutoregressiveModel, prediction: Prediction, marked: Marks) -> Corrected:
     if model.network.outward.size == 0:
-        return _NOTHING_CORRECTED
-    seen = observe(prediction, model.head, marked)
+        return NOTHING_CORRECTED
     shape = prediction.means.shape
+    channels = np.arange(shape[0], dtype=np.int64)
+    seen = observe(prediction, model.head, marked, channels)
     corrected = Corrected(np.empty(shape, np.int32), np.empty(shape, np.uint8), np.empty(shape, np.uint8))
-    network_kernel.correct_all(
+    no_inputs = np.empty((0, 0, NETWORK_INPUTS), np.uint8)
+    network_kernel.go_through(
         prediction.history, prediction.linear, prediction.means, marked, model.taps.skew,
-        model.positions.fraction_bits, model.head, model.network, seen.memory, seen.indices, *corrected,
+        model.positions.fraction_bits, model.head, model.network, seen.memory, seen.indices,
+        channels, 1, no_inputs, corrected,
     )  # fmt: skip
     return corrected
 

@@ -23,7 +23,7 @@ from losslessnn.models.autoregressive import (
     position_history,
     predict_linear,
 )
-from losslessnn.models.network import Training, fit_network
+from losslessnn.models.network import Training, fit_network, may_pay
 from losslessnn.models.shapes import load_shapes
 
 
@@ -118,7 +118,7 @@ def add_network(
     codes: Codes, marks: Marks, model: AutoregressiveModel, prediction: Prediction, effort: Effort
 ) -> AutoregressiveModel | None:
     """The model with a network trained on the chunk, or None if none seems to pay."""
-    if effort.network.hidden == 0:
+    if effort.network.hidden == 0 or not may_pay(codes, marks, model, prediction, effort.network):
         return None
     # a network moves along the shapes from heavy tails to none, which leaves the Laplace distribution aside
     head = _fit_head(prediction.history, prediction.means, model.positions.fraction_bits, GAUSSIAN + 1)

@@ -6,7 +6,7 @@ in earnest. What is weighed in the end is whole frames, weights included.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +16,13 @@ from losslessnn.kernels.cpu import network as network_kernel
 from losslessnn.kernels.cpu import training
 from losslessnn.kernels.parameters import Network
 from losslessnn.models.autoregressive import (
+    NOTHING_CORRECTED,
     AutoregressiveModel,
     Codes,
     Marks,
     Prediction,
     network_sources,
+    no_network,
     observe,
 )
 from losslessnn.models.shapes import load_shapes
@@ -32,7 +34,18 @@ PACE = 0.004  # Adam's step size, at first
 HELD_OUT = 8  # one in so many samples is not trained on
 BITS_PER_WEIGHT = 6
 FEWEST_HIDDEN = 8
+SAMPLES_OF_A_CHANNEL = 16384  # to train on, rather than looking at more channels
+TRIAL_SHARE = 0.35  # of the gain asked for that a trial must show
+NEARLY_LAPLACE = 4  # the shape
 MOST_PRICE = 0.02  # bits a sample that weights may cost before there are fewer of them
+
+
+def weight_count(hidden: int) -> int:
+    """How many numbers a network has."""
+    return (NETWORK_INPUTS + 1) * hidden + 3 * (NETWORK_INPUTS + hidden + 1)
+
+
+PRICE_OF_FEWEST = BITS_PER_WEIGHT * weight_count(FEWEST_HIDDEN)
 
 
 @dataclass(frozen=True)
@@ -44,7 +57,7 @@ class Training:
     hidden : int
         Hidden units; 0 for no network.
     trial, samples : int
-        Samples shown to find out whether it pays, and in all.
+        Samples shown to find out whether one may pay, and to the one that is to be used.
     seen : int
         Different samples of the chunk that are looked at, at most.
     least_gain : float
@@ -94,16 +107,19 @@ def gather(
 ) -> Examples:
     """Examples from a chunk, evenly spread over its channels and time, about ``most`` of them."""
     n_channels, n_times = codes.shape
-    seen = observe(prediction, model.head, marks)
-    n_chosen = max(1, min(n_channels, most // min(n_times, 4096)))
+    n_chosen = max(1, min(n_channels, most // min(n_times, SAMPLES_OF_A_CHANNEL)))
     channels = np.arange(n_chosen, dtype=np.int64) * n_channels // n_chosen
+    sources = network_sources(model.taps)
+    needed = np.union1d(channels, sources[channels])
+    seen = observe(prediction, model.head, marks, needed[needed >= 0].astype(np.int64))
     stride = max(1, n_chosen * n_times // most)
     shape = (n_chosen, -(-n_times // stride))
     inputs = np.empty((*shape, NETWORK_INPUTS), np.uint8)
-    network_kernel.see_some(
+    nothing = no_network(n_channels)._replace(sources=sources)
+    network_kernel.go_through(
         prediction.history, prediction.linear, prediction.means, marks, model.taps.skew,
-        model.positions.fraction_bits, model.head, network_sources(model.taps), seen.memory, seen.indices,
-        channels, stride, inputs,
+        model.positions.fraction_bits, model.head, nothing, seen.memory, seen.indices,
+        channels, stride, inputs, NOTHING_CORRECTED,
     )  # fmt: skip
     low, high = np.empty(shape, np.float32), np.empty(shape, np.float32)
     training.bin_edges(codes, prediction.means, model.positions, channels, stride, low, high)
@@ -156,20 +172,17 @@ class Trainer:
         """Bits per held-out sample with these weights; raw bits are left out."""
         e = self._held_out
         chosen = self.weights if weights is None else weights
-        return float(
-            training.mean_bits(
-                e.inputs, e.low, e.high, e.scale, e.shape, 0, e.low.size, chosen, self._hidden, self._tails
-            )
-        )
+        bits = training.train(
+            e.inputs, e.low, e.high, e.scale, e.shape, chosen, self._hidden, self._tails,
+            1, e.low.size, np.float32(0),
+        )  # fmt: skip
+        return float(bits) / max(e.low.size, 1)
 
-    def gain(self) -> float:
-        """Bits per held-out sample that the network saves."""
-        return self.held_out_bits(np.zeros_like(self.weights)) - self.held_out_bits()
-
-
-def weight_count(hidden: int) -> int:
-    """How many numbers a network has."""
-    return (NETWORK_INPUTS + 1) * hidden + 3 * (NETWORK_INPUTS + hidden + 1)
+    def pays(self, least_share: float, least_bits: float) -> bool:
+        """Whether the network saves this share of the held-out samples' bits, and so many bits a sample."""
+        plain = self.held_out_bits(np.zeros_like(self.weights))
+        gain = plain - self.held_out_bits()
+        return gain > least_share * plain and gain > least_bits
 
 
 def first_weights(hidden: int) -> Float32s:
@@ -212,6 +225,22 @@ def _integers(values: Float32s, unit: int) -> NDArray[np.int32]:
     return np.rint(values.astype(np.float64) * unit).astype(np.int32)
 
 
+def may_pay(
+    codes: Codes, marks: Marks, model: AutoregressiveModel, prediction: Prediction, effort: Training
+) -> bool:
+    """Whether a network that was shown a few samples of the chunk saves a good part of what it should.
+
+    Channels whose shape no network knows are taken for ones of one that is nearly alike.
+    """
+    if codes.size < PRICE_OF_FEWEST:
+        return False
+    shape = np.where(model.head.shape > GAUSSIAN, NEARLY_LAPLACE, model.head.shape).astype(np.int32)
+    model = replace(model, head=model.head._replace(shape=shape))
+    trainer = Trainer(gather(codes, marks, model, prediction, effort.trial), FEWEST_HIDDEN)
+    trainer.train(effort.trial)
+    return trainer.pays(TRIAL_SHARE * effort.least_gain, TRIAL_SHARE * PRICE_OF_FEWEST / codes.size)
+
+
 def fit_network(
     codes: Codes, marks: Marks, model: AutoregressiveModel, prediction: Prediction, effort: Training
 ) -> Network | None:
@@ -219,18 +248,12 @@ def fit_network(
 
     ``model`` has shapes 0 to `GAUSSIAN`, and its own network does not matter.
     """
+    assert int(model.head.shape.max()) <= GAUSSIAN
     hidden = effort.hidden
     while hidden > FEWEST_HIDDEN and BITS_PER_WEIGHT * weight_count(hidden) > MOST_PRICE * codes.size:
         hidden //= 2
-    price = BITS_PER_WEIGHT * weight_count(hidden)
-    if price > codes.size:
-        return None
-    assert int(model.head.shape.max()) <= GAUSSIAN
     trainer = Trainer(gather(codes, marks, model, prediction, effort.seen), hidden)
-    plain = trainer.held_out_bits(np.zeros_like(trainer.weights))
-    for samples, part in ((effort.trial, 0.5), (effort.samples, 1.0)):
-        trainer.train(samples)
-        gain = plain - trainer.held_out_bits()
-        if gain < part * effort.least_gain * plain or gain * codes.size < part * price:
-            return None
+    trainer.train(effort.samples)
+    if not trainer.pays(effort.least_gain, BITS_PER_WEIGHT * weight_count(hidden) / codes.size):
+        return None
     return to_network(trainer.weights, hidden, network_sources(model.taps))
