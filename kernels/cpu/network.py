@@ -48,8 +48,8 @@ class Memory(NamedTuple):
 
     error: NDArray[np.int64]  # position less the mean of the stages before
     magnitude: NDArray[np.int32]  # its logarithm, in 2**-8 octave
-    unit_error: NDArray[np.uint8]  # the error as an activation, at the scale it had
-    unit_magnitude: NDArray[np.uint8]  # its magnitude as an activation, relative to that scale
+    unit_error: NDArray[np.int8]  # the error at the scale it had, as an activation less ACTIVATION_ZERO
+    unit_magnitude: NDArray[np.int8]  # its magnitude relative to that scale, likewise
 
 
 @kernel
@@ -59,8 +59,8 @@ def new_memory(n_channels, n_times):
     return Memory(
         np.zeros((n_channels, size), np.int64),
         np.zeros((n_channels, size), np.int32),
-        np.full((n_channels, size), np.uint8(ACTIVATION_ZERO)),
-        np.full((n_channels, size), np.uint8(ACTIVATION_ZERO)),
+        np.zeros((n_channels, size), np.int8),
+        np.zeros((n_channels, size), np.int8),
     )
 
 
@@ -86,8 +86,8 @@ def remember(memory, k, t, error, index):
     memory.error[row, at] = error
     magnitude = log2(max(abs(error), np.int64(1)))
     memory.magnitude[row, at] = magnitude
-    memory.unit_error[row, at] = in_scales(error, index, 0)
-    memory.unit_magnitude[row, at] = in_octaves(magnitude, index)
+    memory.unit_error[row, at] = in_scales(error, index, 0) - ACTIVATION_ZERO
+    memory.unit_magnitude[row, at] = in_octaves(magnitude, index) - ACTIVATION_ZERO
 
 
 @kernel
@@ -116,15 +116,17 @@ def see(
         source = sources[row, r]
         inputs[n] = inputs[n + np.uintp(1)] = ACTIVATION_ZERO
         if source >= 0:
-            inputs[n] = memory.unit_error[np.uintp(source), at]
-            inputs[n + np.uintp(1)] = memory.unit_magnitude[np.uintp(source), at]
+            inputs[n] = ACTIVATION_ZERO + memory.unit_error[np.uintp(source), at]
+            inputs[n + np.uintp(1)] = ACTIVATION_ZERO + memory.unit_magnitude[np.uintp(source), at]
         n += np.uintp(2)
     for r in range(2):
         source = sources[row, r]
         inputs[n] = inputs[n + np.uintp(1)] = ACTIVATION_ZERO
         if source >= 0 and skew * (k - source) >= 2 and t + 1 < n_times:
-            inputs[n] = memory.unit_error[np.uintp(source), at + np.uintp(1)]
-            inputs[n + np.uintp(1)] = memory.unit_magnitude[np.uintp(source), at + np.uintp(1)]
+            inputs[n] = ACTIVATION_ZERO + memory.unit_error[np.uintp(source), at + np.uintp(1)]
+            inputs[n + np.uintp(1)] = (
+                ACTIVATION_ZERO + memory.unit_magnitude[np.uintp(source), at + np.uintp(1)]
+            )
         n += np.uintp(2)
     inputs[n] = in_scales(mean - linear, index, 0)
     inputs[n + np.uintp(1)] = in_scales(before - old, index, 1)

@@ -9,7 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from losslessnn.errors import CorruptFrameError
-from losslessnn.kernels.constants import NETWORK_INPUTS, NETWORK_REFERENCES, OUTPUT_LANES, PAD, PRECISION
+from losslessnn.kernels.constants import (
+    NETWORK_ERRORS,
+    NETWORK_INPUTS,
+    NETWORK_REFERENCES,
+    OUTPUT_LANES,
+    PAD,
+    PRECISION,
+)
 from losslessnn.kernels.cpu import autoregressive as kernel
 from losslessnn.kernels.cpu import network as network_kernel
 from losslessnn.kernels.cpu import rans
@@ -139,7 +146,14 @@ class Observed:
 def observe(prediction: Prediction, head: Head, marked: Marks, channels: NDArray[np.int64]) -> Observed:
     """Gather what a network may look at in some channels."""
     n_channels, n_times = prediction.means.shape
-    memory = network_kernel.new_memory(n_channels, n_times)
+    size = n_times + NETWORK_ERRORS + 1
+    # as network_kernel.new_memory, but numpy does not touch the memory of channels that are not observed
+    memory = network_kernel.Memory(
+        np.zeros((n_channels, size), np.int64),
+        np.zeros((n_channels, size), np.int32),
+        np.zeros((n_channels, size), np.int8),
+        np.zeros((n_channels, size), np.int8),
+    )
     indices = np.zeros((n_channels, n_times), np.uint8)
     network_kernel.observe(prediction.history, prediction.means, marked, head, channels, memory, indices)
     return Observed(memory, indices)

@@ -21,7 +21,7 @@ from losslessnn.wire import Reader, pack_varint
 Codes = NDArray[np.int32]
 CODE_LIMIT = 1 << 28
 MAX_SEGMENTS = 64
-TRIAL_SAMPLES, SHORTEST_TRIAL = 1 << 20, 1 << 13  # to try point masses on: in all, of each channel
+TRIAL_SAMPLES, SHORTEST_TRIAL = 1 << 17, 1 << 13  # to try point masses on: in all, of each channel
 POINTS_PRICE, POINTS_GAIN = 64, 0.01  # bits they must save: in all, and per sample
 _HEADROOM_BITS = 29
 

@@ -22,6 +22,7 @@ from losslessnn.models.autoregressive import MOST_SAMPLES_PER_BYTE, Codes, Marks
 from losslessnn.wire import Reader, pack_varint
 
 FEWEST_SAMPLES = 32  # at a code, to look at it further
+SMALLEST_SHARE = 256  # one sample in so many: fewer cannot cost much
 FEWEST_VISITS = 8  # times a channel comes to a code from others: a rail it stays at is cheap already
 SAMPLES_LOOKED_AT = 1 << 15  # of each channel
 _COUNT, _CODE = 0, 1  # contexts
@@ -162,7 +163,8 @@ def find_points(samples: Codes) -> Points | None:
     n_channels, n_times = samples.shape
     stride = max(1, n_times // SAMPLES_LOOKED_AT)
     residues = np.full((n_channels, 2), -1, np.int64)
-    kernel.outstanding_codes(samples, stride, np.int64(FEWEST_SAMPLES), residues)
+    fewest = max(FEWEST_SAMPLES, -(-n_times // stride) // SMALLEST_SHARE)
+    kernel.outstanding_codes(samples, stride, np.int64(fewest), residues)
     count, codes = np.zeros(n_channels, np.int64), np.zeros((n_channels, 2), np.int64)
     for k, residue in np.argwhere(residues >= 0):
         row = samples[k]
