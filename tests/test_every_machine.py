@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from losslessnn import compress
-from support import ADVERSARIAL, make_recording
+from support import ADVERSARIAL, make_beats, make_recording
 
 ARRAYS = {
     "recording": make_recording(3000, 12),
+    "recording, beats": make_beats(),  # trains a network
     "recording, 24 bit": make_recording(1000, 5, dtype="<i4", scale=1e6),
     **{
         name: ADVERSARIAL[name]()
