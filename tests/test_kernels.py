@@ -34,7 +34,6 @@ from losslessnn.kernels.constants import (
     MAX_HIDDEN,
     N_SCALES,
     NETWORK_INPUTS,
-    OUTPUT_LANES,
     PAD,
     REACH,
     RECIPROCAL,
@@ -50,7 +49,13 @@ from losslessnn.kernels.cpu import points as cpu_points
 from losslessnn.kernels.cpu import rans as cpu_rans
 from losslessnn.kernels.parameters import Adaptive, CorruptPayload, Head, LinearTaps, Network, Positions
 from losslessnn.models import autoregressive, neural, shapes, side
-from losslessnn.models.autoregressive import NO_MARKS, AutoregressiveModel, network_sources, no_network
+from losslessnn.models.autoregressive import (
+    NO_MARKS,
+    AutoregressiveModel,
+    blank_network,
+    network_sources,
+    no_network,
+)
 from losslessnn.models.fit import EFFORT, fit
 from losslessnn.models.points import Points, fill
 from losslessnn.wire import Reader
@@ -217,12 +222,7 @@ def make_head(rng: np.random.Generator, n_channels: int, calm: bool) -> Head:
 def make_network(rng: np.random.Generator, hidden: int, calm: bool, taps: LinearTaps) -> Network:
     """Weights from the whole range, or ``calm`` ones that correct little."""
     most, most_bias = (10, 1 << 9) if calm else (127, int(rng.choice([1 << 12, 1 << 24])))
-    network = Network(
-        np.zeros((NETWORK_INPUTS, hidden + OUTPUT_LANES), np.int32),
-        np.zeros(hidden + OUTPUT_LANES, np.int32),
-        np.zeros((hidden, OUTPUT_LANES), np.int32),
-        network_sources(taps),
-    )
+    network = blank_network(hidden, network_sources(taps))
     used = hidden + 3
     network.inward[:, :used] = rng.integers(-most, most, (NETWORK_INPUTS, used), endpoint=True)
     network.bias[:used] = rng.integers(-most_bias, most_bias, used, endpoint=True)

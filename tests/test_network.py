@@ -54,6 +54,13 @@ def test_a_short_recording_has_no_room_for_weights() -> None:
     assert add_network(codes, NO_MARKS, model, prediction, EFFORT[9]) is None
 
 
+def test_a_recording_of_marks_alone_leaves_nothing_to_train_on() -> None:
+    codes, model, prediction = model_of(make_recording(4000, 3), level=9)
+    everywhere = np.ones(codes.shape, np.uint8)
+    assert networks.gather(codes, everywhere, model, prediction, 1 << 16).low.size == 0
+    assert add_network(codes, everywhere, model, prediction, EFFORT[9]) is None
+
+
 def test_training_twice_gives_the_same_weights(beats: np.ndarray) -> None:
     codes, model, prediction = model_of(beats)
     once, again = (add_network(codes, NO_MARKS, model, prediction, EFFORT[6]) for _ in range(2))

@@ -113,7 +113,6 @@ def code_intervals(
     """Intervals and channels of every sample in coding order, the raw bits, and how many each channel has.
 
     ``corrected`` is what a network made of means, scale indices and shapes, or empty arrays for none.
-
     ``marked`` is (channels, time), or empty for none: such samples take no bits, and the averages do not
     learn from them. ``raw`` is zeroed memory of 8 bytes per sample.
     """

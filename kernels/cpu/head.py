@@ -82,10 +82,7 @@ def move_unmarked_averages(averages, error, marked, step, skew, begin, end):
     """`move_averages` for the channels whose sample of this step is not marked; the others' stay."""
     for k in range(begin, end):
         if not marked[k, step - skew * k]:
-            magnitude = abs(error[k])
-            averages[0, k] = average(averages[0, k], magnitude, _FAST)
-            averages[1, k] = average(averages[1, k], magnitude, _MID)
-            averages[2, k] = average(averages[2, k], magnitude, _SLOW)
+            move_averages(averages, error, k, k + 1)
 
 
 @kernel

@@ -109,11 +109,16 @@ def add_adaptive(
 
 def no_network(n_channels: int) -> Network:
     """The network of a model that has none."""
+    return blank_network(0, np.full((n_channels, NETWORK_REFERENCES), -1, np.int32))
+
+
+def blank_network(hidden: int, sources: NDArray[np.int32]) -> Network:
+    """A network whose weights are all 0, to be filled in."""
     return Network(
-        np.zeros((NETWORK_INPUTS, OUTPUT_LANES), np.int32),
-        np.zeros(OUTPUT_LANES, np.int32),
-        np.zeros((0, OUTPUT_LANES), np.int32),
-        np.full((n_channels, NETWORK_REFERENCES), -1, np.int32),
+        np.zeros((NETWORK_INPUTS, hidden + OUTPUT_LANES), np.int32),
+        np.zeros(hidden + OUTPUT_LANES, np.int32),
+        np.zeros((hidden, OUTPUT_LANES), np.int32),
+        sources,
     )
 
 

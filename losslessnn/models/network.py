@@ -1,7 +1,7 @@
 """Training a small network on the chunk it is for, and asking whether it pays.
 
-Thirty milliseconds on a sample of the chunk tell whether there is anything to learn; only then is it trained
-in earnest. What is weighed in the end is whole frames, weights included.
+A few hundredths of a second on a sample of the chunk tell whether there is anything to learn; only then is it
+trained in earnest. What is weighed in the end is whole frames, weights included.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from losslessnn.kernels.constants import ACTIVATION_ZERO, GAUSSIAN, MASS, NETWORK_INPUTS, OUTPUT_LANES, SCALE
+from losslessnn.kernels.constants import ACTIVATION_ZERO, GAUSSIAN, MASS, NETWORK_INPUTS, SCALE
 from losslessnn.kernels.cpu import network as network_kernel
 from losslessnn.kernels.cpu import training
 from losslessnn.kernels.parameters import Network
@@ -21,6 +21,7 @@ from losslessnn.models.autoregressive import (
     Codes,
     Marks,
     Prediction,
+    blank_network,
     network_sources,
     no_network,
     observe,
@@ -34,6 +35,7 @@ PACE = 0.004  # Adam's step size, at first
 HELD_OUT = 8  # one in so many samples is not trained on
 BITS_PER_WEIGHT = 6
 FEWEST_HIDDEN = 8
+FEWEST_EXAMPLES = 1024
 SAMPLES_OF_A_CHANNEL = 16384  # to train on, rather than looking at more channels
 TRIAL_SHARE = 0.35  # of the gain asked for that a trial must show
 NEARLY_LAPLACE = 4  # the shape
@@ -204,12 +206,7 @@ def to_network(weights: Float32s, hidden: int, sources: NDArray[np.int32]) -> Ne
     training.round_weights(weights, hidden, rounded)
     inward = NETWORK_INPUTS * hidden
     outward = inward + hidden + 3 * NETWORK_INPUTS
-    network = Network(
-        np.zeros((NETWORK_INPUTS, hidden + OUTPUT_LANES), np.int32),
-        np.zeros(hidden + OUTPUT_LANES, np.int32),
-        np.zeros((hidden, OUTPUT_LANES), np.int32),
-        sources,
-    )
+    network = blank_network(hidden, sources)
     outputs = slice(hidden, hidden + 3)
     network.inward[:, :hidden] = _integers(rounded[:inward], 32).reshape(NETWORK_INPUTS, hidden)
     network.inward[:, outputs] = _integers(rounded[inward + hidden : outward], 128).reshape(3, -1).T
@@ -236,7 +233,10 @@ def may_pay(
         return False
     shape = np.where(model.head.shape > GAUSSIAN, NEARLY_LAPLACE, model.head.shape).astype(np.int32)
     model = replace(model, head=model.head._replace(shape=shape))
-    trainer = Trainer(gather(codes, marks, model, prediction, effort.trial), FEWEST_HIDDEN)
+    examples = gather(codes, marks, model, prediction, effort.trial)
+    if examples.low.size < FEWEST_EXAMPLES:  # nearly all may be marked
+        return False
+    trainer = Trainer(examples, FEWEST_HIDDEN)
     trainer.train(effort.trial)
     return trainer.pays(TRIAL_SHARE * effort.least_gain, TRIAL_SHARE * PRICE_OF_FEWEST / codes.size)
 
@@ -252,7 +252,10 @@ def fit_network(
     hidden = effort.hidden
     while hidden > FEWEST_HIDDEN and BITS_PER_WEIGHT * weight_count(hidden) > MOST_PRICE * codes.size:
         hidden //= 2
-    trainer = Trainer(gather(codes, marks, model, prediction, effort.seen), hidden)
+    examples = gather(codes, marks, model, prediction, effort.seen)
+    if examples.low.size < FEWEST_EXAMPLES:
+        return None
+    trainer = Trainer(examples, hidden)
     trainer.train(effort.samples)
     if not trainer.pays(effort.least_gain, BITS_PER_WEIGHT * weight_count(hidden) / codes.size):
         return None

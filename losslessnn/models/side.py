@@ -13,13 +13,12 @@ from losslessnn.kernels.constants import (
     MAX_HIDDEN,
     MAX_TAPS,
     NETWORK_INPUTS,
-    OUTPUT_LANES,
     PAD,
     POSITION_LIMIT,
     WEIGHT_BITS,
 )
 from losslessnn.kernels.parameters import Adaptive, Head, LinearTaps, Network, Positions
-from losslessnn.models.autoregressive import AutoregressiveModel, network_sources, no_network
+from losslessnn.models.autoregressive import AutoregressiveModel, blank_network, network_sources, no_network
 from losslessnn.models.shapes import load_shapes
 
 _RANGE, _OFFSET, _SETTING, _SHIFT, _WINDOWS, _DISTANCE, _UNIT, _BIAS, _SHAPE, _INITIAL, _WEIGHT, _SOURCES = (
@@ -126,12 +125,7 @@ def _unpack_network(reader: SequenceReader, hidden: int, taps: LinearTaps) -> Ne
     if hidden == 0:
         return no_network(taps.shift.size)
     _within(hidden, 1, MAX_HIDDEN, "number of hidden units")
-    network = Network(
-        np.zeros((NETWORK_INPUTS, hidden + OUTPUT_LANES), np.int32),
-        np.zeros(hidden + OUTPUT_LANES, np.int32),
-        np.zeros((hidden, OUTPUT_LANES), np.int32),
-        network_sources(taps),
-    )
+    network = blank_network(hidden, network_sources(taps))
     used = slice(hidden + 3)
     places = (network.inward[:, used], network.bias[used], network.outward[:, :3])
     limits = (_MAX_WEIGHT, _MAX_BIAS, _MAX_WEIGHT)
