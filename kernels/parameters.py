@@ -24,6 +24,16 @@ class Positions(NamedTuple):
     inverse: NDArray[np.int32]  # (tables, cells) the code (less ``low``) at each cell of one code's width
 
 
+class Bins(NamedTuple):
+    """The part of `Positions` that the head looks at for every sample."""
+
+    fraction_bits: int
+    low: int
+    high: int
+    edges: NDArray[np.int32]
+    inverse: NDArray[np.int32]
+
+
 class LinearTaps(NamedTuple):
     """Windows of samples and their coefficients; windows ``first[k]:first[k + 1]`` belong to channel k."""
 

@@ -137,7 +137,7 @@ def estimate(codes: NDArray[np.int32], low: int, high: int, spread: float) -> Ad
     n_codes = high - low + 1
     if not 4 <= n_codes <= MAX_CODES or spread < 1.5 or codes.size < 64 * 16:
         return None
-    counts = kernel.count_codes(codes, low, n_codes)
+    counts = np.stack([_count_codes(channel, low, n_codes) for channel in codes])
     total = counts.sum(axis=0)
     reach = int(min(8.0, max(1.0, 0.5 * spread)))
     common = _quantise(kernel.bin_widths(total[None], np.ones(n_codes), reach, _PRIOR))[0]
@@ -147,7 +147,8 @@ def estimate(codes: NDArray[np.int32], low: int, high: int, spread: float) -> Ad
     best_gain = 0.0
     for table in _groupings(len(codes)):
         n_tables = int(table.max()) + 1
-        sums = kernel.sum_groups(counts, table, n_tables)
+        sums = np.zeros((n_tables, n_codes), np.int64)
+        np.add.at(sums, table, counts)
         rows = _quantise(kernel.bin_widths(sums, _WIDTH[common - _NARROWEST], reach, _PRIOR))
         extra = sum(
             _gain(row, own, common) - _price(own - common) for row, own in zip(sums, rows, strict=True)
@@ -184,3 +185,13 @@ def _gain(counts: NDArray[np.int64], log_widths: NDArray[np.int64], reference: N
 def _price(log_widths: NDArray[np.int64]) -> float:
     """About how many bits a row of widths costs."""
     return 64 + _BITS_PER_WIDTH * int(np.count_nonzero(log_widths)) + 0.3 * log_widths.size
+
+
+def _count_codes(codes: NDArray[np.int32], low: int, n_codes: int) -> NDArray[np.int64]:
+    """How often one channel has each code, but for values held three times or more.
+
+    A lead that is off or an amplifier at its rail says nothing about the width of a bin.
+    """
+    now = codes[2:]
+    moving = (now != codes[1:-1]) | (now != codes[:-2])
+    return np.bincount(now[moving] - low, minlength=n_codes)

@@ -523,21 +523,32 @@ def test_reciprocals_divide_within_half_a_percent() -> None:
             assert reciprocal * energy == pytest.approx(1 << 42, rel=0.005)
 
 
+# parts of kernels, made kernels of their own
+cpu_log2 = njit(cpu_integers.log2)
+cpu_highest_bit = njit(cpu_integers.highest_bit)
+cpu_average = njit(cpu_head.average)
+cpu_nearest_code = njit(cpu_head.nearest_code)
+cpu_coarse_bits = njit(cpu_head.coarse_bits)
+cpu_cumulative = njit(cpu_head.cumulative)
+cpu_slot_of = njit(cpu_rans.slot_of)
+cpu_advance = njit(cpu_rans.advance)
+cpu_refill = njit(cpu_rans.refill)
+
 INTERESTING = sorted({(1 << i) + d for i in range(63) for d in (-1, 0, 1)} - {0, -1, 1 << 63})
 
 
 def test_logarithms_rise_and_are_right() -> None:
     values = sorted({*INTERESTING, *range(1, 3000), *(3**i for i in range(1, 39))})
     logarithms = [reference.log2(value) for value in values]
-    assert logarithms == [cpu_integers.log2(np.int64(value)) for value in values]
+    assert logarithms == [cpu_log2(np.int64(value)) for value in values]
     assert logarithms == sorted(logarithms)
     np.testing.assert_allclose(np.array(logarithms) / 256, np.log2(values), atol=0.008)
 
 
 @given(st.integers(1, (1 << 63) - 1))
 def test_logarithms_agree(value: int) -> None:
-    assert reference.floor_log2(value) == cpu_integers.highest_bit(np.int64(value))
-    assert reference.log2(value) == cpu_integers.log2(np.int64(value))
+    assert reference.floor_log2(value) == cpu_highest_bit(np.int64(value))
+    assert reference.log2(value) == cpu_log2(np.int64(value))
 
 
 @given(st.integers(1, 1 << 48), st.integers(0, 1 << 31), st.sampled_from((2, 4, 7)))
@@ -546,19 +557,17 @@ def test_logarithms_agree(value: int) -> None:
 @example(128, 0, 7)
 def test_averages_never_reach_zero(average: int, magnitude: int, speed: int) -> None:
     moved = reference.next_average(average, magnitude, speed)
-    assert moved == cpu_head.average(np.int64(average), np.int64(magnitude), speed)
+    assert moved == cpu_average(np.int64(average), np.int64(magnitude), speed)
     assert 1 <= moved <= max(average, magnitude << 12) + 1
 
 
 @njit
 def least_step(mean, positions, row, index, coarse, tails, shape):  # type: ignore[no-untyped-def]
     """The least frequency of all symbols in a window around ``mean``, and the sum of all."""
-    first = (cpu_head.nearest_code(mean, positions, row) >> coarse) - WINDOW // 2
+    first = (cpu_nearest_code(mean, positions, row) >> coarse) - WINDOW // 2
     least, below = np.int64(TOTAL), np.int64(0)
     for symbol in range(WINDOW):
-        above = cpu_head.cumulative(
-            np.int64(symbol + 1), first, coarse, mean, index, tails, shape, positions, row
-        )
+        above = cpu_cumulative(np.int64(symbol + 1), first, coarse, mean, index, tails, shape, positions, row)
         least = min(least, above - below)
         below = above
     return least, below
@@ -591,8 +600,8 @@ def test_cumulatives_and_nearest_codes_agree_anywhere(case: Case, data: st.DataO
     mean = data.draw(st.integers(-(1 << 31), 1 << 31))
     row = np.int64(positions.table[0])
     window = reference.window_of(mean, index, SHAPES.tails[shape], positions, 0)
-    assert reference.nearest_code(mean, positions, 0) == cpu_head.nearest_code(np.int64(mean), positions, row)
-    assert window.coarse == cpu_head.coarse_bits(index, positions.fraction_bits)
+    assert reference.nearest_code(mean, positions, 0) == cpu_nearest_code(np.int64(mean), positions, row)
+    assert window.coarse == cpu_coarse_bits(index, positions.fraction_bits)
     arguments = (
         np.int64(window.first),
         window.coarse,
@@ -605,7 +614,7 @@ def test_cumulatives_and_nearest_codes_agree_anywhere(case: Case, data: st.DataO
     )
     for symbol in (0, 1, 2, 2000, 2047, 2048, 2049, 2100, 4094, 4095, 4096):
         ours = reference.cumulative(symbol, window, positions)
-        assert ours == cpu_head.cumulative(np.int64(symbol), *arguments)
+        assert ours == cpu_cumulative(np.int64(symbol), *arguments)
 
 
 @given(
@@ -660,11 +669,11 @@ def test_rans_gives_back_what_was_pushed(pushed: tuple[list[tuple[int, int, int]
     for start, size, lane in found:
         slot = reader.slot(lane)
         assert start <= slot < start + size
-        assert slot == cpu_rans.slot_of(states[lane])
+        assert slot == cpu_slot_of(states[lane])
         reader.advance(lane, start, size)
-        state = cpu_rans.advance(states[lane], np.int64(start), np.int64(size), np.int64(slot))
+        state = cpu_advance(states[lane], np.int64(start), np.int64(size), np.int64(slot))
         if state < STATE_FLOOR:
-            state = cpu_rans.refill(state, np.uint32(words[at]))
+            state = cpu_refill(state, np.uint32(words[at]))
             at += 1
         states[lane] = state
     reader.finish()
@@ -682,17 +691,17 @@ def test_rans_pops_from_any_state(words: list[int], data: st.DataObject) -> None
         slot = reader.slot(0)
         start = data.draw(st.integers(max(0, slot - 100), slot))
         size = data.draw(st.integers(slot - start + 1, TOTAL - start))
-        moved = cpu_rans.advance(state[0], np.int64(start), np.int64(size), np.int64(slot))
+        moved = cpu_advance(state[0], np.int64(start), np.int64(size), np.int64(slot))
         if moved < STATE_FLOOR:
             if at == len(words):
                 with pytest.raises(CorruptPayload):
                     reader.advance(0, start, size)
                 return
-            moved = cpu_rans.refill(moved, np.uint32(words[at]))
+            moved = cpu_refill(moved, np.uint32(words[at]))
             at += 1
         reader.advance(0, start, size)
         state[0] = moved
-        assert reader.slot(0) == cpu_rans.slot_of(state[0])
+        assert reader.slot(0) == cpu_slot_of(state[0])
 
 
 # --------------------------------------------------------------------------------------------- sequences

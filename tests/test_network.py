@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from numba import njit
 
 from losslessnn.chunk import decode_chunk, describe_chunk, encode_chunk
 from losslessnn.kernels import reference
@@ -17,6 +18,11 @@ from losslessnn.models.fit import EFFORT, add_network, fit
 from support import assert_same_bits, make_beats, make_recording
 
 HIDDEN = 8
+
+# parts of kernels, made kernels of their own
+forward, loss = njit(training.forward), njit(training._loss)
+think = njit(network_kernel.think)
+corrected_index, corrected_shape = njit(network_kernel.corrected_index), njit(network_kernel.corrected_shape)
 
 
 @pytest.fixture(scope="module")
@@ -79,8 +85,8 @@ def test_what_is_trained_is_what_is_coded_with() -> None:
     seen, hidden = np.empty(NETWORK_INPUTS, np.float32), np.empty(HIDDEN, np.float32)
     outputs, units = np.empty(3, np.float32), np.empty(integers.bias.size, np.int32)
     for n in range(len(inputs)):
-        training.forward(inputs, n, rounded, HIDDEN, seen, hidden, outputs)
-        network_kernel.think(integers, inputs[n].astype(np.int32), units)
+        forward(inputs, n, rounded, HIDDEN, seen, hidden, outputs)
+        think(integers, inputs[n].astype(np.int32), units)
         assert units[HIDDEN : HIDDEN + 3].tolist() == reference.think(inputs[n].tolist(), integers)
         np.testing.assert_allclose(outputs * 2048, units[HIDDEN : HIDDEN + 3], atol=2.0)
 
@@ -94,18 +100,18 @@ def test_the_gradient_is_that_of_the_bits() -> None:
         low = np.float32(rng.normal() * 30)
         scale, shape = np.float32(20), np.float32(rng.integers(1, 6) + 0.5)
         outputs = rng.normal(0, 0.2, 3).astype(np.float32)
-        training._loss(low, low + np.float32(32), scale, shape, outputs, tails, gradient)
+        loss(low, low + np.float32(32), scale, shape, outputs, tails, gradient)
         for j, step in enumerate((0.02, 0.02, 0.05)):
             bits = []
             for sign in (-1, 1):
                 moved = outputs.copy()
                 moved[j] += np.float32(sign * step)
-                mass = training._loss(low, low + np.float32(32), scale, shape, moved, tails, nothing)
+                mass = loss(low, low + np.float32(32), scale, shape, moved, tails, nothing)
                 bits.append(-np.log2(float(mass)))
             assert gradient[j] == pytest.approx((bits[1] - bits[0]) / (2 * step), rel=0.05, abs=0.05)
 
 
 def test_a_corrected_scale_may_not_leave_its_table() -> None:
-    assert network_kernel.corrected_index(np.int64(250), np.int64(1 << 30)) == 255
-    assert network_kernel.corrected_index(np.int64(3), np.int64(-(1 << 30))) == 0
-    assert network_kernel.corrected_shape(np.int64(8), np.int64(0)) == 7
+    assert corrected_index(np.int64(250), np.int64(1 << 30)) == 255
+    assert corrected_index(np.int64(3), np.int64(-(1 << 30))) == 0
+    assert corrected_shape(np.int64(8), np.int64(0)) == 7

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from losslessnn.kernels.constants import PAD, RECIPROCAL, UNIT_BITS, UNIT_LIMIT, WEIGHT_BITS, WEIGHT_LIMIT
-from losslessnn.kernels.cpu.compiling import kernel
+from losslessnn.kernels.cpu.compiling import part
 from losslessnn.kernels.cpu.integers import highest_bit
 
 _RECIPROCAL = RECIPROCAL
@@ -21,28 +21,10 @@ _STEP_LIMIT = np.int64(65535)
 _WEIGHT_LIMIT = np.int64(WEIGHT_LIMIT)
 
 
-@kernel
+@part
 def to_units(residual, unit):
     """A residual (positions) on its channel's own 16-bit scale."""
     return min(max((residual << UNIT_BITS) >> unit, -UNIT_LIMIT), UNIT_LIMIT)
-
-
-@kernel
-def source_offsets(first, source, row_length, skew):
-    """Where each channel's sources lie in flat, padded units at time 0, one row per rank: (ranks, channels).
-
-    Channels with fewer sources than others read the row of zeros after the last channel.
-    """
-    n_channels = first.size - 1
-    ranks = 0
-    for k in range(n_channels):
-        ranks = max(ranks, first[k + 1] - first[k])
-    offsets = np.empty((ranks, n_channels), np.int64)
-    for k in range(n_channels):
-        for r in range(ranks):
-            row = np.int64(source[first[k] + r]) if first[k] + r < first[k + 1] else np.int64(n_channels)
-            offsets[r, k] = row * row_length + PAD - skew * k
-    return offsets
 
 
 class State(NamedTuple):
@@ -64,8 +46,28 @@ class State(NamedTuple):
     moves: NDArray[np.int32]  # (channels,)
 
 
-@kernel
-def new_state(units, rows, offsets, unit, own):
+def source_offsets(
+    first: NDArray[np.int32], source: NDArray[np.int32], row_length: int, skew: int
+) -> NDArray[np.int64]:
+    """Where each channel's sources lie in flat, padded units at step 0, one row per rank: (ranks, channels).
+
+    Channels with fewer sources than others read the row of zeros after the last channel.
+    """
+    n_channels = first.size - 1
+    counts = np.diff(first)
+    rows = np.full((int(counts.max(initial=0)), n_channels), n_channels, np.int64)
+    for k, count in enumerate(counts):
+        rows[:count, k] = source[first[k] : first[k + 1]]
+    return rows * row_length + PAD - skew * np.arange(n_channels)
+
+
+def new_state(
+    units: NDArray[np.int32],
+    rows: NDArray[np.int64],
+    offsets: NDArray[np.int64],
+    unit: NDArray[np.int32],
+    own: int,
+) -> State:
     """A `State` that has seen nothing."""
     ranks, n = offsets.shape
     return State(
@@ -82,7 +84,7 @@ def new_state(units, rows, offsets, unit, own):
     )
 
 
-@kernel
+@part
 def predict(state, step, begin, end, change):
     """One step's predictions (positions) of channels ``begin:end``.
 
@@ -110,13 +112,13 @@ def predict(state, step, begin, end, change):
         change[k] = (change[k] + (np.int64(1) << (down - 1))) >> down
 
 
-@kernel
+@part
 def _moved(weight, step, value):
     moved = weight + ((step * value + 32768) >> 16)
     return min(max(moved, -_WEIGHT_LIMIT), _WEIGHT_LIMIT)
 
 
-@kernel
+@part
 def update(state, rate, step, begin, end, error):
     """Move the weights of channels ``begin:end`` once their samples are known.
 

@@ -7,24 +7,16 @@ order. Everything an encoder knows of channel j < k at time t + skew * (k - j) -
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from losslessnn.kernels.constants import NETWORK_INPUTS, PAD, POSITION_LIMIT, STATE_FLOOR, TOTAL, WINDOW
 from losslessnn.kernels.cpu import adaptive, head, network, rans
-from losslessnn.kernels.cpu.compiling import kernel
+from losslessnn.kernels.cpu.compiling import kernel, part
 from losslessnn.kernels.cpu.integers import highest_bit
+from losslessnn.kernels.parameters import Bins, LinearTaps
 
 _LIMIT = np.int64(POSITION_LIMIT - 1)
 _BLOCK = 1024
-_CHANNELS = 64
-
-
-@kernel
-def to_positions(codes, positions, history):
-    """Fill the padded position history (channels, PAD + time + PAD) from codes (channels, time)."""
-    for k in range(codes.shape[0]):
-        for t in range(codes.shape[1]):
-            position = head.position_of(np.int64(codes[k, t]), positions, positions.table[k])
-            history[k, PAD + t] = position - positions.offset[k]
 
 
 @kernel
@@ -37,7 +29,8 @@ def linear_predictions(history, taps, predictions):
         rounding = (np.int64(1) << shift) >> 1
         for begin in range(0, n_times, _BLOCK):
             size = min(_BLOCK, n_times - begin)
-            total[:size] = rounding
+            for t in range(size):
+                total[t] = rounding
             for w in range(taps.first[k], taps.first[k + 1]):
                 row = history[taps.source[w]]
                 at = PAD + begin - taps.lag[w] - taps.length[w] + 1
@@ -51,42 +44,30 @@ def linear_predictions(history, taps, predictions):
 
 
 @kernel
-def adaptive_predictions(history, predictions, stage, units, channels):
+def adaptive_predictions(history, predictions, unit, rate, state, fresh, channels):
     """Add the adaptive stage to some channels' ``predictions`` in place.
 
-    ``units``, zeros shaped like ``history`` with one more row, receives all channels' residuals.
+    ``state`` is of these channels. Its residuals of channels from ``fresh`` up to the last of them, all
+    channels' ``unit`` being given, are filled in first.
     """
-    n_times = predictions.shape[1]
-    own = stage.own
-    for k in range(predictions.shape[0]):
+    n_times, n = predictions.shape[1], channels.size
+    for k in range(fresh, channels[n - 1] + 1):
+        begin = k * np.int64(history.shape[1]) + PAD
         for t in range(n_times):
             residual = np.int64(history[k, PAD + t]) - predictions[k, t]
-            units[k, PAD + t] = adaptive.to_units(residual, np.int64(stage.unit[k]))
-    all_offsets = adaptive.source_offsets(stage.first, stage.source, history.shape[1], np.int64(0))
-    # channels in blocks: enough for their chains of updates to overlap, few enough to stay in cache
-    for begin in range(0, channels.size, _CHANNELS):
-        block = channels[begin : begin + _CHANNELS]
-        rows = np.empty(block.size, np.int64)
-        unit = np.empty(block.size, np.int32)
-        offsets = np.empty((all_offsets.shape[0], block.size), np.int64)
-        for i in range(block.size):
-            rows[i] = block[i] * np.int64(history.shape[1]) + PAD
-            unit[i] = stage.unit[block[i]]
-            for r in range(offsets.shape[0]):
-                offsets[r, i] = all_offsets[r, block[i]]
-        state = adaptive.new_state(units.reshape(-1), rows, offsets, unit, own)
-        change = np.zeros(block.size, np.int64)
-        for t in range(n_times):
-            adaptive.predict(state, t, np.int64(0), block.size, change)
-            for i in range(block.size):
-                k = block[i]
-                mean = min(max(predictions[k, t] + change[i], -_LIMIT), _LIMIT)
-                predictions[k, t] = mean
-                change[i] = np.int64(history[k, PAD + t]) - mean
-            adaptive.update(state, np.int64(stage.rate), t, np.int64(0), block.size, change)
+            state.units[begin + t] = adaptive.to_units(residual, np.int64(unit[k]))
+    change = np.zeros(n, np.int64)
+    for t in range(n_times):
+        adaptive.predict(state, t, np.int64(0), n, change)
+        for i in range(n):
+            k = channels[i]
+            mean = min(max(predictions[k, t] + change[i], -_LIMIT), _LIMIT)
+            predictions[k, t] = mean
+            change[i] = np.int64(history[k, PAD + t]) - mean
+        adaptive.update(state, rate, t, np.int64(0), n, change)
 
 
-@kernel
+@part
 def _put_bits(raw, place, value, count):
     for i in range(count):
         if (value >> i) & 1:
@@ -95,7 +76,7 @@ def _put_bits(raw, place, value, count):
     return place
 
 
-@kernel
+@part
 def _get_bits(raw, place, count):
     value = np.int64(0)
     for i in range(count):
@@ -103,6 +84,15 @@ def _get_bits(raw, place, count):
             value |= np.int64((raw[place >> 3] >> (place & 7)) & 1) << i
         place += 1
     return value, place
+
+
+@part
+def _get_escape(raw, place, size_bits, most):
+    """A number >= 1 that says its own length first, of at most so many bits."""
+    top, place = _get_bits(raw, place, size_bits)
+    top = min(top, most)
+    rest, place = _get_bits(raw, place, top)
+    return rest + (np.int64(1) << top) - 1, place
 
 
 @kernel
@@ -118,6 +108,7 @@ def code_intervals(
     """
     n_channels, n_times = codes.shape
     averages = starting_averages(parameters.initial)
+    bins = Bins(positions.fraction_bits, positions.low, positions.high, positions.edges, positions.inverse)
     index = np.empty(n_channels, np.int64)
     error = np.empty(n_channels, np.int64)
     tails = parameters.tails
@@ -144,10 +135,10 @@ def code_intervals(
             coarse = head.coarse_bits(scale, positions.fraction_bits)
             row = positions.table[channel]
             code = np.int64(codes[channel, time])
-            first = (head.nearest_code(mean, positions, row) >> coarse) - WINDOW // 2
+            first = (head.nearest_code(mean, bins, row) >> coarse) - WINDOW // 2
             symbol = min(max((code >> coarse) - first, 0), WINDOW - 1)
-            below = head.cumulative(symbol, first, coarse, mean, scale, tails, shape, positions, row)
-            above = head.cumulative(symbol + 1, first, coarse, mean, scale, tails, shape, positions, row)
+            below = head.cumulative(symbol, first, coarse, mean, scale, tails, shape, bins, row)
+            above = head.cumulative(symbol + 1, first, coarse, mean, scale, tails, shape, bins, row)
             start[n] = below
             freq[n] = above - below
             channel_of[n] = k
@@ -168,7 +159,7 @@ def code_intervals(
             head.move_averages(averages, error, k_begin, k_end)
 
 
-@kernel
+@part
 def starting_averages(initial):
     """The running averages before the first sample: (speeds, channels)."""
     averages = np.empty((3, initial.size), np.int64)
@@ -178,47 +169,36 @@ def starting_averages(initial):
     return averages
 
 
-@kernel
-def tap_offsets(taps, row_length):
-    """Where in a flat history each coefficient's sample of time 0 lies, and where channels' taps start."""
-    offsets = np.empty(taps.coefficients.size, np.int64)
-    first = np.zeros(taps.shift.size + 1, np.int64)
-    for k in range(taps.shift.size):
-        n = first[k]
-        for w in range(taps.first[k], taps.first[k + 1]):
-            oldest = np.int64(taps.source[w]) * row_length + PAD - taps.lag[w] - taps.length[w] + 1
-            for i in range(taps.length[w]):
-                offsets[n] = oldest + i
-                n += 1
-        first[k + 1] = n
-    return offsets, first
+def tap_offsets(taps: LinearTaps, row_length: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Where each channel's taps begin, and where in a flat history each one's sample of time 0 lies."""
+    length = taps.length.astype(np.int64)
+    oldest = taps.source * row_length + PAD - taps.lag - length + 1
+    begin = np.concatenate([[0], np.cumsum(length)])
+    offsets = np.repeat(oldest - begin[:-1], length) + np.arange(begin[-1])
+    return begin[taps.first], offsets
 
 
 @kernel
-def decode(words, raw, marked, n_times, positions, taps, adapt, parameters, correction, lanes, codes):
+def decode(
+    words, raw, marked, positions, taps, first_tap, offsets, history, stage, rate, parameters, correction,
+    memory, lanes, codes,
+):  # fmt: skip
     """Fill ``codes`` (channels, time); return 0, or a positive number if the bytes cannot be right.
 
+    ``first_tap`` and ``offsets`` come from `tap_offsets`; ``history``, ``stage`` and ``memory`` are new.
     ``marked`` is (channels, time), or empty for none: such samples repeat the code before them (the first:
     the lowest).
     """
-    n_channels = codes.shape[0]
+    n_channels, n_times = codes.shape
     skew = taps.skew
-    row_length = n_times + 2 * PAD
-    history = np.zeros((n_channels, row_length), np.int32)
     flat = history.reshape(-1)
-    offsets, first_tap = tap_offsets(taps, row_length)
-    own = adapt.own
-    rate = np.int64(adapt.rate)
-    units = np.zeros((n_channels + 1 if own > 0 else 1, row_length), np.int32)
-    stage = adaptive.new_state(
-        units.reshape(-1),
-        np.arange(n_channels) * np.int64(row_length - skew) + PAD,
-        adaptive.source_offsets(adapt.first, adapt.source, row_length, skew),
-        adapt.unit,
-        own,
-    )
+    own = stage.own_weights.shape[1]
+    shape = np.empty(n_channels, np.int64)
+    for k in range(n_channels):
+        shape[k] = parameters.shape[k]
     error = np.zeros(n_channels, np.int64)
     averages = starting_averages(parameters.initial)
+    bins = Bins(positions.fraction_bits, positions.low, positions.high, positions.edges, positions.inverse)
     linear = np.empty(n_channels, np.int64)
     mean = np.empty(n_channels, np.int64)
     index = np.empty(n_channels, np.int64)
@@ -228,13 +208,11 @@ def decode(words, raw, marked, n_times, positions, taps, adapt, parameters, corr
     end = np.empty(n_channels, np.int64)
     width = correction.outward.shape[0]
     networked = width > 0
-    memory = network.new_memory(n_channels, n_times if networked else 0)
     inputs = np.zeros(NETWORK_INPUTS, np.int32)
     activations = np.empty(correction.bias.size, np.int32)
     # what the head gets: other arrays only if a network corrects them
     centre = np.empty(n_channels, np.int64) if networked else mean
     scale = np.empty(n_channels, np.int64) if networked else index
-    shape = parameters.shape.copy()
     state = np.empty(lanes, np.uint64)
     if words.size < 2 * lanes:
         return 1
@@ -275,7 +253,7 @@ def decode(words, raw, marked, n_times, positions, taps, adapt, parameters, corr
                 shape[k] = network.corrected_shape(base, np.int64(activations[width + 2]))
         for k in range(k_begin, k_end):
             coarse = head.coarse_bits(scale[k], fraction_bits)
-            first[k] = (head.nearest_code(centre[k], positions, positions.table[k]) >> coarse) - WINDOW // 2
+            first[k] = (head.nearest_code(centre[k], bins, positions.table[k]) >> coarse) - WINDOW // 2
         for batch in range(k_begin, k_end, lanes):
             batch_end = min(k_end, batch + lanes)
             lane = batch % lanes
@@ -284,7 +262,7 @@ def decode(words, raw, marked, n_times, positions, taps, adapt, parameters, corr
                 lane = lane + 1 if lane + 1 < lanes else 0
                 symbol[k], start[k], end[k] = head.guess_symbol(
                     slot, first[k], centre[k], scale[k], tails, guesses, shape[k],
-                    positions, positions.table[k],
+                    bins, positions.table[k],
                 )  # fmt: skip
             if marked.size > 0:
                 for k in range(batch, batch_end):
@@ -298,7 +276,7 @@ def decode(words, raw, marked, n_times, positions, taps, adapt, parameters, corr
                 if slot < start[k] or slot >= end[k]:
                     symbol[k], start[k], end[k] = head.find_symbol(
                         slot, first[k], coarse, centre[k], scale[k], tails, shape[k],
-                        positions, positions.table[k], symbol[k],
+                        bins, positions.table[k], symbol[k],
                     )  # fmt: skip
                 x = rans.advance(x, start[k], end[k] - start[k], slot)
                 if x < np.uint64(STATE_FLOOR):
@@ -316,9 +294,7 @@ def decode(words, raw, marked, n_times, positions, taps, adapt, parameters, corr
             if held:
                 code = np.int64(codes[k, t - 1]) if t > 0 else np.int64(positions.low)
             elif symbol[k] == 0 or symbol[k] == WINDOW - 1:
-                top, place = _get_bits(raw, place, np.int64(5))
-                beyond, place = _get_bits(raw, place, top)
-                beyond += (np.int64(1) << top) - 1
+                beyond, place = _get_escape(raw, place, np.int64(5), np.int64(31))
                 code += (beyond if symbol[k] else -beyond) << coarse
             if coarse > 0:
                 rest, place = _get_bits(raw, place, coarse)
@@ -326,7 +302,7 @@ def decode(words, raw, marked, n_times, positions, taps, adapt, parameters, corr
             if code < positions.low or code > positions.high:
                 return 3
             codes[k, t] = code
-            position = head.position_of(code, positions, positions.table[k])
+            position = head.position_of(code, bins, positions.table[k])
             history[k, PAD + t] = position - positions.offset[k]
             error[k] = position - mean[k]
             if networked:
@@ -338,7 +314,7 @@ def decode(words, raw, marked, n_times, positions, taps, adapt, parameters, corr
         if own > 0:
             for k in range(k_begin, k_end):
                 residual = np.int64(history[k, PAD + s - skew * k]) - linear[k]
-                units[k, PAD + s - skew * k] = adaptive.to_units(residual, np.int64(adapt.unit[k]))
+                stage.units[stage.rows[k] + s] = adaptive.to_units(residual, np.int64(stage.unit[k]))
             adaptive.update(stage, rate, s, k_begin, k_end, error)
     if (place + 7) >> 3 != raw.size or word != words.size:
         return 4

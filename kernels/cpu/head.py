@@ -25,7 +25,7 @@ from losslessnn.kernels.constants import (
     TOTAL,
     WINDOW,
 )
-from losslessnn.kernels.cpu.compiling import kernel
+from losslessnn.kernels.cpu.compiling import part
 from losslessnn.kernels.cpu.integers import log2
 
 _FAST, _MID, _SLOW = np.int64(SPEEDS[0]), np.int64(SPEEDS[1]), np.int64(SPEEDS[2])
@@ -37,7 +37,7 @@ assert SCALE_STEPS == 8
 _SCALE, _REACH, _INVERSE = SCALE, REACH, INVERSE
 
 
-@kernel
+@part
 def log_scale(fast, mid, slow, weights, k):
     """Weighted sum of the logarithms of the three running averages (in positions), in 2**-16 octave."""
     row = np.uintp(k)
@@ -48,13 +48,13 @@ def log_scale(fast, mid, slow, weights, k):
     )
 
 
-@kernel
+@part
 def average(state, magnitude, speed):
     """One step of a running average; it never reaches 0, so its logarithm exists."""
     return state + (((magnitude << AVERAGE_BITS) - state) >> speed) + (1 if state < 1 << speed else 0)
 
 
-@kernel
+@part
 def scale_indices(averages, weights, bias, begin, end, index):
     """Scale indices of channels ``begin:end`` for their next samples; ``averages`` is (3, channels)."""
     for k in range(np.uintp(begin), np.uintp(end)):
@@ -67,7 +67,7 @@ def scale_indices(averages, weights, bias, begin, end, index):
         index[k] = min(max(place, 0), N_SCALES - 1)
 
 
-@kernel
+@part
 def move_averages(averages, error, begin, end):
     """`average` of all three speeds of channels ``begin:end`` at once; ``averages`` is (3, channels)."""
     for k in range(np.uintp(begin), np.uintp(end)):
@@ -77,7 +77,7 @@ def move_averages(averages, error, begin, end):
         averages[2, k] = average(averages[2, k], magnitude, _SLOW)
 
 
-@kernel
+@part
 def move_unmarked_averages(averages, error, marked, step, skew, begin, end):
     """`move_averages` for the channels whose sample of this step is not marked; the others' stay."""
     for k in range(begin, end):
@@ -85,13 +85,13 @@ def move_unmarked_averages(averages, error, marked, step, skew, begin, end):
             move_averages(averages, error, k, k + 1)
 
 
-@kernel
+@part
 def coarse_bits(index, fraction_bits):
     """How many low bits of a code the distribution is too wide to care about."""
     return max(0, (index - COARSE_INDEX - SCALE_STEPS * fraction_bits) >> 3)
 
 
-@kernel
+@part
 def mass_below(distance, index, tails, shape):
     """Probability mass (of MASS) below a point ``distance`` position units above the prediction."""
     scale, row = np.uintp(index), np.uintp(shape)
@@ -104,68 +104,68 @@ def mass_below(distance, index, tails, shape):
     return above if distance < 0 else MASS - above
 
 
-@kernel
-def edge_below(code, positions, row):
+@part
+def edge_below(code, bins, row):
     """The position where a code's bin begins; ``row`` is its channel's ADC table, -1 for none."""
     if row >= 0:
-        return np.int64(positions.edges[np.uintp(row), np.uintp(code - positions.low)])
-    return (code << positions.fraction_bits) - (np.int64(1) << (positions.fraction_bits - 1))
+        return np.int64(bins.edges[np.uintp(row), np.uintp(code - bins.low)])
+    return (code << bins.fraction_bits) - (np.int64(1) << (bins.fraction_bits - 1))
 
 
-@kernel
-def position_of(code, positions, row):
+@part
+def position_of(code, bins, row):
     """The middle of a code's bin."""
     if row >= 0:
-        table, i = np.uintp(row), np.uintp(code - positions.low)
-        return (np.int64(positions.edges[table, i]) + np.int64(positions.edges[table, i + np.uintp(1)])) >> 1
-    return code << positions.fraction_bits
+        table, i = np.uintp(row), np.uintp(code - bins.low)
+        return (np.int64(bins.edges[table, i]) + np.int64(bins.edges[table, i + np.uintp(1)])) >> 1
+    return code << bins.fraction_bits
 
 
-@kernel
-def cumulative(symbol, first, coarse, mean, index, tails, shape, positions, row):
+@part
+def cumulative(symbol, first, coarse, mean, index, tails, shape, bins, row):
     """Cumulative frequency below ``symbol`` (0..WINDOW) of the window whose symbol 0 is group ``first``."""
     if symbol <= 0:
         return np.int64(0)
     if symbol >= WINDOW:
         return np.int64(TOTAL)
     code = (first + symbol) << coarse
-    if code <= positions.low:
+    if code <= bins.low:
         return np.int64(symbol)
-    if code > positions.high:
+    if code > bins.high:
         return np.int64(symbol + MASS)
-    return symbol + mass_below(edge_below(code, positions, row) - mean, index, tails, shape)
+    return symbol + mass_below(edge_below(code, bins, row) - mean, index, tails, shape)
 
 
-@kernel
-def nearest_code(position, positions, row):
+@part
+def nearest_code(position, bins, row):
     """The code whose bin holds ``position``, or nearly so; every path gives this very code."""
     if row >= 0:
-        cell = (position - np.int64(positions.edges[row, 0])) >> positions.fraction_bits
-        cell = min(max(cell, 0), positions.inverse.shape[1] - 1)
-        return positions.low + np.int64(positions.inverse[np.uintp(row), np.uintp(cell)])
-    code = (position + (np.int64(1) << (positions.fraction_bits - 1))) >> positions.fraction_bits
-    return min(max(code, positions.low), positions.high)
+        cell = (position - np.int64(bins.edges[row, 0])) >> bins.fraction_bits
+        cell = min(max(cell, 0), bins.inverse.shape[1] - 1)
+        return bins.low + np.int64(bins.inverse[np.uintp(row), np.uintp(cell)])
+    code = (position + (np.int64(1) << (bins.fraction_bits - 1))) >> bins.fraction_bits
+    return min(max(code, bins.low), bins.high)
 
 
-@kernel
-def guess_symbol(slot, first, mean, index, tails, guesses, shape, positions, row):
+@part
+def guess_symbol(slot, first, mean, index, tails, guesses, shape, bins, row):
     """A symbol near the one whose interval holds ``slot``, and its interval: one step of correction.
 
     The caller checks the interval; `find_symbol` goes on from there.
     """
-    coarse = coarse_bits(index, positions.fraction_bits)
+    coarse = coarse_bits(index, bins.fraction_bits)
     cell = slot >> (PRECISION - GUESS_BITS)
     position = mean + (
         (np.int64(guesses[np.uintp(shape), np.uintp(cell)]) * _SCALE[np.uintp(index)]) >> (CELL_BITS + 5 + 8)
     )
-    symbol = (nearest_code(position, positions, row) >> coarse) - first
+    symbol = (nearest_code(position, bins, row) >> coarse) - first
     symbol = min(max(symbol, 1), WINDOW - 2)
-    start = cumulative(symbol, first, coarse, mean, index, tails, shape, positions, row)
-    end = cumulative(symbol + 1, first, coarse, mean, index, tails, shape, positions, row)
+    start = cumulative(symbol, first, coarse, mean, index, tails, shape, bins, row)
+    end = cumulative(symbol + 1, first, coarse, mean, index, tails, shape, bins, row)
     down = start > slot
     up = end <= slot
     other = cumulative(
-        symbol - 1 if down else symbol + 2, first, coarse, mean, index, tails, shape, positions, row
+        symbol - 1 if down else symbol + 2, first, coarse, mean, index, tails, shape, bins, row
     )
     if down:
         return symbol - 1, other, start
@@ -174,14 +174,14 @@ def guess_symbol(slot, first, mean, index, tails, guesses, shape, positions, row
     return symbol, start, end
 
 
-@kernel
-def find_symbol(slot, first, coarse, mean, index, tails, shape, positions, row, symbol):
+@part
+def find_symbol(slot, first, coarse, mean, index, tails, shape, bins, row, symbol):
     """The symbol whose interval holds ``slot``, with its start and end, searched from ``symbol`` outwards."""
     bottom, start = np.int64(0), np.int64(0)
     top, end = np.int64(WINDOW), np.int64(TOTAL)
     probe, reach = min(max(symbol, 1), WINDOW - 1), 1
     while top - bottom > 1:  # one call in a loop, since every call is compiled into its place
-        edge = cumulative(probe, first, coarse, mean, index, tails, shape, positions, row)
+        edge = cumulative(probe, first, coarse, mean, index, tails, shape, bins, row)
         if edge <= slot:
             bottom, start = probe, edge
         else:

@@ -8,7 +8,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from losslessnn.kernels.constants import LOG2
-from losslessnn.kernels.cpu.compiling import kernel
+from losslessnn.kernels.cpu.compiling import part
 
 _LOG2 = LOG2
 
@@ -21,13 +21,13 @@ def _leading_zeros(typing_context, value):  # type: ignore[no-untyped-def]
     return types.int64(types.int64), codegen
 
 
-@kernel
+@part
 def highest_bit(value: int) -> int:
     """Index of the highest set bit of ``value`` >= 1."""
     return 63 - _leading_zeros(value)
 
 
-@kernel
+@part
 def log2(value: int) -> int:
     """log2 of ``value`` >= 1 in units of 2**-8."""
     top = highest_bit(value)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from losslessnn.kernels.cpu.compiling import kernel
+from losslessnn.kernels.cpu.compiling import kernel, part
 
 _ONE = np.uint64(1)
 
 
-@kernel
+@part
 def floor_log2(value):
     """Position of the highest set bit of a positive integer below 2**62."""
     position = 0

@@ -34,13 +34,14 @@ from losslessnn.kernels.constants import (
     SCALE,
 )
 from losslessnn.kernels.cpu import head
-from losslessnn.kernels.cpu.compiling import kernel
+from losslessnn.kernels.cpu.compiling import kernel, part
 from losslessnn.kernels.cpu.integers import log2
 
 _INVERSE, _REACH, _SCALE = INVERSE, REACH, SCALE
 _LIMIT = np.int64(POSITION_LIMIT - 1)
 _BACK = NETWORK_ERRORS
 _UNIT = AVERAGE_BITS << LOG_BITS
+_AS_IT_IS, _HALVED = np.int64(0), np.int64(1)
 
 
 class Memory(NamedTuple):
@@ -52,9 +53,8 @@ class Memory(NamedTuple):
     unit_magnitude: NDArray[np.int8]  # its magnitude relative to that scale, likewise
 
 
-@kernel
-def new_memory(n_channels, n_times):
-    """A `Memory` of no errors."""
+def new_memory(n_channels: int, n_times: int) -> Memory:
+    """A `Memory` of no errors. Numpy takes memory for a channel when it is written to, not before."""
     size = n_times + _BACK + 1
     return Memory(
         np.zeros((n_channels, size), np.int64),
@@ -64,7 +64,7 @@ def new_memory(n_channels, n_times):
     )
 
 
-@kernel
+@part
 def in_scales(distance, index, down):
     """A distance as an activation, in 1/16 of the scale ``index`` times 2**down."""
     near = min(max(distance, -_REACH[np.uintp(index)]), _REACH[np.uintp(index)])
@@ -73,24 +73,24 @@ def in_scales(distance, index, down):
     return min(max(value + ACTIVATION_ZERO, 0), ACTIVATION_MAX)
 
 
-@kernel
+@part
 def in_octaves(logarithm, index):
     """A logarithm (2**-8 octave) relative to that of the scale ``index``, as an activation in 1/16 octave."""
     return min(max(((logarithm - 32 * index + 8) >> 4) + ACTIVATION_ZERO, 0), ACTIVATION_MAX)
 
 
-@kernel
+@part
 def remember(memory, k, t, error, index):
     """Take in the error of one sample and the scale the averages gave it."""
     at, row = np.uintp(t + _BACK), np.uintp(k)
     memory.error[row, at] = error
     magnitude = log2(max(abs(error), np.int64(1)))
     memory.magnitude[row, at] = magnitude
-    memory.unit_error[row, at] = in_scales(error, index, 0) - ACTIVATION_ZERO
+    memory.unit_error[row, at] = in_scales(error, index, _AS_IT_IS) - ACTIVATION_ZERO
     memory.unit_magnitude[row, at] = in_octaves(magnitude, index) - ACTIVATION_ZERO
 
 
-@kernel
+@part
 def see(
     memory, sources, skew, k, t, n_times, index, averages, fraction_bits, linear, mean, before, old, inputs
 ):
@@ -102,7 +102,7 @@ def see(
     row, at = np.uintp(k), np.uintp(t + _BACK)
     n = np.uintp(0)
     for i in range(NETWORK_ERRORS):
-        inputs[n] = in_scales(memory.error[row, at - np.uintp(i + 1)], index, 0)
+        inputs[n] = in_scales(memory.error[row, at - np.uintp(i + 1)], index, _AS_IT_IS)
         n += np.uintp(1)
     for i in range(NETWORK_MAGNITUDES):
         inputs[n] = in_octaves(np.int64(memory.magnitude[row, at - np.uintp(i + 1)]), index)
@@ -128,13 +128,13 @@ def see(
                 ACTIVATION_ZERO + memory.unit_magnitude[np.uintp(source), at + np.uintp(1)]
             )
         n += np.uintp(2)
-    inputs[n] = in_scales(mean - linear, index, 0)
-    inputs[n + np.uintp(1)] = in_scales(before - old, index, 1)
-    inputs[n + np.uintp(2)] = in_scales(before - mean, index, 1)
-    inputs[n + np.uintp(3)] = in_scales(old - mean, index, 1)
+    inputs[n] = in_scales(mean - linear, index, _AS_IT_IS)
+    inputs[n + np.uintp(1)] = in_scales(before - old, index, _HALVED)
+    inputs[n + np.uintp(2)] = in_scales(before - mean, index, _HALVED)
+    inputs[n + np.uintp(3)] = in_scales(old - mean, index, _HALVED)
 
 
-@kernel
+@part
 def think(network, inputs, units):
     """From inputs to units: hidden ones, then outputs. ``units`` is (hidden + OUTPUT_LANES,) int32.
 
@@ -162,7 +162,7 @@ def think(network, inputs, units):
             units[width + j] += unit * outward[h, j]
 
 
-@kernel
+@part
 def corrected_mean(mean, index, output):
     """The mean, moved by so many scales."""
     scales = min(max(output, -MEAN_LIMIT), MEAN_LIMIT)
@@ -171,14 +171,14 @@ def corrected_mean(mean, index, output):
     return min(max(moved, -_LIMIT), _LIMIT)
 
 
-@kernel
+@part
 def corrected_index(index, output):
     """The scale's index, moved by so many octaves."""
     shift = OUTPUT_BITS - 3
     return min(max(index + ((output + (1 << (shift - 1))) >> shift), 0), N_SCALES - 1)
 
 
-@kernel
+@part
 def corrected_shape(shape, output):
     """The shape, moved by so many steps towards light tails."""
     return min(max(shape + ((output + (1 << (OUTPUT_BITS - 1))) >> OUTPUT_BITS), 0), GAUSSIAN)

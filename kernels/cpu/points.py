@@ -20,7 +20,7 @@ from losslessnn.kernels.constants import (
     TOTAL,
 )
 from losslessnn.kernels.cpu import rans
-from losslessnn.kernels.cpu.compiling import kernel
+from losslessnn.kernels.cpu.compiling import kernel, part
 
 _RESIDUES = 1 << 16
 
@@ -62,7 +62,7 @@ def outstanding_codes(samples, stride, fewest, residues):
             counts[np.uintp((low + j) & (_RESIDUES - 1))] = 0
 
 
-@kernel
+@part
 def _context(marks, row, t):
     """Context of the decision whether there is a mark; rows and times that do not exist have none."""
     n_times = marks.shape[1]
@@ -75,7 +75,7 @@ def _context(marks, row, t):
     return context
 
 
-@kernel
+@part
 def _learned(chance, seen, bit):
     """A probability after one more decision: fast at first, then by 2**-MARK_PACE of the way."""
     target = np.int64(TOTAL if bit else 0)
@@ -83,9 +83,12 @@ def _learned(chance, seen, bit):
     return min(max(moved, MARK_FLOOR), TOTAL - MARK_FLOOR)
 
 
-@kernel
+@part
 def _fresh():
-    return np.full(MARK_CONTEXTS + 2, TOTAL // 2, np.int64), np.zeros(MARK_CONTEXTS + 2, np.int64)
+    chance, seen = np.empty(MARK_CONTEXTS + 2, np.int64), np.zeros(MARK_CONTEXTS + 2, np.int64)
+    for i in range(chance.size):
+        chance[i] = TOTAL // 2
+    return chance, seen
 
 
 @kernel

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from losslessnn.kernels.constants import PRECISION, STATE_FLOOR, TOTAL
-from losslessnn.kernels.cpu.compiling import kernel
+from losslessnn.kernels.cpu.compiling import kernel, part
 
 _FLOOR = np.uint64(STATE_FLOOR)
 _PRECISION = np.uint64(PRECISION)
@@ -34,7 +34,9 @@ def push_all(start, freq, channel, lanes, words):
     lane_of = np.empty(most + 1, np.int64)
     for k in range(lane_of.size):
         lane_of[k] = k % lanes
-    state = np.full(lanes, _FLOOR, np.uint64)
+    state = np.empty(lanes, np.uint64)
+    for k in range(lanes):
+        state[k] = _FLOOR
     place = words.size
     for i in range(start.size - 1, -1, -1):
         k = np.uintp(lane_of[channel[i]])
@@ -61,19 +63,19 @@ def read_states(words, state):
     return 2 * state.size
 
 
-@kernel
+@part
 def slot_of(x):
     """The cumulative frequency a state points at."""
     return np.int64(x & _MASK)
 
 
-@kernel
+@part
 def advance(x, start, freq, slot):
     """Pop one symbol off a state (before renormalisation)."""
     return np.uint64(freq) * (x >> _PRECISION) + np.uint64(slot - start)
 
 
-@kernel
+@part
 def refill(x, word):
     """Push one word under a state that fell below the floor."""
     return (x << _WORD) | np.uint64(word)

@@ -10,20 +10,20 @@ import numpy as np
 
 from losslessnn.kernels.constants import LOG_BITS, STATE_FLOOR, WINDOW
 from losslessnn.kernels.cpu import head, rans
-from losslessnn.kernels.cpu.autoregressive import _get_bits, _put_bits
-from losslessnn.kernels.cpu.compiling import kernel
+from losslessnn.kernels.cpu.autoregressive import _get_bits, _get_escape, _put_bits
+from losslessnn.kernels.cpu.compiling import kernel, part
 from losslessnn.kernels.cpu.integers import highest_bit, log2
 
 FRACTION_BITS = 5
 LIMIT = 1 << 40
 SHAPE = 3  # Student's t with 4 degrees of freedom: a context's first value is often far out
 # typed, so that numba compiles each kernel of the head for one set of types
-_SHAPE, _NO_TABLE = np.int32(SHAPE), np.int32(-1)
+_SHAPE, _NO_TABLE = np.int64(SHAPE), np.int32(-1)
 _HALF_STEP = 1 << (LOG_BITS - 4)
 _SCALE_BIAS = 48  # the spread is a mean magnitude; the shape's unit is a little larger
 
 
-@kernel
+@part
 def _interval_state(context, previous, mean, spread, seen):
     if seen[context] == 0:
         spread[context] = spread[previous]
@@ -32,7 +32,7 @@ def _interval_state(context, previous, mean, spread, seen):
     return index, head.coarse_bits(index, np.int64(FRACTION_BITS))
 
 
-@kernel
+@part
 def _learn(context, value, mean, spread, seen):
     deviation = abs((value << FRACTION_BITS) - mean[context])
     pace = min(seen[context] + 1, 8)
@@ -43,21 +43,21 @@ def _learn(context, value, mean, spread, seen):
 
 
 @kernel
-def encode_sequence(values, contexts, positions, tails, mean, spread, seen, words, raw):
-    """Code all values; return (words used, raw bits). ``words`` is filled from its end."""
-    n = values.size
-    start, freq = np.empty(n, np.uint32), np.empty(n, np.uint32)
-    lane = np.zeros(n, np.uint32)
+def encode_sequence(values, contexts, bins, tails, mean, spread, seen, start, freq, lane, words, raw):
+    """Code all values; return (words used, raw bits). ``words`` is filled from its end.
+
+    ``start``, ``freq`` and ``lane`` are memory for every value's interval and its lane, which is 0.
+    """
     place = np.int64(0)
     previous = np.int64(0)
-    for i in range(n):
+    for i in range(values.size):
         context, value = np.int64(contexts[i]), values[i]
         index, coarse = _interval_state(context, previous, mean, spread, seen)
         center = mean[context]
-        first = (head.nearest_code(center, positions, _NO_TABLE) >> coarse) - WINDOW // 2
+        first = (head.nearest_code(center, bins, _NO_TABLE) >> coarse) - WINDOW // 2
         symbol = min(max((value >> coarse) - first, 0), WINDOW - 1)
-        below = head.cumulative(symbol, first, coarse, center, index, tails, _SHAPE, positions, _NO_TABLE)
-        above = head.cumulative(symbol + 1, first, coarse, center, index, tails, _SHAPE, positions, _NO_TABLE)
+        below = head.cumulative(symbol, first, coarse, center, index, tails, _SHAPE, bins, _NO_TABLE)
+        above = head.cumulative(symbol + 1, first, coarse, center, index, tails, _SHAPE, bins, _NO_TABLE)
         start[i] = below
         freq[i] = above - below
         if symbol == 0 or symbol == WINDOW - 1:
@@ -72,18 +72,16 @@ def encode_sequence(values, contexts, positions, tails, mean, spread, seen, word
 
 
 @kernel
-def decode_sequence(
-    contexts, positions, tails, mean, spread, seen, previous, words, raw, cursor, state, values
-):
+def decode_sequence(contexts, bins, tails, mean, spread, seen, previous, words, raw, cursor, state, values):
     """Decode values from ``cursor`` (word, raw bit) on; return 1 if words ran out, else 0."""
     for i in range(contexts.size):
         context = np.int64(contexts[i])
         index, coarse = _interval_state(context, previous, mean, spread, seen)
         center = mean[context]
-        first = (head.nearest_code(center, positions, _NO_TABLE) >> coarse) - WINDOW // 2
+        first = (head.nearest_code(center, bins, _NO_TABLE) >> coarse) - WINDOW // 2
         slot = rans.slot_of(state[0])
         symbol, below, above = head.find_symbol(
-            slot, first, coarse, center, index, tails, _SHAPE, positions, _NO_TABLE, np.int64(WINDOW // 2)
+            slot, first, coarse, center, index, tails, _SHAPE, bins, _NO_TABLE, np.int64(WINDOW // 2)
         )
         x = rans.advance(state[0], below, above - below, slot)
         if x < np.uint64(STATE_FLOOR):
@@ -94,9 +92,7 @@ def decode_sequence(
         state[0] = x
         group = first + symbol
         if symbol == 0 or symbol == WINDOW - 1:
-            top, cursor[1] = _get_bits(raw, cursor[1], np.int64(6))
-            beyond, cursor[1] = _get_bits(raw, cursor[1], min(top, 40))
-            beyond += (np.int64(1) << min(top, 40)) - 1
+            beyond, cursor[1] = _get_escape(raw, cursor[1], np.int64(6), np.int64(40))
             group += beyond if symbol else -beyond
         rest, cursor[1] = _get_bits(raw, cursor[1], coarse)
         value = min(max((group << coarse) | rest, -LIMIT), LIMIT)

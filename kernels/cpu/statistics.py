@@ -7,12 +7,12 @@ import math
 import numpy as np
 
 from losslessnn.kernels.constants import AVERAGE_BITS, LOG_BITS, PAD, SPEEDS, UNIT_BITS, WEIGHT_BITS
-from losslessnn.kernels.cpu.compiling import kernel
+from losslessnn.kernels.cpu.compiling import kernel, part
 from losslessnn.kernels.cpu.head import average, log_scale
 from losslessnn.kernels.cpu.integers import log2
 
 
-@kernel
+@part
 def _lagged_sum(flat, at_a, at_b, n):
     total = np.int64(0)
     a, b = np.uintp(at_a), np.uintp(at_b)
@@ -21,7 +21,7 @@ def _lagged_sum(flat, at_a, at_b, n):
     return total
 
 
-@kernel
+@part
 def _add_pair(gram, row, begin_a, lag_a, count_a, column, begin_b, lag_b, count_b, flat, n, weight):
     """Add sum over n times of a[t - i] * b[t - j], weighted, for every pair of lags of two windows.
 
@@ -47,25 +47,28 @@ def _add_pair(gram, row, begin_a, lag_a, count_a, column, begin_b, lag_b, count_
 
 
 @kernel
-def gram_matrix(history, source, lag, count, begins, ends, weights):
+def gram_matrix(history, n_windows, source, lag, count, n_spans, begins, ends, weights):
     """Weighted sums of products of all samples in the windows (newest first, window after window).
 
+    Arrays may be longer than the ``n_windows`` and ``n_spans`` they describe.
     Sums over a span are exact integers; spans are weighted and added in order.
     """
-    first = np.zeros(source.size + 1, np.int64)
-    for w in range(source.size):
-        first[w + 1] = first[w] + count[w]
-    gram = np.zeros((first[-1], first[-1]))
+    first = np.empty(n_windows + 1, np.int64)
+    n = 0
+    for w in range(n_windows):
+        first[w] = n
+        n += count[w]
+    gram = np.zeros((n, n), np.float64)
     flat, length = history.reshape(-1), np.int64(history.shape[1])
-    for span in range(begins.size):
-        for v in range(source.size):
+    for span in range(n_spans):
+        for v in range(n_windows):
             for w in range(v + 1):
                 _add_pair(
                     gram, first[v], source[v] * length + PAD + begins[span], lag[v], count[v],
                     first[w], source[w] * length + PAD + begins[span], lag[w], count[w],
                     flat, ends[span] - begins[span], weights[span],
                 )  # fmt: skip
-    for i in range(first[-1]):
+    for i in range(n):
         for j in range(i):
             gram[j, i] = gram[i, j]
     return gram
@@ -80,7 +83,7 @@ def cholesky(gram, ridge):
     """
     n = gram.shape[0]
     factor = gram.copy()
-    scale = np.empty(n)
+    scale = np.empty(n, np.float64)
     for i in range(n):
         scale[i] = gram[i, i]
         factor[i, i] += ridge * gram[i, i]
@@ -115,13 +118,12 @@ def choose_references(covariance, most, threshold, begin, reach, chosen):
     most : references a channel may have
     threshold : share of a channel's variance a reference must explain
     begin, reach : the first channel to choose for, and how far back references may lie
-    chosen : (channels - begin, most) int32 out, -1 where there are no more
+    chosen : (channels - begin, most) int32 out, filled with -1, which stays where there are no more
 
     Forward selection by partial Cholesky factors.
     """
-    chosen[:] = -1
-    factors = np.empty((most, reach))
-    left, cross = np.empty(reach), np.empty(reach)
+    factors = np.empty((most, reach), np.float64)
+    left, cross = np.empty(reach, np.float64), np.empty(reach, np.float64)
     for k in range(begin, covariance.shape[0]):
         base = max(0, k - reach)
         n = k - base
@@ -139,31 +141,33 @@ def choose_references(covariance, most, threshold, begin, reach, chosen):
                 break
             chosen[k - begin, p] = base + best
             root = np.sqrt(left[best])
-            column = factors[p]
             for j in range(n):
-                column[j] = covariance[base + best, base + j]
+                factors[p, j] = covariance[base + best, base + j]
             for q in range(p):
                 f = factors[q, best]
                 for j in range(n):
-                    column[j] -= f * factors[q, j]
+                    factors[p, j] -= f * factors[q, j]
             share = cross[best] / root
             for j in range(n):
-                column[j] /= root
-                left[j] -= column[j] * column[j]
-                cross[j] -= share * column[j]
+                entry = factors[p, j] / root
+                factors[p, j] = entry
+                left[j] -= entry * entry
+                cross[j] -= share * entry
             left[best] = 0.0
 
 
 @kernel
-def round_coefficients(factor, target, step):
-    """Integer multiples of ``step`` near the solution of ``factor.T @ w = target``, last one first.
+def round_coefficients(factor, row, n, step):
+    """Integer multiples of ``step`` near the solution of ``F.T @ w = factor[row, :n]``, last one first.
+
+    F is the first n rows and columns of ``factor``.
 
     Each rounding error is handed on to the coefficients not yet rounded (L. Babai, "On Lovasz' lattice
     reduction and the nearest lattice point problem", Combinatorica 1986).
     """
-    n = target.size
-    left = target.copy()
-    rounded = np.zeros(n, np.int64)
+    left, rounded = np.empty(n, np.float64), np.zeros(n, np.int64)
+    for i in range(n):
+        left[i] = factor[row, i]
     for i in range(n - 1, -1, -1):
         if factor[i, i] == 0.0:
             continue
@@ -174,7 +178,7 @@ def round_coefficients(factor, target, step):
     return rounded
 
 
-@kernel
+@part
 def log2_of(value):
     """log2 of a positive double with + - * / only, so that encoders agree everywhere."""
     mantissa, exponent = math.frexp(value)
@@ -184,14 +188,15 @@ def log2_of(value):
     return exponent - 0.5 + 2.8853900817779268 * series
 
 
-@kernel
-def _regressor_order(n_sources, lag, count, window_of):
+@part
+def _regressor_order(n_sources, lag, count, n_regressors):
     """Most useful regressors first, so that a shorter model is a prefix of a longer one.
 
     Inside a window the lags leave its anchor (lag 1 of the channel's own past, lag 0 of a reference) one by
     one, so every prefix is again a set of windows.
     """
-    priority = np.empty(window_of.size)
+    priority = np.empty(n_regressors, np.float64)
+    order = np.empty(n_regressors, np.int64)
     at = 0
     for w in range(n_sources + 1):
         for i in range(count[w]):
@@ -200,8 +205,8 @@ def _regressor_order(n_sources, lag, count, window_of):
                 priority[at] = distance
             else:
                 priority[at] = 2.0 + 1.2 * (w - 1) + 2.5 * abs(distance) + (0.3 if distance < 0 else 0.0)
+            order[at] = at
             at += 1
-    order = np.arange(at)
     for i in range(1, at):  # by insertion: numba's own sorts take a second to compile
         moving, j = order[i], i
         while j > 0 and priority[order[j - 1]] > priority[moving]:
@@ -211,18 +216,76 @@ def _regressor_order(n_sources, lag, count, window_of):
     return order
 
 
-@kernel
-def _merge_spans(begins, ends, weights, merged_begins, merged_ends, merged_weights):
-    """Join neighbouring spans of equal weight; return how many are left, and the weighted sample count."""
+@part
+def _merge_spans(begins, ends, weights, k, merged_begins, merged_ends, merged_weights):
+    """Join a channel's neighbours of equal weight; return how many are left, and all samples weighted."""
     n, total = 0, 0.0
     for i in range(begins.size):
-        total += weights[i] * (ends[i] - begins[i])
-        if n > 0 and merged_ends[n - 1] == begins[i] and merged_weights[n - 1] == weights[i]:
-            merged_ends[n - 1] = ends[i]
-        else:
-            merged_begins[n], merged_ends[n], merged_weights[n] = begins[i], ends[i], weights[i]
+        weight = weights[k, i]
+        total += weight * (ends[i] - begins[i])
+        if n == 0 or merged_ends[n - 1] != begins[i] or merged_weights[n - 1] != weight:
+            merged_begins[n], merged_weights[n] = begins[i], weight
             n += 1
+        merged_ends[n - 1] = ends[i]
     return n, total
+
+
+@part
+def _reordered(gram, order):
+    """A Gram matrix with its regressors in another order, the last row and column staying."""
+    n = gram.shape[0]
+    moved = np.empty((n, n), np.float64)
+    for i in range(n):
+        p = order[i] if i < n - 1 else i
+        for j in range(n):
+            moved[i, j] = gram[p, order[j] if j < n - 1 else j]
+    return moved
+
+
+@part
+def _cheapest_length(factor, energy, noise, n_fit, n_times, tap_bits):
+    """How many regressors code a channel shortest, their own price included, and the error they leave."""
+    n = factor.shape[0] - 1
+    best, best_left, least = np.int64(0), energy, np.inf
+    left = energy
+    for j in range(n + 1):
+        if j > 0:
+            left = max(left - factor[n, j - 1] * factor[n, j - 1], 0.0)
+        cost = 0.5 * n_times * log2_of((left + noise) / n_fit) + tap_bits * j
+        if cost < least:
+            best, best_left, least = j, left, cost
+    return best, best_left
+
+
+@part
+def _cheapest_step(factor, n, error, n_times):
+    """Bits after the binary point of n coefficients: fewer cost less for them, more for the samples."""
+    energy = 0.0
+    for j in range(n):
+        energy += factor[j, j] * factor[j, j]
+    bits, least = 0, np.inf
+    loss = 0.72 * n_times * energy / 12.0 / error * 0.25
+    for candidate in range(2, 23):
+        loss *= 0.25
+        if loss + candidate * n < least:
+            bits, least = candidate, loss + candidate * n
+    return bits
+
+
+@part
+def _write_window(slot, at, count, lag, windows, window, coefficients, tap):
+    """Write one window, oldest sample first, without zeros at its ends; return its length."""
+    newest, oldest = -1, -1
+    for i in range(count):
+        if slot[at + i] != 0:
+            newest = i if newest < 0 else newest
+            oldest = i
+    if newest < 0:
+        return 0
+    windows[window, 2], windows[window, 3] = lag + newest, oldest - newest + 1
+    for i in range(oldest, newest - 1, -1):
+        coefficients[tap + oldest - i] = slot[at + i]
+    return oldest - newest + 1
 
 
 @kernel
@@ -253,13 +316,13 @@ def fit_linear(
     """
     n_channels = reduced.shape[0]
     n_windows, n_taps = 0, 0
-    merged_begins, merged_ends = np.empty_like(begins), np.empty_like(begins)
-    merged_weights = np.empty(begins.size)
+    merged_begins, merged_ends = np.empty(begins.size, np.int64), np.empty(begins.size, np.int64)
+    merged_weights = np.empty(begins.size, np.float64)
     source = np.empty(chosen.shape[1] + 2, np.int64)
     lag = np.empty(chosen.shape[1] + 2, np.int64)
     count = np.empty(chosen.shape[1] + 2, np.int64)
     for k in range(n_channels):
-        spans, n_fit = _merge_spans(begins, ends, weights[k], merged_begins, merged_ends, merged_weights)
+        spans, n_fit = _merge_spans(begins, ends, weights, k, merged_begins, merged_ends, merged_weights)
         source[0], lag[0], count[0] = k, 1, own
         n_sources = 0
         for r in range(chosen.shape[1]):
@@ -270,94 +333,50 @@ def fit_linear(
             lag[n_sources] = -min(lead, skew * (k - chosen[k, r]) - 1)
             count[n_sources] = past - lag[n_sources] + 1
         source[n_sources + 1], lag[n_sources + 1], count[n_sources + 1] = k, 0, 1
-        used = n_sources + 2
         gram = gram_matrix(
-            reduced,
-            source[:used],
-            lag[:used],
-            count[:used],
-            merged_begins[:spans],
-            merged_ends[:spans],
-            merged_weights,
-        )
+            reduced, n_sources + 2, source, lag, count, spans,
+            merged_begins, merged_ends, merged_weights,
+        )  # fmt: skip
         n = gram.shape[0] - 1
-        window_of = np.empty(n, np.int64)
-        at = 0
-        for w in range(n_sources + 1):
-            window_of[at : at + count[w]] = w
-            at += count[w]
-        order = _regressor_order(np.int64(n_sources), lag, count, window_of)
-        sorted_gram = np.empty((n + 1, n + 1))
-        for i in range(n + 1):
-            p = order[i] if i < n else n
-            for j in range(n + 1):
-                q = order[j] if j < n else n
-                sorted_gram[i, j] = gram[p, q]
         shift[k] = 0
-        if sorted_gram[n, n] == 0.0:
+        if gram[n, n] == 0.0:
             continue
-        factor = cholesky(sorted_gram, 1e-9)
-        left = sorted_gram[n, n]
+        order = _regressor_order(n_sources, lag, count, np.int64(n))
+        factor = cholesky(_reordered(gram, order), 1e-9)
         noise = n_fit * quantum / 12.0
-        best, best_cost, best_left = 0, 0.5 * n_times * log2_of((left + noise) / n_fit), left
-        for j in range(n):
-            left = max(left - factor[n, j] * factor[n, j], 0.0)
-            cost = 0.5 * n_times * log2_of((left + noise) / n_fit) + tap_bits * (j + 1)
-            if cost < best_cost:
-                best, best_cost, best_left = j + 1, cost, left
+        best, left = _cheapest_length(factor, gram[n, n], noise, n_fit, n_times, tap_bits)
         if best == 0:
             continue
-        # the coefficients' step: coarser costs fewer bits for them, finer fewer bits for the samples
-        energy = 0.0
-        for j in range(best):
-            energy += factor[j, j] * factor[j, j]
-        bits, least = 0, np.inf
-        for candidate in range(2, 23):
-            loss = 0.72 * n_times * energy / 12.0 / (best_left + noise) * 4.0**-candidate
-            if loss + candidate * best < least:
-                least = loss + candidate * best
-                bits = candidate
-        rounded = round_coefficients(factor[:best, :best], factor[n, :best].copy(), 2.0**-bits)
+        bits = _cheapest_step(factor, best, left + noise, n_times)
+        rounded = round_coefficients(factor, np.int64(n), best, 1.0 / (1 << bits))
         largest = 0
         for j in range(best):
             largest = max(largest, abs(rounded[j]))
         if largest >= 1 << 23:
             continue
         shift[k] = bits
-        # back from sorted regressors to windows, oldest sample first
         slot = np.zeros(n, np.int64)
-        inside = np.zeros(n, np.bool_)
         for j in range(best):
             slot[order[j]] = rounded[j]
-            inside[order[j]] = True
         at = 0
         for w in range(n_sources + 1):
-            newest, oldest = -1, -1
-            for i in range(count[w]):
-                if inside[at + i] and slot[at + i] != 0:
-                    newest = i if newest < 0 else newest
-                    oldest = i
-            if newest >= 0:
-                windows[n_windows, 0] = k
-                windows[n_windows, 1] = source[w]
-                windows[n_windows, 2] = lag[w] + newest
-                windows[n_windows, 3] = oldest - newest + 1
-                n_windows += 1
-                for i in range(oldest, newest - 1, -1):
-                    coefficients[n_taps] = slot[at + i]
-                    n_taps += 1
+            length = _write_window(slot, at, count[w], lag[w], windows, n_windows, coefficients, n_taps)
             at += count[w]
+            if length > 0:
+                windows[n_windows, 0], windows[n_windows, 1] = k, source[w]
+                n_windows += 1
+                n_taps += length
     return n_windows, n_taps
 
 
-@kernel
+@part
 def _dithered(residual, k, t, fraction_bits):
     """|residual| with the code's rounding filled in, so that its logarithm has a smooth distribution."""
     dither = (((5 * t + 3 * k) & 7) * 2 - 7) << fraction_bits
     return abs((residual << 4) + dither) + 1
 
 
-@kernel
+@part
 def starting_level(history, means, k, n_times):
     """log2 of the mean error over a channel's first samples, rounded, as the averages' start."""
     total = np.int64(0)
@@ -376,8 +395,10 @@ def scale_statistics(history, means, initial, fraction_bits, channels, sums):
     row = np.empty(5, np.int64)
     averages = np.empty(3, np.int64)
     row[0] = 1
-    for n, k in enumerate(channels):
-        averages[:] = initial[k]
+    for n in range(channels.size):
+        k = channels[n]
+        for i in range(3):
+            averages[i] = initial[k]
         for t in range(means.shape[1]):
             residual = np.int64(history[k, PAD + t]) - means[k, t]
             if (t & 3) == 3:
@@ -397,7 +418,8 @@ def error_histogram(history, means, initial, fraction_bits, weights, center, his
     bins = histogram.shape[1]
     averages = np.empty(3, np.int64)
     for k in range(means.shape[0]):
-        averages[:] = initial[k]
+        for i in range(3):
+            averages[i] = initial[k]
         for t in range(means.shape[1]):
             residual = np.int64(history[k, PAD + t]) - means[k, t]
             scale = log_scale(averages[0], averages[1], averages[2], weights, k) >> 8
@@ -470,53 +492,7 @@ def error_logarithms(history, means, fraction_bits, channels):
     return total
 
 
-@kernel
-def span_energies(residual, begins, ends):
-    """Mean square of each channel's residual in each span: (channels, spans) float64."""
-    energy = np.empty((residual.shape[0], begins.size))
-    for k in range(residual.shape[0]):
-        for i in range(begins.size):
-            total = np.int64(0)
-            for t in range(begins[i], ends[i]):
-                total += np.int64(residual[k, t]) * np.int64(residual[k, t])
-            energy[k, i] = np.float64(total) / (ends[i] - begins[i])
-    return energy
-
-
-@kernel
-def round_weights(ratio):
-    """Ratios rounded to powers of 4 in place, so that where a signal keeps its level spans weigh the same."""
-    for k in range(ratio.shape[0]):
-        for i in range(ratio.shape[1]):
-            weight, left = 1.0, ratio[k, i]
-            while left > 2.0 and weight < 2.0**20:
-                weight, left = weight * 4.0, left * 0.25
-            while left < 0.5 and weight > 2.0**-20:
-                weight, left = weight * 0.25, left * 4.0
-            ratio[k, i] = weight
-
-
-@kernel
-def leaf_grams(reduced, channels, own, edges):
-    """Gram matrices of some channels' own pasts in consecutive spans: (channels, spans, own + 1, own + 1).
-
-    The last row and column stand for the sample itself.
-    """
-    grams = np.empty((channels.size, edges.size - 1, own + 1, own + 1))
-    source = np.empty(2, np.int64)
-    lag, count = np.array([1, 0]), np.array([own, 1])
-    one = np.ones(1)
-    for n, k in enumerate(channels):
-        source[0], source[1] = k, k
-        for i in range(edges.size - 1):
-            gram = gram_matrix(reduced, source, lag, count, edges[i : i + 1], edges[i + 1 : i + 2], one)
-            for row in range(own + 1):
-                for column in range(own + 1):
-                    grams[n, i, row, column] = gram[row, column]
-    return grams
-
-
-@kernel
+@part
 def _left_over(gram, weights):
     """Squared error of predicting the last variable from the others with the given weights."""
     n = weights.size
@@ -528,13 +504,13 @@ def _left_over(gram, weights):
     return max(total, 0.0)
 
 
-@kernel
+@part
 def _least_squares(gram):
     n = gram.shape[0] - 1
     factor = cholesky(gram, 1e-9)
-    weights = np.zeros(n)
+    weights = np.empty(n, np.float64)
     for i in range(n - 1, -1, -1):
-        left = factor[n, i]
+        left, weights[i] = factor[n, i], 0.0
         for j in range(i + 1, n):
             left -= factor[j, i] * weights[j]
         if factor[i, i] > 0.0:
@@ -550,11 +526,10 @@ def split_gain(before, after, n_before, n_after, noise):
     """
     own_before = _left_over(before, _least_squares(before)) / n_before + noise
     own_after = _left_over(after, _least_squares(after)) / n_after + noise
-    both = np.empty(before.shape)
-    for i in range(
-        before.shape[0]
-    ):  # as one expression on arrays it would take a third of a second to compile
-        for j in range(before.shape[1]):
+    n = before.shape[0]
+    both = np.empty((n, n), np.float64)
+    for i in range(n):  # as one expression on arrays it would take a third of a second to compile
+        for j in range(n):
             both[i, j] = before[i, j] / own_before + after[i, j] / own_after
     common = _least_squares(both)
     together_before = _left_over(before, common) / n_before + noise

@@ -19,8 +19,7 @@ from losslessnn.kernels.constants import (
     TAIL_CELLS,
     TAIL_REACH,
 )
-from losslessnn.kernels.cpu import head
-from losslessnn.kernels.cpu.compiling import kernel
+from losslessnn.kernels.cpu.compiling import kernel, part
 from losslessnn.kernels.cpu.statistics import log2_of
 
 _PER_SCALE = np.float32(TAIL_CELLS // TAIL_REACH)
@@ -28,6 +27,7 @@ _STEP = np.float32(1 / 16)  # of activations
 _HIDDEN_UNIT = np.float32(1 << HIDDEN_SHIFT)
 _OUTPUT_UNIT = np.float32(1 << (OUTPUT_BITS - 4))
 _WEIGHT_MAX = np.float32(127)
+_FINER, _BIAS_MAX = np.float32(16), np.float32(1 << 20)  # biases
 _FAR = np.float32(1 << 30)
 _OCTAVES = np.float32(6)  # a correction moves the scale by no more
 _SCALES = np.float32(4)  # nor the mean
@@ -36,24 +36,7 @@ _FIRST_MOMENT, _SECOND_MOMENT = np.float32(0.9), np.float32(0.995)
 _TINY = np.float32(1e-8)
 
 
-@kernel
-def bin_edges(codes, means, positions, channels, stride, low, high):
-    """Edges of the samples' bins less their means, (len(channels), ceil(time / stride)) float32."""
-    for c in range(channels.size):
-        k = channels[c]
-        row = positions.table[k]
-        for t in range(0, codes.shape[1], stride):
-            code = np.int64(codes[k, t])
-            mean = np.int64(means[k, t]) + positions.offset[k]
-            low[c, t // stride] = -_FAR
-            high[c, t // stride] = _FAR
-            if code > positions.low:
-                low[c, t // stride] = head.edge_below(code, positions, row) - mean
-            if code < positions.high:
-                high[c, t // stride] = head.edge_below(code + 1, positions, row) - mean
-
-
-@kernel
+@part
 def _power_of_two(octaves):
     """2**octaves by repeated squaring: no library's exponential."""
     power = 1.0 + octaves * (0.6931471805599453 / 1024)
@@ -62,7 +45,7 @@ def _power_of_two(octaves):
     return power
 
 
-@kernel
+@part
 def _tail(distance, shape, tails):
     """Mass beyond a distance >= 0 (in scales), its density, and its change with the shape."""
     kind = min(np.int64(shape), GAUSSIAN - 1)
@@ -80,7 +63,7 @@ def _tail(distance, shape, tails):
     return heavy + part * (light - heavy), density, light - heavy
 
 
-@kernel
+@part
 def _loss(low, high, scale, shape, outputs, tails, gradient):
     """Probability of a bin under corrected parameters; ``gradient`` of its bits by the three outputs."""
     shift = min(max(outputs[0], -_SCALES), _SCALES)
@@ -113,13 +96,7 @@ def _loss(low, high, scale, shape, outputs, tails, gradient):
     return mass
 
 
-@kernel
-def _rounded(values, unit, most, rounded):
-    for i in range(values.size):
-        rounded[i] = min(max(np.floor(values[i] * unit + np.float32(0.5)), -most), most) / unit
-
-
-@kernel
+@part
 def forward(inputs, n, rounded, width, seen, hidden, outputs):
     """Outputs of sample ``n`` under rounded weights: hidden, hidden bias, skip, output, output bias."""
     for i in range(NETWORK_INPUTS):
@@ -151,10 +128,12 @@ def forward(inputs, n, rounded, width, seen, hidden, outputs):
 def round_weights(weights, width, rounded):
     """The weights as they will be written: 8 bits, biases finer."""
     first, skip = NETWORK_INPUTS * width, NETWORK_INPUTS * width + width
-    _rounded(weights[:first], _HIDDEN_UNIT, _WEIGHT_MAX, rounded[:first])
-    _rounded(weights[first:skip], _HIDDEN_UNIT * 16, np.float32(1 << 20), rounded[first:skip])
-    _rounded(weights[skip:-3], _OUTPUT_UNIT, _WEIGHT_MAX, rounded[skip:-3])
-    _rounded(weights[-3:], _OUTPUT_UNIT * 16, np.float32(1 << 20), rounded[-3:])
+    for i in range(weights.size):
+        unit = _HIDDEN_UNIT if i < skip else _OUTPUT_UNIT
+        most = _WEIGHT_MAX
+        if first <= i < skip or i >= weights.size - 3:
+            unit, most = unit * _FINER, _BIAS_MAX
+        rounded[i] = min(max(np.floor(weights[i] * unit + np.float32(0.5)), -most), most) / unit
 
 
 @kernel
@@ -167,12 +146,14 @@ def train(inputs, low, high, scale, shape, weights, width, tails, steps, batch, 
     n_samples, size = low.size, weights.size
     first, skip = NETWORK_INPUTS * width, NETWORK_INPUTS * width + width
     rounded, total = np.empty(size, np.float32), np.empty(size, np.float32)
-    moment, square = np.zeros(size, np.float32), np.zeros(size, np.float32)
+    moment, square = np.empty(size, np.float32), np.empty(size, np.float32)
+    for i in range(size):
+        moment[i] = square[i] = 0
     seen, hidden = np.empty(NETWORK_INPUTS, np.float32), np.empty(width, np.float32)
     back = np.empty(width, np.float32)
     outputs, gradient = np.empty(3, np.float32), np.empty(3, np.float32)
     moment_left, square_left = np.float32(1), np.float32(1)
-    n = 0
+    n = np.int64(0)
     bits = 0.0
     for step in range(steps):
         round_weights(weights, width, rounded)

@@ -16,7 +16,7 @@ from losslessnn.errors import CorruptFrameError
 from losslessnn.kernels.constants import STATE_FLOOR
 from losslessnn.kernels.cpu import rans
 from losslessnn.kernels.cpu import sequence as kernel
-from losslessnn.kernels.parameters import Positions
+from losslessnn.kernels.parameters import Bins
 from losslessnn.models.shapes import load_shapes
 from losslessnn.wire import Reader, pack_varint
 
@@ -24,15 +24,7 @@ _FIRST_SPREAD = 8 << kernel.FRACTION_BITS
 _LIMIT = kernel.LIMIT
 _MOST_PER_WORD = 512  # a value costs 1/8 bit or more, because a context's spread has a floor
 _NO_TABLE = np.zeros((1, 0), np.int32)
-_POSITIONS = Positions(
-    kernel.FRACTION_BITS,
-    -_LIMIT,
-    _LIMIT,
-    np.zeros(1, np.int64),
-    np.full(1, -1, np.int32),
-    _NO_TABLE,
-    _NO_TABLE,
-)
+_BINS = Bins(kernel.FRACTION_BITS, -_LIMIT, _LIMIT, np.zeros((1, 1), np.int32), np.zeros((1, 1), np.int32))
 
 
 class _Contexts:
@@ -84,9 +76,12 @@ class SequenceWriter:
         book.reach(int(contexts.max(initial=0)))
         words = np.empty(values.size + 4, np.uint32)
         raw = np.zeros(16 * values.size + 8, np.uint8)
+        start, freq = np.empty(values.size, np.uint32), np.empty(values.size, np.uint32)
+        lane = np.zeros(values.size, np.uint32)
         used, bits = kernel.encode_sequence(
-            values, contexts, _POSITIONS, load_shapes().tails, book.mean, book.spread, book.seen, words, raw
-        )
+            values, contexts, _BINS, load_shapes().tails, book.mean, book.spread, book.seen,
+            start, freq, lane, words, raw,
+        )  # fmt: skip
         stream = words[words.size - used :].astype("<u4").tobytes()
         return pack_varint(used) + stream + raw[: (bits + 7) // 8].tobytes()
 
@@ -124,7 +119,7 @@ class SequenceReader:
         self._book.reach(int(contexts.max()))
         book = self._book
         failed: Any = kernel.decode_sequence(
-            contexts, _POSITIONS, load_shapes().tails, book.mean, book.spread, book.seen,
+            contexts, _BINS, load_shapes().tails, book.mean, book.spread, book.seen,
             self._previous, self._words, self._raw, self._cursor, self._state, values,
         )  # fmt: skip
         if failed:

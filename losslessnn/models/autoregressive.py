@@ -10,21 +10,22 @@ from numpy.typing import NDArray
 
 from losslessnn.errors import CorruptFrameError
 from losslessnn.kernels.constants import (
-    NETWORK_ERRORS,
     NETWORK_INPUTS,
     NETWORK_REFERENCES,
     OUTPUT_LANES,
     PAD,
     PRECISION,
 )
+from losslessnn.kernels.cpu import adaptive, rans
 from losslessnn.kernels.cpu import autoregressive as kernel
 from losslessnn.kernels.cpu import network as network_kernel
-from losslessnn.kernels.cpu import rans
 from losslessnn.kernels.parameters import Adaptive, Corrected, Head, LinearTaps, Network, Positions
 
 Codes = NDArray[np.int32]
 Marks = NDArray[np.uint8]
 NO_MARKS: Marks = np.zeros((0, 0), np.uint8)
+
+_BLOCK = 64  # channels: enough for their chains of updates to overlap, few enough to stay in cache
 
 MOST_SAMPLES_PER_BYTE = 92_000
 """No sample costs less than -log2(1 - WINDOW / TOTAL) = 0.000088 bit, so a short frame cannot claim more."""
@@ -80,7 +81,13 @@ class Prediction:
 def position_history(codes: Codes, positions: Positions) -> NDArray[np.int32]:
     """Positions of (channels, time) codes, padded for the kernels."""
     history = np.zeros((codes.shape[0], codes.shape[1] + 2 * PAD), np.int32)
-    kernel.to_positions(codes, positions, history)
+    middles = (positions.edges[:, 1:] >> 1) + (positions.edges[:, :-1] >> 1)
+    middles += positions.edges[:, 1:] & positions.edges[:, :-1] & 1
+    for row, channel, table, offset in zip(history, codes, positions.table, positions.offset, strict=True):
+        if table >= 0:
+            row[PAD:-PAD] = middles[table, channel - positions.low] - offset
+        else:
+            row[PAD:-PAD] = (channel.astype(np.int64) << positions.fraction_bits) - offset
     return history
 
 
@@ -101,9 +108,19 @@ def add_adaptive(
     if stage.own == 0:
         return linear
     means = linear.copy()
-    units = np.zeros((history.shape[0] + 1, history.shape[1]), np.int32)
+    row_length = history.shape[1]
+    units = np.zeros((len(history) + 1) * row_length, np.int32)
+    offsets = adaptive.source_offsets(stage.first, stage.source, row_length, 0)
     chosen = np.arange(len(history)) if channels is None else channels
-    kernel.adaptive_predictions(history, means, stage, units, chosen)
+    fresh = 0
+    for begin in range(0, chosen.size, _BLOCK):
+        block = chosen[begin : begin + _BLOCK]
+        rows = block * row_length + PAD
+        state = adaptive.new_state(
+            units, rows, np.ascontiguousarray(offsets[:, block]), stage.unit[block], stage.own
+        )
+        kernel.adaptive_predictions(history, means, stage.unit, stage.rate, state, fresh, block)
+        fresh = int(block[-1]) + 1
     return means
 
 
@@ -151,14 +168,7 @@ class Observed:
 def observe(prediction: Prediction, head: Head, marked: Marks, channels: NDArray[np.int64]) -> Observed:
     """Gather what a network may look at in some channels."""
     n_channels, n_times = prediction.means.shape
-    size = n_times + NETWORK_ERRORS + 1
-    # as network_kernel.new_memory, but numpy does not touch the memory of channels that are not observed
-    memory = network_kernel.Memory(
-        np.zeros((n_channels, size), np.int64),
-        np.zeros((n_channels, size), np.int32),
-        np.zeros((n_channels, size), np.int8),
-        np.zeros((n_channels, size), np.int8),
-    )
+    memory = network_kernel.new_memory(n_channels, n_times)
     indices = np.zeros((n_channels, n_times), np.uint8)
     network_kernel.observe(prediction.history, prediction.means, marked, head, channels, memory, indices)
     return Observed(memory, indices)
@@ -236,6 +246,19 @@ def measure(codes: Codes, model: AutoregressiveModel, marked: Marks = NO_MARKS) 
     return payload + coded.raw_bits
 
 
+def _lockstep(model: AutoregressiveModel, row_length: int) -> adaptive.State:
+    """The adaptive stage before the first sample, each channel ``skew`` steps behind the one before it."""
+    n_channels, skew = model.positions.offset.size, model.taps.skew
+    n_rows = n_channels + 1 if model.adaptive.own else 0
+    return adaptive.new_state(
+        np.zeros(n_rows * row_length, np.int32),
+        np.arange(n_channels) * (row_length - skew) + PAD,
+        adaptive.source_offsets(model.adaptive.first, model.adaptive.source, row_length, skew),
+        model.adaptive.unit,
+        model.adaptive.own,
+    )
+
+
 def decode(
     words: bytes | memoryview,
     raw: bytes | memoryview,
@@ -259,19 +282,14 @@ def decode(
     # one kind of array whatever the buffers are: numba would compile a decoder for each kind
     stream = np.frombuffer(words, "<u4").astype(np.uint32)  # a copy, as sections lie at odd addresses
     bits = np.frombuffer(memoryview(raw).toreadonly(), np.uint8)
+    history = np.zeros((n_channels, n_times + 2 * PAD), np.int32)
+    first_tap, offsets = kernel.tap_offsets(model.taps, history.shape[1])
+    memory = network_kernel.new_memory(n_channels, n_times if model.network.outward.size else 0)
     status: Any = kernel.decode(
-        stream,
-        bits,
-        marked,
-        n_times,
-        model.positions,
-        model.taps,
-        model.adaptive,
-        model.head,
-        model.network,
-        model.lanes,
-        codes,
-    )
+        stream, bits, marked, model.positions, model.taps, first_tap, offsets, history,
+        _lockstep(model, history.shape[1]), model.adaptive.rate, model.head, model.network,
+        memory, model.lanes, codes,
+    )  # fmt: skip
     if status:
         raise CorruptFrameError(f"payload does not decode (check {status}): the frame's bytes were altered")
     return codes

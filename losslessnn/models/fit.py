@@ -143,7 +143,7 @@ def find_changes(history: NDArray[np.int32], fraction_bits: int) -> list[int]:
     reduced, down = _reduce(history)
     noise = 4.0 ** (fraction_bits - down) / 12.0
     edges = np.arange(CHANGE_LEAVES + 1, dtype=np.int64) * n_times // CHANGE_LEAVES
-    grams = statistics.leaf_grams(reduced, _pilots(len(history)), WHITENING_TAPS, edges)
+    grams = [_leaf_grams(reduced, int(k), edges) for k in _pilots(len(history))]
     gains = np.zeros(CHANGE_LEAVES)
     for leaf in range(1, CHANGE_LEAVES):
         if min(edges[leaf], n_times - edges[leaf]) < SHORTEST_SEGMENT:
@@ -153,6 +153,18 @@ def find_changes(history: NDArray[np.int32], fraction_bits: int) -> list[int]:
             gains[leaf] += statistics.split_gain(before, after, edges[leaf], n_times - edges[leaf], noise)
     likeliest = np.argsort(-gains, kind="stable")[:MOST_CHANGES]
     return [int(edges[leaf]) for leaf in likeliest if gains[leaf] > CHANGE_GAIN * n_times * len(grams)]
+
+
+def _leaf_grams(reduced: NDArray[np.int32], k: int, edges: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Gram matrices of a channel's own past and, last, its sample in consecutive spans: (spans, n, n)."""
+    source, lag, count = np.array([k, k]), np.array([1, 0]), np.array([WHITENING_TAPS, 1])
+    one = np.ones(1)
+    return np.stack(
+        [
+            statistics.gram_matrix(reduced, 2, source, lag, count, 1, edges[i:], edges[i + 1 :], one)
+            for i in range(edges.size - 1)
+        ]
+    )
 
 
 def _lanes(n_channels: int, n_times: int) -> int:
@@ -189,13 +201,26 @@ def _fit_taps(history: NDArray[np.int32], fraction_bits: int, effort: Effort) ->
         reduced, none, min(own, WHITENING_TAPS), 0, 0, begins, ends, weights, n_times, quantum
     )
     whitened = reduced[:, PAD:-PAD] - predict_linear(reduced, whitening)
-    energy = statistics.span_energies(whitened, begins, ends) + quantum / 12.0
-    weights = np.sort(energy, axis=1)[:, [begins.size // 2]] / energy
-    statistics.round_weights(weights)
+    energy = np.stack([_mean_square(whitened[:, b:e]) for b, e in zip(begins, ends, strict=True)], axis=1)
+    energy += quantum / 12.0
+    weights = _power_of_four(np.sort(energy, axis=1)[:, [begins.size // 2]] / energy)
     chosen = none
     if effort.references and n_channels > 1:
         chosen = _references(whitened, begins, ends, n_times, effort.references)
     return _linear(reduced, chosen, own, effort.past, effort.lead, begins, ends, weights, n_times, quantum)
+
+
+def _mean_square(samples: NDArray[np.int32]) -> NDArray[np.float64]:
+    """Of each channel's, exact but for one rounding."""
+    wide = samples.astype(np.int64)
+    return (wide * wide).sum(axis=1) / samples.shape[1]
+
+
+def _power_of_four(ratio: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Ratios rounded to powers of 4, so that where a signal keeps its level spans weigh the same."""
+    mantissa, exponent = np.frexp(ratio)  # ratio = mantissa * 2**exponent, mantissa from 0.5 to 1
+    octaves = exponent - (mantissa <= 0.5)  # the ratio lies above 2**(octaves - 1), at most at 2**octaves
+    return np.ldexp(1.0, np.clip(octaves // 2 * 2, -20, 20)).astype(np.float64)
 
 
 def _linear(
@@ -252,7 +277,7 @@ def _references(
     for begin in range(0, n_channels, REFERENCE_REACH):
         base, end = max(0, begin - REFERENCE_REACH), min(n_channels, begin + REFERENCE_REACH)
         near = samples[base:end]
-        block = np.empty((end - begin, most), np.int32)
+        block = np.full((end - begin, most), -1, np.int32)
         statistics.choose_references(near @ near.T, most, threshold, begin - base, REFERENCE_REACH, block)
         chosen[begin:end] = np.where(block < 0, -1, block + base)
     return chosen
@@ -352,5 +377,5 @@ def _scale_weights(sums: NDArray[np.int64]) -> NDArray[np.int32]:
         gram[i, i] += (LOG_SPREAD / WEIGHT_DOUBT) ** 2
     gram[3, 3] += gram.trace()  # its own size does not matter; the factor must stay positive
     factor = statistics.cholesky(gram, 0.0)
-    change = statistics.round_coefficients(factor[:3, :3], factor[3, :3].copy(), 1 / 256)
+    change = statistics.round_coefficients(factor, 3, 3, 1 / 256)
     return np.clip(change + np.rint(256 * usual).astype(np.int64), -512, 512).astype(np.int32)

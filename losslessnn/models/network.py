@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from losslessnn.kernels.constants import ACTIVATION_ZERO, GAUSSIAN, MASS, NETWORK_INPUTS, SCALE
 from losslessnn.kernels.cpu import network as network_kernel
 from losslessnn.kernels.cpu import training
-from losslessnn.kernels.parameters import Network
+from losslessnn.kernels.parameters import Network, Positions
 from losslessnn.models.autoregressive import (
     NOTHING_CORRECTED,
     AutoregressiveModel,
@@ -38,6 +38,7 @@ FEWEST_HIDDEN = 8
 FEWEST_EXAMPLES = 1024
 SAMPLES_OF_A_CHANNEL = 16384  # to train on, rather than looking at more channels
 TRIAL_SHARE = 0.35  # of the gain asked for that a trial must show
+FAR = float(1 << 30)  # positions: beyond any edge
 NEARLY_LAPLACE = 4  # the shape
 MOST_PRICE = 0.02  # bits a sample that weights may cost before there are fewer of them
 
@@ -123,8 +124,7 @@ def gather(
         model.positions.fraction_bits, model.head, nothing, seen.memory, seen.indices,
         channels, stride, inputs, NOTHING_CORRECTED,
     )  # fmt: skip
-    low, high = np.empty(shape, np.float32), np.empty(shape, np.float32)
-    training.bin_edges(codes, prediction.means, model.positions, channels, stride, low, high)
+    low, high = _bin_edges(codes, prediction.means, model.positions, channels, stride)
     scale = (SCALE[seen.indices[channels][:, ::stride]] / 256.0).astype(np.float32)
     kind = np.repeat(model.head.shape[channels, None], shape[1], axis=1).astype(np.float32)
     free = np.ones(low.size, bool)
@@ -134,6 +134,24 @@ def gather(
     order = order[free[order]]
     parts = (part.reshape(-1)[order] for part in (low, high, scale, kind))
     return Examples(inputs.reshape(-1, NETWORK_INPUTS)[order], *parts)
+
+
+def _bin_edges(
+    codes: Codes, means: NDArray[np.int32], positions: Positions, channels: NDArray[np.int64], stride: int
+) -> tuple[Float32s, Float32s]:
+    """Edges of the samples' bins less their means, (len(channels), ceil(time / stride)) each."""
+    chosen = codes[channels][:, ::stride].astype(np.int64)
+    low = (chosen << positions.fraction_bits) - ((1 << positions.fraction_bits) >> 1)
+    high = low + (1 << positions.fraction_bits)
+    for c, k in enumerate(channels):
+        if positions.table[k] >= 0:
+            edges, at = positions.edges[positions.table[k]], chosen[c] - positions.low
+            low[c], high[c] = edges[at], edges[at + 1]
+    mean = means[channels][:, ::stride] + positions.offset[channels, None]
+    return (
+        np.where(chosen > positions.low, low - mean, -FAR).astype(np.float32),
+        np.where(chosen < positions.high, high - mean, FAR).astype(np.float32),
+    )
 
 
 def _shuffled(n: int) -> NDArray[np.int64]:
