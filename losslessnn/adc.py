@@ -148,7 +148,8 @@ def estimate(codes: NDArray[np.int32], low: int, high: int, spread: float) -> Ad
     for table in _groupings(len(codes)):
         n_tables = int(table.max()) + 1
         sums = np.zeros((n_tables, n_codes), np.int64)
-        np.add.at(sums, table, counts)
+        for row, count in zip(table, counts, strict=True):
+            sums[row] += count
         rows = _quantise(kernel.bin_widths(sums, _WIDTH[common - _NARROWEST], reach, _PRIOR))
         extra = sum(
             _gain(row, own, common) - _price(own - common) for row, own in zip(sums, rows, strict=True)
