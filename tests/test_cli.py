@@ -481,3 +481,15 @@ class TestBenchAndDemo:
         assert "zarr is not installed" in outcome.out
         with open_archive("kept/demo.npy.lnn") as archive:
             assert archive.shape == (9000, 64)
+
+
+@pytest.mark.slow
+def test_a_new_installation_says_why_it_takes_its_time(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", make_recording(3000, 4))
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    said = []
+    for _ in range(2):
+        call = [*PROGRAM, "compress", "x.npy", "-f"]
+        done = subprocess.run(call, cwd=tmp_path, env=environment, capture_output=True, check=True)
+        said.append(done.stderr.count(b"compiling kernels"))
+    assert said == [1, 0]

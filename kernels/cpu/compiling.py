@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numba.core.event
 from numba import njit
 from numba.extending import register_jitable
 
@@ -26,6 +28,7 @@ def _fingerprint() -> tuple[str, int]:
     return digest.hexdigest(), 0
 
 
+_LOGGER = logging.getLogger("losslessnn")
 _FINGERPRINT = _fingerprint()
 _OPTIONS: dict[str, Any] = {"nogil": True, "cache": True, "no_cfunc_wrapper": True}
 
@@ -54,6 +57,24 @@ def _without_collecting(compile_now: Callable[..., Any]) -> Callable[..., Any]:
                 gc.enable()
 
     return compile_later_collect
+
+
+class _Announcer(numba.core.event.Listener):  # type: ignore[misc]
+    """Says once, to whoever listens to the log, why nothing seems to happen."""
+
+    _said = False
+
+    def on_start(self, event: numba.core.event.Event) -> None:
+        function = event.data["dispatcher"].py_func
+        if not self._said and function.__module__.startswith(__package__ or ""):
+            self._said = True
+            _LOGGER.info("compiling kernels for this machine: half a minute at most, once; they are kept")
+
+    def on_end(self, event: numba.core.event.Event) -> None:
+        pass
+
+
+numba.core.event.register("numba:compile", _Announcer())
 
 
 def part(function: Callable[..., Any]) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import threading
@@ -187,6 +188,17 @@ def _bar_size() -> dict[str, int]:
     return {"ncols": 80, "nrows": 24} if unknown else {}
 
 
+class _ToTalk(logging.Handler):
+    """Shows the package's log lines among the reports' progress."""
+
+    def __init__(self, talk: Talk) -> None:
+        super().__init__(logging.INFO)
+        self._talk = talk
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._talk.mention(record.getMessage())
+
+
 class Talk:
     """Prints reports, and shows a progress bar where somebody watches.
 
@@ -208,6 +220,11 @@ class Talk:
         self._lock = threading.Lock()
         self._original = self._archived = 0
         self._bar: Any = None
+        self._logger = logging.getLogger("losslessnn")
+        self._handler = _ToTalk(self)
+        if not quiet:
+            self._logger.addHandler(self._handler)
+            self._logger.setLevel(logging.INFO)
         if progress or (progress is None and not quiet and sys.stderr.isatty()):
             from tqdm import tqdm
 
@@ -238,6 +255,10 @@ class Talk:
         if not self._quiet:
             self._print(line, self._stream)
 
+    def mention(self, line: str) -> None:
+        """Print a line that is not part of the report."""
+        self._print(line, sys.stderr)
+
     def complain(self, error: BaseException, about: object) -> None:
         """Print one line about an error."""
         if self._bar is None:
@@ -254,6 +275,7 @@ class Talk:
 
     def close(self) -> None:
         """Take the bar away."""
+        self._logger.removeHandler(self._handler)
         if self._bar is not None:
             self._bar.close()
 
