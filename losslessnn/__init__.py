@@ -24,20 +24,34 @@ if TYPE_CHECKING:
     from losslessnn.advice import suggest_chunks
     from losslessnn.archive import open_archive
     from losslessnn.codec import NeuralCodec
-    from losslessnn.errors import CorruptFrameError, LosslessnnError, NewerFormatError, RecordingError
+    from losslessnn.errors import (
+        CorruptFrameError,
+        LosslessnnError,
+        MissingModelError,
+        ModelError,
+        NewerFormatError,
+        RecordingError,
+    )
+    from losslessnn.fitting import fit
     from losslessnn.functions import compress, decompress
+    from losslessnn.models.store import Profile, load_model
 
 __version__ = "0.1.0"
 
 __all__ = [
     "CorruptFrameError",
     "LosslessnnError",
+    "MissingModelError",
+    "ModelError",
     "NeuralCodec",
     "NewerFormatError",
+    "Profile",
     "RecordingError",
     "__version__",
     "compress",
     "decompress",
+    "fit",
+    "load_model",
     "open_archive",
     "suggest_chunks",
 ]
@@ -45,11 +59,16 @@ __all__ = [
 _HOME = {
     "CorruptFrameError": "losslessnn.errors",
     "LosslessnnError": "losslessnn.errors",
+    "MissingModelError": "losslessnn.errors",
+    "ModelError": "losslessnn.errors",
     "NeuralCodec": "losslessnn.codec",
     "NewerFormatError": "losslessnn.errors",
+    "Profile": "losslessnn.models.store",
     "RecordingError": "losslessnn.errors",
     "compress": "losslessnn.functions",
     "decompress": "losslessnn.functions",
+    "fit": "losslessnn.fitting",
+    "load_model": "losslessnn.models.store",
     "open_archive": "losslessnn.archive",
     "suggest_chunks": "losslessnn.advice",
 }

@@ -50,6 +50,14 @@ class AdcTables:
     log_widths: NDArray[np.int64]
     table: NDArray[np.int32]
 
+    def cut(self, low: int, high: int) -> AdcTables:
+        """The same tables for codes ``low`` to ``high``; codes they do not know are one code wide."""
+        widths = np.zeros((len(self.log_widths), high - low + 1), np.int64)
+        begin, end = max(low, self.low), min(high + 1, self.low + self.log_widths.shape[1])
+        if begin < end:
+            widths[:, begin - low : end - low] = self.log_widths[:, begin - self.low : end - self.low]
+        return AdcTables(low, widths, self.table)
+
     def edges(self) -> NDArray[np.int64]:
         """Bin edges in 1/32 code, shape (tables, codes + 1)."""
         widths = np.maximum((SCALE[self.log_widths + _UNIT] + 128) >> 8, 1)

@@ -42,6 +42,7 @@ from losslessnn.layout import (
     pack_layout,
     unpack_layout,
 )
+from losslessnn.models.store import MOST_BYTES, Profile, remember
 from losslessnn.plain import PLAIN_MODES, decode_plain, encode_plain
 from losslessnn.wire import MAX_VARINT_BYTES, Reader, pack_double, pack_varint
 
@@ -83,6 +84,7 @@ class _Field(enum.IntEnum):
     LAYOUT = 6
     LITERALS = 7
     SIDECAR = 8
+    PROFILE = 9
     FACTS = 1 | _SKIPPABLE
 
 
@@ -104,6 +106,8 @@ class ArchiveHeader:
         A second, small file that belongs to the first: the ``.meta`` text of SpikeGLX.
     facts : dict
         Anything else worth knowing; nothing that restoring depends on.
+    profile : bytes or None
+        The profile that frames were made with.
     """
 
     layout: Layout
@@ -112,6 +116,7 @@ class ArchiveHeader:
     sampling_rate: float | None = None
     sidecar: bytes | None = None
     facts: dict[str, Any] = field(default_factory=dict)
+    profile: bytes | None = None
 
 
 # ------------------------------------------------------------------------------------------------------------
@@ -128,6 +133,7 @@ def pack_header(header: ArchiveHeader) -> bytes:
         _Field.LAYOUT: layout,
         _Field.LITERALS: _pack_blob(literals) if literals else b"",
         _Field.SIDECAR: b"" if header.sidecar is None else _pack_blob(header.sidecar),
+        _Field.PROFILE: b"" if header.profile is None else _pack_blob(header.profile),
         _Field.FACTS: json.dumps(header.facts, separators=(",", ":")).encode() if header.facts else b"",
     }
     body = b"".join(
@@ -224,6 +230,7 @@ def unpack_header(packed: bytes) -> ArchiveHeader:
         name=_unpack_name(fields),
         sampling_rate=rate,
         sidecar=_unpack_blob(fields.get(_Field.SIDECAR), _MAX_SIDECAR_BYTES),
+        profile=_unpack_blob(fields.get(_Field.PROFILE), MOST_BYTES),
         facts=_unpack_facts(fields.get(_Field.FACTS, memoryview(b""))),
     )
 
@@ -337,6 +344,8 @@ class Archive:
         try:
             self.archive_length = os.fstat(self._file.fileno()).st_size
             self.header = self._read_header()
+            if self.header.profile is not None:
+                remember(Profile.from_bytes(self.header.profile, f"{self.path}: the profile in it"))
             self._samples = all_samples(self.header.layout)
             self._first_frames = list(itertools.accumulate((s.frames for s in self._samples), initial=0))
             self.content_crc: int | None = None

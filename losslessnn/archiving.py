@@ -15,7 +15,7 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
@@ -24,10 +24,11 @@ import google_crc32c
 import numpy as np
 
 from losslessnn.archive import Archive, Source, pack_header, pack_index, unpack_header
-from losslessnn.chunk import decode_chunk, encode_chunk, memory_bytes, memory_order
+from losslessnn.chunk import Settings, decode_chunk, memory_bytes, memory_order
 from losslessnn.errors import CorruptFrameError, RecordingError
 from losslessnn.frame import content_checksum, unpack_frame
 from losslessnn.layout import Content, Literal, Member, Method, Packing, Samples
+from losslessnn.models.store import Profile, remember
 from losslessnn.recordings import Block, Reading, Recording, open_recording
 from losslessnn.recordings.recording import Inflater, SourceReader, bytes_from_rows, raw_bytes
 
@@ -89,7 +90,7 @@ class Here(Executor):
 class RemoteEncoder(Executor):
     """An executor whose frames are made elsewhere; everything else it is given runs in threads here."""
 
-    def encode(self, array: np.ndarray[Any, Any], level: int) -> Any:
+    def encode(self, array: np.ndarray[Any, Any], settings: Settings) -> Any:
         """Start making a frame that is decoded and compared where it is made.
 
         Returns
@@ -228,6 +229,7 @@ def compress_file(
     *,
     reading: Reading | None = None,
     level: int = DEFAULT_LEVEL,
+    model: Profile | None = None,
     overwrite: bool = False,
     pool: tuple[Executor, int] | None = None,
     progress: Progress = _no_progress,
@@ -245,6 +247,8 @@ def compress_file(
         What the recording's file does not say itself.
     level : int
         1 (fastest) to 9 (smallest).
+    model : Profile, optional
+        Used for frames that it makes smaller, and kept in the archive.
     overwrite : bool
         Whether `destination` may exist.
     pool : (Executor, int), optional
@@ -280,9 +284,13 @@ def compress_file(
     source, destination = Path(source), Path(destination)
     refuse_existing(destination, overwrite)
     recording = open_recording(source, reading, name=name)
+    settings = Settings(level, model)
+    if model is not None:
+        profile = remember(model).to_bytes()
+        recording = replace(recording, header=replace(recording.header, profile=profile))
     with open(source, "rb", buffering=0) as file, NewFile(destination, overwrite) as new:
         before = os.fstat(file.fileno())
-        size = _write_archive(recording, file, new, level, pool or (Here(), 1), progress)
+        size = _write_archive(recording, file, new, settings, pool or (Here(), 1), progress)
         after = os.fstat(file.fileno())
         changed = (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns)
         if changed or after.st_size != recording.length:
@@ -297,7 +305,7 @@ def _write_archive(
     recording: Recording,
     file: BinaryIO,
     new: NewFile,
-    level: int,
+    settings: Settings,
     pool: tuple[Executor, int],
     progress: Progress,
 ) -> int:
@@ -310,7 +318,7 @@ def _write_archive(
     new.file.write(header)
     progress(0, len(header))
     try:
-        lengths = _write_frames(reader, new.file, len(header), level, pool, progress)
+        lengths = _write_frames(reader, new.file, len(header), settings, pool, progress)
     except RecordingError as error:
         raise RecordingError(f"{recording.path}: {error}") from error
     index = pack_index(lengths, reader.crc)
@@ -324,7 +332,7 @@ def _write_frames(
     reader: SourceReader,
     file: BinaryIO,
     position: int,
-    level: int,
+    settings: Settings,
     pool: tuple[Executor, int],
     progress: Progress,
 ) -> list[int]:
@@ -349,9 +357,9 @@ def _write_frames(
 
     for block in reader.blocks():
         if isinstance(executor, RemoteEncoder):
-            encoding.append((block, executor.encode(block.array, level)))
+            encoding.append((block, executor.encode(block.array, settings)))
         else:
-            encoding.append((block, executor.submit(encode_chunk, block.array, level=level)))
+            encoding.append((block, executor.submit(settings.encode, block.array)))
         if len(encoding) > threads:
             write_oldest()
         if len(checking) > threads:

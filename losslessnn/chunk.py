@@ -18,6 +18,7 @@ import numpy.typing as npt
 from . import lattice
 from .errors import CorruptFrameError
 from .frame import FrameHeader, Mode, Section, content_checksum, pack_frame, unpack_frame
+from .models.store import Profile, remember
 from .plain import PLAIN_MODES, decode_plain, encode_plain
 from .repeats import Repeats, find_repeats
 
@@ -60,7 +61,29 @@ class ChunkReport:
     channel_bits: npt.NDArray[np.float64] | None = None
 
 
-def encode_chunk(array: npt.ArrayLike, *, level: int = 5) -> bytes:
+@dataclass(frozen=True)
+class Settings:
+    """How chunks are encoded, as something that can be sent to where they are.
+
+    Attributes
+    ----------
+    level : int
+        1 (fastest) to 9 (smallest).
+    model : Profile or None
+        Used where it makes frames smaller.
+    """
+
+    level: int = 5
+    model: Profile | None = None
+
+    def encode(self, array: npt.NDArray[Any]) -> bytes:
+        """`encode_chunk` with these settings, in a process that can then decode the frame."""
+        if self.model is not None:
+            remember(self.model)
+        return encode_chunk(array, level=self.level, model=self.model)
+
+
+def encode_chunk(array: npt.ArrayLike, *, level: int = 5, model: Profile | None = None) -> bytes:
     """Encode an array of any dtype, shape and layout into one frame.
 
     Parameters
@@ -70,6 +93,8 @@ def encode_chunk(array: npt.ArrayLike, *, level: int = 5) -> bytes:
         C.
     level : int
         1 (fastest) to 9 (smallest).
+    model : Profile, optional
+        Used where it makes the frame smaller; a decoder then needs it too.
 
     Returns
     -------
@@ -96,17 +121,17 @@ def encode_chunk(array: npt.ArrayLike, *, level: int = 5) -> bytes:
         raise ValueError(f"level {level} does not exist: 1 is fastest, 9 smallest")
     order = memory_order(array)
     content = memory_bytes(array, order)
-    mode, sections = _encode_content(array, content, level)
+    mode, sections = _encode_content(array, content, level, model)
     return pack_frame(FrameHeader(array.dtype, array.shape, order, mode, content_checksum(content)), sections)
 
 
 def _encode_content(
-    array: npt.NDArray[Any], content: npt.NDArray[np.uint8], level: int
+    array: npt.NDArray[Any], content: npt.NDArray[np.uint8], level: int, model: Profile | None
 ) -> tuple[Mode, dict[Section, bytes]]:
     """The smaller of the neural mode, where it applies, and the best plain mode."""
     itemsize = max(array.dtype.itemsize, 1)
     try:
-        neural = _encode_neural(array, level)
+        neural = _encode_neural(array, level, model)
     except Exception:  # an encoder must not lose a recording to a bug in what only makes it smaller
         _log.exception(
             "modelling a chunk of %s failed; it is kept in a plain mode: please report", array.dtype
@@ -122,7 +147,7 @@ def _encode_content(
     return mode, {Section.PLAIN: payload}
 
 
-def _encode_neural(array: npt.NDArray[Any], level: int) -> dict[Section, bytes] | None:
+def _encode_neural(array: npt.NDArray[Any], level: int, model: Profile | None) -> dict[Section, bytes] | None:
     """Sections of the neural mode, or None where it cannot hold the array or is too small to try."""
     if array.size < _FEWEST_SAMPLES or array.dtype.kind not in "iuf":
         return None
@@ -135,7 +160,7 @@ def _encode_neural(array: npt.NDArray[Any], level: int) -> dict[Section, bytes] 
     grid, codes, leftover = found
     if max(int(codes.max()), -int(codes.min())) >= neural.CODE_LIMIT:
         return None
-    sections = neural.encode(codes.reshape(-1), neural.arrange(codes), level)
+    sections = neural.encode(codes.reshape(-1), neural.arrange(codes), level, model)
     sections[Section.LATTICE] = lattice.pack_lattice(grid)
     if leftover:
         sections[Section.LEFTOVER] = leftover

@@ -14,7 +14,8 @@ from numpy.typing import DTypeLike
 from losslessnn.advice import Purpose, suggest_chunks
 from losslessnn.chunk import decode_chunk, encode_chunk
 from losslessnn.errors import NewerFormatError
-from losslessnn.functions import DEFAULT_LEVEL, as_array, check_level
+from losslessnn.functions import DEFAULT_LEVEL, Model, as_array, check_level
+from losslessnn.models.store import MODEL_SETTINGS, describe_model, load_model, with_model
 
 
 class NeuralCodec(Codec):  # type: ignore[misc,unused-ignore]
@@ -29,6 +30,12 @@ class NeuralCodec(Codec):  # type: ignore[misc,unused-ignore]
         one-dimensional chunk of integers or floats whose size divides by `n_channels` is taken as
         ``(time, n_channels)``, with channels next to each other in memory, so that channels can be predicted
         from each other. Chunks with a shape of their own are left as they are.
+    model : Profile, str or path-like, optional
+        A profile that :func:`losslessnn.fit` made for recordings like these, its file, its name, or the first
+        digits of its id. Chunks use it where it makes them smaller.
+    embed : bool, optional
+        Whether the codec's settings, and so a store's metadata, hold the profile itself (some kilobytes of
+        text) and not only its id. Default True: the store then needs nothing else to be read.
 
     Raises
     ------
@@ -36,6 +43,8 @@ class NeuralCodec(Codec):  # type: ignore[misc,unused-ignore]
         If `level` or `n_channels` is not an integer.
     ValueError
         If `level` is outside 1 to 9, or `n_channels` is below 1.
+    MissingModelError, ModelError
+        If `model` is not found, or damaged.
 
     Notes
     -----
@@ -66,9 +75,17 @@ class NeuralCodec(Codec):  # type: ignore[misc,unused-ignore]
     # Written into every store: it must never change.
     codec_id: ClassVar[str] = "losslessnn.neural"
 
-    def __init__(self, level: int = DEFAULT_LEVEL, n_channels: int | None = None) -> None:
+    def __init__(
+        self,
+        level: int = DEFAULT_LEVEL,
+        n_channels: int | None = None,
+        model: Model | None = None,
+        embed: bool = True,
+    ) -> None:
         self.level = check_level(level)
         self.n_channels = None if n_channels is None else _check_n_channels(n_channels)
+        self.model = None if model is None else load_model(model)
+        self.embed = bool(embed)
 
     def encode(self, buf: Any) -> bytes:
         """Encode one chunk as a frame.
@@ -89,7 +106,7 @@ class NeuralCodec(Codec):  # type: ignore[misc,unused-ignore]
         TypeError
             If `buf` holds Python objects or is a masked array.
         """
-        return encode_chunk(self._with_channels(as_array(buf)), level=self.level)
+        return encode_chunk(self._with_channels(as_array(buf)), level=self.level, model=self.model)
 
     def decode(self, buf: Any, out: Any = None) -> Any:
         """Decode one frame.
@@ -131,7 +148,7 @@ class NeuralCodec(Codec):  # type: ignore[misc,unused-ignore]
 
     def get_config(self) -> dict[str, Any]:
         """Return the settings as JSON-compatible data; those left at "not given" are left out."""
-        return {"id": self.codec_id, **self._settings()}
+        return {"id": self.codec_id, **self._settings(), **describe_model(self.model, self.embed)}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> NeuralCodec:
@@ -141,14 +158,16 @@ class NeuralCodec(Codec):  # type: ignore[misc,unused-ignore]
         ------
         NewerFormatError
             If the settings name something this version does not know.
+        MissingModelError, ModelError
+            If they name a profile that is not at hand, or hold one that is damaged.
         """
-        unknown = sorted(set(config) - {"level", "n_channels"})
+        unknown = sorted(set(config) - {"level", "n_channels", *MODEL_SETTINGS})
         if unknown:
             raise NewerFormatError(
                 f"unknown {cls.codec_id} setting {', '.join(map(repr, unknown))}: "
                 "misspelt, or written by a newer losslessnn (pip install -U losslessnn)"
             )
-        return cls(**config)
+        return cls(**with_model(config))
 
     @staticmethod
     def suggest_chunks(
@@ -162,7 +181,10 @@ class NeuralCodec(Codec):  # type: ignore[misc,unused-ignore]
         return suggest_chunks(shape, dtype, sampling_rate, purpose=purpose)
 
     def __repr__(self) -> str:
-        settings = ", ".join(f"{name}={value!r}" for name, value in self._settings().items())
+        shown: dict[str, Any] = dict(self._settings())
+        if self.model is not None:
+            shown["model"] = self.model.name or self.model.id[:16]
+        settings = ", ".join(f"{name}={value!r}" for name, value in shown.items())
         return f"{type(self).__name__}({settings})"
 
     def _settings(self) -> dict[str, int]:

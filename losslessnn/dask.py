@@ -18,7 +18,7 @@ import numpy as np
 
 from losslessnn.advice import suggest_chunks
 from losslessnn.archiving import RemoteEncoder, same_bytes
-from losslessnn.chunk import decode_chunk, encode_chunk
+from losslessnn.chunk import Settings, decode_chunk
 from losslessnn.errors import CorruptFrameError, RecordingError
 from losslessnn.functions import DEFAULT_LEVEL, check_level
 
@@ -264,18 +264,18 @@ class ClusterEncoder(RemoteEncoder):
         """Run something of this machine's own in a thread: files are written here."""
         return self._files.submit(fn, *args, **kwargs)
 
-    def encode(self, array: np.ndarray[Any, Any], level: int) -> Any:
+    def encode(self, array: np.ndarray[Any, Any], settings: Settings) -> Any:
         """Have a worker make a frame; its ``result()`` waits for it."""
-        return self._client.submit(encode_checked, array, level, pure=False)
+        return self._client.submit(encode_checked, array, settings, pure=False)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Finish the threads; the cluster is left as it is."""
         self._files.shutdown(wait, cancel_futures=cancel_futures)
 
 
-def encode_checked(array: np.ndarray[Any, Any], level: int) -> bytes:
+def encode_checked(array: np.ndarray[Any, Any], settings: Settings) -> bytes:
     """Encode a frame, decode it again, and return it only if it decodes to the same bits."""
-    frame = encode_chunk(array, level=level)
+    frame = settings.encode(array)
     decoded = decode_chunk(frame)
     if decoded.dtype != array.dtype or decoded.shape != array.shape or not same_bytes(decoded, array):
         raise CorruptFrameError("a frame does not decode to its source (please report this as a bug)")

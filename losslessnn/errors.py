@@ -15,5 +15,13 @@ class NewerFormatError(CorruptFrameError):
     """The bytes were written by a newer losslessnn than the one installed."""
 
 
+class ModelError(LosslessnnError, ValueError):
+    """A profile is damaged, or is not for this recording."""
+
+
+class MissingModelError(LosslessnnError, LookupError):
+    """A profile that is asked for, or that a frame was made with, is not at hand."""
+
+
 class RecordingError(LosslessnnError):
     """A recording on disk could not be read, understood, or written."""

@@ -72,6 +72,7 @@ class Section(enum.IntEnum):
     REPEATS = 8
     SEGMENTS = 9
     POINTS = 10
+    PROFILE = 11
 
 
 @dataclass(frozen=True)

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from operator import index
 from typing import Any
 
 import numpy as np
 
 from losslessnn.chunk import decode_chunk, encode_chunk
+from losslessnn.models.store import Profile, load_model
+
+Model = Profile | str | os.PathLike[str]
 
 DEFAULT_LEVEL = 5
 FASTEST_LEVEL = 1
 SMALLEST_LEVEL = 9
 
 
-def compress(x: Any, level: int = DEFAULT_LEVEL) -> bytes:
+def compress(x: Any, level: int = DEFAULT_LEVEL, model: Model | None = None) -> bytes:
     """Compress an array into one frame.
 
     Parameters
@@ -26,6 +30,9 @@ def compress(x: Any, level: int = DEFAULT_LEVEL) -> bytes:
         pieces of a few seconds, or use Zarr or the command line, which do.
     level : int, optional
         From 1, fastest, to 9, smallest. Default 5.
+    model : Profile, str or path-like, optional
+        A profile that :func:`losslessnn.fit` made, its file, its name, or the first digits of its id. It is
+        used where it makes the frame smaller; whoever decompresses the frame then needs it too.
 
     Returns
     -------
@@ -39,6 +46,8 @@ def compress(x: Any, level: int = DEFAULT_LEVEL) -> bytes:
         If `x` holds Python objects or is a masked array, or if `level` is not an integer.
     ValueError
         If `level` is outside 1 to 9.
+    MissingModelError, ModelError
+        If `model` is not found, or damaged.
 
     See Also
     --------
@@ -56,7 +65,8 @@ def compress(x: Any, level: int = DEFAULT_LEVEL) -> bytes:
     >>> np.array_equal(decompress(frame), recording)
     True
     """
-    return encode_chunk(as_array(x), level=check_level(level))
+    profile = None if model is None else load_model(model)
+    return encode_chunk(as_array(x), level=check_level(level), model=profile)
 
 
 def decompress(frame: bytes | bytearray | memoryview) -> np.ndarray:
@@ -79,6 +89,9 @@ def decompress(frame: bytes | bytearray | memoryview) -> np.ndarray:
         If the bytes are not what an encoder wrote: truncated, altered, or something else altogether.
     NewerFormatError
         If a newer losslessnn wrote them.
+    MissingModelError
+        If they were made with a profile that is not at hand; the message says which, and where it was looked
+        for.
 
     Examples
     --------

@@ -23,7 +23,8 @@ except ModuleNotFoundError as missing:
 
 from losslessnn.chunk import decode_chunk, encode_chunk
 from losslessnn.errors import CorruptFrameError, NewerFormatError
-from losslessnn.functions import DEFAULT_LEVEL, check_level
+from losslessnn.functions import DEFAULT_LEVEL, Model, check_level
+from losslessnn.models.store import MODEL_SETTINGS, Profile, describe_model, load_model, with_model
 
 # Written into every store: it must never change.
 CODEC_NAME = "losslessnn.neural"
@@ -37,6 +38,10 @@ class NeuralArrayCodec(ArrayBytesCodecPartialDecodeMixin, ArrayBytesCodec):  # t
     ----------
     level : int, optional
         From 1, fastest, to 9, smallest. Default 5. Reading needs no level.
+    model : Profile, str or path-like, optional
+        A profile for recordings like these, as in :class:`losslessnn.NeuralCodec`.
+    embed : bool, optional
+        Whether the store's metadata holds the profile itself. Default True.
 
     Raises
     ------
@@ -76,9 +81,13 @@ class NeuralArrayCodec(ArrayBytesCodecPartialDecodeMixin, ArrayBytesCodec):  # t
     is_fixed_size: ClassVar[bool] = False
 
     level: int = DEFAULT_LEVEL
+    model: Model | None = None
+    embed: bool = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "level", check_level(self.level))
+        if self.model is not None:
+            object.__setattr__(self, "model", load_model(self.model))
 
     # -- metadata
 
@@ -92,17 +101,22 @@ class NeuralArrayCodec(ArrayBytesCodecPartialDecodeMixin, ArrayBytesCodec):  # t
             If the entry has settings that this version does not know.
         """
         configuration = dict(data.get("configuration") or {})
-        unknown = sorted(set(configuration) - {"level"})
+        unknown = sorted(set(configuration) - {"level", *MODEL_SETTINGS})
         if unknown:
             raise NewerFormatError(
                 f"unknown {CODEC_NAME} setting {', '.join(map(repr, unknown))}: "
                 "misspelt, or written by a newer losslessnn (pip install -U losslessnn)"
             )
-        return cls(**configuration)
+        return cls(**with_model(configuration))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the codec's entry in an array's metadata."""
-        return {"name": CODEC_NAME, "configuration": {"level": self.level}}
+        settings = {"level": self.level, **describe_model(self._profile, self.embed)}
+        return {"name": CODEC_NAME, "configuration": settings}
+
+    @property
+    def _profile(self) -> Profile | None:
+        return None if self.model is None else load_model(self.model)
 
     def validate(self, *, shape: tuple[int, ...], dtype: Any, chunk_grid: Any) -> None:
         """Refuse arrays whose elements have no bytes of their own.
@@ -128,7 +142,9 @@ class NeuralArrayCodec(ArrayBytesCodecPartialDecodeMixin, ArrayBytesCodec):  # t
     def _encode_sync(self, chunk_array: Any, chunk_spec: Any) -> Any:
         # In C order whatever arrives: zarr hands over views of the caller's memory, in any layout.
         chunk = np.asarray(chunk_array.as_numpy_array(), order="C")
-        return chunk_spec.prototype.buffer.from_bytes(encode_chunk(chunk, level=self.level))
+        return chunk_spec.prototype.buffer.from_bytes(
+            encode_chunk(chunk, level=self.level, model=self._profile)
+        )
 
     def _decode_sync(self, chunk_bytes: Any, chunk_spec: Any) -> Any:
         chunk = decode_chunk(memoryview(chunk_bytes.as_numpy_array()))

@@ -29,6 +29,8 @@ _COMMANDS = {
     "inspect": "Show what an archive holds and where its bytes go.",
     "verify": "Check that archives are intact.",
     "bench": "Compare a recording with other compressors.",
+    "fit": "Fit a profile to recordings, for others like them.",
+    "models": "List, show or export profiles.",
     "advise": "Recommend chunk shapes, measured on a recording.",
     "demo": "Simulate a probe, compress it, verify, compare.",
 }

@@ -63,6 +63,12 @@ level_option = click.option(
     show_default=True,
     help="1 is fastest, 9 is smallest.",
 )
+model_option = click.option(
+    "-m",
+    "--model",
+    metavar="PROFILE",
+    help="A profile that `losslessnn fit` made: its file, its name, or the first digits of its id.",
+)
 talk_options = options(
     click.option("-q", "--quiet", is_flag=True, help="Say nothing unless something fails."),
     click.option(

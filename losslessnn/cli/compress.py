@@ -23,6 +23,7 @@ from losslessnn.cli.common import (
     level_option,
     make_reading,
     megabytes,
+    model_option,
     options,
     per_second,
     plural,
@@ -37,6 +38,7 @@ from losslessnn.cli.common import (
 
 if TYPE_CHECKING:
     from losslessnn.archiving import FileReport
+    from losslessnn.chunk import Settings
     from losslessnn.recordings import Reading
 
 
@@ -51,6 +53,7 @@ if TYPE_CHECKING:
 )
 @reading_options
 @level_option
+@model_option
 @threads_option
 @options(
     click.option("--chunk-seconds", type=click.FloatRange(0, min_open=True), help="Seconds per frame."),
@@ -76,6 +79,7 @@ def command(
     files: tuple[Path, ...],
     output: Path | None,
     level: int,
+    model: str | None,
     threads: int,
     chunk_seconds: float | None,
     chunk_mb: float,
@@ -100,20 +104,25 @@ def command(
       losslessnn compress raw.dat -n 64 -d int16 -s 30000
       losslessnn compress notes.txt --as-bytes
       losslessnn compress recording.npy -l 9 --rm          smaller, slower; source removed after verification
+      losslessnn compress day2/*.bin -m probe.profile      a profile, kept in each archive
       losslessnn compress day1/*.bin --dask tcp://head:8786
       cat raw.dat | losslessnn compress -n 64 - > raw.dat.lnn
 
     Exit code 1 if a file failed (the others are done all the same), 2 for wrong usage.
     """
+    from losslessnn.chunk import Settings
+    from losslessnn.models.store import load_model
+
     check_stdio(files)
+    settings = Settings(level, None if model is None else load_model(model))
     how = make_reading(**reading, frame_bytes=round(chunk_mb * 1e6), frame_seconds=chunk_seconds)
     if files == (STDIO,):
         if scheduler is not None:
             raise click.UsageError("--dask is for files; standard input is compressed here")
-        return _compress_stdin(output, how, level, threads, force, quiet, progress)
+        return _compress_stdin(output, how, settings, threads, force, quiet, progress)
     pairs = [(path, _destination(path, output, len(files))) for path in files]
     refuse_twins(pairs)
-    return _compress_files(pairs, how, level, threads, scheduler, force, remove, quiet, progress)
+    return _compress_files(pairs, how, settings, threads, scheduler, force, remove, quiet, progress)
 
 
 def _destination(path: Path, output: Path | None, count: int) -> Path:
@@ -130,7 +139,7 @@ def _destination(path: Path, output: Path | None, count: int) -> Path:
 def _compress_files(
     pairs: list[tuple[Path, Path]],
     reading: Reading,
-    level: int,
+    settings: Settings,
     threads: int,
     scheduler: str | None,
     force: bool,
@@ -156,7 +165,8 @@ def _compress_files(
                 source,
                 destination,
                 reading=reading,
-                level=level,
+                level=settings.level,
+                model=settings.model,
                 overwrite=force,
                 pool=pool,
                 progress=talk.advance,
@@ -208,7 +218,7 @@ def _total(done: list[FileReport], failed: int, seconds: float) -> str:
 def _compress_stdin(
     output: Path | None,
     reading: Reading,
-    level: int,
+    settings: Settings,
     threads: int,
     force: bool,
     quiet: bool,
@@ -231,7 +241,8 @@ def _compress_stdin(
                 source,
                 destination,
                 reading=reading,
-                level=level,
+                level=settings.level,
+                model=settings.model,
                 overwrite=force,
                 pool=pool,
                 progress=talk.advance,

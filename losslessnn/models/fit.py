@@ -114,6 +114,19 @@ def fit(codes: Codes, positions: Positions, effort: Effort) -> tuple[Autoregress
     return model, Prediction(history, linear, means)
 
 
+def predict_by(
+    model: AutoregressiveModel, codes: Codes, positions: Positions
+) -> tuple[AutoregressiveModel, Prediction]:
+    """A ready model on other (channels, time) codes: only its start and its lanes are set anew."""
+    history = position_history(codes, positions)
+    linear = predict_linear(history, model.taps)
+    means = add_adaptive(history, linear, model.adaptive)
+    initial = np.left_shift(np.int64(1), statistics.starting_levels(history, means))
+    head = model.head._replace(initial=initial)
+    model = replace(model, positions=positions, head=head, lanes=_lanes(*codes.shape))
+    return model, Prediction(history, linear, means)
+
+
 def add_network(
     codes: Codes, marks: Marks, model: AutoregressiveModel, prediction: Prediction, effort: Effort
 ) -> AutoregressiveModel | None:

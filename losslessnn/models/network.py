@@ -65,6 +65,8 @@ class Training:
         Different samples of the chunk that are looked at, at most.
     least_gain : float
         Share of the bits that it must save to be worth a decoder's time.
+    weight_bits : float
+        What a weight costs the frame.
     """
 
     hidden: int
@@ -72,6 +74,7 @@ class Training:
     samples: int
     seen: int
     least_gain: float
+    weight_bits: float = BITS_PER_WEIGHT
 
 
 @dataclass(frozen=True)
@@ -268,13 +271,13 @@ def fit_network(
     """
     assert int(model.head.shape.max()) <= GAUSSIAN
     hidden = effort.hidden
-    while hidden > FEWEST_HIDDEN and BITS_PER_WEIGHT * weight_count(hidden) > MOST_PRICE * codes.size:
+    while hidden > FEWEST_HIDDEN and effort.weight_bits * weight_count(hidden) > MOST_PRICE * codes.size:
         hidden //= 2
     examples = gather(codes, marks, model, prediction, effort.seen)
     if examples.low.size < FEWEST_EXAMPLES:
         return None
     trainer = Trainer(examples, hidden)
     trainer.train(effort.samples)
-    if not trainer.pays(effort.least_gain, BITS_PER_WEIGHT * weight_count(hidden) / codes.size):
+    if not trainer.pays(effort.least_gain, effort.weight_bits * weight_count(hidden) / codes.size):
         return None
     return to_network(trainer.weights, hidden, network_sources(model.taps))

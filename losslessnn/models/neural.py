@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +16,12 @@ from losslessnn.frame import Section
 from losslessnn.kernels.parameters import Positions
 from losslessnn.models import autoregressive, side
 from losslessnn.models.autoregressive import NO_MARKS, Marks
-from losslessnn.models.fit import EFFORT, add_network, find_changes, fit
+from losslessnn.models.fit import EFFORT, Effort, add_network, find_changes, fit, predict_by
 from losslessnn.models.points import Points, fill, find_points
+from losslessnn.models.store import ID_BYTES, Profile, find
 from losslessnn.wire import Reader, pack_varint
+
+_log = logging.getLogger(__name__)
 
 Codes = NDArray[np.int32]
 CODE_LIMIT = 1 << 28
@@ -105,12 +110,15 @@ class Segment:
         Samples per channel.
     model, payload, raw : bytes-like
         Its shares of the sections of these names.
+    by_profile : bool
+        Whether ``model`` holds only what differs from a profile.
     """
 
     n_times: int
     model: bytes | memoryview
     payload: bytes | memoryview
     raw: bytes | memoryview
+    by_profile: bool = False
 
     @property
     def size(self) -> int:
@@ -118,8 +126,13 @@ class Segment:
         return len(self.model) + len(self.payload) + len(self.raw)
 
 
-def encode(codes: Codes, channels: Channels, level: int) -> dict[Section, bytes]:
-    """Sections of flat codes (|code| < CODE_LIMIT)."""
+def encode(
+    codes: Codes, channels: Channels, level: int, profile: Profile | None = None
+) -> dict[Section, bytes]:
+    """Sections of flat codes (|code| < CODE_LIMIT), with a profile where it makes them smaller."""
+    if profile is not None and profile.channels != channels.count:
+        _mention_mismatch(profile, channels.count)
+        profile = None
     samples = channels.split(codes)
     points, marks = _choose_points(samples, level)
     low, high = _range(samples, marks)
@@ -128,15 +141,18 @@ def encode(codes: Codes, channels: Channels, level: int) -> dict[Section, bytes]
     tables = adc.estimate(samples, low, high, _spread(samples)) if level >= 2 else None
     if tables is not None and not tables.fits(max(abs(low), abs(high)) << adc.FRACTION_BITS):
         tables = None
-    segments = _encode_segments(samples, marks, low, high, tables, level)
+    base = None if profile is None else profile.base
+    segments = _encode_segments(samples, marks, low, high, tables, base, level)
+    by_profile = [segment.by_profile for segment in segments]
     sections = {
         Section.CHANNELS: channels.pack(),
-        Section.ADC: tables.pack() if tables is not None else b"",
+        Section.ADC: tables.pack() if tables is not None and not all(by_profile) else b"",
         Section.SEGMENTS: _pack_segments(segments),
         Section.MODEL: b"".join(segment.model for segment in segments),
         Section.PAYLOAD: b"".join(segment.payload for segment in segments),
         Section.RAW: b"".join(segment.raw for segment in segments),
         Section.POINTS: points.pack(marks) if points is not None else b"",
+        Section.PROFILE: _pack_use(profile, by_profile) if profile is not None and any(by_profile) else b"",
     }
     return {tag: content for tag, content in sections.items() if content}
 
@@ -185,6 +201,7 @@ def _encode_segments(
     low: int,
     high: int,
     tables: adc.AdcTables | None,
+    base: side.Base | None,
     level: int,
     splits: int = 2,
 ) -> list[Segment]:
@@ -198,6 +215,9 @@ def _encode_segments(
     model, prediction = fit(samples, positions, EFFORT[level])
     words, raw = autoregressive.encode(samples, model, prediction, marks)
     whole = Segment(samples.shape[1], side.pack_model(model), words, raw)
+    ready = _encode_by_profile(samples, marks, low, high, base) if base is not None else None
+    if ready is not None and ready.size <= whole.size:
+        whole = ready
     networked = add_network(samples, marks, model, prediction, EFFORT[level])
     if networked is not None:
         words, raw = autoregressive.encode(samples, networked, prediction, marks)
@@ -210,15 +230,64 @@ def _encode_segments(
         for begin, end in ((0, change), (change, samples.shape[1])):
             half = np.ascontiguousarray(samples[:, begin:end])
             half_marks = np.ascontiguousarray(marks[:, begin:end])
-            parts += _encode_segments(half, half_marks, low, high, tables, level, splits - 1)
+            parts += _encode_segments(half, half_marks, low, high, tables, base, level, splits - 1)
         if sum(segment.size for segment in parts) < sum(segment.size for segment in best):
             best = parts
     return best
 
 
-def _positions(samples: Codes, low: int, high: int, tables: adc.AdcTables | None) -> Positions:
+def fit_profile(samples: Codes, effort: Effort) -> tuple[bytes, bytes, bytes]:
+    """What a profile of (channels, time) codes holds: its model with and without a network, its ADC tables.
+
+    The model with a network is empty if none was found that helps.
+    """
+    points = find_points(samples)
+    marks = NO_MARKS if points is None else points.marks(samples)
+    low, high = _range(samples, marks)
+    if marks.size:
+        samples = fill(samples, marks, low)
+    tables = adc.estimate(samples, low, high, _spread(samples))
+    if tables is not None and not tables.fits(max(abs(low), abs(high)) << adc.FRACTION_BITS):
+        tables = None
+    model, prediction = fit(samples, _positions(samples, low, high, tables), effort)
+    networked = add_network(samples, marks, model, prediction, effort)
+    return (
+        b"" if networked is None else side.pack_model(networked),
+        side.pack_model(model),
+        b"" if tables is None else tables.pack(),
+    )
+
+
+def _encode_by_profile(samples: Codes, marks: Marks, low: int, high: int, base: side.Base) -> Segment | None:
+    """The segment coded by a profile's model, or None where that cannot hold these codes."""
+    try:
+        positions = base.positions(low, high, _offsets(samples))
+    except CorruptFrameError:
+        return None
+    model, prediction = predict_by(base.model, samples, positions)
+    words, raw = autoregressive.encode(samples, model, prediction, marks)
+    return Segment(samples.shape[1], side.pack_difference(model), words, raw, by_profile=True)
+
+
+def _offsets(samples: Codes) -> NDArray[np.int64]:
+    """Each channel's mean, rounded."""
     n_times = samples.shape[1]
-    offset = (2 * samples.sum(axis=1, dtype=np.int64) + n_times) // (2 * n_times)  # rounded means
+    return (2 * samples.sum(axis=1, dtype=np.int64) + n_times) // (2 * n_times)
+
+
+@cache
+def _mention_mismatch(profile: Profile, count: int) -> None:
+    _log.warning("%r is for %d channels; data of %d is coded without it", profile, profile.channels, count)
+
+
+def _pack_use(profile: Profile, by_profile: list[bool]) -> bytes:
+    """The PROFILE section: which profile, and which segments use it."""
+    used = sum(1 << i for i, use in enumerate(by_profile) if use)
+    return profile.digest[:ID_BYTES] + pack_varint(used)
+
+
+def _positions(samples: Codes, low: int, high: int, tables: adc.AdcTables | None) -> Positions:
+    offset = _offsets(samples)
     if tables is not None:
         return tables.positions(offset << adc.FRACTION_BITS)
     reach = max(abs(low), abs(high), high - low).bit_length()
@@ -291,13 +360,32 @@ def _read_points(
     return Points.unpack(sections[Section.POINTS], channels.count, size // channels.count, present)
 
 
+def _read_profile(
+    sections: Mapping[Section, bytes | memoryview], channels: Channels
+) -> tuple[side.Base | None, int]:
+    """The profile's model, and a bit for each segment that uses it."""
+    if Section.PROFILE not in sections:
+        return None, 0
+    reader = Reader(sections[Section.PROFILE], "profile")
+    profile = find(reader.take(ID_BYTES))
+    used = reader.varint()
+    reader.finish()
+    if profile.channels != channels.count:
+        raise CorruptFrameError(f"frame has {channels.count} channels, its profile is for {profile.channels}")
+    return profile.base, used
+
+
 def _decode_segments(
     sections: Mapping[Section, bytes | memoryview], channels: Channels, size: int, marks: Marks
 ) -> Iterator[tuple[Codes, autoregressive.AutoregressiveModel, Marks]]:
     """The (channels, time) codes of each segment, the model they were coded with, and its marks."""
     begin = 0
-    for segment in _unpack_segments(sections, size // channels.count):
-        model = side.unpack_model(segment.model, sections.get(Section.ADC), channels.count)
+    base, used = _read_profile(sections, channels)
+    for n, segment in enumerate(_unpack_segments(sections, size // channels.count)):
+        if base is not None and used >> n & 1:
+            model = side.unpack_difference(segment.model, base)
+        else:
+            model = side.unpack_model(segment.model, sections.get(Section.ADC), channels.count)
         if len(segment.payload) % 4:
             raise CorruptFrameError("payload is not a whole number of words")
         marked = np.ascontiguousarray(marks[:, begin : begin + segment.n_times])

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
 import numpy as np
 from numpy.typing import NDArray
 
-from losslessnn.adc import FRACTION_BITS, AdcTables, plain_positions
+from losslessnn.adc import FRACTION_BITS, MAX_CODES, AdcTables, plain_positions
 from losslessnn.coding.sequence import SequenceReader, SequenceWriter
 from losslessnn.errors import CorruptFrameError
 from losslessnn.kernels.constants import (
@@ -119,6 +121,73 @@ def unpack_model(
     reader.finish()
     stage = Adaptive(own, rate, first, source, unit.astype(np.int32))
     return AutoregressiveModel(positions, taps, stage, head, network, lanes)
+
+
+@dataclass(frozen=True)
+class Base:
+    """A profile's model, to which a segment adds what differs from chunk to chunk.
+
+    Attributes
+    ----------
+    model : AutoregressiveModel
+        Its positions, its number of lanes and where its running averages start do not matter.
+    tables : AdcTables or None
+        Its ADC tables.
+    """
+
+    model: AutoregressiveModel
+    tables: AdcTables | None
+
+    @classmethod
+    def of(cls, model: bytes, adc: bytes, n_channels: int) -> Base:
+        """What a profile's parts say; errors as for `unpack_model`."""
+        unpacked = unpack_model(model, adc or None, n_channels)
+        low, high = unpacked.positions.low, unpacked.positions.high
+        return cls(unpacked, AdcTables.unpack(adc, low, high, n_channels) if adc else None)
+
+    def positions(self, low: int, high: int, offset: NDArray[np.int64]) -> Positions:
+        """Positions of codes ``low`` to ``high``; ``offset`` is in codes.
+
+        Raises
+        ------
+        CorruptFrameError
+            If they reach further than kernels can reckon.
+        """
+        bits = self.model.positions.fraction_bits
+        _within(high - low, 0, POSITION_LIMIT, "code range")
+        reach = (max(abs(low), abs(high)) + 1 << bits) + (int(np.abs(offset).max(initial=0)) << bits)
+        _within(reach, 0, POSITION_LIMIT, "position")
+        if self.tables is None:
+            return plain_positions(low, high, bits, offset << bits)
+        _within(high - low + 1, 1, MAX_CODES, "number of codes of an ADC table")
+        return self.tables.cut(low, high).positions(offset << bits)
+
+
+def pack_difference(model: AutoregressiveModel) -> bytes:
+    """The MODEL section's bytes of a model whose other parts are a profile's."""
+    writer = SequenceWriter()
+    positions = model.positions
+    writer.put([positions.low, positions.high - positions.low], _RANGE)
+    writer.put(np.diff(positions.offset >> positions.fraction_bits, prepend=0), _OFFSET)
+    writer.put([model.lanes], _SETTING)
+    writer.put([int(v).bit_length() - 1 for v in model.head.initial], _INITIAL)
+    return writer.finish()
+
+
+def unpack_difference(data: bytes | memoryview, base: Base) -> AutoregressiveModel:
+    """Read back what `pack_difference` wrote; errors as for `unpack_model`."""
+    n_channels = base.model.taps.shift.size
+    reader = SequenceReader(data)
+    low, extent = reader.take(2, _RANGE).tolist()
+    _within(abs(low), 0, POSITION_LIMIT, "code")
+    offset = _all_within(
+        np.cumsum(reader.take(n_channels, _OFFSET)), -POSITION_LIMIT, POSITION_LIMIT, "channel offset"
+    )
+    lanes = _within(reader.one(_SETTING), 1, n_channels, "number of lanes")
+    initial = _all_within(reader.take(n_channels, _INITIAL), 0, 48, "starting level")
+    reader.finish()
+    head = base.model.head._replace(initial=np.left_shift(np.int64(1), initial))
+    return replace(base.model, positions=base.positions(low, low + extent, offset), head=head, lanes=lanes)
 
 
 def _unpack_network(reader: SequenceReader, hidden: int, taps: LinearTaps) -> Network:

@@ -1,0 +1,79 @@
+"""``losslessnn models``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from losslessnn.cli.common import force_option, megabytes
+
+
+@click.group(short_help="List, show or export profiles.", context_settings={"max_content_width": 100})
+def command() -> None:
+    """Find the profiles that `losslessnn fit` made.
+
+    Profiles are looked for in the folders of LOSSLESSNN_MODELS, in your own
+    (~/.local/share/losslessnn/models on Linux), and in the package. Copy a file there to use it by name.
+    """
+
+
+@command.command("list")
+def list_command() -> int:
+    """List the profiles on the search path."""
+    from losslessnn.models.store import installed, search_path
+
+    found = list(installed())
+    for path, profile in found:
+        click.echo(f"{profile.id[:16]}  {profile.channels:5d} channels  {profile.name:24s}  {path}")
+    if not found:
+        folders = "".join(f"\n  {folder}" for folder in search_path())
+        click.echo(f"no profiles in{folders}")
+    return 0
+
+
+@command.command("show")
+@click.argument("model", metavar="PROFILE")
+def show_command(model: str) -> int:
+    """Say what a profile holds; PROFILE is a file, a name, or the first digits of an id."""
+    from losslessnn.models.store import load_model
+
+    profile = load_model(model)
+    base = profile.base
+    taps, network = base.model.taps, base.model.network
+    click.echo(f"{profile.name or '(no name)'}")
+    click.echo(f"  id             {profile.id}")
+    click.echo(f"  channels       {profile.channels}")
+    click.echo(f"  coefficients   {taps.coefficients.size} in {taps.source.size} windows")
+    click.echo(f"  hidden units   {len(network.outward) or 'no network'}")
+    tables = "none" if base.tables is None else f"{len(base.tables.log_widths)}"
+    click.echo(f"  ADC tables     {tables}")
+    click.echo(f"  size           {megabytes(len(profile.to_bytes()))}")
+    for key, value in sorted(profile.facts.items()):
+        click.echo(f"  {key:14s} {value}")
+    return 0
+
+
+@command.command("export")
+@click.argument("model", metavar="PROFILE")
+@click.argument("output", type=click.Path(path_type=Path, dir_okay=False))
+@force_option
+def export_command(model: str, output: Path, force: bool) -> int:
+    """Write a profile to a file; PROFILE may also be an archive (.lnn) that embeds one."""
+    from losslessnn.archive import open_archive
+    from losslessnn.archiving import refuse_existing
+    from losslessnn.cli.common import SUFFIX
+    from losslessnn.errors import ModelError
+    from losslessnn.models.store import Profile, load_model
+
+    refuse_existing(output, force)
+    if model.endswith(SUFFIX):
+        with open_archive(model) as archive:
+            if archive.header.profile is None:
+                raise ModelError(f"{model}: embeds no profile")
+            profile = Profile.from_bytes(archive.header.profile, model)
+    else:
+        profile = load_model(model)
+    profile.save(output)
+    click.echo(f"{output}: {profile!r}")
+    return 0

@@ -1,0 +1,184 @@
+"""Fitting a profile: one model for many chunks, made once.
+
+What a chunk would have to carry by itself, its predictors' coefficients above all, a profile carries for all
+of them. So a profile pays most where chunks are short.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from losslessnn import lattice
+from losslessnn.chunk import encode_chunk
+from losslessnn.errors import ModelError
+from losslessnn.functions import DEFAULT_LEVEL, as_array
+from losslessnn.models.store import Profile, remember
+
+FEWEST_TIMES = 2048
+MOST_SAMPLES = 1 << 24
+HELD_OUT = 8
+"""One part in so many of each recording, its end, is not fitted to but measured on."""
+_PIECES = 8
+_SCORED_TIMES, _SCORED_SAMPLES = 1 << 15, 1 << 22
+_LEVEL, _QUICK_LEVEL = 9, 5
+_LEAST_GAIN = 0.0005
+_SHOWN = 1 << 24  # samples, to the network
+
+Say = Callable[[str], None]
+
+
+def fit(
+    recordings: ArrayLike | Sequence[ArrayLike],
+    *,
+    name: str = "",
+    quick: bool = False,
+    most: int = MOST_SAMPLES,
+    say: Say | None = None,
+) -> Profile:
+    """Fit a profile to recordings, for others of the same device and channels.
+
+    Parameters
+    ----------
+    recordings : (time, channels) array, or a list of such
+        Integers, or floats that are multiples of one scale. All have the same channels.
+    name : str, optional
+        What to call the profile.
+    quick : bool, optional
+        Only what has a closed form (least squares, ADC tables, scales), in seconds: no network is trained.
+    most : int, optional
+        Samples to look at, all channels together, spread evenly over the recordings. 16 million take about a
+        minute and 2 GB of memory.
+    say : callable, optional
+        Told, in a line each, what is being done and what it brought.
+
+    Returns
+    -------
+    Profile
+        Its ``facts`` have the bits per sample of a stretch at the recordings' ends that was not fitted to,
+        without (``"bits_before"``) and with the profile (``"bits"``), as one frame at the default level.
+
+    Raises
+    ------
+    ModelError
+        If the recordings are too short, constant, not alike, or not of a kind that can be modelled.
+
+    Notes
+    -----
+    Runs on the CPU and needs no extra packages. The network is trained by the same kernel that trains one for
+    a single chunk: exact code lengths of the rounded weights (`losslessnn.kernels.cpu.training`).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import losslessnn
+    >>> rng = np.random.default_rng(0)
+    >>> recording = np.cumsum(rng.normal(0, 20, (8000, 1)) + rng.normal(0, 2, (8000, 8)), axis=0)
+    >>> recording = recording.astype("int16")
+    >>> profile = losslessnn.fit(recording, quick=True)
+    >>> packet = recording[-200:]
+    >>> len(losslessnn.compress(packet, model=profile)) < 0.95 * len(losslessnn.compress(packet))
+    True
+    """
+    say = say or (lambda line: None)
+    arrays = _check(recordings)
+    n_channels = arrays[0].shape[1]
+    known, unseen = zip(*(_split(array) for array in arrays), strict=True)
+    codes = _codes(_pieces(known, most))
+    say(f"fitting to {codes.shape[1]} time steps of {n_channels} channels")
+
+    from losslessnn.models import neural  # numba, only now
+    from losslessnn.models.fit import EFFORT, NO_NETWORK
+
+    effort = EFFORT[_QUICK_LEVEL if quick else _LEVEL]
+    network = NO_NETWORK
+    if not quick:
+        network = replace(effort.network, samples=_SHOWN, least_gain=_LEAST_GAIN, weight_bits=0.0)
+    networked, plain, tables = neural.fit_profile(codes, replace(effort, network=network))
+    scored = _scored(unseen)
+    before = _bits(scored, None)
+    say(f"on {len(scored)} time steps that were kept out: {before:.3f} bits per sample without a profile")
+    best, least = None, np.inf
+    for what, model in (("closed form", plain), ("with a network", networked)):
+        if not model:
+            continue
+        profile = Profile(n_channels, model, tables, name)
+        bits = _bits(scored, remember(profile))
+        say(f"  {what}: {bits:.3f} ({100 * (bits / before - 1):+.1f} %)")
+        if bits < least:
+            best, least = profile, bits
+    assert best is not None
+    facts = {"bits_before": round(before, 4), "bits": round(least, 4), "fitted_times": int(codes.shape[1])}
+    return remember(replace(best, facts=facts))
+
+
+def _check(recordings: Any) -> list[NDArray[Any]]:
+    """The recordings as arrays of the same channels, each long enough to be split."""
+    several = isinstance(recordings, list | tuple) and all(np.ndim(one) == 2 for one in recordings)
+    arrays = [as_array(one) for one in (recordings if several else [recordings])]
+    arrays = [array[:, None] if array.ndim == 1 else array for array in arrays]
+    if not arrays:
+        raise ModelError("no recordings to fit to")
+    for array in arrays:
+        if array.ndim != 2 or array.dtype.kind not in "iuf":
+            raise ModelError(
+                f"a profile is fitted to (time, channels) numbers, not {array.dtype} of shape {array.shape}"
+            )
+    if len({(array.shape[1], array.dtype) for array in arrays}) > 1:
+        kinds = sorted({f"{array.shape[1]} channels of {array.dtype}" for array in arrays})
+        raise ModelError(f"the recordings are not alike: {', '.join(kinds)}")
+    long = [array for array in arrays if len(array) >= FEWEST_TIMES]
+    if not long:
+        longest = max(map(len, arrays))
+        raise ModelError(f"too short to fit: {longest} time steps at most, {FEWEST_TIMES} are needed")
+    return long
+
+
+def _split(array: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """What to fit to, and the end that is kept for measuring."""
+    end = len(array) - len(array) // HELD_OUT
+    return array[:end], array[end:]
+
+
+def _pieces(arrays: Iterable[NDArray[Any]], most: int) -> NDArray[Any]:
+    """Evenly spread pieces of all arrays, one after the other, about ``most`` samples in all."""
+    arrays = list(arrays)
+    total = sum(map(len, arrays))
+    share = min(1.0, max(most // arrays[0].shape[1], FEWEST_TIMES) / total)
+    pieces = []
+    for array in arrays:
+        if share == 1.0:
+            pieces.append(array)
+            continue
+        size = max(1, int(share * len(array) / _PIECES))
+        for i in range(_PIECES):
+            begin = i * len(array) // _PIECES
+            pieces.append(array[begin : begin + size])
+    return np.concatenate(pieces)
+
+
+def _codes(samples: NDArray[Any]) -> NDArray[np.int32]:
+    """(channels, time) codes."""
+    found = lattice.fit_encode(samples)
+    if found is None:
+        raise ModelError(f"these {samples.dtype} values lie on no lattice a model can work with")
+    codes = found[1].astype(np.int32)
+    if (codes == codes[0]).all():
+        raise ModelError("the recordings are constant: there is nothing to fit")
+    return np.ascontiguousarray(codes.T)
+
+
+def _scored(unseen: Iterable[NDArray[Any]]) -> NDArray[Any]:
+    """The stretch to measure on: of the longest end, as much as a usual chunk."""
+    longest = max(unseen, key=len)
+    times = min(_SCORED_TIMES, max(1, _SCORED_SAMPLES // longest.shape[1]))
+    return longest[:times]
+
+
+def _bits(samples: NDArray[Any], profile: Profile | None) -> float:
+    frame = encode_chunk(samples, level=DEFAULT_LEVEL, model=profile)
+    return 8 * len(frame) / samples.size
