@@ -230,6 +230,7 @@ def compress_file(
     reading: Reading | None = None,
     level: int = DEFAULT_LEVEL,
     model: Profile | None = None,
+    embed: bool = True,
     overwrite: bool = False,
     pool: tuple[Executor, int] | None = None,
     progress: Progress = _no_progress,
@@ -248,7 +249,9 @@ def compress_file(
     level : int
         1 (fastest) to 9 (smallest).
     model : Profile, optional
-        Used for frames that it makes smaller, and kept in the archive.
+        Used for frames that it makes smaller.
+    embed : bool
+        Keep the profile in the archive, which then needs nothing else to be read.
     overwrite : bool
         Whether `destination` may exist.
     pool : (Executor, int), optional
@@ -285,7 +288,7 @@ def compress_file(
     refuse_existing(destination, overwrite)
     recording = open_recording(source, reading, name=name)
     settings = Settings(level, model)
-    if model is not None:
+    if model is not None and embed:
         profile = remember(model).to_bytes()
         recording = replace(recording, header=replace(recording.header, profile=profile))
     with open(source, "rb", buffering=0) as file, NewFile(destination, overwrite) as new:

@@ -54,6 +54,12 @@ if TYPE_CHECKING:
 @reading_options
 @level_option
 @model_option
+@click.option(
+    "--embed/--no-embed",
+    default=True,
+    show_default=True,
+    help="Keep the profile in every archive; without it they are some kilobytes smaller, and need its file.",
+)
 @threads_option
 @options(
     click.option("--chunk-seconds", type=click.FloatRange(0, min_open=True), help="Seconds per frame."),
@@ -80,6 +86,7 @@ def command(
     output: Path | None,
     level: int,
     model: str | None,
+    embed: bool,
     threads: int,
     chunk_seconds: float | None,
     chunk_mb: float,
@@ -119,10 +126,10 @@ def command(
     if files == (STDIO,):
         if scheduler is not None:
             raise click.UsageError("--dask is for files; standard input is compressed here")
-        return _compress_stdin(output, how, settings, threads, force, quiet, progress)
+        return _compress_stdin(output, how, settings, embed, threads, force, quiet, progress)
     pairs = [(path, _destination(path, output, len(files))) for path in files]
     refuse_twins(pairs)
-    return _compress_files(pairs, how, settings, threads, scheduler, force, remove, quiet, progress)
+    return _compress_files(pairs, how, settings, embed, threads, scheduler, force, remove, quiet, progress)
 
 
 def _destination(path: Path, output: Path | None, count: int) -> Path:
@@ -140,6 +147,7 @@ def _compress_files(
     pairs: list[tuple[Path, Path]],
     reading: Reading,
     settings: Settings,
+    embed: bool,
     threads: int,
     scheduler: str | None,
     force: bool,
@@ -167,6 +175,7 @@ def _compress_files(
                 reading=reading,
                 level=settings.level,
                 model=settings.model,
+                embed=embed,
                 overwrite=force,
                 pool=pool,
                 progress=talk.advance,
@@ -219,6 +228,7 @@ def _compress_stdin(
     output: Path | None,
     reading: Reading,
     settings: Settings,
+    embed: bool,
     threads: int,
     force: bool,
     quiet: bool,
@@ -243,6 +253,7 @@ def _compress_stdin(
                 reading=reading,
                 level=settings.level,
                 model=settings.model,
+                embed=embed,
                 overwrite=force,
                 pool=pool,
                 progress=talk.advance,

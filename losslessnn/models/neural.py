@@ -381,7 +381,10 @@ def _decode_segments(
     """The (channels, time) codes of each segment, the model they were coded with, and its marks."""
     begin = 0
     base, used = _read_profile(sections, channels)
-    for n, segment in enumerate(_unpack_segments(sections, size // channels.count)):
+    segments = _unpack_segments(sections, size // channels.count)
+    if used >> len(segments):
+        raise CorruptFrameError("frame names segments it does not have")
+    for n, segment in enumerate(segments):
         if base is not None and used >> n & 1:
             model = side.unpack_difference(segment.model, base)
         else:

@@ -83,7 +83,7 @@ class Profile:
         return self.digest.hex()
 
     def to_bytes(self) -> bytes:
-        """The profile as a safetensors file, the same bytes every time (its own writer does not promise that)."""
+        """The profile as a safetensors file, the same bytes every time, which its own writer does not do."""
         metadata = {
             "format": str(FORMAT),
             "channels": str(self.channels),

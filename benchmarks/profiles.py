@@ -1,0 +1,131 @@
+"""What a profile brings: fitted on the first half of a recording, used on the second.
+
+    python -m benchmarks.profiles [--data DIR] [--only NAME ...] [--clips] [--csv FILE]
+
+For every recording: its second half as one frame at levels 5 and 9, and cut into packets of so many time
+steps, each a frame of its own, at the default level; without a profile and with one. Bits per sample of whole
+frames, each decoded and compared. The profile's own bytes are in none of them: they are paid once for all
+recordings of a device, and are given in a column.
+
+``--clips`` fits on the first 400 of the N1 clips and compresses the others through the command line; there
+the profile's bytes are added, once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import losslessnn
+from benchmarks.recordings import add_data_option, data_folder, load, names, unpack_clips
+from losslessnn import Profile
+from losslessnn.chunk import decode_chunk, encode_chunk
+
+Array = np.ndarray[Any, Any]
+PACKETS = (2000, 200)  # time steps
+MOST_PACKETS = 40
+FITTED_CLIPS = 400
+COLUMNS = [
+    "recording",
+    "level_5", "level_5_profile", "level_9", "level_9_profile",
+    *(f"packets_of_{size}{end}" for size in PACKETS for end in ("", "_profile")),
+    "profile_bytes",
+]  # fmt: skip
+
+
+def bits(chunks: Iterable[Array], level: int, profile: Profile | None) -> float:
+    """Bits per sample of all chunks' frames."""
+    size = samples = 0
+    for chunk in chunks:
+        frame = encode_chunk(chunk, level=level, model=profile)
+        if decode_chunk(frame).tobytes() != chunk.tobytes():
+            raise SystemExit("a frame does not decode to its chunk")
+        size, samples = size + len(frame), samples + chunk.size
+    return 8 * size / samples
+
+
+def packets_of(array: Array, times: int) -> list[Array]:
+    """Evenly spread pieces of so many time steps."""
+    begins = np.linspace(0, len(array) - times, min(MOST_PACKETS, len(array) // times)).astype(int)
+    return [np.ascontiguousarray(array[begin : begin + times]) for begin in begins]
+
+
+def measure(name: str, array: Array) -> dict[str, Any]:
+    """A row of the table."""
+    half = len(array) // 2
+    profile = losslessnn.fit(array[:half], name=name)
+    rest = np.ascontiguousarray(array[half:])
+    row: dict[str, Any] = {"recording": name, "profile_bytes": len(profile.to_bytes())}
+    for level in (5, 9):
+        row[f"level_{level}"] = bits([rest], level, None)
+        row[f"level_{level}_profile"] = bits([rest], level, profile)
+    for size in PACKETS:
+        packets = packets_of(rest, min(size, len(rest)))
+        row[f"packets_of_{size}"] = bits(packets, 5, None)
+        row[f"packets_of_{size}_profile"] = bits(packets, 5, profile)
+    return row
+
+
+def clips(folder: Path) -> None:
+    """The N1 clips, through the command line as a user would."""
+    with tempfile.TemporaryDirectory(prefix="losslessnn-profiles-") as scratch:
+        files = unpack_clips(folder, Path(scratch, "wav"))
+        known, others = files[:FITTED_CLIPS], files[FITTED_CLIPS:]
+        profile = Path(scratch, "n1.profile")
+        call("fit", *known, "-o", profile)
+        wav = sum(path.stat().st_size for path in others)
+        for what, more in (("without", []), ("with the profile", ["-m", profile, "--no-embed"])):
+            archives = Path(scratch, what)
+            call("compress", *others, "-q", "-o", archives, *more)
+            size = sum(path.stat().st_size for path in archives.iterdir())
+            if more:
+                size += profile.stat().st_size
+            print(f"{len(others)} N1 clips {what}: ratio {wav / size:.4f}")
+
+
+def call(*arguments: object) -> None:
+    """Run the command line; it verifies every archive."""
+    subprocess.run([sys.executable, "-m", "losslessnn", *map(str, arguments)], check=True)
+
+
+def main() -> None:
+    """Print the table, and write it."""
+    parser = argparse.ArgumentParser(description="What a profile brings.")
+    add_data_option(parser)
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="only these recordings")
+    parser.add_argument("--clips", action="store_true", help="only the N1 clips")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write the table there, too")
+    options = parser.parse_args()
+    folder = data_folder(options.data)
+    if options.clips:
+        clips(folder)
+        return
+    rows = []
+    print(
+        "{:22s}{:>16s}{:>16s}{:>16s}{:>16s}{:>9s}".format(
+            "", "level 5", "level 9", "2000 steps", "200 steps", "bytes"
+        )
+    )
+    for name in options.only or names(folder):
+        row = measure(name, load(folder, name))
+        rows.append(row)
+        pairs = [f"{row[key]:8.3f}{row[key + '_profile']:8.3f}" for key in COLUMNS[1:-1:2]]
+        print(f"{name:22s}{''.join(pairs)}{row['profile_bytes']:9d}", flush=True)
+    if options.csv:
+        with open(options.csv, "w", newline="") as file:
+            writer = csv.DictWriter(file, COLUMNS)
+            writer.writeheader()
+            for row in rows:
+                writer.writerow({k: f"{v:.4f}" if isinstance(v, float) else v for k, v in row.items()})
+
+
+if __name__ == "__main__":
+    main()

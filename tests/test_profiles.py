@@ -1,0 +1,353 @@
+"""Profiles: smaller frames, nothing else different, and no frame without what it takes to read it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numcodecs
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import losslessnn
+from losslessnn import (
+    CorruptFrameError,
+    LosslessnnError,
+    MissingModelError,
+    ModelError,
+    NeuralCodec,
+    Profile,
+    compress,
+    decompress,
+    load_model,
+    open_archive,
+)
+from losslessnn.archiving import compress_file, restore_file
+from losslessnn.chunk import encode_chunk
+from losslessnn.frame import Mode, Section, pack_frame, unpack_frame
+from losslessnn.models import store
+from support import (
+    ADVERSARIAL,
+    assert_same_bits,
+    make_beats,
+    make_recording,
+    make_unevenly_converted,
+    run_command_line,
+)
+
+CHANNELS = 8
+
+
+@pytest.fixture(scope="module")
+def recording() -> np.ndarray:
+    return make_recording(9000, CHANNELS, seed=3)
+
+
+@pytest.fixture(scope="module")
+def profile(recording: np.ndarray) -> Profile:
+    return losslessnn.fit(recording[:6000], name="probe", quick=True)
+
+
+@pytest.fixture
+def forgotten(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Every profile, as in another process and on another machine."""
+    monkeypatch.setattr(store, "_known", {})
+    monkeypatch.setattr(store, "user_folder", lambda: tmp_path / "nobody")
+    monkeypatch.delenv(store.VARIABLE, raising=False)
+
+
+# -- what it brings
+
+
+@pytest.mark.parametrize("times", [50, 200, 1000, 3000])
+def test_packets_become_smaller(recording: np.ndarray, profile: Profile, times: int) -> None:
+    packet = recording[-times:]
+    plain, frame = compress(packet), compress(packet, model=profile)
+    assert_same_bits(packet, decompress(frame))
+    assert len(frame) < (0.98 if times < 1000 else 1.0) * len(plain)
+
+
+@pytest.mark.parametrize("level", range(1, 10))
+def test_never_larger_at_any_level(recording: np.ndarray, profile: Profile, level: int) -> None:
+    packet = recording[-700:]
+    frame = compress(packet, level, model=profile)
+    assert_same_bits(packet, decompress(frame))
+    assert len(frame) <= len(compress(packet, level))
+
+
+def test_where_it_does_not_help_it_is_not_used(profile: Profile) -> None:
+    other = np.random.default_rng(1).integers(-30000, 30000, (4000, CHANNELS)).astype("<i2")
+    assert compress(other, model=profile) == compress(other)
+
+
+@pytest.mark.parametrize("name", sorted(ADVERSARIAL))
+def test_every_array_comes_back(profile: Profile, name: str) -> None:
+    array = ADVERSARIAL[name]()
+    assert_same_bits(array, decompress(compress(array, model=profile)))
+
+
+def test_another_range_offset_and_gain(recording: np.ndarray, profile: Profile) -> None:
+    for other in (recording[-500:] * 3, recording[-500:] + np.int16(12000), recording[-500:] // 9):
+        assert_same_bits(other, decompress(compress(other, model=profile)))
+
+
+def test_dropouts_and_changes(recording: np.ndarray, profile: Profile) -> None:
+    broken = recording[-3000:].copy()
+    broken[::7] = -32768
+    broken[1500:] = broken[1500:] // 16
+    assert_same_bits(broken, decompress(compress(broken, 7, model=profile)))
+
+
+def test_its_converter_is_the_chunks_too() -> None:
+    """ADC tables are not sent again, nor those of codes beyond the ones it knows."""
+    x = make_unevenly_converted()
+    profile = losslessnn.fit(x[:3000], quick=True)
+    assert profile.adc
+    packet = x[-400:].copy()
+    frame = compress(packet, model=profile)
+    sections = unpack_frame(frame)[1]
+    assert Section.PROFILE in sections
+    assert Section.ADC not in sections
+    assert_same_bits(packet, decompress(frame))
+    packet[5], packet[6] = packet.max() + 40, packet.min() - 40
+    assert_same_bits(packet, decompress(compress(packet, model=profile)))
+
+
+def test_a_network_travels_in_it() -> None:
+    beats = make_beats()
+    said: list[str] = []
+    profile = losslessnn.fit(beats[: len(beats) // 2], say=said.append)
+    assert len(profile.base.model.network.outward) > 0
+    assert profile.facts["bits"] < profile.facts["bits_before"]
+    assert any("network" in line for line in said)
+    rest = beats[len(beats) // 2 :]
+    frame = compress(rest, 4, model=profile)  # levels 1 to 4 train none of their own
+    assert_same_bits(rest, decompress(frame))
+    assert len(frame) < 0.98 * len(compress(rest, 4))
+
+
+def test_fitting_twice_gives_the_same_profile(recording: np.ndarray, profile: Profile) -> None:
+    again = losslessnn.fit(recording[:6000], name="other name", quick=True)
+    assert again.id == profile.id
+    assert again == profile
+
+
+# -- files and names
+
+
+def test_a_file_is_the_same_profile(profile: Profile, tmp_path: Path) -> None:
+    profile.save(tmp_path / "probe.profile")
+    read = load_model(tmp_path / "probe.profile")
+    assert (read.id, read.name, read.facts) == (profile.id, "probe", profile.facts)
+    assert read.to_bytes() == profile.to_bytes() == (tmp_path / "probe.profile").read_bytes()
+
+
+def test_a_name_is_not_part_of_the_identity(profile: Profile) -> None:
+    assert replace(profile, name="x", facts={"y": 1}).id == profile.id
+    assert replace(profile, channels=9).id != profile.id
+
+
+@pytest.mark.usefixtures("forgotten")
+def test_profiles_are_found_by_name_and_id(
+    profile: Profile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    profile.save(tmp_path / "thursday.profile")
+    (tmp_path / "junk.profile").write_bytes(b"junk")
+    with pytest.raises(MissingModelError, match=r"probe.*models list"):
+        load_model("probe")
+    monkeypatch.setenv(store.VARIABLE, str(tmp_path))
+    for name in ("probe", "thursday", "thursday.profile", profile.id, profile.id[:6]):
+        assert load_model(name) == profile
+    with pytest.raises(MissingModelError):
+        load_model(profile.id[:5])
+
+
+@pytest.mark.usefixtures("forgotten")
+def test_a_frame_says_which_profile_it_lacks(
+    recording: np.ndarray, profile: Profile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frame = encode_chunk(recording[-300:], model=profile)
+    with pytest.raises(MissingModelError, match=f"{profile.id[:32]}.*nobody"):
+        decompress(frame)
+    profile.save(tmp_path / "probe.profile")
+    monkeypatch.setenv(store.VARIABLE, str(tmp_path))
+    assert_same_bits(recording[-300:], decompress(frame))
+
+
+def test_damaged_profiles_are_found_out(profile: Profile) -> None:
+    data = bytearray(profile.to_bytes())
+    for at in range(0, len(data), 7):
+        data[at] ^= 0x10
+        try:
+            read = Profile.from_bytes(bytes(data))
+            assert read.id == profile.id  # a name or a fact was hit
+        except LosslessnnError:
+            pass
+        data[at] ^= 0x10
+    for length in (0, 7, 100, len(data) - 1):
+        with pytest.raises(ModelError, match="damaged"):
+            Profile.from_bytes(bytes(data[:length]))
+
+
+def test_a_newer_profile_says_so(profile: Profile) -> None:
+    data = profile.to_bytes().replace(b'"format":"1"', b'"format":"2"')
+    with pytest.raises(losslessnn.NewerFormatError, match="upgrade"):
+        Profile.from_bytes(data)
+
+
+def test_impossible_numbers_are_refused_when_a_profile_is_read(profile: Profile, tmp_path: Path) -> None:
+    replace(profile, channels=9).save(tmp_path / "x.profile")
+    with pytest.raises(ModelError, match=r"x\.profile"):
+        load_model(tmp_path / "x.profile")
+
+
+# -- hostile frames
+
+
+def test_a_profile_for_other_channels_is_corrupt(recording: np.ndarray, profile: Profile) -> None:
+    store.remember(profile)
+    header, sections = unpack_frame(compress(recording[-400:], model=profile))
+    content = {tag: bytes(data) for tag, data in sections.items()}
+    content[Section.CHANNELS] = b"\x09"  # 4 channels
+    with pytest.raises(CorruptFrameError):
+        decompress(pack_frame(header, content))
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_hostile_differences_do_no_harm(recording: np.ndarray, profile: Profile, data: st.DataObject) -> None:
+    header, sections = unpack_frame(compress(recording[-300:], model=store.remember(profile)))
+    content = {tag: bytearray(part) for tag, part in sections.items()}
+    tag = data.draw(st.sampled_from([Section.MODEL, Section.PROFILE, Section.PAYLOAD]))
+    first = 16 if tag == Section.PROFILE else 0  # another id is another test
+    at = data.draw(st.integers(first, len(content[tag]) - 1))
+    content[tag][at] ^= data.draw(st.integers(1, 255))
+    frame = pack_frame(header, {tag: bytes(part) for tag, part in content.items()})
+    with pytest.raises(CorruptFrameError):
+        decompress(frame)
+
+
+# -- doors
+
+
+@pytest.mark.usefixtures("forgotten")
+def test_codec_settings_embed_the_profile(recording: np.ndarray, profile: Profile) -> None:
+    codec = NeuralCodec(model=profile)
+    config = json.loads(json.dumps(codec.get_config()))
+    frame = codec.encode(recording[-300:])
+    store._known.clear()
+    again = numcodecs.get_codec(dict(config))
+    assert again.get_config() == config
+    assert "probe" in repr(again)
+    assert_same_bits(recording[-300:], again.decode(frame))
+    assert len(frame) < len(NeuralCodec().encode(recording[-300:]))
+
+
+@pytest.mark.usefixtures("forgotten")
+def test_codec_settings_that_only_name_it(recording: np.ndarray, profile: Profile) -> None:
+    config = NeuralCodec(model=profile, embed=False).get_config()
+    assert config["model"] == profile.id
+    assert "profile" not in config
+    store._known.clear()
+    with pytest.raises(MissingModelError, match=profile.id):
+        numcodecs.get_codec(dict(config))
+    store.remember(profile)
+    assert numcodecs.get_codec(dict(config)).get_config() == config
+
+
+@pytest.mark.parametrize("embedded", ["no base64!", "AAAA", 7])
+def test_damaged_settings_say_so(embedded: Any) -> None:
+    with pytest.raises(ModelError, match="embedded in the settings"):
+        NeuralCodec.from_config({"level": 5, "model": "ab" * 32, "profile": embedded})
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_a_store_carries_its_profile(
+    recording: np.ndarray, profile: Profile, tmp_path: Path, zarr_format: int
+) -> None:
+    zarr = pytest.importorskip("zarr")
+    if zarr_format == 2:
+        format_2 = {"zarr_format": 2} if int(zarr.__version__.split(".")[0]) > 2 else {}
+        z = zarr.open(str(tmp_path / "x.zarr"), mode="w", shape=recording.shape, chunks=(500, CHANNELS),
+                      dtype=recording.dtype, compressor=NeuralCodec(model=profile), **format_2)  # fmt: skip
+        z[...] = recording
+    else:
+        pytest.importorskip("zarr", minversion="3.0")
+        from losslessnn.zarr import NeuralArrayCodec
+
+        zarr.create_array(str(tmp_path / "x.zarr"), data=recording, chunks=(500, CHANNELS),
+                          serializer=NeuralArrayCodec(model=profile), compressors=None)  # fmt: skip
+    np.save(tmp_path / "x.npy", recording)
+    elsewhere = (
+        "import numpy as np, zarr\n"
+        "x = zarr.open('x.zarr', mode='r')[...]\n"
+        "assert np.array_equal(x, np.load('x.npy'))\n"
+    )
+    subprocess.run([sys.executable, "-c", elsewhere], cwd=tmp_path, check=True)
+    frames = [path.read_bytes() for path in (tmp_path / "x.zarr").rglob("*") if path.is_file()]
+    frames = [data for data in frames if data.startswith(b"LNN")]
+    assert any(
+        unpack_frame(data)[0].mode is Mode.NEURAL and Section.PROFILE in unpack_frame(data)[1]
+        for data in frames
+    )
+
+
+@pytest.mark.usefixtures("forgotten")
+def test_an_archive_carries_its_profile(recording: np.ndarray, profile: Profile, tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", recording[-2000:])
+    compress_file(tmp_path / "x.npy", tmp_path / "x.lnn", model=profile)
+    store._known.clear()
+    with open_archive(tmp_path / "x.lnn") as archive:
+        restore_file(archive, tmp_path / "y.npy")
+        assert archive.header.profile == profile.to_bytes()
+    assert (tmp_path / "y.npy").read_bytes() == (tmp_path / "x.npy").read_bytes()
+
+
+def test_the_command_line_fits_uses_and_exports(recording: np.ndarray, tmp_path: Path) -> None:
+    np.save(tmp_path / "monday.npy", recording[:6000])
+    np.save(tmp_path / "tuesday.npy", recording[6000:])
+    said = run_command_line("fit", "monday.npy", "-o", "probe.profile", "--quick", cwd=tmp_path)
+    assert "closed form" in said
+    run_command_line("compress", "tuesday.npy", "-m", "probe.profile", cwd=tmp_path)
+    run_command_line("models", "export", "tuesday.npy.lnn", "back.profile", cwd=tmp_path)
+    assert (tmp_path / "back.profile").read_bytes() == (tmp_path / "probe.profile").read_bytes()
+    assert "coefficients" in run_command_line("models", "show", "back.profile", cwd=tmp_path)
+    (tmp_path / "probe.profile").unlink()
+    (tmp_path / "back.profile").unlink()
+    run_command_line("decompress", "tuesday.npy.lnn", "-o", "back.npy", cwd=tmp_path)
+    assert (tmp_path / "back.npy").read_bytes() == (tmp_path / "tuesday.npy").read_bytes()
+
+
+# -- what cannot be fitted
+
+
+@pytest.mark.parametrize(
+    ("recordings", "what"),
+    [
+        (np.zeros((100, 4), "<i2"), "too short"),
+        (np.full((5000, 4), 7, "<i2"), "constant"),
+        ([np.zeros((5000, 4), "<i2"), np.zeros((5000, 5), "<i2")], "not alike"),
+        ([np.zeros((5000, 4), "<i2"), np.zeros((5000, 4), "<f4")], "not alike"),
+        (np.zeros((5000, 4), "<c8"), "complex"),
+        (np.zeros((50, 4, 4), "<i2"), "shape"),
+        (np.full((5000, 4), np.nan, "<f4"), "lattice|constant"),
+        ([], "no recordings"),
+    ],
+)
+def test_what_cannot_be_fitted_says_why(recordings: Any, what: str) -> None:
+    with pytest.raises(ModelError, match=what):
+        losslessnn.fit(recordings)
+
+
+def test_another_number_of_channels_is_mentioned(profile: Profile, caplog: pytest.LogCaptureFixture) -> None:
+    x = make_recording(500, 13, seed=11)
+    with caplog.at_level("WARNING", "losslessnn"):
+        assert compress(x, model=profile) == compress(x)
+        compress(x, model=profile)
+    assert caplog.text.count("is for 8 channels; data of 13 is coded without it") == 1
