@@ -26,7 +26,7 @@ import numpy as np
 
 import losslessnn
 from benchmarks.recordings import add_data_option, data_folder, load, names, unpack_clips
-from losslessnn import Profile
+from losslessnn import ModelError, Profile
 from losslessnn.chunk import decode_chunk, encode_chunk
 
 Array = np.ndarray[Any, Any]
@@ -109,13 +109,14 @@ def main() -> None:
         clips(folder)
         return
     rows = []
-    print(
-        "{:22s}{:>16s}{:>16s}{:>16s}{:>16s}{:>9s}".format(
-            "", "level 5", "level 9", "2000 steps", "200 steps", "bytes"
-        )
-    )
+    heads = ("level 5", "level 9", "2000 steps", "200 steps")
+    print(" " * 22 + "".join(f"{head:>16s}" for head in heads) + "    bytes")
     for name in options.only or names(folder):
-        row = measure(name, load(folder, name))
+        try:
+            row = measure(name, load(folder, name))
+        except ModelError as error:
+            print(f"{name:22s}  {error}")
+            continue
         rows.append(row)
         pairs = [f"{row[key]:8.3f}{row[key + '_profile']:8.3f}" for key in COLUMNS[1:-1:2]]
         print(f"{name:22s}{''.join(pairs)}{row['profile_bytes']:9d}", flush=True)

@@ -19,7 +19,7 @@ from losslessnn.errors import ModelError
 from losslessnn.functions import DEFAULT_LEVEL, as_array
 from losslessnn.models.store import Profile, remember
 
-FEWEST_TIMES = 2048
+FEWEST_TIMES = 512
 MOST_SAMPLES = 1 << 24
 HELD_OUT = 8
 """One part in so many of each recording, its end, is not fitted to but measured on."""

@@ -19,7 +19,7 @@ from numcodecs.compat import ensure_bytes, ensure_ndarray
 
 import losslessnn
 from losslessnn import CorruptFrameError, NeuralCodec, NewerFormatError
-from losslessnn.frame import Mode, unpack_frame
+from losslessnn.frame import Mode, Section, unpack_frame
 from support import ADVERSARIAL, assert_same_bits, make_recording
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -232,8 +232,8 @@ class TestSettings:
         assert codec.level == 5
 
     def test_a_setting_of_a_newer_version_says_so(self) -> None:
-        with pytest.raises(NewerFormatError, match=r"'profile'.*newer losslessnn"):
-            numcodecs.get_codec({"id": "losslessnn.neural", "level": 5, "profile": "ab12"})
+        with pytest.raises(NewerFormatError, match=r"'speed'.*newer losslessnn"):
+            numcodecs.get_codec({"id": "losslessnn.neural", "level": 5, "speed": "ab12"})
 
 
 class TestFlattenedChunks:
@@ -280,6 +280,8 @@ class TestFramesOfEveryReleasedVersion:
 
     @pytest.mark.parametrize("file", _golden_frames(), ids=lambda file: f"{file.parent.name}/{file.stem}")
     def test_decodes_to_the_same_bits(self, file: Path) -> None:
+        for profile in file.parent.glob("*.profile"):
+            losslessnn.load_model(profile)
         assert_same_bits(np.load(file.with_suffix(".npy")), NeuralCodec().decode(file.read_bytes()))
 
     @pytest.mark.parametrize("file", sorted(GOLDEN.glob("*/codec.json")), ids=lambda file: file.parent.name)
@@ -289,10 +291,17 @@ class TestFramesOfEveryReleasedVersion:
 
     def test_this_version_still_writes_the_same_bytes(self) -> None:
         """Neural frames only: the bytes of plain ones may change with the zstd library."""
-        for file in (GOLDEN / losslessnn.__version__).glob("*.frame"):
+        folder = GOLDEN / losslessnn.__version__
+        for file in folder.glob("*.frame"):
             frame = file.read_bytes()
-            if unpack_frame(frame)[0].mode == Mode.NEURAL:
-                assert NeuralCodec().encode(np.load(file.with_suffix(".npy"))) == frame, file.stem
+            header, sections = unpack_frame(frame)
+            model = folder / "golden.profile" if Section.PROFILE in sections else None
+            if header.mode == Mode.NEURAL:
+                assert NeuralCodec(model=model).encode(np.load(file.with_suffix(".npy"))) == frame, file.stem
+
+    def test_this_version_still_fits_the_same_profile(self) -> None:
+        profile = losslessnn.fit(make_recording(4000, 8), name="golden", quick=True)
+        assert profile == losslessnn.load_model(GOLDEN / losslessnn.__version__ / "golden.profile")
 
     def test_this_version_has_golden_frames(self) -> None:
         assert (GOLDEN / losslessnn.__version__ / "codec.json").exists(), "run: python tests/write_golden.py"

@@ -64,7 +64,8 @@ def folder_with_a_recording(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     zarr = pytest.importorskip("zarr")
     monkeypatch.chdir(tmp_path)
     recording = make_recording(6000, 4)
-    np.save("recording.npy", recording)
+    for name in ("recording", "monday", "tuesday"):
+        np.save(f"{name}.npy", recording)
     make_recording(500, 64).tofile("raw.dat")
     Path("day1").mkdir()
     for name in ("a", "b"):

@@ -17,6 +17,7 @@ import losslessnn
 from losslessnn import NeuralCodec
 from support import ADVERSARIAL, make_beats, make_recording, make_two_trials, make_unevenly_converted
 
+PACKET = "packet_by_profile"  # the frame that golden.profile is needed for
 NAMES = [
     "constant",
     "datetimes, not a time",
@@ -68,7 +69,13 @@ def write(folder: Path) -> None:
     for name, array in golden_arrays().items():
         np.save(folder / f"{name}.npy", array)
         (folder / f"{name}.frame").write_bytes(codec.encode(array))
-    print(f"{len(golden_arrays())} golden frames in {folder}")
+    profile = losslessnn.fit(make_recording(4000, 8), name="golden", quick=True)
+    profile.save(folder / "golden.profile")
+    np.save(folder / f"{PACKET}.npy", make_recording(300, 8, seed=1))
+    (folder / f"{PACKET}.frame").write_bytes(
+        NeuralCodec(model=profile).encode(make_recording(300, 8, seed=1))
+    )
+    print(f"{len(golden_arrays()) + 1} golden frames in {folder}")
 
 
 def main() -> None:
