@@ -29,6 +29,7 @@ from losslessnn.errors import CorruptFrameError, RecordingError
 from losslessnn.frame import content_checksum, unpack_frame
 from losslessnn.layout import Content, Literal, Member, Method, Packing, Samples
 from losslessnn.models.store import Profile, remember
+from losslessnn.nearby import quantise
 from losslessnn.recordings import Block, Reading, Recording, open_recording
 from losslessnn.recordings.recording import Inflater, SourceReader, bytes_from_rows, raw_bytes
 
@@ -231,6 +232,7 @@ def compress_file(
     level: int = DEFAULT_LEVEL,
     model: Profile | None = None,
     embed: bool = True,
+    max_error: float = 0.0,
     overwrite: bool = False,
     pool: tuple[Executor, int] | None = None,
     progress: Progress = _no_progress,
@@ -252,6 +254,8 @@ def compress_file(
         Used for frames that it makes smaller.
     embed : bool
         Keep the profile in the archive, which then needs nothing else to be read.
+    max_error : float
+        How far any value may be moved; the archive restores the file with these values. 0: not at all.
     overwrite : bool
         Whether `destination` may exist.
     pool : (Executor, int), optional
@@ -287,13 +291,18 @@ def compress_file(
     source, destination = Path(source), Path(destination)
     refuse_existing(destination, overwrite)
     recording = open_recording(source, reading, name=name)
-    settings = Settings(level, model)
+    settings = Settings(level, model)  # values are moved before they get there, so that they can be checked
+    facts = recording.header.facts
+    if max_error:
+        recording = replace(
+            recording, header=replace(recording.header, facts={**facts, "max_error": max_error})
+        )
     if model is not None and embed:
         profile = remember(model).to_bytes()
         recording = replace(recording, header=replace(recording.header, profile=profile))
     with open(source, "rb", buffering=0) as file, NewFile(destination, overwrite) as new:
         before = os.fstat(file.fileno())
-        size = _write_archive(recording, file, new, settings, pool or (Here(), 1), progress)
+        size = _write_archive(recording, file, new, settings, max_error, pool or (Here(), 1), progress)
         after = os.fstat(file.fileno())
         changed = (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns)
         if changed or after.st_size != recording.length:
@@ -309,6 +318,7 @@ def _write_archive(
     file: BinaryIO,
     new: NewFile,
     settings: Settings,
+    max_error: float,
     pool: tuple[Executor, int],
     progress: Progress,
 ) -> int:
@@ -317,7 +327,8 @@ def _write_archive(
         raise CorruptFrameError(
             f"{recording.path}: the archive's header does not read back as it was written"
         )
-    reader = SourceReader(file, recording.layout)
+    change = (lambda rows: quantise(rows, max_error)) if max_error else None
+    reader = SourceReader(file, recording.layout, change)
     new.file.write(header)
     progress(0, len(header))
     try:

@@ -19,8 +19,10 @@ from . import lattice
 from .errors import CorruptFrameError
 from .frame import FrameHeader, Mode, Section, content_checksum, pack_frame, unpack_frame
 from .models.store import Profile, remember
+from .nearby import quantise
 from .plain import PLAIN_MODES, decode_plain, encode_plain
 from .repeats import Repeats, find_repeats
+from .wire import Reader, pack_double
 
 _log = logging.getLogger(__name__)
 
@@ -45,6 +47,8 @@ class ChunkReport:
         Bytes of the whole frame.
     section_bytes : dict of str to int
         Bytes of each section, by lower-case name; "header" is everything outside the sections.
+    max_error : float
+        How far values may be from the ones the encoder was given; 0 if not at all.
     channel_bits : (channels,) ndarray of float64, or None
         Bits of payload each channel takes, in the order the model sees channels; None for plain modes and
         unless asked for.
@@ -58,6 +62,7 @@ class ChunkReport:
     raw_bytes: int
     frame_bytes: int
     section_bytes: dict[str, int]
+    max_error: float = 0.0
     channel_bits: npt.NDArray[np.float64] | None = None
 
 
@@ -71,19 +76,24 @@ class Settings:
         1 (fastest) to 9 (smallest).
     model : Profile or None
         Used where it makes frames smaller.
+    max_error : float
+        How far a value may be moved, in the array's units; 0: not at all.
     """
 
     level: int = 5
     model: Profile | None = None
+    max_error: float = 0.0
 
     def encode(self, array: npt.NDArray[Any]) -> bytes:
         """`encode_chunk` with these settings, in a process that can then decode the frame."""
         if self.model is not None:
             remember(self.model)
-        return encode_chunk(array, level=self.level, model=self.model)
+        return encode_chunk(array, level=self.level, model=self.model, max_error=self.max_error)
 
 
-def encode_chunk(array: npt.ArrayLike, *, level: int = 5, model: Profile | None = None) -> bytes:
+def encode_chunk(
+    array: npt.ArrayLike, *, level: int = 5, model: Profile | None = None, max_error: float = 0.0
+) -> bytes:
     """Encode an array of any dtype, shape and layout into one frame.
 
     Parameters
@@ -95,6 +105,8 @@ def encode_chunk(array: npt.ArrayLike, *, level: int = 5, model: Profile | None 
         1 (fastest) to 9 (smallest).
     model : Profile, optional
         Used where it makes the frame smaller; a decoder then needs it too.
+    max_error : float, optional
+        How far a value may be moved, see `losslessnn.nearby`. 0, the default: not at all.
 
     Returns
     -------
@@ -120,8 +132,12 @@ def encode_chunk(array: npt.ArrayLike, *, level: int = 5, model: Profile | None 
     if not 1 <= level <= 9:
         raise ValueError(f"level {level} does not exist: 1 is fastest, 9 smallest")
     order = memory_order(array)
+    moved = quantise(array, max_error) if max_error else array
+    near, array = moved is not array, moved
     content = memory_bytes(array, order)
     mode, sections = _encode_content(array, content, level, model)
+    if near:
+        sections[Section.BOUND] = pack_double(max_error)
     return pack_frame(FrameHeader(array.dtype, array.shape, order, mode, content_checksum(content)), sections)
 
 
@@ -191,7 +207,7 @@ def decode_chunk(buffer: bytes | bytearray | memoryview) -> npt.NDArray[Any]:
     header, sections = unpack_frame(buffer)
     if header.mode is Mode.NEURAL:
         content = _decode_neural(header, sections)
-    elif header.mode in PLAIN_MODES and set(sections) == {Section.PLAIN}:
+    elif header.mode in PLAIN_MODES and set(sections) - {Section.BOUND} == {Section.PLAIN}:
         itemsize = max(header.dtype.itemsize, 1)
         content = decode_plain(header.mode, sections[Section.PLAIN], header.nbytes, itemsize)
     else:
@@ -260,6 +276,7 @@ def describe_chunk(buffer: bytes | bytearray | memoryview, *, per_channel: bool 
         raw_bytes=header.nbytes,
         frame_bytes=frame_bytes,
         section_bytes=section_bytes,
+        max_error=Reader(sections[Section.BOUND], "bound").double() if Section.BOUND in sections else 0.0,
         channel_bits=bits,
     )
 

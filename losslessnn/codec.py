@@ -16,6 +16,7 @@ from losslessnn.chunk import decode_chunk, encode_chunk
 from losslessnn.errors import NewerFormatError
 from losslessnn.functions import DEFAULT_LEVEL, Model, as_array, check_level
 from losslessnn.models.store import MODEL_SETTINGS, describe_model, load_model, with_model
+from losslessnn.nearby import check_max_error
 
 
 class NeuralCodec(Codec):  # type: ignore[misc,unused-ignore]
@@ -36,6 +37,9 @@ class NeuralCodec(Codec):  # type: ignore[misc,unused-ignore]
     embed : bool, optional
         Whether the codec's settings, and so a store's metadata, hold the profile itself (some kilobytes of
         text) and not only its id. Default True: the store then needs nothing else to be read.
+    max_error : float, optional
+        How far any value may be moved, in the array's own units, to make chunks smaller. 0, the default, is
+        lossless.
 
     Raises
     ------
@@ -81,11 +85,13 @@ class NeuralCodec(Codec):  # type: ignore[misc,unused-ignore]
         n_channels: int | None = None,
         model: Model | None = None,
         embed: bool = True,
+        max_error: float = 0,
     ) -> None:
         self.level = check_level(level)
         self.n_channels = None if n_channels is None else _check_n_channels(n_channels)
         self.model = None if model is None else load_model(model)
         self.embed = bool(embed)
+        self.max_error = check_max_error(max_error)
 
     def encode(self, buf: Any) -> bytes:
         """Encode one chunk as a frame.
@@ -106,7 +112,8 @@ class NeuralCodec(Codec):  # type: ignore[misc,unused-ignore]
         TypeError
             If `buf` holds Python objects or is a masked array.
         """
-        return encode_chunk(self._with_channels(as_array(buf)), level=self.level, model=self.model)
+        chunk = self._with_channels(as_array(buf))
+        return encode_chunk(chunk, level=self.level, model=self.model, max_error=self.max_error)
 
     def decode(self, buf: Any, out: Any = None) -> Any:
         """Decode one frame.
@@ -161,7 +168,7 @@ class NeuralCodec(Codec):  # type: ignore[misc,unused-ignore]
         MissingModelError, ModelError
             If they name a profile that is not at hand, or hold one that is damaged.
         """
-        unknown = sorted(set(config) - {"level", "n_channels", *MODEL_SETTINGS})
+        unknown = sorted(set(config) - {"level", "n_channels", "max_error", *MODEL_SETTINGS})
         if unknown:
             raise NewerFormatError(
                 f"unknown {cls.codec_id} setting {', '.join(map(repr, unknown))}: "
@@ -187,8 +194,12 @@ class NeuralCodec(Codec):  # type: ignore[misc,unused-ignore]
         settings = ", ".join(f"{name}={value!r}" for name, value in shown.items())
         return f"{type(self).__name__}({settings})"
 
-    def _settings(self) -> dict[str, int]:
-        given = {"level": self.level, "n_channels": self.n_channels}
+    def _settings(self) -> dict[str, float]:
+        given = {
+            "level": self.level,
+            "n_channels": self.n_channels,
+            "max_error": self.max_error or None,
+        }
         return {name: value for name, value in given.items() if value is not None}
 
     def _with_channels(self, chunk: np.ndarray) -> np.ndarray:

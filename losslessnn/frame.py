@@ -73,6 +73,7 @@ class Section(enum.IntEnum):
     SEGMENTS = 9
     POINTS = 10
     PROFILE = 11
+    BOUND = 12
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import numpy as np
 
 from losslessnn.chunk import decode_chunk, encode_chunk
 from losslessnn.models.store import Profile, load_model
+from losslessnn.nearby import check_max_error
 
 Model = Profile | str | os.PathLike[str]
 
@@ -18,7 +19,7 @@ FASTEST_LEVEL = 1
 SMALLEST_LEVEL = 9
 
 
-def compress(x: Any, level: int = DEFAULT_LEVEL, model: Model | None = None) -> bytes:
+def compress(x: Any, level: int = DEFAULT_LEVEL, model: Model | None = None, max_error: float = 0) -> bytes:
     """Compress an array into one frame.
 
     Parameters
@@ -33,6 +34,9 @@ def compress(x: Any, level: int = DEFAULT_LEVEL, model: Model | None = None) -> 
     model : Profile, str or path-like, optional
         A profile that :func:`losslessnn.fit` made, its file, its name, or the first digits of its id. It is
         used where it makes the frame smaller; whoever decompresses the frame then needs it too.
+    max_error : float, optional
+        How far any value may be moved, in the recording's own units, to make the frame smaller, which then
+        says so. 0, the default, is lossless.
 
     Returns
     -------
@@ -45,7 +49,7 @@ def compress(x: Any, level: int = DEFAULT_LEVEL, model: Model | None = None) -> 
     TypeError
         If `x` holds Python objects or is a masked array, or if `level` is not an integer.
     ValueError
-        If `level` is outside 1 to 9.
+        If `level` is outside 1 to 9, or `max_error` is negative or not finite.
     MissingModelError, ModelError
         If `model` is not found, or damaged.
 
@@ -64,9 +68,16 @@ def compress(x: Any, level: int = DEFAULT_LEVEL, model: Model | None = None) -> 
     True
     >>> np.array_equal(decompress(frame), recording)
     True
+
+    No value further than 2 from the original:
+
+    >>> near = compress(recording, max_error=2)
+    >>> len(near) < len(frame), int(abs(decompress(near) - recording).max())
+    (True, 2)
     """
     profile = None if model is None else load_model(model)
-    return encode_chunk(as_array(x), level=check_level(level), model=profile)
+    bound = check_max_error(max_error)
+    return encode_chunk(as_array(x), level=check_level(level), model=profile, max_error=bound)
 
 
 def decompress(frame: bytes | bytearray | memoryview) -> np.ndarray:

@@ -25,6 +25,7 @@ from losslessnn.chunk import decode_chunk, encode_chunk
 from losslessnn.errors import CorruptFrameError, NewerFormatError
 from losslessnn.functions import DEFAULT_LEVEL, Model, check_level
 from losslessnn.models.store import MODEL_SETTINGS, Profile, describe_model, load_model, with_model
+from losslessnn.nearby import check_max_error
 
 # Written into every store: it must never change.
 CODEC_NAME = "losslessnn.neural"
@@ -42,6 +43,8 @@ class NeuralArrayCodec(ArrayBytesCodecPartialDecodeMixin, ArrayBytesCodec):  # t
         A profile for recordings like these, as in :class:`losslessnn.NeuralCodec`.
     embed : bool, optional
         Whether the store's metadata holds the profile itself. Default True.
+    max_error : float, optional
+        How far any value may be moved to make chunks smaller. 0, the default, is lossless.
 
     Raises
     ------
@@ -83,11 +86,13 @@ class NeuralArrayCodec(ArrayBytesCodecPartialDecodeMixin, ArrayBytesCodec):  # t
     level: int = DEFAULT_LEVEL
     model: Model | None = None
     embed: bool = True
+    max_error: float = 0.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "level", check_level(self.level))
         if self.model is not None:
             object.__setattr__(self, "model", load_model(self.model))
+        object.__setattr__(self, "max_error", check_max_error(self.max_error))
 
     # -- metadata
 
@@ -101,7 +106,7 @@ class NeuralArrayCodec(ArrayBytesCodecPartialDecodeMixin, ArrayBytesCodec):  # t
             If the entry has settings that this version does not know.
         """
         configuration = dict(data.get("configuration") or {})
-        unknown = sorted(set(configuration) - {"level", *MODEL_SETTINGS})
+        unknown = sorted(set(configuration) - {"level", "max_error", *MODEL_SETTINGS})
         if unknown:
             raise NewerFormatError(
                 f"unknown {CODEC_NAME} setting {', '.join(map(repr, unknown))}: "
@@ -111,7 +116,9 @@ class NeuralArrayCodec(ArrayBytesCodecPartialDecodeMixin, ArrayBytesCodec):  # t
 
     def to_dict(self) -> dict[str, Any]:
         """Return the codec's entry in an array's metadata."""
-        settings = {"level": self.level, **describe_model(self._profile, self.embed)}
+        settings: dict[str, Any] = {"level": self.level, **describe_model(self._profile, self.embed)}
+        if self.max_error:
+            settings["max_error"] = self.max_error
         return {"name": CODEC_NAME, "configuration": settings}
 
     @property
@@ -142,9 +149,8 @@ class NeuralArrayCodec(ArrayBytesCodecPartialDecodeMixin, ArrayBytesCodec):  # t
     def _encode_sync(self, chunk_array: Any, chunk_spec: Any) -> Any:
         # In C order whatever arrives: zarr hands over views of the caller's memory, in any layout.
         chunk = np.asarray(chunk_array.as_numpy_array(), order="C")
-        return chunk_spec.prototype.buffer.from_bytes(
-            encode_chunk(chunk, level=self.level, model=self._profile)
-        )
+        frame = encode_chunk(chunk, level=self.level, model=self._profile, max_error=self.max_error)
+        return chunk_spec.prototype.buffer.from_bytes(frame)
 
     def _decode_sync(self, chunk_bytes: Any, chunk_spec: Any) -> Any:
         chunk = decode_chunk(memoryview(chunk_bytes.as_numpy_array()))

@@ -60,6 +60,14 @@ if TYPE_CHECKING:
     show_default=True,
     help="Keep the profile in every archive; without it they are some kilobytes smaller, and need its file.",
 )
+@click.option(
+    "--max-error",
+    type=click.FloatRange(0),
+    default=0.0,
+    show_default="0, lossless",
+    help="How far any value may be moved, in the file's own units, to make the archive smaller. What comes "
+    "back is then not the original file.",
+)
 @threads_option
 @options(
     click.option("--chunk-seconds", type=click.FloatRange(0, min_open=True), help="Seconds per frame."),
@@ -87,6 +95,7 @@ def command(
     level: int,
     model: str | None,
     embed: bool,
+    max_error: float,
     threads: int,
     chunk_seconds: float | None,
     chunk_mb: float,
@@ -109,6 +118,7 @@ def command(
       losslessnn compress *.wav -o packed                  writes packed/<name>.lnn
       losslessnn compress run_g0_t0.imec0.ap.bin           SpikeGLX; the .meta text goes along
       losslessnn compress raw.dat -n 64 -d int16 -s 30000
+      losslessnn compress raw.dat -n 64 --max-error 2      no value further than 2 from the original
       losslessnn compress notes.txt --as-bytes
       losslessnn compress recording.npy -l 9 --rm          smaller, slower; source removed after verification
       losslessnn compress day2/*.bin -m probe.profile      a profile, kept in each archive
@@ -121,7 +131,9 @@ def command(
     from losslessnn.models.store import load_model
 
     check_stdio(files)
-    settings = Settings(level, None if model is None else load_model(model))
+    if max_error and remove:
+        raise click.UsageError("--rm and --max-error: the archive will not hold the original, which stays")
+    settings = Settings(level, None if model is None else load_model(model), max_error)
     how = make_reading(**reading, frame_bytes=round(chunk_mb * 1e6), frame_seconds=chunk_seconds)
     if files == (STDIO,):
         if scheduler is not None:
@@ -176,6 +188,7 @@ def _compress_files(
                 level=settings.level,
                 model=settings.model,
                 embed=embed,
+                max_error=settings.max_error,
                 overwrite=force,
                 pool=pool,
                 progress=talk.advance,
@@ -254,6 +267,7 @@ def _compress_stdin(
                 level=settings.level,
                 model=settings.model,
                 embed=embed,
+                max_error=settings.max_error,
                 overwrite=force,
                 pool=pool,
                 progress=talk.advance,

@@ -147,6 +147,10 @@ def _as_text(archive: Archive, facts: list[_ArrayFacts], all_frames: bool) -> st
     if not archive.complete:
         there = len(archive.frame_lengths)
         lines.append(f"  DAMAGED    the index is lost; {there} of {archive.frame_count} frames are there")
+    if "max_error" in archive.header.facts:
+        lines.append(f"  NOT EXACT  values were moved, by at most {archive.header.facts['max_error']}")
+    if archive.header.profile is not None:
+        lines.append(f"  profile    {len(archive.header.profile)} bytes, embedded")
     if archive.header.sidecar is not None:
         lines.append(f"  with it    its .meta text, {_size(len(archive.header.sidecar))}")
     for fact in facts:

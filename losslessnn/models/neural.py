@@ -112,6 +112,8 @@ class Segment:
         Its shares of the sections of these names.
     by_profile : bool
         Whether ``model`` holds only what differs from a profile.
+    shared : float
+        Its share of what the frame's own ADC tables take, in bytes.
     """
 
     n_times: int
@@ -119,11 +121,12 @@ class Segment:
     payload: bytes | memoryview
     raw: bytes | memoryview
     by_profile: bool = False
+    shared: float = 0.0
 
     @property
-    def size(self) -> int:
-        """Bytes of all three."""
-        return len(self.model) + len(self.payload) + len(self.raw)
+    def size(self) -> float:
+        """Bytes it takes, its share of common ones included."""
+        return len(self.model) + len(self.payload) + len(self.raw) + self.shared
 
 
 def encode(
@@ -142,11 +145,13 @@ def encode(
     if tables is not None and not tables.fits(max(abs(low), abs(high)) << adc.FRACTION_BITS):
         tables = None
     base = None if profile is None else profile.base
-    segments = _encode_segments(samples, marks, low, high, tables, base, level)
+    own_tables = b"" if tables is None else tables.pack()
+    shared = len(own_tables) / samples.shape[1]
+    segments = _encode_segments(samples, marks, low, high, tables, shared, base, level)
     by_profile = [segment.by_profile for segment in segments]
     sections = {
         Section.CHANNELS: channels.pack(),
-        Section.ADC: tables.pack() if tables is not None and not all(by_profile) else b"",
+        Section.ADC: b"" if all(by_profile) else own_tables,
         Section.SEGMENTS: _pack_segments(segments),
         Section.MODEL: b"".join(segment.model for segment in segments),
         Section.PAYLOAD: b"".join(segment.payload for segment in segments),
@@ -201,27 +206,30 @@ def _encode_segments(
     low: int,
     high: int,
     tables: adc.AdcTables | None,
+    shared: float,
     base: side.Base | None,
     level: int,
     splits: int = 2,
 ) -> list[Segment]:
     """One segment, or several where the signal changes and a model for each side costs less.
 
-    ``splits`` bounds how often a segment may be cut in two again.
+    ``shared`` is what ``tables`` take, in bytes per time step. ``splits`` bounds how often a segment may be
+    cut in two again.
     """
     if marks.size:
         samples = fill(samples, marks, low)
     positions = _positions(samples, low, high, tables)
     model, prediction = fit(samples, positions, EFFORT[level])
     words, raw = autoregressive.encode(samples, model, prediction, marks)
-    whole = Segment(samples.shape[1], side.pack_model(model), words, raw)
+    n_times = samples.shape[1]
+    whole = Segment(n_times, side.pack_model(model), words, raw, shared=shared * n_times)
     ready = _encode_by_profile(samples, marks, low, high, base) if base is not None else None
     if ready is not None and ready.size <= whole.size:
         whole = ready
     networked = add_network(samples, marks, model, prediction, EFFORT[level])
     if networked is not None:
         words, raw = autoregressive.encode(samples, networked, prediction, marks)
-        other = Segment(samples.shape[1], side.pack_model(networked), words, raw)
+        other = Segment(n_times, side.pack_model(networked), words, raw, shared=shared * n_times)
         whole = min(whole, other, key=lambda segment: segment.size)
     best = [whole]
     changes = find_changes(prediction.history, positions.fraction_bits) if splits else []
@@ -230,7 +238,7 @@ def _encode_segments(
         for begin, end in ((0, change), (change, samples.shape[1])):
             half = np.ascontiguousarray(samples[:, begin:end])
             half_marks = np.ascontiguousarray(marks[:, begin:end])
-            parts += _encode_segments(half, half_marks, low, high, tables, base, level, splits - 1)
+            parts += _encode_segments(half, half_marks, low, high, tables, shared, base, level, splits - 1)
         if sum(segment.size for segment in parts) < sum(segment.size for segment in best):
             best = parts
     return best

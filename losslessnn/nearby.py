@@ -1,0 +1,129 @@
+"""Near-lossless: values moved by at most so much, onto fewer codes, before they are coded losslessly.
+
+Off unless asked for. The bound holds for every single value, not on average; what comes back has the same
+dtype and shape. Uniform quantisation of the codes of the lattice the values are on, so that no step of the
+converter is split unevenly. (N. Memon, X. Wu, "Recent developments in context-based predictive techniques
+for lossless image compression", The Computer Journal 1997, section 5, calls this near-lossless.)
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from losslessnn import lattice
+
+_MOST_BITS = 1000  # of a power of two that is a scale of floats
+
+Array = npt.NDArray[Any]
+
+
+def check_max_error(max_error: float) -> float:
+    """Return a bound as a float; TypeError or ValueError if it is none."""
+    try:
+        bound = float(max_error)
+    except (TypeError, ValueError):
+        raise TypeError(f"max_error must be a number, got {max_error!r}") from None
+    if not (math.isfinite(bound) and bound >= 0):
+        raise ValueError(f"max_error must be 0 or more, and finite, got {max_error!r}")
+    return bound
+
+
+def quantise(array: Array, max_error: float) -> Array:
+    """Values near an array's that are cheaper to code.
+
+    Parameters
+    ----------
+    array : ndarray
+        Integers or floats; of any other dtype it comes back as it is.
+    max_error : float
+        How far a value may move, in the array's own units.
+
+    Returns
+    -------
+    ndarray
+        Of the same dtype, shape and layout, no value further than `max_error` from its original; NaNs and
+        infinities unchanged. The array itself where the bound leaves no choice.
+
+    Examples
+    --------
+    >>> quantise(np.array([0, 3, 7, 8, 16], "int16"), 2)
+    array([ 1,  1,  6,  6, 16], dtype=int16)
+    """
+    bound = check_max_error(max_error)
+    if bound == 0 or array.dtype.kind not in "iuf" or array.dtype.itemsize > 8 or array.size == 0:
+        return array
+    moved = _on_its_lattice(array, bound)
+    if moved is None and array.dtype.kind == "f":
+        moved = _on_powers_of_two(array, bound)
+    if moved is None or not within(array, moved, bound):
+        return array
+    fortran = array.flags.f_contiguous and not array.flags.c_contiguous
+    return np.asarray(moved, order="F" if fortran else "C")
+
+
+def within(array: Array, moved: Array, bound: float) -> bool:
+    """Whether no value has moved further than the bound; those that are not finite may not move at all."""
+    return not _too_far(array, moved, bound).any()
+
+
+def _too_far(array: Array, moved: Array, bound: float) -> npt.NDArray[np.bool_]:
+    if array.dtype.kind in "iu":
+        return _distance(array, moved) > int(bound)
+    with np.errstate(invalid="ignore"):  # NaNs that signal
+        wide, near = array.astype(np.float64), moved.astype(np.float64)
+    same = array.view(f"u{array.dtype.itemsize}") == moved.view(f"u{array.dtype.itemsize}")
+    with np.errstate(invalid="ignore", over="ignore"):
+        return ~(same | (np.abs(wide - near) <= bound))
+
+
+def _distance(a: Array, b: Array) -> npt.NDArray[np.uint64]:
+    """|a - b| of integers, without overflow."""
+    larger, smaller = np.maximum(a, b), np.minimum(a, b)
+    kind = np.int64 if a.dtype.kind == "i" else np.uint64
+    return larger.astype(kind).view(np.uint64) - smaller.astype(kind).view(np.uint64)
+
+
+def _on_its_lattice(array: Array, bound: float) -> Array | None:
+    """Codes of the array's own lattice in groups of odd size, each code replaced by its group's middle."""
+    found = lattice.fit_encode(array)
+    if found is None or found[2]:  # what is left over is not uniform
+        return None
+    grid, codes, _ = found
+    low, high = int(codes.min()), int(codes.max())
+    if low == high:
+        return None
+    ends = []
+    for code in (low, high):
+        everywhere = np.full(codes.shape, code, np.int32)
+        ends.append(lattice.decode(grid, everywhere, b"", array.dtype, array.shape))
+    step = float(np.max(np.abs(ends[1].astype(np.float64) - ends[0].astype(np.float64)))) / (high - low)
+    reach = min(int(bound / step * (1 + 1e-9)), high - low) if step > 0 else 0
+    while reach > 0:
+        moved = lattice.decode(grid, _grouped(codes, low, high, reach), b"", array.dtype, array.shape)
+        if within(array, moved, bound):
+            return moved
+        reach = reach - 1 if reach < 8 else reach * 7 // 8  # uneven steps, or rounding of floats
+    return None
+
+
+def _grouped(codes: npt.NDArray[np.int32], low: int, high: int, reach: int) -> npt.NDArray[np.int32]:
+    """Each code moved by at most ``reach``, to one of as few codes from ``low`` to ``high`` as possible."""
+    size = 2 * reach + 1
+    spare = -(high - low + 1) % size  # by how much the groups together are wider than the codes
+    before = spare // 2
+    group = (codes.astype(np.int64) - low + before) // size
+    return (group * size + low - before + reach).astype(np.int32)
+
+
+def _on_powers_of_two(array: Array, bound: float) -> Array:
+    """Floats on no lattice, rounded to multiples of the greatest power of two that the bound allows."""
+    exponent = max(min(math.frexp(2 * bound)[1] - 1, _MOST_BITS), -_MOST_BITS)
+    scale = math.ldexp(1.0, exponent)
+    with np.errstate(invalid="ignore", over="ignore"):
+        moved = (np.rint(array.astype(np.float64) / scale) * scale).astype(array.dtype)
+        moved = np.where(_too_far(array, moved, bound), array, moved).astype(array.dtype)
+    return np.where(array == 0, array, moved).astype(array.dtype)  # a zero keeps its sign

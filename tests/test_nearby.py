@@ -1,0 +1,154 @@
+"""Near-lossless: the bound holds for every value, the rest is lossless, and whoever reads it is told."""
+
+from __future__ import annotations
+
+import math
+import wave
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from losslessnn import NeuralCodec, compress, decompress, open_archive
+from losslessnn.archiving import compress_file, restore_file
+from losslessnn.chunk import describe_chunk
+from losslessnn.errors import RecordingError
+from losslessnn.nearby import quantise
+from support import ADVERSARIAL, assert_same_bits, make_recording, run_command_line
+
+INTEGERS = ["i1", "u1", "<i2", ">i2", "<u2", "<i4", ">u4", "<i8", "<u8"]
+FLOATS = ["<f2", "<f4", ">f4", "<f8"]
+
+
+def assert_near(original: np.ndarray, near: np.ndarray, bound: float) -> None:
+    """No value further away than the bound: in exact arithmetic."""
+    assert (near.dtype, near.shape) == (original.dtype, original.shape)
+    for x, y in zip(original.ravel().tolist(), near.ravel().tolist(), strict=True):
+        if isinstance(x, float) and not math.isfinite(x):
+            assert str(x) == str(y)
+        else:
+            assert abs(x - y) <= bound
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    array=st.sampled_from(INTEGERS).flatmap(lambda dtype: hnp.arrays(dtype, st.integers(0, 90))),
+    bound=st.integers(0, 1 << 33) | st.integers(0, 9),
+)
+def test_integers_stay_within_the_bound(array: np.ndarray, bound: int) -> None:
+    assert_near(array, quantise(array, bound), bound)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    array=st.sampled_from(FLOATS).flatmap(lambda dtype: hnp.arrays(dtype, st.integers(0, 90))),
+    bound=st.floats(0, 1e300),
+)
+def test_floats_stay_within_the_bound(array: np.ndarray, bound: float) -> None:
+    assert_near(array, quantise(array, bound), bound)
+
+
+@pytest.mark.parametrize("name", sorted(ADVERSARIAL))
+def test_every_array_has_near_ones(name: str) -> None:
+    array = ADVERSARIAL[name]()
+    near = decompress(compress(array, max_error=3))
+    assert (near.dtype, near.shape) == (array.dtype, array.shape)
+    if array.dtype.kind in "iuf":
+        assert_near(array, near, 3)
+    else:
+        assert_same_bits(array, near)
+
+
+@pytest.mark.parametrize(("bound", "saved"), [(1, 1.4), (4, 3.0), (16, 4.8)])
+def test_bits_are_saved(bound: int, saved: float) -> None:
+    """log2(2 bound + 1) bits a sample, nearly, as long as the noise is wider than the steps."""
+    x = make_recording(6000, 4, scale=400.0)
+    near = compress(x, max_error=bound)
+    assert 8 * (len(compress(x)) - len(near)) / x.size > saved
+    assert_near(x, decompress(near), bound)
+
+
+def test_the_steps_of_the_converter_are_kept_whole() -> None:
+    x = make_recording(3000, 4) * np.int16(16)
+    assert_same_bits(x, decompress(compress(x, max_error=15)))  # half of nothing
+    near = decompress(compress(x, max_error=16))
+    assert not np.array_equal(near, x)
+    assert (near % 16 == 0).all()
+    volts = make_recording(3000, 4).astype("<f4") * np.float32(0.195)
+    assert len(np.unique(quantise(volts, 0.4))) < 0.4 * len(np.unique(volts))
+
+
+def test_frames_say_what_was_done() -> None:
+    x = make_recording(2000, 4)
+    assert describe_chunk(compress(x)).max_error == 0
+    assert describe_chunk(compress(x, max_error=2.5)).max_error == 2.5
+    assert compress(x, max_error=0.5) == compress(x), "a bound that leaves no choice is lossless"
+
+
+def test_the_default_is_lossless_and_settings_say_so() -> None:
+    assert "max_error" not in NeuralCodec().get_config()
+    codec = NeuralCodec(max_error=2)
+    assert NeuralCodec.from_config({k: v for k, v in codec.get_config().items() if k != "id"}).max_error == 2
+    assert "max_error=2" in repr(codec)
+    x = make_recording(2000, 4)
+    assert codec.encode(x) == compress(x, max_error=2)
+
+
+@pytest.mark.parametrize("bound", [-1, float("nan"), float("inf"), "much"])
+def test_what_is_no_bound(bound: Any) -> None:
+    with pytest.raises((TypeError, ValueError), match="max_error"):
+        compress(np.zeros(100, "<i2"), max_error=bound)
+
+
+def test_zarr_stores(tmp_path: Path) -> None:
+    zarr = pytest.importorskip("zarr", minversion="3.0")
+    from losslessnn.zarr import NeuralArrayCodec
+
+    x = make_recording(3000, 4)
+    zarr.create_array(str(tmp_path / "x.zarr"), data=x, chunks=(1000, 4), compressors=None,
+                      serializer=NeuralArrayCodec(max_error=2))  # fmt: skip
+    z = zarr.open(str(tmp_path / "x.zarr"), mode="r")
+    assert z.metadata.codecs[0].max_error == 2
+    assert_near(x, z[...], 2)
+
+
+def test_archives_restore_the_near_file(tmp_path: Path) -> None:
+    x = make_recording(5000, 2)
+    with wave.open(str(tmp_path / "x.wav"), "wb") as file:
+        file.setnchannels(2)
+        file.setsampwidth(2)
+        file.setframerate(20000)
+        file.writeframes(x.tobytes())
+    x.tofile(tmp_path / "x.dat")
+    np.save(tmp_path / "x.npy", x)
+    for name in ("x.wav", "x.npy"):
+        source, back = tmp_path / name, tmp_path / f"back-{name}"
+        compress_file(source, tmp_path / "x.lnn", max_error=3, overwrite=True)
+        with open_archive(tmp_path / "x.lnn") as archive:
+            assert archive.header.facts["max_error"] == 3
+            restore_file(archive, back)
+        head = source.stat().st_size - x.nbytes
+        assert back.read_bytes()[:head] == source.read_bytes()[:head]
+        assert_near(x, np.frombuffer(back.read_bytes()[head:], "<i2").reshape(x.shape), 3)
+
+
+def test_files_whose_values_are_out_of_reach_say_so(tmp_path: Path) -> None:
+    np.savez_compressed(tmp_path / "x.npz", x=make_recording(3000, 2))
+    with pytest.raises(RecordingError, match=r"x\.npz.*compressed"):
+        compress_file(tmp_path / "x.npz", tmp_path / "x.lnn", max_error=3)
+    assert [path.name for path in tmp_path.iterdir()] == ["x.npz"]
+
+
+def test_the_command_line_says_it_is_not_exact(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", make_recording(3000, 2))
+    run_command_line("compress", "x.npy", "--max-error", "2", cwd=tmp_path)
+    said = run_command_line("inspect", "x.npy.lnn", cwd=tmp_path)
+    assert "NOT EXACT  values were moved, by at most 2" in said
+    run_command_line("verify", "x.npy.lnn", cwd=tmp_path)
+    with pytest.raises(AssertionError, match="--rm and --max-error"):
+        run_command_line("compress", "x.npy", "-f", "--rm", "--max-error", "2", cwd=tmp_path)
+    assert (tmp_path / "x.npy").exists()
