@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.recordings import load, names
 from losslessnn import NeuralCodec, compress, decompress
 from losslessnn.archiving import thread_count
 
@@ -296,12 +297,7 @@ def main() -> int:
     if options.data is None:
         recordings = {"simulated probe": simulated()}
     else:
-        files = sorted(options.data.glob("*.npz"))
-        recordings = {
-            file.stem: np.ascontiguousarray(np.load(file)["x"])
-            for file in files
-            if options.only is None or file.stem in options.only
-        }
+        recordings = {name: load(options.data, name) for name in options.only or names(options.data)}
     good = True
     for name, array in recordings.items():
         steps = -(-len(array) // options.chunks)
