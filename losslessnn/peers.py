@@ -390,14 +390,19 @@ def _flac_bits(stream: bytes) -> int:
     return ((stream[20] & 1) << 4 | stream[21] >> 4) + 1
 
 
-def _wavpack_peer() -> Peer:
+def hybrid_wavpack(bits: float) -> Peer:
+    """WavPack's lossy mode at about so many bits per sample; what it decodes to is not what went in."""
+    return _wavpack_peer(f"WavPack -hhx4b{bits:g}", f"-b{bits:g}")
+
+
+def _wavpack_peer(name: str, *more: str) -> Peer:
     def encode(array: Array) -> Parts:
         audio = _raw_audio(array.dtype)
         assert audio is not None
 
         def command(channels: int, source: str, result: str) -> list[str]:
             form = f"--raw-pcm=44100,{audio.bits}{audio.kind},{channels},le"
-            return ["wavpack", "-hh", "-x4", "-q", "-y", form, source, "-o", result]
+            return ["wavpack", "-hh", "-x4", *more, "-q", "-y", form, source, "-o", result]
 
         return _encode_pairs(array, audio, "wv", command)
 
@@ -413,7 +418,7 @@ def _wavpack_peer() -> Peer:
     def refuses(array: Array) -> str:
         return _audio_refuses(array, takes_floats=True)
 
-    return Peer("WavPack -hhx4", _needs_programs("wavpack", "wvunpack"), refuses, encode, decode)
+    return Peer(name, _needs_programs("wavpack", "wvunpack"), refuses, encode, decode)
 
 
 # ------------------------------------------------------------------------------------------------------------
@@ -437,7 +442,7 @@ PEERS: tuple[Peer, ...] = (
     _pcodec_peer(8),
     _pcodec_peer(12),
     _flac_peer(),
-    _wavpack_peer(),
+    _wavpack_peer("WavPack -hhx4"),
 )
 """Every peer, in the order tables show them."""
 

@@ -152,3 +152,14 @@ def test_the_command_line_says_it_is_not_exact(tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match="--rm and --max-error"):
         run_command_line("compress", "x.npy", "-f", "--rm", "--max-error", "2", cwd=tmp_path)
     assert (tmp_path / "x.npy").exists()
+
+
+def test_the_command_line_shows_what_it_would_save(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    np.save(tmp_path / "x.npy", make_recording(2000, 2) * np.int16(8))
+    said = run_command_line("bench", "x.npy", "--rate-distortion", "--csv", "-o", "x.png", cwd=tmp_path)
+    rows = [line.split(",") for line in said.splitlines() if line.startswith("losslessnn")]
+    bits, errors = [float(row[1]) for row in rows], [float(row[2]) for row in rows]
+    assert errors[:4] == [0, 8, 16, 24]
+    assert bits == sorted(bits, reverse=True)
+    assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")

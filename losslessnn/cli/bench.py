@@ -45,6 +45,17 @@ QUICK = (
 @click.option(
     "--only", multiple=True, metavar="NAME", help="Only this peer (again for more), for example 'xz -9'."
 )
+@click.option(
+    "--rate-distortion",
+    is_flag=True,
+    help="Instead: what moving values by at most so much (compress --max-error) saves.",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="With --rate-distortion: a picture of it, .png, .svg or .pdf.",
+)
 @click.option("--csv", "as_csv", is_flag=True, help="Print comma-separated values instead of a table.")
 def command(
     file: Path,
@@ -52,6 +63,8 @@ def command(
     seconds: float | None,
     max_mb: float,
     only: tuple[str, ...],
+    rate_distortion: bool,
+    output: Path | None,
     as_csv: bool,
     **reading: Any,
 ) -> int:
@@ -65,6 +78,7 @@ def command(
       losslessnn bench recording.npy
       losslessnn bench raw.dat -n 64 -s 30000 --seconds 5
       losslessnn bench recording.wav --only "WavPack -hhx4" --only "xz -9"
+      losslessnn bench recording.npy --rate-distortion -o rates.png
 
     Exit code 1 if the file cannot be read.
     """
@@ -79,6 +93,8 @@ def command(
     recording, array = load_start(file, make_reading(**reading), seconds, round(max_mb * 1e6))
     if array is None:
         raise RecordingError(f"{file}: holds no samples to compare with")
+    if rate_distortion:
+        return _rate_distortion(file, array, level, output, as_csv)
     if not as_csv:
         shape = " x ".join(map(str, array.shape))
         kind = " (as plain bytes)" if recording.header.source == Source.BYTES else ""
@@ -96,6 +112,28 @@ def command(
             else:
                 complain(error, peer.name)
     return 0 if rows else 1
+
+
+def _rate_distortion(
+    file: Path, array: np.ndarray[Any, Any], level: int, output: Path | None, as_csv: bool
+) -> int:
+    from losslessnn.distortion import measure, plot, step_of
+
+    step = step_of(array)
+    columns = ("codec", "bits/sample", "largest error", "SNR dB")
+    click.echo(",".join(columns) if as_csv else "{:22s}{:>13s}{:>15s}{:>9s}".format(*columns))
+    points = []
+    for point in measure(array, level):
+        points.append(point)
+        numbers = (point.bits_per_sample, point.max_error, point.snr)
+        if as_csv:
+            click.echo(f"{point.codec}," + ",".join(f"{number:.6g}" for number in numbers))
+        else:
+            click.echo("{:22s}{:13.3f}{:15.6g}{:9.1f}".format(point.codec, *numbers))
+    if output is not None:
+        plot(points, step, f"{file.name}: {array.shape[-1]} channels, one step is {step:g}", output)
+        click.echo(f"drawn in {output}", err=as_csv)
+    return 0
 
 
 def losslessnn_peer(level: int) -> Peer:
