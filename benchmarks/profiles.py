@@ -1,6 +1,6 @@
 """What a profile brings: fitted on the first half of a recording, used on the second.
 
-    python -m benchmarks.profiles [--data DIR] [--only NAME ...] [--clips] [--csv FILE]
+    python -m benchmarks.profiles [--data DIR] [--only NAME ...] [--clips] [--csv FILE] [--table FILE]
 
 For every recording: its second half as one frame at levels 5 and 9, and cut into packets of so many time
 steps, each a frame of its own, at the default level; without a profile and with one. Bits per sample of whole
@@ -96,6 +96,23 @@ def call(*arguments: object) -> None:
     subprocess.run([sys.executable, "-m", "losslessnn", *map(str, arguments)], check=True)
 
 
+def table(path: Path) -> None:
+    """The CSV as the table of docs/GUIDE.md, with the geometric mean of what is saved."""
+    with open(path, newline="") as file:
+        rows = list(csv.DictReader(file))
+    print("| recording | level 5 | level 9 | packets of 2000 | packets of 200 | profile |")
+    print("|---|---|---|---|---|---|")
+    pairs = [(key, f"{key}_profile") for key in COLUMNS[1:-1:2]]
+    for row in rows:
+        cells = [f"{float(row[key]):.2f} → {float(row[with_profile]):.2f}" for key, with_profile in pairs]
+        print(f"| {row['recording']} | {' | '.join(cells)} | {int(row['profile_bytes']) / 1e3:.1f} kB |")
+    means = []
+    for key, with_profile in pairs:
+        shares = [float(row[with_profile]) / float(row[key]) for row in rows]
+        means.append(f"{100 * (np.exp(np.log(shares).mean()) - 1):+.1f} %")
+    print(f"| geometric mean | {' | '.join(means)} | |")
+
+
 def main() -> None:
     """Print the table, and write it."""
     parser = argparse.ArgumentParser(description="What a profile brings.")
@@ -103,7 +120,11 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", metavar="NAME", help="only these recordings")
     parser.add_argument("--clips", action="store_true", help="only the N1 clips")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write the table there, too")
+    parser.add_argument("--table", type=Path, metavar="FILE", help="print such a table for people, no more")
     options = parser.parse_args()
+    if options.table:
+        table(options.table)
+        return
     folder = data_folder(options.data)
     if options.clips:
         clips(folder)
