@@ -81,6 +81,13 @@ def test_never_larger_at_any_level(recording: np.ndarray, profile: Profile, leve
     assert len(frame) <= len(compress(packet, level))
 
 
+def test_never_larger_where_there_is_little_to_save() -> None:
+    clip = make_recording(6000, 1, seed=5)
+    profile = losslessnn.fit(clip[:5000], quick=True)
+    for times in (64, 100, 200, 1000):
+        assert len(compress(clip[-times:], model=profile)) <= len(compress(clip[-times:]))
+
+
 def test_where_it_does_not_help_it_is_not_used(profile: Profile) -> None:
     other = np.random.default_rng(1).integers(-30000, 30000, (4000, CHANNELS)).astype("<i2")
     assert compress(other, model=profile) == compress(other)

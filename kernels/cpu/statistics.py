@@ -203,6 +203,8 @@ def _regressor_order(n_sources, lag, count, n_regressors):
             distance = lag[w] + i
             if w == 0:
                 priority[at] = distance
+            elif lag[w] > 0:  # a later channel, whose newest known sample is that far back
+                priority[at] = 2.0 + 1.2 * (w - 1) + 2.5 * i
             else:
                 priority[at] = 2.0 + 1.2 * (w - 1) + 2.5 * abs(distance) + (0.3 if distance < 0 else 0.0)
             order[at] = at
@@ -244,7 +246,7 @@ def _reordered(gram, order):
 
 @part
 def _cheapest_length(factor, energy, noise, n_fit, n_times, tap_bits):
-    """How many regressors code a channel shortest, their own price included, and the error they leave."""
+    """How many regressors code a channel shortest, the error they leave, and the bits, theirs included."""
     n = factor.shape[0] - 1
     best, best_left, least = np.int64(0), energy, np.inf
     left = energy
@@ -254,7 +256,7 @@ def _cheapest_length(factor, energy, noise, n_fit, n_times, tap_bits):
         cost = 0.5 * n_times * log2_of((left + noise) / n_fit) + tap_bits * j
         if cost < least:
             best, best_left, least = j, left, cost
-    return best, best_left
+    return best, best_left, least
 
 
 @part
@@ -290,15 +292,15 @@ def _write_window(slot, at, count, lag, windows, window, coefficients, tap):
 
 @kernel
 def fit_linear(
-    reduced, chosen, skew, own, past, lead, begins, ends, weights, n_times, tap_bits, quantum,
+    reduced, chosen, skew, stride, own, past, lead, begins, ends, weights, n_times, tap_bits, quantum,
     windows, coefficients, shift,
 ):  # fmt: skip
-    """Fit every channel's linear predictor by least squares, its length chosen by total cost.
+    """Fit every ``stride``-th channel's linear predictor by least squares, its length chosen by total cost.
 
     Parameters
     ----------
     reduced : (channels, PAD + time + PAD) int32, positions shifted down so that sums fit
-    chosen : (channels, references) int32 earlier channels, -1 for none
+    chosen : (channels, references) int32 other channels, -1 for none
     own, past, lead : longest own lag, longest reference lag and lead
     begins, ends : (spans,) int64 the times sums are taken over
     weights : (channels, spans) float64, one over the variance the span's error is expected to have
@@ -311,9 +313,10 @@ def fit_linear(
 
     Returns
     -------
-    tuple of int
-        Windows and coefficients written.
+    tuple of int, int and float
+        Windows and coefficients written; bits of coefficients and samples, but for a constant.
     """
+    total = 0.0
     n_channels = reduced.shape[0]
     n_windows, n_taps = 0, 0
     merged_begins, merged_ends = np.empty(begins.size, np.int64), np.empty(begins.size, np.int64)
@@ -321,7 +324,7 @@ def fit_linear(
     source = np.empty(chosen.shape[1] + 2, np.int64)
     lag = np.empty(chosen.shape[1] + 2, np.int64)
     count = np.empty(chosen.shape[1] + 2, np.int64)
-    for k in range(n_channels):
+    for k in range(0, n_channels, stride):
         spans, n_fit = _merge_spans(begins, ends, weights, k, merged_begins, merged_ends, merged_weights)
         source[0], lag[0], count[0] = k, 1, own
         n_sources = 0
@@ -330,8 +333,9 @@ def fit_linear(
                 break
             n_sources += 1
             source[n_sources] = chosen[k, r]
-            lag[n_sources] = -min(lead, skew * (k - chosen[k, r]) - 1)
-            count[n_sources] = past - lag[n_sources] + 1
+            first_lag = 1 - skew * (k - chosen[k, r])
+            lag[n_sources] = max(-lead, first_lag)
+            count[n_sources] = past - min(lag[n_sources], 0) + 1
         source[n_sources + 1], lag[n_sources + 1], count[n_sources + 1] = k, 0, 1
         gram = gram_matrix(
             reduced, n_sources + 2, source, lag, count, spans,
@@ -344,7 +348,8 @@ def fit_linear(
         order = _regressor_order(n_sources, lag, count, np.int64(n))
         factor = cholesky(_reordered(gram, order), 1e-9)
         noise = n_fit * quantum / 12.0
-        best, left = _cheapest_length(factor, gram[n, n], noise, n_fit, n_times, tap_bits)
+        best, left, cost = _cheapest_length(factor, gram[n, n], noise, n_fit, n_times, tap_bits)
+        total += cost
         if best == 0:
             continue
         bits = _cheapest_step(factor, best, left + noise, n_times)
@@ -366,7 +371,7 @@ def fit_linear(
                 windows[n_windows, 0], windows[n_windows, 1] = k, source[w]
                 n_windows += 1
                 n_taps += length
-    return n_windows, n_taps
+    return n_windows, n_taps, total
 
 
 @part

@@ -38,8 +38,8 @@ class Effort:
     ----------
     own, past, lead : int
         Longest own lag; longest lag and lead of a reference, in samples.
-    references : int
-        References a channel may have.
+    references, later : int
+        References a channel may have that are coded before it, and after it.
     adaptive_own, adaptive_references : int
         Inputs of the adaptive stage: own past residuals, and references with two residuals each.
     rates : tuple of int
@@ -52,6 +52,7 @@ class Effort:
 
     own: int
     references: int
+    later: int
     past: int
     lead: int
     adaptive_own: int
@@ -62,28 +63,23 @@ class Effort:
 
 
 NO_NETWORK = Training(0, 0, 0, 0, 0.0)
+TRAINING = {
+    5: Training(8, 1 << 16, 1 << 19, 1 << 17, 0.01),
+    6: Training(16, 1 << 17, 1 << 20, 1 << 18, 0.01),
+    7: Training(16, 1 << 17, 1 << 21, 1 << 19, 0.004),
+    8: Training(16, 1 << 18, 1 << 22, 1 << 20, 0.002),
+    9: Training(32, 1 << 18, 1 << 23, 1 << 20, 0.001),
+}
 EFFORT: dict[int, Effort] = {
-    1: Effort(8, 2, 1, 0, 0, 0, (), 1 << 18, NO_NETWORK),
-    2: Effort(12, 4, 1, 1, 0, 0, (), 1 << 19, NO_NETWORK),
-    3: Effort(16, 4, 2, 1, 16, 2, (656,), 1 << 20, NO_NETWORK),
-    4: Effort(16, 6, 2, 2, 16, 4, (656,), 1 << 20, NO_NETWORK),
-    5: Effort(16, 8, 2, 2, 16, 4, (656,), 1 << 20, Training(8, 1 << 16, 1 << 19, 1 << 17, 0.01)),
-    6: Effort(24, 8, 3, 3, 16, 4, (328, 1312), 1 << 22, Training(16, 1 << 17, 1 << 20, 1 << 18, 0.01)),
-    7: Effort(32, 12, 3, 3, 16, 6, (328, 656, 1312), 1 << 23, Training(16, 1 << 17, 1 << 21, 1 << 19, 0.004)),
-    8: Effort(
-        32, 16, 3, 3, 24, 8, (164, 328, 656, 1312), 1 << 25, Training(16, 1 << 18, 1 << 22, 1 << 20, 0.002)
-    ),
-    9: Effort(
-        32,
-        16,
-        4,
-        4,
-        32,
-        8,
-        (164, 328, 656, 1312, 2624),
-        1 << 40,
-        Training(32, 1 << 18, 1 << 23, 1 << 20, 0.001),
-    ),
+    1: Effort(8, 2, 0, 1, 0, 0, 0, (), 1 << 18, NO_NETWORK),
+    2: Effort(12, 4, 0, 1, 1, 0, 0, (), 1 << 19, NO_NETWORK),
+    3: Effort(16, 4, 2, 2, 1, 16, 2, (656,), 1 << 20, NO_NETWORK),
+    4: Effort(16, 6, 2, 2, 2, 16, 4, (656,), 1 << 20, NO_NETWORK),
+    5: Effort(16, 8, 4, 2, 2, 16, 4, (656,), 1 << 20, TRAINING[5]),
+    6: Effort(24, 8, 4, 3, 3, 16, 4, (328, 1312), 1 << 22, TRAINING[6]),
+    7: Effort(32, 12, 4, 3, 3, 16, 6, (328, 656, 1312), 1 << 23, TRAINING[7]),
+    8: Effort(32, 16, 8, 3, 3, 24, 8, (164, 328, 656, 1312), 1 << 25, TRAINING[8]),
+    9: Effort(32, 16, 8, 4, 4, 32, 8, (164, 328, 656, 1312, 2624), 1 << 40, TRAINING[9]),
 }
 
 SKEW = 1
@@ -91,6 +87,9 @@ SHORTEST_SPAN, LONGEST_SPAN = 64, 128  # samples
 TAP_BITS = 8.0
 WHITENING_TAPS = 8
 REFERENCE_REACH = 512  # channels
+LATER_REACH = 48  # channels
+LATER_PILOTS = 8  # channels to try them on
+LATER_GAIN = 0.015  # bits a sample they must save there
 REFERENCE_PRICE = 2.0  # bits a reference must save at lag 0
 SHORTEST_SEGMENT = 512  # samples
 CHANGE_LEAVES = 8  # a change is looked for at their borders
@@ -213,17 +212,28 @@ def _fit_taps(history: NDArray[np.int32], fraction_bits: int, effort: Effort) ->
     none = np.full((n_channels, 0), -1, np.int32)
     own = min(effort.own, PAD)
     weights = np.ones((n_channels, begins.size))
-    whitening = _linear(
+    whitening, _ = _linear(
         reduced, none, min(own, WHITENING_TAPS), 0, 0, begins, ends, weights, n_times, quantum
     )
     whitened = reduced[:, PAD:-PAD] - predict_linear(reduced, whitening)
     energy = np.stack([_mean_square(whitened[:, b:e]) for b, e in zip(begins, ends, strict=True)], axis=1)
     energy += quantum / 12.0
     weights = _power_of_four(np.sort(energy, axis=1)[:, [begins.size // 2]] / energy)
+
+    def fitted(references: NDArray[np.int32], stride: int) -> tuple[LinearTaps, float]:
+        past, lead = effort.past, effort.lead
+        return _linear(reduced, references, own, past, lead, begins, ends, weights, n_times, quantum, stride)
+
     chosen = none
     if effort.references and n_channels > 1:
-        chosen = _references(whitened, begins, ends, n_times, effort.references)
-    return _linear(reduced, chosen, own, effort.past, effort.lead, begins, ends, weights, n_times, quantum)
+        chosen = _references(whitened, begins, ends, n_times, effort.references, effort.later)
+        earlier = np.where(chosen < np.arange(n_channels)[:, None], chosen, -1)
+        stride = -(-n_channels // LATER_PILOTS)
+        if effort.later:
+            costs = [fitted(references, stride)[1] for references in (chosen, earlier)]
+            if costs[1] - costs[0] < LATER_GAIN * n_times * len(range(0, n_channels, stride)):
+                chosen = earlier
+    return fitted(chosen, 1)[0]
 
 
 def _mean_square(samples: NDArray[np.int32]) -> NDArray[np.float64]:
@@ -250,19 +260,21 @@ def _linear(
     weights: NDArray[np.float64],
     n_times: int,
     quantum: float,
-) -> LinearTaps:
+    stride: int = 1,
+) -> tuple[LinearTaps, float]:
+    """Predictors of every ``stride``-th channel, and what they and the samples cost, in bits."""
     n_channels = reduced.shape[0]
     most = own + chosen.shape[1] * (past + lead + 1)
     windows = np.zeros((n_channels * (1 + chosen.shape[1]), 4), np.int32)
     coefficients = np.zeros(n_channels * most, np.int32)
     shift = np.zeros(n_channels, np.int32)
-    n_windows, n_taps = statistics.fit_linear(
-        reduced, chosen, SKEW, own, past, lead, begins, ends, weights, n_times, TAP_BITS, quantum,
+    n_windows, n_taps, cost = statistics.fit_linear(
+        reduced, chosen, SKEW, stride, own, past, lead, begins, ends, weights, n_times, TAP_BITS, quantum,
         windows, coefficients, shift,
     )  # fmt: skip
     windows = windows[:n_windows]
     length = np.ascontiguousarray(windows[:, 3])
-    return LinearTaps(
+    taps = LinearTaps(
         skew=SKEW,
         first=np.searchsorted(windows[:, 0], np.arange(n_channels + 1)).astype(np.int32),
         source=np.ascontiguousarray(windows[:, 1]),
@@ -272,6 +284,7 @@ def _linear(
         coefficients=coefficients[:n_taps].copy(),
         shift=shift,
     )
+    return taps, cost
 
 
 def _references(
@@ -280,8 +293,9 @@ def _references(
     ends: NDArray[np.int64],
     n_times: int,
     most: int,
+    later: int,
 ) -> NDArray[np.int32]:
-    """Earlier channels that explain each channel's whitened samples best."""
+    """Earlier channels that explain each channel's whitened samples best, then later ones like it."""
     whitened = np.concatenate([whitened[:, b:e] for b, e in zip(begins, ends, strict=True)], axis=1)
     # doubles hold these integers and (up to 2**53) their sums exactly, so BLAS may add in any order
     limit = 2.0 ** ((53 - whitened.shape[1].bit_length()) // 2)
@@ -289,15 +303,27 @@ def _references(
     # what a reference explains at lag 0 saves n/2 log2(1 / (1 - gain)) bits; its other lags save more
     threshold = REFERENCE_PRICE * 2 * 0.6931 / n_times
     n_channels = len(samples)
-    chosen = np.full((n_channels, most), -1, np.int32)
+    chosen = np.full((n_channels, most + later), -1, np.int32)
     for begin in range(0, n_channels, REFERENCE_REACH):
         base, end = max(0, begin - REFERENCE_REACH), min(n_channels, begin + REFERENCE_REACH)
         near = samples[base:end]
         block = np.full((end - begin, most), -1, np.int32)
         covariance = _covariance(near)
         statistics.choose_references(covariance, most, threshold, begin - base, REFERENCE_REACH, block)
-        chosen[begin:end] = np.where(block < 0, -1, block + base)
+        for k, row in enumerate(block, begin):
+            both = np.concatenate([row[row >= 0], _later_ones(covariance, k - base, threshold, later)]) + base
+            chosen[k, : both.size] = both
     return chosen
+
+
+def _later_ones(covariance: NDArray[np.float64], k: int, threshold: float, most: int) -> NDArray[np.int64]:
+    """The channels coded after channel k that are most like it: their past is known, if not their present."""
+    near = np.arange(k + 1, min(len(covariance), k + 1 + LATER_REACH))
+    likeness = covariance[k, near] ** 2
+    scale = covariance[k, k] * covariance[near, near]
+    good = likeness > threshold * scale
+    near, likeness = near[good], likeness[good] / scale[good]
+    return near[np.argsort(-likeness, kind="stable")[:most]]
 
 
 _one_at_a_time = threading.Lock()
@@ -360,7 +386,7 @@ def _adaptive_sources(
     sources: list[int] = []
     for k in range(n_channels):
         references = taps.source[taps.first[k] : taps.first[k + 1]]
-        sources.extend(references[references != k][:most].tolist())
+        sources.extend(references[references < k][:most].tolist())
         first[k + 1] = len(sources)
     return first, np.array(sources, np.int32)
 

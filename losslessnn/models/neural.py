@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -25,6 +25,7 @@ _log = logging.getLogger(__name__)
 
 Codes = NDArray[np.int32]
 CODE_LIMIT = 1 << 28
+_PROFILE_BYTES = ID_BYTES + 3  # its section
 MAX_SEGMENTS = 64
 TRIAL_SAMPLES, SHORTEST_TRIAL = 1 << 17, 1 << 13  # to try point masses on: in all, of each channel
 POINTS_PRICE, POINTS_GAIN = 64, 0.01  # bits they must save: in all, and per sample
@@ -113,7 +114,7 @@ class Segment:
     by_profile : bool
         Whether ``model`` holds only what differs from a profile.
     shared : float
-        Its share of what the frame's own ADC tables take, in bytes.
+        Its share of what the frame's own ADC tables, or the name of a profile, take, in bytes.
     """
 
     n_times: int
@@ -146,7 +147,7 @@ def encode(
         tables = None
     base = None if profile is None else profile.base
     own_tables = b"" if tables is None else tables.pack()
-    shared = len(own_tables) / samples.shape[1]
+    shared = (len(own_tables) / samples.shape[1], _PROFILE_BYTES / samples.shape[1])
     segments = _encode_segments(samples, marks, low, high, tables, shared, base, level)
     by_profile = [segment.by_profile for segment in segments]
     sections = {
@@ -206,15 +207,15 @@ def _encode_segments(
     low: int,
     high: int,
     tables: adc.AdcTables | None,
-    shared: float,
+    shared: tuple[float, float],
     base: side.Base | None,
     level: int,
     splits: int = 2,
 ) -> list[Segment]:
     """One segment, or several where the signal changes and a model for each side costs less.
 
-    ``shared`` is what ``tables`` take, in bytes per time step. ``splits`` bounds how often a segment may be
-    cut in two again.
+    ``shared`` is what ``tables`` and the name of a profile take, in bytes a time step. ``splits`` bounds how
+    often a segment may be cut in two again.
     """
     if marks.size:
         samples = fill(samples, marks, low)
@@ -222,14 +223,14 @@ def _encode_segments(
     model, prediction = fit(samples, positions, EFFORT[level])
     words, raw = autoregressive.encode(samples, model, prediction, marks)
     n_times = samples.shape[1]
-    whole = Segment(n_times, side.pack_model(model), words, raw, shared=shared * n_times)
+    whole = Segment(n_times, side.pack_model(model), words, raw, shared=shared[0] * n_times)
     ready = _encode_by_profile(samples, marks, low, high, base) if base is not None else None
-    if ready is not None and ready.size <= whole.size:
-        whole = ready
+    if ready is not None and ready.size + shared[1] * n_times < whole.size:
+        whole = replace(ready, shared=shared[1] * n_times)
     networked = add_network(samples, marks, model, prediction, EFFORT[level])
     if networked is not None:
         words, raw = autoregressive.encode(samples, networked, prediction, marks)
-        other = Segment(n_times, side.pack_model(networked), words, raw, shared=shared * n_times)
+        other = Segment(n_times, side.pack_model(networked), words, raw, shared=shared[0] * n_times)
         whole = min(whole, other, key=lambda segment: segment.size)
     best = [whole]
     changes = find_changes(prediction.history, positions.fraction_bits) if splits else []
