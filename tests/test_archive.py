@@ -261,12 +261,12 @@ class TestFilesAppearWholeOrNotAtAll:
     def test_a_frame_that_does_not_decode_to_its_source_is_noticed(
         self, npy: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def slightly_wrong(array: np.ndarray, *, level: int) -> bytes:
+        def slightly_wrong(array: np.ndarray, *, level: int, **_: Any) -> bytes:
             array = array.copy()
             array[-1, -1] ^= 1
             return encode_chunk(array, level=level)
 
-        monkeypatch.setattr("losslessnn.archiving.encode_chunk", slightly_wrong)
+        monkeypatch.setattr("losslessnn.chunk.encode_chunk", slightly_wrong)
         with pytest.raises(CorruptFrameError, match="does not decode to its source"):
             compress_file(npy, npy.with_name("a.lnn"))
         assert not npy.with_name("a.lnn").exists()
@@ -292,12 +292,12 @@ class TestFilesAppearWholeOrNotAtAll:
     def test_a_source_that_changes_meanwhile_is_noticed(
         self, npy: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def growing(array: np.ndarray, *, level: int) -> bytes:
+        def growing(array: np.ndarray, *, level: int, **_: Any) -> bytes:
             with open(npy, "ab") as file:
                 file.write(b"more")
             return encode_chunk(array, level=level)
 
-        monkeypatch.setattr("losslessnn.archiving.encode_chunk", growing)
+        monkeypatch.setattr("losslessnn.chunk.encode_chunk", growing)
         with pytest.raises(RecordingError, match=r"changed|grew"):
             compress_file(npy, npy.with_name("a.lnn"))
         assert not npy.with_name("a.lnn").exists()

@@ -1,0 +1,36 @@
+"""The encoder's choices: what it finds in recordings made to have it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from losslessnn import adc
+from losslessnn.models import autoregressive
+from losslessnn.models.fit import EFFORT, fit
+
+
+def test_a_wave_that_arrives_at_later_channels_first() -> None:
+    """Their past tells more of a channel than the present of the channels before it."""
+    rng = np.random.default_rng(4)
+    wave = np.convolve(rng.normal(size=8100), np.hanning(9))[:8100]
+    delays = 6 * np.arange(8)[::-1]
+    x = np.stack([wave[60 - d : 8060 - d] for d in delays], axis=1) * 300 + rng.normal(size=(8000, 8)) * 3
+    codes = np.ascontiguousarray(x.round().astype(np.int32).T)
+    positions = adc.plain_positions(int(codes.min()), int(codes.max()), 5, np.zeros(8, np.int64))
+    model, prediction = fit(codes, positions, EFFORT[5])
+    channel = np.repeat(np.arange(8), np.diff(model.taps.first))
+    assert (model.taps.source > channel).any()
+    words, raw = autoregressive.encode(codes, model, prediction)
+    assert np.array_equal(autoregressive.decode(words, raw, 8000, model), codes)
+    alone, _ = fit(codes, positions, replace(EFFORT[5], later=0))
+    assert autoregressive.measure(codes, model).sum() < 0.99 * autoregressive.measure(codes, alone).sum()
+
+
+def test_channels_that_know_nothing_of_each_other_have_no_later_references() -> None:
+    codes = np.random.default_rng(5).normal(0, 50, (8, 6000)).round().astype(np.int32)
+    positions = adc.plain_positions(int(codes.min()), int(codes.max()), 5, np.zeros(8, np.int64))
+    model, _ = fit(codes, positions, EFFORT[5])
+    channel = np.repeat(np.arange(8), np.diff(model.taps.first))
+    assert (model.taps.source <= channel).all()
