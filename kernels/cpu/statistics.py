@@ -418,8 +418,11 @@ def scale_statistics(history, means, initial, fraction_bits, channels, sums):
 
 
 @kernel
-def error_histogram(history, means, initial, fraction_bits, weights, center, histogram):
-    """Per channel, counts of log2(|error| / scale) in 1/8 octave around ``center``: (channels, bins)."""
+def error_histogram(history, means, initial, fraction_bits, weights, center, stride, histogram):
+    """Per channel, counts of log2(|error| / scale) in 1/8 octave around ``center``: (channels, bins).
+
+    Of every ``stride``-th sample.
+    """
     bins = histogram.shape[1]
     averages = np.empty(3, np.int64)
     for k in range(means.shape[0]):
@@ -427,10 +430,11 @@ def error_histogram(history, means, initial, fraction_bits, weights, center, his
             averages[i] = initial[k]
         for t in range(means.shape[1]):
             residual = np.int64(history[k, PAD + t]) - means[k, t]
-            scale = log_scale(averages[0], averages[1], averages[2], weights, k) >> 8
-            ratio = log2(_dithered(residual, k, t, fraction_bits)) - (4 << LOG_BITS) - scale - center[k]
-            index = (ratio >> (LOG_BITS - 3)) + bins // 2
-            histogram[k, min(max(index, 0), bins - 1)] += 1
+            if t % stride == 0:
+                scale = log_scale(averages[0], averages[1], averages[2], weights, k) >> 8
+                ratio = log2(_dithered(residual, k, t, fraction_bits)) - (4 << LOG_BITS) - scale - center[k]
+                index = (ratio >> (LOG_BITS - 3)) + bins // 2
+                histogram[k, min(max(index, 0), bins - 1)] += 1
             for i in range(3):
                 averages[i] = average(averages[i], abs(residual), np.int64(SPEEDS[i]))
 

@@ -101,6 +101,7 @@ WEIGHT_DOUBT = 0.15
 LOG_SPREAD = 1.6 * 256  # of an error's logarithm around its scale's, in 2**-8 octave
 PILOTS = 48  # channels whose statistics stand for all
 ADAPTIVE_GAIN = 0.004  # bits a sample the adaptive stage must save to be worth a decoder's time
+MANY_TIMES = 8192  # samples of a channel of which every second tells enough of its errors
 _SUM_BITS = 22  # magnitudes summed over: 22 + 22 bits leave room for 2**19 samples in 63
 
 
@@ -310,20 +311,40 @@ def _references(
         block = np.full((end - begin, most), -1, np.int32)
         covariance = _covariance(near)
         statistics.choose_references(covariance, most, threshold, begin - base, REFERENCE_REACH, block)
-        for k, row in enumerate(block, begin):
-            both = np.concatenate([row[row >= 0], _later_ones(covariance, k - base, threshold, later)]) + base
-            chosen[k, : both.size] = both
+        chosen[begin:end, :most] = np.where(block < 0, -1, block + base)
+        if later:
+            chosen[begin:end] = _add_later(chosen[begin:end], covariance, begin, base, threshold, later)
     return chosen
 
 
-def _later_ones(covariance: NDArray[np.float64], k: int, threshold: float, most: int) -> NDArray[np.int64]:
-    """The channels coded after channel k that are most like it: their past is known, if not their present."""
-    near = np.arange(k + 1, min(len(covariance), k + 1 + LATER_REACH))
-    likeness = covariance[k, near] ** 2
-    scale = covariance[k, k] * covariance[near, near]
-    good = likeness > threshold * scale
-    near, likeness = near[good], likeness[good] / scale[good]
-    return near[np.argsort(-likeness, kind="stable")[:most]]
+def _add_later(
+    chosen: NDArray[np.int32],
+    covariance: NDArray[np.float64],
+    begin: int,
+    base: int,
+    threshold: float,
+    most: int,
+) -> NDArray[np.int32]:
+    """References, and behind them the later channels most like a channel: of them the past is known.
+
+    ``chosen`` is of the channels from ``begin`` on, with room for ``most`` more; ``covariance`` of those from
+    ``base`` on.
+    """
+    first = begin - base
+    variance = np.maximum(covariance.diagonal(), 1.0)
+    likeness = covariance[first:] ** 2 / (variance[first:, None] * variance)
+    row = np.arange(len(chosen))
+    distance = np.arange(len(covariance)) - (row[:, None] + first)
+    likeness[(distance < 1) | (distance > LATER_REACH)] = -1.0
+    chosen = chosen.copy()
+    room = np.count_nonzero(chosen >= 0, axis=1)
+    for _ in range(most):
+        best = likeness.argmax(axis=1)
+        good = likeness[row, best] > threshold
+        likeness[row, best] = -1.0
+        chosen[row[good], room[good]] = best[good] + base
+        room += good
+    return chosen
 
 
 _one_at_a_time = threading.Lock()
@@ -360,6 +381,8 @@ def _fit_adaptive(
     if not effort.rates:
         return best, linear
     pilots = _pilots(n_channels)
+    if pilots.size < n_channels:  # what is computed for them is thrown away
+        pilots = pilots[::2]
     least = statistics.error_logarithms(history, linear, fraction_bits, pilots)
     least -= int(ADAPTIVE_GAIN * 256 * pilots.size * linear.shape[1])
     best_means = linear
@@ -406,7 +429,8 @@ def _fit_head(
     histogram = np.zeros((n_channels, shapes.costs.shape[1]), np.int64)
     # where the biases must lie: weights that sum to less than 1 leave part of a channel's level to its bias
     center = ((levels - AVERAGE_BITS) * (256 - int(weights[0].sum())) + 16) // 32 * 32
-    statistics.error_histogram(history, means, initial, fraction_bits, weights, center, histogram)
+    stride = 1 if means.shape[1] < MANY_TIMES else 2
+    statistics.error_histogram(history, means, initial, fraction_bits, weights, center, stride, histogram)
     bias = np.zeros(n_channels, np.int32)
     shape = np.zeros(n_channels, np.int32)
     statistics.choose_shapes(histogram, shapes.costs[:n_shapes], bias, shape)
