@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 import wave
 from pathlib import Path
 from typing import Any
@@ -163,3 +165,13 @@ def test_the_command_line_shows_what_it_would_save(tmp_path: Path) -> None:
     assert errors[:4] == [0, 8, 16, 24]
     assert bits == sorted(bits, reverse=True)
     assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_picture_without_what_draws_it_is_refused_at_once(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", make_recording(500, 2))
+    program = "import sys; sys.modules['matplotlib'] = None; from losslessnn.cli import main; main()"
+    call = [sys.executable, "-c", program, "bench", "x.npy", "--rate-distortion", "-o", "x.png"]
+    done = subprocess.run(call, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "pip install 'losslessnn[bench]'" in done.stderr
+    assert not done.stdout

@@ -117,8 +117,12 @@ def command(
 def _rate_distortion(
     file: Path, array: np.ndarray[Any, Any], level: int, output: Path | None, as_csv: bool
 ) -> int:
+    from importlib.util import find_spec
+
     from losslessnn.distortion import measure, plot, step_of
 
+    if output is not None and find_spec("matplotlib") is None:
+        raise click.UsageError("-o draws with matplotlib: pip install 'losslessnn[bench]', or leave out -o")
     step = step_of(array)
     columns = ("codec", "bits/sample", "largest error", "SNR dB")
     click.echo(",".join(columns) if as_csv else "{:22s}{:>13s}{:>15s}{:>9s}".format(*columns))
