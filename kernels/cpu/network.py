@@ -34,7 +34,7 @@ from losslessnn.kernels.constants import (
     SCALE,
 )
 from losslessnn.kernels.cpu import head
-from losslessnn.kernels.cpu.compiling import kernel, part
+from losslessnn.kernels.cpu.compiling import inlined, kernel, part
 from losslessnn.kernels.cpu.integers import log2
 
 _INVERSE, _REACH, _SCALE = INVERSE, REACH, SCALE
@@ -64,7 +64,7 @@ def new_memory(n_channels: int, n_times: int) -> Memory:
     )
 
 
-@part
+@inlined
 def in_scales(distance, index, down):
     """A distance as an activation, in 1/16 of the scale ``index`` times 2**down."""
     near = min(max(distance, -_REACH[np.uintp(index)]), _REACH[np.uintp(index)])
@@ -73,13 +73,13 @@ def in_scales(distance, index, down):
     return min(max(value + ACTIVATION_ZERO, 0), ACTIVATION_MAX)
 
 
-@part
+@inlined
 def in_octaves(logarithm, index):
     """A logarithm (2**-8 octave) relative to that of the scale ``index``, as an activation in 1/16 octave."""
     return min(max(((logarithm - 32 * index + 8) >> 4) + ACTIVATION_ZERO, 0), ACTIVATION_MAX)
 
 
-@part
+@inlined
 def remember(memory, k, t, error, index):
     """Take in the error of one sample and the scale the averages gave it."""
     at, row = np.uintp(t + _BACK), np.uintp(k)
@@ -90,7 +90,7 @@ def remember(memory, k, t, error, index):
     memory.unit_magnitude[row, at] = in_octaves(magnitude, index) - ACTIVATION_ZERO
 
 
-@part
+@inlined
 def see(
     memory, sources, skew, k, t, n_times, index, averages, fraction_bits, linear, mean, before, old, inputs
 ):
@@ -134,7 +134,7 @@ def see(
     inputs[n + np.uintp(3)] = in_scales(old - mean, index, _HALVED)
 
 
-@part
+@inlined
 def think(network, inputs, units):
     """From inputs to units: hidden ones, then outputs. ``units`` is (hidden + OUTPUT_LANES,) int32.
 
@@ -187,19 +187,17 @@ def corrected_shape(shape, output):
 @kernel
 def observe(history, means, marked, parameters, channels, memory, indices):
     """Fill the memory of some channels, and their uncorrected scale indices, (channels, time) uint8."""
-    n_channels, n_times = means.shape
-    averages = np.empty((3, n_channels), np.int64)
-    index, error = np.empty(n_channels, np.int64), np.empty(n_channels, np.int64)
+    n_times = means.shape[1]
     for k in channels:
-        for i in range(3):
-            averages[i, k] = parameters.initial[k]
+        fast = mid = slow = np.int64(parameters.initial[k])
         for t in range(n_times):
-            head.scale_indices(averages, parameters.weights, parameters.bias, k, k + 1, index)
-            indices[k, t] = index[k]
-            error[k] = np.int64(history[k, PAD + t]) - means[k, t]
-            remember(memory, k, t, error[k], index[k])
+            octaves = head.log_scale(fast, mid, slow, parameters.weights, k)
+            index = head.scale_index(octaves, np.int64(parameters.bias[k]))
+            indices[k, t] = index
+            error = np.int64(history[k, PAD + t]) - means[k, t]
+            remember(memory, k, t, error, index)
             if marked.size == 0 or not marked[k, t]:
-                head.move_averages(averages, error, k, k + 1)
+                fast, mid, slow = head.moved_averages(fast, mid, slow, abs(error))
 
 
 @kernel

@@ -6,18 +6,18 @@ import math
 
 import numpy as np
 
-from losslessnn.kernels.constants import AVERAGE_BITS, LOG_BITS, PAD, SPEEDS, UNIT_BITS, WEIGHT_BITS
-from losslessnn.kernels.cpu.compiling import kernel, part
-from losslessnn.kernels.cpu.head import average, log_scale
-from losslessnn.kernels.cpu.integers import log2
+from losslessnn.kernels.constants import AVERAGE_BITS, LOG_BITS, PAD, UNIT_BITS, WEIGHT_BITS
+from losslessnn.kernels.cpu.compiling import inlined, kernel, part
+from losslessnn.kernels.cpu.head import log_scale, moved_averages
+from losslessnn.kernels.cpu.integers import dot_sixteens, log2
 
 
-@part
+@inlined
 def _lagged_sum(flat, at_a, at_b, n):
-    total = np.int64(0)
-    a, b = np.uintp(at_a), np.uintp(at_b)
-    for t in range(np.uintp(n)):
-        total += np.int64(flat[a + t]) * np.int64(flat[b + t])
+    whole = n & ~15
+    total = dot_sixteens(flat, at_a, at_b, whole)
+    for t in range(np.uintp(whole), np.uintp(n)):
+        total += np.int64(flat[np.uintp(at_a) + t]) * np.int64(flat[np.uintp(at_b) + t])
     return total
 
 
@@ -29,7 +29,7 @@ def _add_pair(gram, row, begin_a, lag_a, count_a, column, begin_b, lag_b, count_
     difference j - i is taken over all t; its neighbours along the diagonal follow by adding the product that
     enters and taking off the one that leaves.
     """
-    for d in range(-(count_a - 1), count_b):
+    for d in range(-(count_a - 1), 1 if row == column else count_b):  # half of a symmetric block will do
         i = -d if d < 0 else 0
         j = d if d > 0 else 0
         at_a, at_b = begin_a - lag_a - i, begin_b - lag_b - j
@@ -374,7 +374,7 @@ def fit_linear(
     return n_windows, n_taps, total
 
 
-@part
+@inlined
 def _dithered(residual, k, t, fraction_bits):
     """|residual| with the code's rounding filled in, so that its logarithm has a smooth distribution."""
     dither = (((5 * t + 3 * k) & 7) * 2 - 7) << fraction_bits
@@ -413,8 +413,9 @@ def scale_statistics(history, means, initial, fraction_bits, channels, sums):
                 for i in range(5):
                     for j in range(i + 1):
                         sums[n, i, j] += row[i] * row[j]
-            for i in range(3):
-                averages[i] = average(averages[i], abs(residual), np.int64(SPEEDS[i]))
+            averages[0], averages[1], averages[2] = moved_averages(
+                averages[0], averages[1], averages[2], abs(residual)
+            )
 
 
 @kernel
@@ -424,19 +425,16 @@ def error_histogram(history, means, initial, fraction_bits, weights, center, str
     Of every ``stride``-th sample.
     """
     bins = histogram.shape[1]
-    averages = np.empty(3, np.int64)
     for k in range(means.shape[0]):
-        for i in range(3):
-            averages[i] = initial[k]
+        fast = mid = slow = np.int64(initial[k])
         for t in range(means.shape[1]):
             residual = np.int64(history[k, PAD + t]) - means[k, t]
             if t % stride == 0:
-                scale = log_scale(averages[0], averages[1], averages[2], weights, k) >> 8
+                scale = log_scale(fast, mid, slow, weights, k) >> 8
                 ratio = log2(_dithered(residual, k, t, fraction_bits)) - (4 << LOG_BITS) - scale - center[k]
                 index = (ratio >> (LOG_BITS - 3)) + bins // 2
-                histogram[k, min(max(index, 0), bins - 1)] += 1
-            for i in range(3):
-                averages[i] = average(averages[i], abs(residual), np.int64(SPEEDS[i]))
+                histogram[k, np.uintp(min(max(index, 0), bins - 1))] += 1
+            fast, mid, slow = moved_averages(fast, mid, slow, abs(residual))
 
 
 @kernel

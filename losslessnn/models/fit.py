@@ -85,6 +85,8 @@ EFFORT: dict[int, Effort] = {
 SKEW = 1
 SHORTEST_SPAN, LONGEST_SPAN = 64, 128  # samples
 TAP_BITS = 8.0
+VECTOR = 16  # samples that a sum of products takes at once
+RUN = 4  # neighbouring spans to look at
 WHITENING_TAPS = 8
 REFERENCE_REACH = 512  # channels
 LATER_REACH = 48  # channels
@@ -192,10 +194,15 @@ def _spans(n_times: int, most: int) -> tuple[NDArray[np.int64], NDArray[np.int64
     """Times the fit looks at, in spans over which a signal keeps its level: all, or evenly spread ones."""
     span = min(max(n_times // 128, SHORTEST_SPAN), LONGEST_SPAN)
     n_spans = max(1, n_times // span)
+    if most < n_times:  # a few spans at a time, of lengths that vector registers divide
+        span = span // VECTOR * VECTOR
+        run = RUN * span
+        runs = max(1, most // run)
+        begins = np.arange(runs, dtype=np.int64) * (n_times - run) // max(runs - 1, 1)
+        begins = (begins[:, None] + span * np.arange(RUN)).reshape(-1)
+        return begins, begins + span
     edges = np.arange(n_spans + 1, dtype=np.int64) * n_times // n_spans
-    keep = np.arange(min(n_spans, max(1, most // span)), dtype=np.int64)
-    keep = keep * n_spans // keep.size
-    return edges[keep], edges[keep + 1]
+    return edges[:-1], edges[1:]
 
 
 def _reduce(history: NDArray[np.int32]) -> tuple[NDArray[np.int32], int]:
