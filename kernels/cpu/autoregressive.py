@@ -46,20 +46,22 @@ def linear_predictions(history, taps, predictions):
 
 
 @kernel
-def adaptive_predictions(history, predictions, unit, rate, state, fresh, channels):
-    """Add the adaptive stage to some channels' ``predictions`` in place.
-
-    ``state`` is of these channels. Its residuals of channels from ``fresh`` up to the last of them, all
-    channels' ``unit`` being given, are filled in first.
-    """
-    n_times, n = predictions.shape[1], channels.size
-    for k in range(fresh, channels[n - 1] + 1):
+def fill_units(history, linear, unit, channels, units):
+    """The adaptive stage's residuals of some channels; rows of flat ``units`` are as long as history's."""
+    for k in channels:
         begin = k * np.int64(history.shape[1]) + PAD
-        for t in range(n_times):
-            residual = np.int64(history[k, PAD + t]) - predictions[k, t]
-            state.units[begin + t] = adaptive.to_units(residual, np.int64(unit[k]))
+        for t in range(np.uintp(linear.shape[1])):
+            residual = np.int64(history[k, PAD + t]) - linear[k, t]
+            units[np.uintp(begin) + t] = adaptive.to_units(residual, np.int64(unit[k]))
+
+
+@kernel
+def adaptive_predictions(history, predictions, rate, state, channels):
+    """Add the adaptive stage to some channels' ``predictions`` in place; ``state`` is of these channels."""
+    n_times, n = predictions.shape[1], channels.size
     change = np.zeros(n, np.int64)
     for t in range(n_times):
+        adaptive.look(state, t, np.int64(0), n)
         adaptive.predict(state, t, np.int64(0), n, change)
         for i in range(n):
             k = channels[i]
@@ -266,6 +268,8 @@ def decode(
     # Each step in passes over the channels: one channel's look-ups do not wait for another's branches.
     for s in range(n_times + skew * (n_channels - 1)):
         k_begin, k_end = max(0, (s - n_times + skew) // skew), min(n_channels, s // skew + 1)
+        if own > 0:
+            adaptive.look(stage, s, k_begin, k_end)
         for k in range(k_begin, k_end):
             t = s - skew * k
             shift = np.int64(taps.shift[k])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+
 import numpy as np
 from llvmlite import ir
 from numba import types
@@ -20,6 +22,34 @@ def _leading_zeros(typing_context, value):  # type: ignore[no-untyped-def]
         return builder.ctlz(arguments[0], cgutils.true_bit)
 
     return types.int64(types.int64), codegen
+
+
+@contextmanager
+def _eights(builder, n):  # type: ignore[no-untyped-def]
+    i64 = ir.IntType(64)
+    with cgutils.for_range_slice(builder, ir.Constant(i64, 0), n, ir.Constant(i64, 8)) as (i, _):
+        yield i
+
+
+def _starts(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+    """Where two arrays, each followed by a place, begin to be read."""
+    return [
+        builder.gep(
+            context.make_array(signature.args[i])(context, builder, arguments[i]).data, [arguments[i + 1]]
+        )
+        for i in (0, 2)
+    ]
+
+
+def _load(builder, start, i, kind):  # type: ignore[no-untyped-def]
+    return builder.load(builder.bitcast(builder.gep(start, [i]), kind.as_pointer()), align=4)
+
+
+def _spread(builder, value, kind):  # type: ignore[no-untyped-def]
+    """A vector of equal lanes."""
+    one = builder.insert_element(ir.Constant(kind, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
+    lanes = ir.Constant(ir.VectorType(ir.IntType(32), kind.count), [0] * kind.count)
+    return builder.shuffle_vector(one, ir.Constant(kind, ir.Undefined), lanes)
 
 
 def _sum_of_lanes(builder, vector):  # type: ignore[no-untyped-def]
@@ -92,6 +122,53 @@ def dot_sixteens(typing_context, flat, at_a, at_b, n):  # type: ignore[no-untype
 
 
 @intrinsic
+def dot_eights(typing_context, weights, at_w, samples, at_s, n):  # type: ignore[no-untyped-def]
+    """Sum of weights[at_w + i] * samples[at_s + i] over i < ``n``, a multiple of 8; int32 in, 64-bit sums.
+
+    Places count from an array's beginning, whatever its shape.
+    """
+
+    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        narrow, wide = ir.VectorType(ir.IntType(32), 8), ir.VectorType(ir.IntType(64), 8)
+        starts = _starts(context, builder, signature, arguments)
+        total = cgutils.alloca_once_value(builder, ir.Constant(wide, [0] * 8))
+        with _eights(builder, arguments[4]) as i:
+            factors = [builder.sext(_load(builder, start, i, narrow), wide) for start in starts]
+            builder.store(builder.add(builder.load(total), builder.mul(*factors)), total)
+        return _sum_of_lanes(builder, builder.load(total))
+
+    return types.int64(weights, types.int64, samples, types.int64, types.int64), codegen
+
+
+@intrinsic
+def move_eights(typing_context, weights, at_w, samples, at_s, n, step, limit):  # type: ignore[no-untyped-def]
+    """Add (step * samples[at_s + i] + 2**15) >> 16 to weights[at_w + i], i < ``n``, a multiple of 8.
+
+    Weights stay within ``limit`` of 0. |step * sample| must stay below 2**31 - 2**15, as 32 bits hold all.
+    """
+
+    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        i32 = ir.IntType(32)
+        narrow = ir.VectorType(i32, 8)
+        weight_start, sample_start = _starts(context, builder, signature, arguments)
+        step, most = (_spread(builder, builder.trunc(value, i32), narrow) for value in arguments[5:])
+        least = builder.sub(ir.Constant(narrow, [0] * 8), most)
+        with _eights(builder, arguments[4]) as i:
+            change = builder.mul(step, _load(builder, sample_start, i, narrow))
+            change = builder.add(change, ir.Constant(narrow, [1 << 15] * 8))
+            change = builder.ashr(change, ir.Constant(narrow, [16] * 8))
+            moved = builder.add(_load(builder, weight_start, i, narrow), change)
+            moved = builder.select(builder.icmp_signed("<", moved, most), moved, most)
+            moved = builder.select(builder.icmp_signed(">", moved, least), moved, least)
+            place = builder.bitcast(builder.gep(weight_start, [i]), narrow.as_pointer())
+            builder.store(moved, place, align=4)
+        return context.get_dummy_value()
+
+    arguments = (weights, types.int64, samples, types.int64, types.int64, types.int64, types.int64)
+    return types.void(*arguments), codegen
+
+
+@intrinsic
 def prefetch(typing_context, flat, at):  # type: ignore[no-untyped-def]
     """Ask for the cache line of a flat array's element that will be needed soon; it may lie outside."""
 
@@ -116,6 +193,6 @@ def highest_bit(value: int) -> int:
 @inlined
 def log2(value: int) -> int:
     """log2 of ``value`` >= 1 in units of 2**-8."""
-    zeros = _leading_zeros(value)
+    zeros: int = _leading_zeros(value)
     mantissa = (np.uint64(value) << np.uint64(zeros)) >> np.uint64(55)
     return ((63 - zeros) << 8) + _LOG2[np.uintp(mantissa & np.uint64(255))]

@@ -114,15 +114,14 @@ def add_adaptive(
     units = np.zeros((len(history) + 1) * row_length, np.int32)
     offsets = adaptive.source_offsets(stage.first, stage.source, row_length, 0)
     chosen = np.arange(len(history)) if channels is None else channels
-    fresh = 0
+    sources = [stage.source[stage.first[k] : stage.first[k + 1]] for k in chosen]
+    needed = np.unique(np.concatenate([chosen, *sources])).astype(np.int64)
+    kernel.fill_units(history, linear, stage.unit, needed, units)
     for begin in range(0, chosen.size, _BLOCK):
         block = chosen[begin : begin + _BLOCK]
         rows = block * row_length + PAD
-        state = adaptive.new_state(
-            units, rows, np.ascontiguousarray(offsets[:, block]), stage.unit[block], stage.own
-        )
-        kernel.adaptive_predictions(history, means, stage.unit, stage.rate, state, fresh, block)
-        fresh = int(block[-1]) + 1
+        state = adaptive.new_state(units, rows, offsets[block], stage.unit[block], stage.own)
+        kernel.adaptive_predictions(history, means, stage.rate, state, block)
     return means
 
 
