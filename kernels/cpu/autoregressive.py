@@ -36,10 +36,23 @@ def linear_predictions(history, taps, predictions):
             for w in range(taps.first[k], taps.first[k + 1]):
                 row = history[taps.source[w]]
                 at = PAD + begin - taps.lag[w] - taps.length[w] + 1
-                for i in range(taps.length[w]):
+                length = np.int64(taps.length[w])
+                for i in range(0, length & ~3, 4):  # four at once, as sums are loaded and stored each time
+                    tap = taps.start[w] + i
+                    a, b = np.int64(taps.coefficients[tap]), np.int64(taps.coefficients[tap + 1])
+                    c, d = np.int64(taps.coefficients[tap + 2]), np.int64(taps.coefficients[tap + 3])
+                    samples = row[at + i : at + i + size + 3]
+                    for t in range(np.uintp(size)):
+                        total[t] += (
+                            a * samples[t]
+                            + b * samples[t + np.uintp(1)]
+                            + c * samples[t + np.uintp(2)]
+                            + d * samples[t + np.uintp(3)]
+                        )
+                for i in range(length & ~3, length):
                     coefficient = np.int64(taps.coefficients[taps.start[w] + i])
                     samples = row[at + i : at + i + size]
-                    for t in range(size):
+                    for t in range(np.uintp(size)):
                         total[t] += coefficient * samples[t]
             for t in range(size):
                 predictions[k, begin + t] = min(max(total[t] >> shift, -_LIMIT), _LIMIT)

@@ -223,8 +223,9 @@ def _fit_taps(history: NDArray[np.int32], fraction_bits: int, effort: Effort) ->
     whitening, _ = _linear(
         reduced, none, min(own, WHITENING_TAPS), 0, 0, begins, ends, weights, n_times, quantum
     )
-    whitened = reduced[:, PAD:-PAD] - predict_linear(reduced, whitening)
-    energy = np.stack([_mean_square(whitened[:, b:e]) for b, e in zip(begins, ends, strict=True)], axis=1)
+    whitened = _whiten(reduced, whitening, begins, ends)
+    borders = np.cumsum(ends - begins)[:-1]
+    energy = np.stack([_mean_square(span) for span in np.split(whitened, borders, axis=1)], axis=1)
     energy += quantum / 12.0
     weights = _power_of_four(np.sort(energy, axis=1)[:, [begins.size // 2]] / energy)
 
@@ -234,7 +235,7 @@ def _fit_taps(history: NDArray[np.int32], fraction_bits: int, effort: Effort) ->
 
     chosen = none
     if effort.references and n_channels > 1:
-        chosen = _references(whitened, begins, ends, n_times, effort.references, effort.later)
+        chosen = _references(whitened, n_times, effort.references, effort.later)
         earlier = np.where(chosen < np.arange(n_channels)[:, None], chosen, -1)
         stride = -(-n_channels // LATER_PILOTS)
         if effort.later:
@@ -242,6 +243,16 @@ def _fit_taps(history: NDArray[np.int32], fraction_bits: int, effort: Effort) ->
             if costs[1] - costs[0] < LATER_GAIN * n_times * len(range(0, n_channels, stride)):
                 chosen = earlier
     return fitted(chosen, 1)[0]
+
+
+def _whiten(
+    reduced: NDArray[np.int32], whitening: LinearTaps, begins: NDArray[np.int64], ends: NDArray[np.int64]
+) -> NDArray[np.int32]:
+    """What a predictor leaves over of some spans, one behind another; neighbours are predicted together."""
+    apart = np.flatnonzero(begins[1:] != ends[:-1]) + 1
+    runs = zip(begins[np.r_[0, apart]], ends[np.r_[apart - 1, -1]], strict=True)
+    parts = [np.ascontiguousarray(reduced[:, begin : end + 2 * PAD]) for begin, end in runs]
+    return np.concatenate([part[:, PAD:-PAD] - predict_linear(part, whitening) for part in parts], axis=1)
 
 
 def _mean_square(samples: NDArray[np.int32]) -> NDArray[np.float64]:
@@ -297,14 +308,11 @@ def _linear(
 
 def _references(
     whitened: NDArray[np.int32],
-    begins: NDArray[np.int64],
-    ends: NDArray[np.int64],
     n_times: int,
     most: int,
     later: int,
 ) -> NDArray[np.int32]:
     """Earlier channels that explain each channel's whitened samples best, then later ones like it."""
-    whitened = np.concatenate([whitened[:, b:e] for b, e in zip(begins, ends, strict=True)], axis=1)
     # doubles hold these integers and (up to 2**53) their sums exactly, so BLAS may add in any order
     limit = 2.0 ** ((53 - whitened.shape[1].bit_length()) // 2)
     samples = np.clip(whitened.astype(np.float64), -limit, limit)

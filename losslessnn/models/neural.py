@@ -28,6 +28,7 @@ CODE_LIMIT = 1 << 28
 _PROFILE_BYTES = ID_BYTES + 3  # its section
 MAX_SEGMENTS = 64
 TRIAL_SAMPLES, SHORTEST_TRIAL = 1 << 17, 1 << 13  # to try point masses on: in all, of each channel
+SIMPLE = 2  # level of the models they are tried with
 POINTS_PRICE, POINTS_GAIN = 64, 0.01  # bits they must save: in all, and per sample
 _HEADROOM_BITS = 29
 
@@ -195,9 +196,9 @@ def _range(samples: Codes, marks: Marks) -> tuple[int, int]:
 
 
 def _bits(samples: Codes, marks: Marks, level: int) -> NDArray[np.float64]:
-    """Bits of each channel's samples under a model fitted to them."""
+    """Bits of each channel's samples under a simple model fitted to them."""
     positions = _positions(samples, *_range(samples, NO_MARKS), None)
-    model, _ = fit(samples, positions, EFFORT[level])
+    model, _ = fit(samples, positions, EFFORT[min(level, SIMPLE)])
     return autoregressive.measure(samples, model, marks)
 
 
