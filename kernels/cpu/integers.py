@@ -169,6 +169,35 @@ def move_eights(typing_context, weights, at_w, samples, at_s, n, step, limit):  
 
 
 @intrinsic
+def weigh(typing_context, sums, at_s, inputs, n, weights, at_w, row_length, lanes):  # type: ignore[no-untyped-def]
+    """Add inputs[i] * weights[at_w + i * row_length + j] to sums[at_s + j] over i < ``n``, for j < ``lanes``.
+
+    All int32; ``lanes`` is written as a number, since it becomes a vector's length. Places in ``weights``
+    count from its beginning.
+    """
+
+    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        i64 = ir.IntType(64)
+        vector = ir.VectorType(ir.IntType(32), signature.args[7].literal_value)
+        data = [context.make_array(signature.args[i])(context, builder, arguments[i]).data for i in (0, 2, 4)]
+        at_s, n, at_w, row_length = arguments[1], arguments[3], arguments[5], arguments[6]
+        total = cgutils.alloca_once_value(builder, _load(builder, data[0], at_s, vector))
+        with cgutils.for_range_slice(builder, ir.Constant(i64, 0), n, ir.Constant(i64, 1)) as (i, _):
+            value = builder.load(builder.gep(data[1], [i]))
+            place = builder.add(at_w, builder.mul(i, row_length))
+            product = builder.mul(_spread(builder, value, vector), _load(builder, data[2], place, vector))
+            builder.store(builder.add(builder.load(total), product), total)
+        place = builder.bitcast(builder.gep(data[0], [at_s]), vector.as_pointer())
+        builder.store(builder.load(total), place, align=4)
+        return context.get_dummy_value()
+
+    if not isinstance(lanes, types.IntegerLiteral):
+        return None
+    i64 = types.int64
+    return types.void(sums, i64, inputs, i64, weights, i64, i64, lanes), codegen
+
+
+@intrinsic
 def prefetch(typing_context, flat, at):  # type: ignore[no-untyped-def]
     """Ask for the cache line of a flat array's element that will be needed soon; it may lie outside."""
 

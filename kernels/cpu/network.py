@@ -35,7 +35,7 @@ from losslessnn.kernels.constants import (
 )
 from losslessnn.kernels.cpu import head
 from losslessnn.kernels.cpu.compiling import inlined, kernel, part
-from losslessnn.kernels.cpu.integers import log2
+from losslessnn.kernels.cpu.integers import log2, weigh
 
 _INVERSE, _REACH, _SCALE = INVERSE, REACH, SCALE
 _LIMIT = np.int64(POSITION_LIMIT - 1)
@@ -138,28 +138,24 @@ def see(
 def think(network, inputs, units):
     """From inputs to units: hidden ones, then outputs. ``units`` is (hidden + OUTPUT_LANES,) int32.
 
-    All loops run over the units, side by side: summing up one unit's inputs alone takes ten times as long.
+    All sums run over the units, side by side: summing up one unit's inputs alone takes ten times as long.
     """
     inward, outward = network.inward, network.outward
-    width, size = np.uintp(outward.shape[0]), np.uintp(units.size)
-    for h in range(size):
+    width, size = np.int64(outward.shape[0]), np.int64(units.size)
+    for h in range(np.uintp(size)):
         units[h] = network.bias[h]
-    for i in range(np.uintp(0), np.uintp(NETWORK_INPUTS), np.uintp(4)):
-        a, b = inputs[i], inputs[i + np.uintp(1)]
-        c, d = inputs[i + np.uintp(2)], inputs[i + np.uintp(3)]
-        for h in range(size):
-            units[h] += (
-                a * inward[i, h]
-                + b * inward[i + np.uintp(1), h]
-                + c * inward[i + np.uintp(2), h]
-                + d * inward[i + np.uintp(3), h]
-            )
-    for h in range(width):
+    done = size & ~15
+    for h in range(0, done, 16):
+        weigh(units, np.int64(h), inputs, np.int64(NETWORK_INPUTS), inward, np.int64(h), size, 16)
+    if size - done >= 8:
+        weigh(units, done, inputs, np.int64(NETWORK_INPUTS), inward, done, size, 8)
+        done += 8
+    for h in range(np.uintp(done), np.uintp(size)):
+        for i in range(np.uintp(NETWORK_INPUTS)):
+            units[h] += inputs[i] * inward[i, h]
+    for h in range(np.uintp(width)):
         units[h] = min(max((units[h] + (1 << (HIDDEN_SHIFT - 1))) >> HIDDEN_SHIFT, 0), ACTIVATION_MAX)
-    for h in range(width):
-        unit = units[h]
-        for j in range(np.uintp(OUTPUT_LANES)):
-            units[width + j] += unit * outward[h, j]
+    weigh(units, width, units, width, outward, np.int64(0), np.int64(OUTPUT_LANES), 8)
 
 
 @part
@@ -242,4 +238,5 @@ def go_through(
                 head.move_averages(averages, error, k, k + 1)
 
 
+assert OUTPUT_LANES == 8
 assert NETWORK_ERRORS + NETWORK_MAGNITUDES + 4 + 2 * NETWORK_REFERENCES + 8 == NETWORK_INPUTS
