@@ -168,7 +168,7 @@ def nearest_code(position, bins, row):
 
 @inlined
 def code_at(position, bins, row):
-    """The code whose bin holds ``position``; where more than three begin within a code's width, one before."""
+    """The code whose bin holds ``position``; where more than three begin within one width, one before."""
     if row >= 0:
         table, last = np.uintp(row), np.int64(bins.edges.shape[1]) - 2
         cell = (position - np.int64(bins.edges[table, 0])) >> bins.fraction_bits
