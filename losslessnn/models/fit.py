@@ -136,11 +136,18 @@ def add_network(
     """The model with a network trained on the chunk, or None if none seems to pay."""
     if effort.network.hidden == 0 or not may_pay(codes, marks, model, prediction, effort.network):
         return None
-    # a network moves along the shapes from heavy tails to none, which leaves the Laplace distribution aside
-    head = _fit_head(prediction.history, prediction.means, model.positions.fraction_bits, GAUSSIAN + 1)
-    model = replace(model, head=head)
+    model = for_network(model, prediction)
     network = fit_network(codes, marks, model, prediction, effort.network)
     return None if network is None else replace(model, network=network)
+
+
+def for_network(model: AutoregressiveModel, prediction: Prediction) -> AutoregressiveModel:
+    """The model with a head that a network can correct.
+
+    A network moves along the shapes from heavy tails to none, which leaves the Laplace distribution aside.
+    """
+    head = _fit_head(prediction.history, prediction.means, model.positions.fraction_bits, GAUSSIAN + 1)
+    return replace(model, head=head)
 
 
 def find_changes(history: NDArray[np.int32], fraction_bits: int) -> list[int]:

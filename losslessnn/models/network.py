@@ -7,6 +7,7 @@ trained in earnest. What is weighed in the end is whole frames, weights included
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -108,35 +109,61 @@ class Examples:
         )
 
 
-def gather(
-    codes: Codes, marks: Marks, model: AutoregressiveModel, prediction: Prediction, most: int
-) -> Examples:
-    """Examples from a chunk, evenly spread over its channels and time, about ``most`` of them."""
-    n_channels, n_times = codes.shape
+@dataclass(frozen=True)
+class Sights:
+    """What a network sees of some of a chunk's samples: every ``stride``-th one of ``channels``.
+
+    Attributes
+    ----------
+    channels : (chosen,) int64
+    stride : int
+    inputs : (chosen, ceil(time / stride), NETWORK_INPUTS) uint8
+    indices : (chosen, ceil(time / stride)) uint8
+        Scale indices to be corrected.
+    """
+
+    channels: NDArray[np.int64]
+    stride: int
+    inputs: NDArray[np.uint8]
+    indices: NDArray[np.uint8]
+
+    def of(self, values: NDArray[Any]) -> NDArray[Any]:
+        """The part of (channels, time) values that belongs to these samples."""
+        return values[self.channels][:, :: self.stride]
+
+
+def look(marks: Marks, model: AutoregressiveModel, prediction: Prediction, most: int) -> Sights:
+    """What a network would see in a chunk, evenly spread over its channels and time, about ``most`` times."""
+    n_channels, n_times = prediction.means.shape
     n_chosen = max(1, min(n_channels, most // min(n_times, SAMPLES_OF_A_CHANNEL)))
     channels = np.arange(n_chosen, dtype=np.int64) * n_channels // n_chosen
     sources = network_sources(model.taps)
     needed = np.union1d(channels, sources[channels])
     seen = observe(prediction, model.head, marks, needed[needed >= 0].astype(np.int64))
     stride = max(1, n_chosen * n_times // most)
-    shape = (n_chosen, -(-n_times // stride))
-    inputs = np.empty((*shape, NETWORK_INPUTS), np.uint8)
+    inputs = np.empty((n_chosen, -(-n_times // stride), NETWORK_INPUTS), np.uint8)
     nothing = no_network(n_channels)._replace(sources=sources)
     network_kernel.go_through(
         prediction.history, prediction.linear, prediction.means, marks, model.taps.skew,
         model.positions.fraction_bits, model.head, nothing, seen.memory, seen.indices,
         channels, stride, inputs, NOTHING_CORRECTED,
     )  # fmt: skip
-    low, high = _bin_edges(codes, prediction.means, model.positions, channels, stride)
-    scale = (SCALE[seen.indices[channels][:, ::stride]] / 256.0).astype(np.float32)
-    kind = np.repeat(model.head.shape[channels, None], shape[1], axis=1).astype(np.float32)
-    free = np.ones(low.size, bool)
-    if marks.size:
-        free = marks[channels][:, ::stride].reshape(-1) == 0
+    return Sights(channels, stride, inputs, seen.indices[channels][:, ::stride])
+
+
+def gather(
+    codes: Codes, marks: Marks, model: AutoregressiveModel, prediction: Prediction, most: int
+) -> Examples:
+    """Examples from a chunk, evenly spread over its channels and time, about ``most`` of them."""
+    seen = look(marks, model, prediction, most)
+    low, high = _bin_edges(codes, prediction.means, model.positions, seen.channels, seen.stride)
+    scale = (SCALE[seen.indices] / 256.0).astype(np.float32)
+    kind = np.repeat(model.head.shape[seen.channels, None], low.shape[1], axis=1).astype(np.float32)
     order = _shuffled(low.size)
-    order = order[free[order]]
+    if marks.size:
+        order = order[seen.of(marks).reshape(-1)[order] == 0]
     parts = (part.reshape(-1)[order] for part in (low, high, scale, kind))
-    return Examples(inputs.reshape(-1, NETWORK_INPUTS)[order], *parts)
+    return Examples(seen.inputs.reshape(-1, NETWORK_INPUTS)[order], *parts)
 
 
 def _bin_edges(
