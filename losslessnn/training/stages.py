@@ -1,7 +1,9 @@
 """The stages of a training: real numbers at first, then roundings as in the decoder, then the integers.
 
 Every stage ends with what the ends of the recordings, which no stage learns from, take: bits per sample,
-exactly those of the coder (in the first stage: if nothing were rounded).
+exactly those of the coder (in the first stage: if nothing were rounded). What is measured and kept are running
+averages of the weights, which are better than the weights themselves until the very end (B. Polyak,
+A. Juditsky, "Acceleration of stochastic approximation by averaging", 1992).
 """
 
 from __future__ import annotations
@@ -29,7 +31,8 @@ from losslessnn.training.samples import Array, Chunk, Stream, ToCodes, chunk_of,
 ROUND, BATCH = 1 << 20, 1024  # samples
 PACE = 0.006  # Adam's step size, at first
 WARM_UP = 100  # steps
-MOMENTS = (0.9, 0.995)
+MOMENTS = (0.9, 0.999)
+MEMORY, LONGEST_MEMORY = 9, 10_000  # weights are averaged over the last ninth of a stage's steps, or so many
 ROUNDED_SHARE = 0.2  # of all rounds
 PATIENCE = 8  # rounds without improvement that end a stage, at least
 HELD_OUT_SAMPLES, SHORTEST_HELD_OUT, MOST_HELD_OUT = 1 << 19, 2048, 16
@@ -154,16 +157,15 @@ class _Run:
         if self._plan.checkpoint is not None:
             saved = checkpoint.load(self._plan.checkpoint, self._key)
         if saved is None:
-            first = self._network.weights.detach().clone()
-            self._network.weights.data.zero_()
-            self.figures[CLOSED_FORM] = self._measure(rounding=True)
-            self._network.weights.data.copy_(first)
+            nothing = torch.zeros_like(self._best)
+            self.figures[CLOSED_FORM] = self._measure(nothing, rounding=True)
             return
         self.stage, self.round, self._stale = saved["stage"], saved["round"], saved["stale"]
         self._step = saved["step"]
         self.best_bits, self.figures = saved["best_bits"], dict(saved["figures"])
         self._best = saved["best"].to(self._device)
         self._network.weights.data.copy_(saved["weights"])
+        self._average = saved["average"].to(self._device)
         self._optimiser.load_state_dict(saved["optimiser"])
 
     def _save(self) -> None:
@@ -178,6 +180,7 @@ class _Run:
             "figures": self.figures,
             "best": self._best,
             "weights": self._network.weights.detach(),
+            "average": self._average,
             "optimiser": self._optimiser.state_dict(),
         }
         checkpoint.save(self._plan.checkpoint, self._key, state)
@@ -186,10 +189,10 @@ class _Run:
         """One round; returns its mean bits per sample."""
         bits = self._learn()
         self.round += 1
-        held_out = self._measure(self.stage == ROUNDED)
+        held_out = self._measure(self._average, self.stage == ROUNDED)
         if held_out < self.best_bits:
             self.best_bits, self._stale = held_out, 0
-            self._best = self._network.weights.detach().clone()
+            self._best = self._average.clone()
         else:
             self._stale += 1
         first_rounds = self.rounds - self._last_rounds
@@ -203,6 +206,7 @@ class _Run:
         self.stage, self._stale, self._step = stage, 0, 0
         self.best_bits = math.inf
         self._best = self._network.weights.detach().clone()
+        self._average = self._best.clone()
         self._optimiser = torch.optim.Adam(self._network.parameters(), betas=MOMENTS)
 
     def _end_stage(self, first_rounds: int) -> None:
@@ -212,7 +216,7 @@ class _Run:
         if self.stage == FLOAT:
             self.round = first_rounds
             self._start_stage(ROUNDED)
-            self.best_bits = self.figures[AS_INTEGERS] = self._measure(rounding=True)
+            self.best_bits = self.figures[AS_INTEGERS] = self._measure(self._best, rounding=True)
         else:
             self.round, self.stage = self.rounds, DONE
 
@@ -234,18 +238,22 @@ class _Run:
             bits.mean().backward()
             self._optimiser.step()
             self._step += 1
+            share = max(MEMORY / (self._step + MEMORY), 1 / LONGEST_MEMORY)
+            self._average.lerp_(self._network.weights.detach(), share)
             total += bits.detach().sum()
         return float(total) / len(samples)
 
     @torch.no_grad()
-    def _measure(self, rounding: bool) -> float:
-        """Bits per held-out sample with the weights as they are."""
+    def _measure(self, weights: torch.Tensor, rounding: bool) -> float:
+        """Bits per held-out sample with these weights."""
         samples, bins = self._measured
+        network = NetworkGraph(self._plan.hidden).to(self._device)
+        network.weights.data.copy_(weights)
         bins = _moved(bins, self._device)
         total = 0.0
         for begin in range(0, len(samples), _EVALUATED_AT_ONCE):
             part = samples.at(slice(begin, begin + _EVALUATED_AT_ONCE)).to(self._device)
-            outputs = self._network(part.inputs, rounding)
+            outputs = network(part.inputs, rounding)
             bits = (self._head.exact if rounding else self._head.unrounded)(part, bins, outputs)
             total += float(bits.double().sum())
         return total / len(samples)
