@@ -1,8 +1,8 @@
 """The stages of a training: real numbers at first, then roundings as in the decoder, then the integers.
 
 Every stage ends with what the ends of the recordings, which no stage learns from, take: bits per sample,
-exactly those of the coder (in the first stage: if nothing were rounded). What is measured and kept are running
-averages of the weights, which are better than the weights themselves until the very end (B. Polyak,
+exactly those of the coder (in the first stage: if nothing were rounded). What is measured and kept are
+running averages of the weights, which are better than the weights themselves until the very end (B. Polyak,
 A. Juditsky, "Acceleration of stochastic approximation by averaging", 1992).
 """
 
