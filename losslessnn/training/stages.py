@@ -205,9 +205,9 @@ class _Run:
     def _start_stage(self, stage: str) -> None:
         self.stage, self._stale, self._step = stage, 0, 0
         self.best_bits = math.inf
-        self._best = self._network.weights.detach().clone()
-        self._average = self._best.clone()
-        self._optimiser = torch.optim.Adam(self._network.parameters(), betas=MOMENTS)
+        self._best: torch.Tensor = self._network.weights.detach().clone()
+        self._average: torch.Tensor = self._best.clone()
+        self._optimiser: torch.optim.Optimizer = torch.optim.Adam(self._network.parameters(), betas=MOMENTS)
 
     def _end_stage(self, first_rounds: int) -> None:
         """Go back to the best weights, note what they cost, and go on to the next stage."""
