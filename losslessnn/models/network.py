@@ -32,7 +32,6 @@ from losslessnn.models.shapes import load_shapes
 Float32s = NDArray[np.float32]
 
 BATCH = 256  # samples
-PACE = 0.004  # Adam's step size, at first
 HELD_OUT = 8  # one in so many samples is not trained on
 BITS_PER_WEIGHT = 6
 FEWEST_HIDDEN = 8
@@ -66,6 +65,8 @@ class Training:
         Different samples of the chunk that are looked at, at most.
     least_gain : float
         Share of the bits that it must save to be worth a decoder's time.
+    pace : float
+        Adam's step size, at first: the less is shown, the longer steps must be.
     weight_bits : float
         What a weight costs the frame.
     """
@@ -75,6 +76,7 @@ class Training:
     samples: int
     seen: int
     least_gain: float
+    pace: float
     weight_bits: float = BITS_PER_WEIGHT
 
 
@@ -210,8 +212,8 @@ class Trainer:
         self._tails = (load_shapes().tails / float(MASS)).astype(np.float32)
         self.weights = first_weights(hidden)
 
-    def train(self, samples: int, pace: float = PACE) -> None:
-        """Show it so many samples."""
+    def train(self, samples: int, pace: float) -> None:
+        """Show it so many samples; ``pace`` is Adam's step size, at first."""
         e, steps = self._examples, max(1, samples // BATCH)
         training.train(
             e.inputs, e.low, e.high, e.scale, e.shape, self.weights, self._hidden, self._tails,
@@ -285,7 +287,7 @@ def may_pay(
     if examples.low.size < FEWEST_EXAMPLES:  # nearly all may be marked
         return False
     trainer = Trainer(examples, FEWEST_HIDDEN)
-    trainer.train(effort.trial)
+    trainer.train(effort.trial, effort.pace)
     return trainer.pays(TRIAL_SHARE * effort.least_gain, TRIAL_SHARE * PRICE_OF_FEWEST / codes.size)
 
 
@@ -304,7 +306,7 @@ def fit_network(
     if examples.low.size < FEWEST_EXAMPLES:
         return None
     trainer = Trainer(examples, hidden)
-    trainer.train(effort.samples)
+    trainer.train(effort.samples, effort.pace)
     if not trainer.pays(effort.least_gain, effort.weight_bits * weight_count(hidden) / codes.size):
         return None
     return to_network(trainer.weights, hidden, network_sources(model.taps))
