@@ -26,7 +26,13 @@ from losslessnn.models import network as networks
 from losslessnn.models import neural, side
 from losslessnn.models.fit import EFFORT, for_network
 from losslessnn.models.shapes import load_shapes
-from support import assert_same_bits, make_beats, make_dropouts, make_unevenly_converted
+from support import (
+    assert_same_bits,
+    make_beats,
+    make_dropouts,
+    make_unevenly_converted,
+    run_command_line,
+)
 
 torch = pytest.importorskip("torch")
 
@@ -344,6 +350,19 @@ def test_a_checkpoint_of_another_training_is_refused(beats: np.ndarray, tmp_path
     state.write_bytes(saved)
     with pytest.raises(ModelError, match="damaged"):
         losslessnn.fit(beats[:4000], trainer="torch", hidden=2, shown=1, checkpoint=state)
+
+
+def test_the_command_line_trains_in_torch(beats: np.ndarray, tmp_path: Path) -> None:
+    np.save(tmp_path / "monday.npy", beats[:20_000])
+    beats[20_000:].tofile(tmp_path / "tuesday.dat")
+    settings = ["--trainer", "torch", "--hidden", 3, "--shown", 0.2, "--checkpoint", "state"]
+    said = run_command_line("fit", "monday.npy", "-o", "x.profile", *settings, cwd=tmp_path)
+    for stage in ("closed form", "float, rounded", "quantisation-aware", "exported"):
+        assert stage in said
+    again = run_command_line("fit", "monday.npy", "-o", "y.profile", *settings, cwd=tmp_path)
+    assert "going on after" in again
+    assert losslessnn.load_model(tmp_path / "x.profile") == losslessnn.load_model(tmp_path / "y.profile")
+    run_command_line("compress", "tuesday.dat", "-n", 2, "-m", "x.profile", cwd=tmp_path)
 
 
 def test_a_device_that_is_not_there_is_a_clear_error(beats: np.ndarray) -> None:

@@ -112,18 +112,31 @@ def train(
     hidden = None if progress else True  # to tqdm, None is: unless on a terminal
     with _one_thread(), tqdm(total=run.rounds, initial=run.round, unit="round", disable=hidden) as bar:
         while run.stage != DONE:
-            before = run.round
+            done = run.round
             bits = run.go_on()
             bar.set_postfix_str(f"{run.stage}: {bits:.4f} bits, held out {run.best_bits:.4f}")
-            bar.update(run.round - before)
+            bar.update(run.round - done)
     network = run.export()
+    say("the network on what was kept out, in bits per sample and against the stage before:")
+    before = run.figures[CLOSED_FORM]
     for name, bits in run.figures.items():
-        say(f"    {name}: {bits:.4f}")
+        say(f"    {name}: {bits:.4f} ({100 * (bits / before - 1):+.2f} %)")
+        before = bits
     return network, run.figures
 
 
 class _Run:
     """A training: its data, and where it stands."""
+
+    round: int
+    stage: str
+    figures: dict[str, float]
+    best_bits: float
+    _best: torch.Tensor
+    _average: torch.Tensor
+    _optimiser: torch.optim.Optimizer
+    _stale: int  # rounds since the best one
+    _step: int  # of the stage
 
     def __init__(
         self,
@@ -148,8 +161,7 @@ class _Run:
         self._network = NetworkGraph(plan.hidden).to(self._device)
         self._head = HeadGraph().to(self._device)
         self._start_stage(FLOAT)
-        self.round = 0
-        self.figures: dict[str, float] = {}
+        self.round, self.figures = 0, {}
 
     def resume(self) -> None:
         """Take up the checkpoint's state, if there is one, or measure what there is before any training."""
@@ -205,9 +217,9 @@ class _Run:
     def _start_stage(self, stage: str) -> None:
         self.stage, self._stale, self._step = stage, 0, 0
         self.best_bits = math.inf
-        self._best: torch.Tensor = self._network.weights.detach().clone()
-        self._average: torch.Tensor = self._best.clone()
-        self._optimiser: torch.optim.Optimizer = torch.optim.Adam(self._network.parameters(), betas=MOMENTS)
+        self._best = self._network.weights.detach().clone()
+        self._average = self._best.clone()
+        self._optimiser = torch.optim.Adam(self._network.parameters(), betas=MOMENTS)
 
     def _end_stage(self, first_rounds: int) -> None:
         """Go back to the best weights, note what they cost, and go on to the next stage."""
