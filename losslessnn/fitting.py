@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,6 +21,11 @@ from losslessnn.errors import ModelError
 from losslessnn.functions import DEFAULT_LEVEL, as_array
 from losslessnn.kernels.constants import MAX_HIDDEN
 from losslessnn.models.store import Profile, remember
+
+if TYPE_CHECKING:
+    from losslessnn.models.autoregressive import AutoregressiveModel
+    from losslessnn.models.fit import Effort
+    from losslessnn.models.neural import ClosedForm
 
 FEWEST_TIMES = 512
 MOST_SAMPLES = 1 << 24
@@ -128,61 +133,62 @@ def fit(
         raise ValueError(f"{hidden} hidden units: 1 to {MAX_HIDDEN} are possible")
     in_torch = trainer == "torch" and not quick
     if in_torch:
-        from losslessnn.training import Plan, train  # says at once if torch is missing
+        from losslessnn import training  # says at once if torch is missing
     arrays = _check(recordings)
     n_channels = arrays[0].shape[1]
     known, unseen = zip(*(_split(array) for array in arrays), strict=True)
     codes = _codes(_pieces(known, most))
+    facts: dict[str, Any] = {"fitted_times": int(codes.shape[1])}
     say(f"fitting to {codes.shape[1]} time steps of {n_channels} channels")
 
     from losslessnn.models import neural, side  # numba, only now
-    from losslessnn.models.fit import EFFORT, add_network, for_network
+    from losslessnn.models.fit import EFFORT, for_network
 
     effort = EFFORT[_QUICK_LEVEL if quick else _LEVEL]
     form = neural.fit_closed_form(codes, effort)
-    models = {"closed form": side.pack_model(form.model)}
-    facts: dict[str, Any] = {"fitted_times": int(codes.shape[1])}
+    tables, models = form.tables, {"closed form": side.pack_model(form.model)}
     if in_torch:
         base = for_network(form.model, form.prediction)
-        unnetworked = Profile(n_channels, side.pack_model(base), form.tables)
-        plan = Plan(
-            hidden=effort.network.hidden if hidden is None else hidden,
-            shown=_SHOWN_IN_TORCH if shown is None else shown,
+        del form, codes  # as large as what training needs
+        start = Profile(n_channels, side.pack_model(base), tables)
+        plan = training.Plan(
+            hidden=hidden or effort.network.hidden,
+            shown=shown or _SHOWN_IN_TORCH,
             device=device,
             checkpoint=None if checkpoint is None else Path(checkpoint),
             seed=seed,
         )
-        del form, codes  # as large as what training needs
-        network, figures = train(unnetworked, known, unseen, _codes, plan, say, progress)
+        network, figures = training.train(start, known, unseen, _codes, plan, say, progress)
         models["with a network"] = side.pack_model(replace(base, network=network))
         facts |= {"trainer": trainer, "seed": seed, "stages": {k: round(v, 4) for k, v in figures.items()}}
     elif not quick:
-        training = replace(
-            effort.network,
-            hidden=effort.network.hidden if hidden is None else hidden,
-            samples=_SHOWN if shown is None else shown,
-            least_gain=_LEAST_GAIN,
-            weight_bits=0.0,
-        )
-        networked = add_network(
-            form.samples, form.marks, form.model, form.prediction, replace(effort, network=training)
-        )
+        networked = _trained(form, effort, hidden or effort.network.hidden, shown or _SHOWN)
         if networked is not None:
             models["with a network"] = side.pack_model(networked)
-    tables = unnetworked.adc if in_torch else form.tables
-    scored = _scored(unseen)
+    profiles = {what: Profile(n_channels, model, tables, name) for what, model in models.items()}
+    return _smallest(profiles, _scored(unseen), facts, say)
+
+
+def _trained(form: ClosedForm, effort: Effort, hidden: int, shown: int) -> AutoregressiveModel | None:
+    """The model with a network that was trained in numba, or None if that does not help."""
+    from losslessnn.models.fit import add_network
+
+    training = replace(effort.network, hidden=hidden, samples=shown, least_gain=_LEAST_GAIN, weight_bits=0.0)
+    effort = replace(effort, network=training)
+    return add_network(form.samples, form.marks, form.model, form.prediction, effort)
+
+
+def _smallest(profiles: dict[str, Profile], scored: NDArray[Any], facts: dict[str, Any], say: Say) -> Profile:
+    """The profile that makes the scored stretch smallest, with what it made of it among its facts."""
     before = _bits(scored, None)
     say(f"on {len(scored)} time steps that were kept out: {before:.3f} bits per sample without a profile")
-    best, least = None, np.inf
-    for what, model in models.items():
-        profile = Profile(n_channels, model, tables, name)
-        bits = _bits(scored, remember(profile))
-        say(f"  {what}: {bits:.3f} ({100 * (bits / before - 1):+.1f} %)")
-        if bits < least:
-            best, least = profile, bits
-    assert best is not None
-    facts |= {"bits_before": round(before, 4), "bits": round(least, 4)}
-    return remember(replace(best, facts=facts))
+    bits = {}
+    for what, profile in profiles.items():
+        bits[what] = _bits(scored, remember(profile))
+        say(f"  {what}: {bits[what]:.3f} ({100 * (bits[what] / before - 1):+.1f} %)")
+    best = min(bits, key=lambda what: bits[what])
+    facts = facts | {"bits_before": round(before, 4), "bits": round(bits[best], 4)}
+    return remember(replace(profiles[best], facts=facts))
 
 
 def _check(recordings: Any) -> list[NDArray[Any]]:
