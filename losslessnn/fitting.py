@@ -106,7 +106,7 @@ def fit(
     ModuleNotFoundError
         If the trainer is "torch" and torch is not installed.
     ValueError
-        If there is no such trainer or device, or the number of hidden units is not possible.
+        If there is no such trainer or device, or a number of hidden units or samples is not possible.
 
     Notes
     -----
@@ -131,6 +131,8 @@ def fit(
         raise ValueError(f"there is no trainer {trainer!r}: there are {' and '.join(TRAINERS)}")
     if hidden is not None and not 1 <= hidden <= MAX_HIDDEN:
         raise ValueError(f"{hidden} hidden units: 1 to {MAX_HIDDEN} are possible")
+    if shown is not None and shown < 1:
+        raise ValueError(f"{shown} samples are too few to show to a network")
     in_torch = trainer == "torch" and not quick
     if in_torch:
         from losslessnn import training  # says at once if torch is missing

@@ -373,7 +373,8 @@ losslessnn.fit(np.zeros((5000, 4), "int16"), trainer="torch")
 
 
 @pytest.mark.parametrize(
-    ("settings", "what"), [({"trainer": "jax"}, "no trainer 'jax'"), ({"hidden": 65}, "1 to 64")]
+    ("settings", "what"),
+    [({"trainer": "jax"}, "no trainer 'jax'"), ({"hidden": 65}, "1 to 64"), ({"shown": 0}, "too few")],
 )
 def test_settings_that_cannot_be(settings: dict[str, Any], what: str) -> None:
     with pytest.raises(ValueError, match=what):
