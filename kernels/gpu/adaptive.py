@@ -63,7 +63,7 @@ def update(stage, row, column, energy, error, moving, tables, BLOCK: tl.constexp
     """Move the weights of channels that are ``moving``, whose final predictions were off by ``error``."""
     inputs, places, weights, residuals, mask, unit, rate = stage
     energy += _ENERGY_FLOOR
-    top = highest_bit(energy).to(tl.int64)
+    top = highest_bit(energy)
     inverse = tl.load(tables + _RECIPROCAL + ((energy >> (top - 7)) & 127))
     step = clamp((to_units(error, unit) * inverse * rate) >> (top - 5), -_STEP_LIMIT, _STEP_LIMIT)
     for i in range(0, inputs):

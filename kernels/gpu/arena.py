@@ -11,7 +11,6 @@ decoder keeps only as many rows as any channel reaches back, a ring; an encoder 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -204,7 +203,7 @@ class Packer:
         return np.stack(list(rows.values()))
 
     def _place(self, source: Any, back: Any) -> Any:
-        """Where ``back`` rows back the column of ``source`` lies, relative to the beginning of a step's row."""
+        """Where the column of ``source`` lies ``back`` rows back, relative to where a step's row begins."""
         back = np.asarray(back, np.int64)
         place = source - back * self._kind.block
         if np.abs(place).max(initial=0) > _FARTHEST:

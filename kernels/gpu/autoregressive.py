@@ -51,5 +51,3 @@ def network_of(card, numbers, small, HIDDEN: tl.constexpr):
     weights = small + tl.load(card + at.WEIGHTS)
     to_outputs = weights + _INPUTS * HIDDEN
     return weights, biases, to_outputs, biases + HIDDEN, to_outputs + _INPUTS * _OUTPUTS
-
-

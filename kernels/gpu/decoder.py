@@ -15,7 +15,7 @@ import triton
 import triton.language as tl
 from numpy.typing import NDArray
 
-from losslessnn.kernels.constants import NETWORK_INPUTS, WINDOW
+from losslessnn.kernels.constants import NETWORK_INPUTS, PAD, WINDOW
 from losslessnn.kernels.gpu import adaptive, head, network, rans, raw
 from losslessnn.kernels.gpu import card as at
 from losslessnn.kernels.gpu.arena import Batch, Kind, Model, Packer, power_of_two, to_device, warps
@@ -36,7 +36,7 @@ def decode_kernel(
     BLOCK: tl.constexpr, HIDDEN: tl.constexpr, TABLES: tl.constexpr, ADAPTIVE: tl.constexpr,
     MARKS: tl.constexpr,
 ):  # fmt: skip
-    """Decode a chunk: (time, channels) codes into ``samples``, what is wrong with its bytes into ``status``."""
+    """Decode a chunk: (time, channels) codes into ``samples``, what is wrong with it into ``status``."""
     card = cards + tl.program_id(0) * at.N_FIELDS
     column = tl.arange(0, BLOCK)
     n_channels, n_times = tl.load(card + at.N_CHANNELS), tl.load(card + at.N_TIMES)
@@ -54,7 +54,11 @@ def decode_kernel(
     bias = at.of_channels(card, numbers, at.BIAS, column, BLOCK)
     base_shape = at.of_channels(card, numbers, at.SHAPE, column, BLOCK)
     codes = codes_of(card, numbers, at.of_channels(card, numbers, at.TABLE, column, BLOCK))
-    fraction_bits, low, high = tl.load(card + at.FRACTION_BITS), tl.load(card + at.LOW), tl.load(card + at.HIGH)
+    fraction_bits, low, high = (
+        tl.load(card + at.FRACTION_BITS),
+        tl.load(card + at.LOW),
+        tl.load(card + at.HIGH),
+    )
 
     n_taps, taps = tl.load(card + at.N_TAPS), numbers + tl.load(card + at.TAPS)
     size = tl.load(card + at.N_ROWS) * BLOCK
@@ -80,7 +84,9 @@ def decode_kernel(
     word = 2 * lanes
     place = n_raw * 0
 
-    fast = tl.zeros([BLOCK], tl.int64) + 1 << at.of_channels(card, numbers, at.LEVEL, column, BLOCK).to(tl.int64)
+    fast = tl.zeros([BLOCK], tl.int64) + 1 << at.of_channels(card, numbers, at.LEVEL, column, BLOCK).to(
+        tl.int64
+    )
     middle, slow = fast, fast
     latest = tl.zeros([BLOCK], tl.int64) + low
     wrong = tl.where(n_words < 2 * lanes, WORDS_MISSING, 0)
@@ -154,9 +160,9 @@ def decode_kernel(
         # what the next samples are predicted from
         position = head.position_of(code, codes, TABLES) - offset
         tl.store(history + ((row + column) & mask), tl.where(active, position, 0).to(tl.int32))
-        error = position - mean
+        error = tl.where(active, position - mean, 0)
         if HIDDEN > 0:
-            tl.store(errors + ((row + column) & mask), tl.where(active, error, 0).to(tl.int32))
+            tl.store(errors + ((row + column) & mask), error.to(tl.int32))
             tl.store(impressions + ((row + column) & mask), network.impression(error, index, tables))
         if ADAPTIVE:
             residual = tl.where(active, adaptive.to_units(position - linear, unit), 0)
@@ -226,3 +232,19 @@ def decode(batch: Batch, device: Any) -> tuple[Any, Any]:
     )  # fmt: skip
     return samples, status
 
+
+def split(chunks: Sequence[Coded], samples: Any, status: Any) -> list[Any]:
+    """What `decode` made of each chunk, a (time, channels) tensor; None where its bytes cannot be right."""
+    shapes = [(chunk.n_times, chunk.model.positions.offset.size) for chunk in chunks]
+    parts = samples.split([n_times * n_channels for n_times, n_channels in shapes])
+    return [
+        None if wrong else part.view(shape)
+        for part, shape, wrong in zip(parts, shapes, status.tolist(), strict=True)
+    ]
+
+
+def memory(chunk: Coded, kind: Kind) -> int:
+    """About how many bytes a chunk takes on the device: its samples, its words, the rings."""
+    n_samples = chunk.n_times * chunk.model.positions.offset.size
+    reach = chunk.model.taps.skew * chunk.model.positions.offset.size + 2 * PAD
+    return 4 * n_samples + 4 * chunk.words.size + chunk.raw.size + chunk.marked.size + 32 * reach * kind.block

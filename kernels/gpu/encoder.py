@@ -22,7 +22,7 @@ import triton
 import triton.language as tl
 from numpy.typing import NDArray
 
-from losslessnn.kernels.constants import NETWORK_INPUTS, WINDOW
+from losslessnn.kernels.constants import NETWORK_INPUTS, PAD, WINDOW
 from losslessnn.kernels.gpu import adaptive, head, network, rans, raw
 from losslessnn.kernels.gpu import card as at
 from losslessnn.kernels.gpu.arena import Batch, Kind, Model, Packer, to_device, warps
@@ -289,8 +289,7 @@ def pack(chunks: Sequence[Uncoded], kind: Kind) -> Batch:
     """Put chunks of one kind together for `encode`."""
     packer = Packer(kind, chunks[0].model.head)
     for chunk in chunks:
-        n_channels, n_times = chunk.codes.shape
-        card = packer.add(chunk.model, n_times, chunk.marked)
+        card = packer.add(chunk.model, chunk.codes.shape[1], chunk.marked)
         n_rows = packer.reach
         n_words = chunk.codes.size + 2 * chunk.model.lanes
         size = _ARRAYS * (n_rows + card["n_steps"]) + card.get("n_inputs", 0)
@@ -333,9 +332,7 @@ def encode(batch: Batch, device: Any) -> list[tuple[NDArray[np.uint32], NDArray[
         card, numbers, small, tails, tables, numbers, work, activations,
         HIDDEN=kind.hidden, TABLES=kind.tables, **threads,
     )  # fmt: skip
-    push_kernel[(n_chunks,)](
-        card, small, work, states, words, raw_words, used, MARKS=kind.marks, **threads
-    )
+    push_kernel[(n_chunks,)](card, small, work, states, words, raw_words, used, MARKS=kind.marks, **threads)
     return _fetch(batch, words, raw_words, used.cpu().numpy())
 
 
@@ -351,3 +348,10 @@ def _fetch(
         bits = raw_words[begin : begin - (-n_bits // 32)].cpu().numpy().view(np.uint8)
         results.append((stream, bits[: (n_bits + 7) // 8]))
     return results
+
+
+def memory(chunk: Uncoded, kind: Kind) -> int:
+    """About how many bytes a chunk takes on the device: 64 for each place of its rows, 96 with a network."""
+    n_channels, n_times = chunk.codes.shape
+    rows = n_times + chunk.model.taps.skew * (2 * n_channels) + 2 * PAD
+    return rows * kind.block * (96 if kind.hidden else 64)

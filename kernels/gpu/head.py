@@ -3,7 +3,7 @@
 ``codes`` is what it takes to know of codes and their bins, a tuple of
 
     fraction_bits, low, high   int64 scalars
-    edges, inverse             pointers to the ADC tables' edges and cells (int32), and how long their rows are
+    edges, inverse             pointers to the ADC tables' edges and cells (int32), and their rows' lengths
     row                        each channel's table, -1 for none; or -1 for all where no chunk has any
 """
 
@@ -65,9 +65,7 @@ def next_average(average, magnitude, speed: tl.constexpr):
 def scale_index(fast, middle, slow, weights, bias):
     """Scale indices, int32, from the averages' logarithms (int32, as `log2` gives them)."""
     fast_weight, middle_weight, slow_weight = weights
-    octaves = (
-        fast_weight * (fast - _UNIT) + middle_weight * (middle - _UNIT) + slow_weight * (slow - _UNIT)
-    )
+    octaves = fast_weight * (fast - _UNIT) + middle_weight * (middle - _UNIT) + slow_weight * (slow - _UNIT)
     return clamp(((octaves >> 8) + bias + _ROUND) >> _INDEX_SHIFT, 0, _LAST_SCALE)
 
 

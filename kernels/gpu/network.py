@@ -69,15 +69,11 @@ def in_octaves(logarithm, index):
 
 
 @triton.jit
-def magnitude(error, tables):
-    """log2 of an error's magnitude, 0 for none."""
-    return log2(tl.maximum(tl.abs(error), 1), tables)
-
-
-@triton.jit
 def impression(error, index, tables):
-    """What other channels see of a sample, beside the scale it had: error and magnitude in one int32."""
-    return in_scales(error, index, 0, tables) | (in_octaves(magnitude(error, tables), index) << 8)
+    """What is seen of a sample later on, in one int32: error and magnitude beside the scale it had, a byte
+    each, for other channels; above these the magnitude itself, for its own."""
+    logarithm = log2(tl.maximum(tl.abs(error), 1), tables)
+    return in_scales(error, index, 0, tables) | (in_octaves(logarithm, index) << 8) | (logarithm << 16)
 
 
 @triton.jit
@@ -100,7 +96,7 @@ def _put(activations, column, i: tl.constexpr, value):
 def _put_impression(activations, column, i: tl.constexpr, ring, mask, there, exists):
     seen = tl.load(ring + (there & mask), mask=exists, other=_ZERO | _ZERO << 8)
     _put(activations, column, i, seen & 255)
-    _put(activations, column, i + 1, seen >> 8)
+    _put(activations, column, i + 1, (seen >> 8) & 255)
 
 
 @triton.jit
@@ -118,10 +114,12 @@ def see(memory, references, sample, now, tables, BLOCK: tl.constexpr):
     has_next, index, levels, linear, mean, before, old = sample
     row, column, fraction_bits = now
     for i in tl.static_range(_ERRORS):
-        error = tl.load(errors + ((row + column - (i + 1) * BLOCK) & mask)).to(tl.int64)
+        place = (row + column - (i + 1) * BLOCK) & mask
+        error = tl.load(errors + place).to(tl.int64)
         _put(activations, column, i, in_scales(error, index, 0, tables))
         if i < _MAGNITUDES:
-            _put(activations, column, _ERRORS + i, in_octaves(magnitude(error, tables), index))
+            logarithm = tl.load(impressions + place) >> 16
+            _put(activations, column, _ERRORS + i, in_octaves(logarithm, index))
     fast, middle, slow = levels
     _put(activations, column, 12, fast)
     _put(activations, column, 13, middle)
@@ -176,4 +174,6 @@ def correct(outputs, mean, index, shape, tables):
     return moved, index, shape
 
 
-assert NETWORK_ERRORS + NETWORK_MAGNITUDES == 12 and NETWORK_INPUTS == 32 and OUTPUT_LANES <= OUTPUTS
+assert NETWORK_ERRORS + NETWORK_MAGNITUDES == 12
+assert NETWORK_INPUTS == 32
+assert OUTPUT_LANES <= OUTPUTS

@@ -69,7 +69,7 @@ def push(state, start, freq, wanted, words, place):
 
     States stay below 2**63, and nothing here is negative, so that signed division is the right one.
     """
-    full = wanted & (state >= freq << _LIMIT_SHIFT)
+    full = wanted & (state >> _LIMIT_SHIFT >= freq)
     giving = full.to(tl.int32)
     total = tl.sum(giving, 0)
     at = place - total + tl.cumsum(giving, 0) - giving

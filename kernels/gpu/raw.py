@@ -68,7 +68,7 @@ def put(words, place, beyond, low_bits, coarse):
 
     ``beyond`` (int64) is 0 where there is no escape, ``coarse`` how many low bits there are.
     """
-    length = highest_bit(tl.maximum(beyond, 1)).to(tl.int64)
+    length = highest_bit(tl.maximum(beyond, 1))
     escape = tl.where(beyond > 0, ESCAPE_BITS + length, 0)
     begin = place + tl.cumsum(escape + coarse, 0) - escape - coarse
     _put_bits(words, begin, length, tl.where(beyond > 0, ESCAPE_BITS, 0))

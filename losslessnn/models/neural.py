@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ from losslessnn import adc
 from losslessnn.errors import CorruptFrameError
 from losslessnn.frame import Section
 from losslessnn.kernels.parameters import Positions
-from losslessnn.models import autoregressive, side
+from losslessnn.models import autoregressive, devices, side
 from losslessnn.models.autoregressive import NO_MARKS, Marks
 from losslessnn.models.fit import EFFORT, Effort, add_network, find_changes, fit, predict_by
 from losslessnn.models.points import Points, fill, find_points
@@ -131,7 +132,11 @@ class Segment:
 
 
 def encode(
-    codes: Codes, channels: Channels, level: int, profile: Profile | None = None
+    codes: Codes,
+    channels: Channels,
+    level: int,
+    profile: Profile | None = None,
+    device: str | None = None,
 ) -> dict[Section, bytes]:
     """Sections of flat codes (|code| < CODE_LIMIT), with a profile where it makes them smaller."""
     if profile is not None and profile.channels != channels.count:
@@ -148,7 +153,7 @@ def encode(
     base = None if profile is None else profile.base
     own_tables = b"" if tables is None else tables.pack()
     shared = (len(own_tables) / samples.shape[1], _PROFILE_BYTES / samples.shape[1])
-    segments = _encode_segments(samples, marks, low, high, tables, shared, base, level)
+    segments = _encode_segments(samples, marks, low, high, tables, shared, base, level, device)
     by_profile = [segment.by_profile for segment in segments]
     sections = {
         Section.CHANNELS: channels.pack(),
@@ -210,6 +215,7 @@ def _encode_segments(
     shared: tuple[float, float],
     base: side.Base | None,
     level: int,
+    device: str | None,
     splits: int = 2,
 ) -> list[Segment]:
     """One segment, or several where the signal changes and a model for each side costs less.
@@ -221,15 +227,15 @@ def _encode_segments(
         samples = fill(samples, marks, low)
     positions = _positions(samples, low, high, tables)
     model, prediction = fit(samples, positions, EFFORT[level])
-    words, raw = autoregressive.encode(samples, model, prediction, marks)
+    words, raw = devices.encode(devices.Uncoded(samples, model, prediction, marks), device)
     n_times = samples.shape[1]
     whole = Segment(n_times, side.pack_model(model), words, raw, shared=shared[0] * n_times)
-    ready = _encode_by_profile(samples, marks, low, high, base) if base is not None else None
+    ready = None if base is None else _encode_by_profile(samples, marks, low, high, base, device)
     if ready is not None and ready.size + shared[1] * n_times < whole.size:
         whole = replace(ready, shared=shared[1] * n_times)
     networked = add_network(samples, marks, model, prediction, EFFORT[level])
     if networked is not None:
-        words, raw = autoregressive.encode(samples, networked, prediction, marks)
+        words, raw = devices.encode(devices.Uncoded(samples, networked, prediction, marks), device)
         other = Segment(n_times, side.pack_model(networked), words, raw, shared=shared[0] * n_times)
         whole = min(whole, other, key=lambda segment: segment.size)
     best = [whole]
@@ -239,7 +245,9 @@ def _encode_segments(
         for begin, end in ((0, change), (change, samples.shape[1])):
             half = np.ascontiguousarray(samples[:, begin:end])
             half_marks = np.ascontiguousarray(marks[:, begin:end])
-            parts += _encode_segments(half, half_marks, low, high, tables, shared, base, level, splits - 1)
+            parts += _encode_segments(
+                half, half_marks, low, high, tables, shared, base, level, device, splits - 1
+            )
         if sum(segment.size for segment in parts) < sum(segment.size for segment in best):
             best = parts
     return best
@@ -267,14 +275,16 @@ def fit_profile(samples: Codes, effort: Effort) -> tuple[bytes, bytes, bytes]:
     )
 
 
-def _encode_by_profile(samples: Codes, marks: Marks, low: int, high: int, base: side.Base) -> Segment | None:
+def _encode_by_profile(
+    samples: Codes, marks: Marks, low: int, high: int, base: side.Base, device: str | None
+) -> Segment | None:
     """The segment coded by a profile's model, or None where that cannot hold these codes."""
     try:
         positions = base.positions(low, high, _offsets(samples))
     except CorruptFrameError:
         return None
     model, prediction = predict_by(base.model, samples, positions)
-    words, raw = autoregressive.encode(samples, model, prediction, marks)
+    words, raw = devices.encode(devices.Uncoded(samples, model, prediction, marks), device)
     return Segment(samples.shape[1], side.pack_difference(model), words, raw, by_profile=True)
 
 
@@ -333,24 +343,81 @@ def _unpack_segments(sections: Mapping[Section, bytes | memoryview], n_times: in
     return segments
 
 
-def decode(sections: Mapping[Section, bytes | memoryview], size: int) -> Codes:
+@dataclass(frozen=True)
+class Coded:
+    """What sections say, up to the samples themselves; `restore` takes these.
+
+    Attributes
+    ----------
+    channels : Channels
+    points : Points or None
+    marks : (channels, time) uint8, or empty for none
+    segments : list of devices.Coded
+    """
+
+    channels: Channels
+    points: Points | None
+    marks: Marks
+    segments: list[devices.Coded]
+
+    @classmethod
+    def read(cls, sections: Mapping[Section, bytes | memoryview], size: int) -> Coded:
+        """From the sections of an array of ``size`` values; `CorruptFrameError` if they cannot hold it."""
+        channels = _read_channels(sections, size)
+        points, marks = _read_points(sections, channels, size)
+        return cls(channels, points, marks, list(_read_segments(sections, channels, size, marks)))
+
+    def restore(self, parts: list[Codes]) -> Codes:
+        """The flat codes of the array, from the (channels, time) codes of its segments."""
+        samples = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+        if self.points is not None:
+            self.points.restore(samples, self.marks)
+        return self.channels.join(samples)
+
+    def restore_there(self, parts: list[Any]) -> Any:
+        """As `restore`, from (time, channels) tensors, to one on the same device."""
+        import torch
+
+        samples = torch.cat(parts)
+        if self.points is not None:
+            marks = torch.from_numpy(self.marks.T.copy()).to(samples.device)
+            codes = torch.from_numpy(self.points.codes.astype(np.int32)).to(samples.device)
+            for i in range(2):
+                samples = torch.where(marks == i + 1, codes[:, i], samples)
+        return (samples if self.channels.adjacent else samples.T).reshape(-1)
+
+
+def decode_many(arrays: list[Coded], device: str | None = None) -> list[Codes]:
+    """The flat codes of arrays; `CorruptFrameError` if the bytes of any of them cannot be right."""
+    parts = devices.decode([segment for array in arrays for segment in array.segments], device)
+    results = []
+    for array in arrays:
+        own, parts = parts[: len(array.segments)], parts[len(array.segments) :]
+        results.append(array.restore(own))
+    return results
+
+
+def decode(sections: Mapping[Section, bytes | memoryview], size: int, device: str | None = None) -> Codes:
     """The flat codes of an array of ``size`` values; `CorruptFrameError` if the sections cannot hold it."""
-    channels = _read_channels(sections, size)
-    points, marks = _read_points(sections, channels, size)
-    parts = [coded for coded, _, _ in _decode_segments(sections, channels, size, marks)]
-    samples = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
-    if points is not None:
-        points.restore(samples, marks)
-    return channels.join(samples)
+    return decode_many([Coded.read(sections, size)], device)[0]
+
+
+def decode_there(arrays: list[Coded], gpu: devices.Gpu) -> list[Any]:
+    """As `decode_many`, int32 tensors on the device."""
+    parts = devices.decode_there([segment for array in arrays for segment in array.segments], gpu)
+    results = []
+    for array in arrays:
+        own, parts = parts[: len(array.segments)], parts[len(array.segments) :]
+        results.append(array.restore_there(own))
+    return results
 
 
 def channel_bits(sections: Mapping[Section, bytes | memoryview], size: int) -> NDArray[np.float64]:
     """Bits of payload, raw bits and marks that each channel takes, (channels,); errors as for `decode`."""
-    channels = _read_channels(sections, size)
-    points, marks = _read_points(sections, channels, size)
-    bits = np.zeros(channels.count) if points is None else points.mark_bits(marks)
-    for samples, model, marked in _decode_segments(sections, channels, size, marks):
-        bits += autoregressive.measure(samples, model, marked)
+    array = Coded.read(sections, size)
+    bits = np.zeros(array.channels.count) if array.points is None else array.points.mark_bits(array.marks)
+    for segment in array.segments:
+        bits += autoregressive.measure(autoregressive.decode(*segment), segment.model, segment.marked)
     return bits
 
 
@@ -384,10 +451,10 @@ def _read_profile(
     return profile.base, used
 
 
-def _decode_segments(
+def _read_segments(
     sections: Mapping[Section, bytes | memoryview], channels: Channels, size: int, marks: Marks
-) -> Iterator[tuple[Codes, autoregressive.AutoregressiveModel, Marks]]:
-    """The (channels, time) codes of each segment, the model they were coded with, and its marks."""
+) -> Iterator[devices.Coded]:
+    """Each segment's bytes, the model they were coded with, and its marks."""
     begin = 0
     base, used = _read_profile(sections, channels)
     segments = _unpack_segments(sections, size // channels.count)
@@ -402,8 +469,7 @@ def _decode_segments(
             raise CorruptFrameError("payload is not a whole number of words")
         marked = np.ascontiguousarray(marks[:, begin : begin + segment.n_times])
         begin += segment.n_times
-        codes = autoregressive.decode(segment.payload, segment.raw, segment.n_times, model, marked)
-        yield codes, model, marked
+        yield devices.Coded(segment.payload, segment.raw, segment.n_times, model, marked)
 
 
 def _spread(samples: Codes) -> float:
