@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import lattice
+from .device import device_or_default
 from .errors import CorruptFrameError
 from .frame import FrameHeader, Mode, Section, content_checksum, pack_frame, unpack_frame
 from .models.store import Profile, remember
@@ -139,7 +140,7 @@ def encode_chunk(
     >>> bool((decode_chunk(encode_chunk(x)) == x).all())
     True
     """
-    array = np.asarray(array)
+    array, device = np.asarray(array), device_or_default(device)
     if array.dtype.hasobject:
         raise TypeError(
             f"dtype {array.dtype} holds Python objects, which have no bytes to keep: convert the array first"
@@ -239,6 +240,7 @@ def decode_chunks(
     buffers: Sequence[bytes | bytearray | memoryview], *, device: str | None = None
 ) -> list[npt.NDArray[Any]]:
     """`decode_chunk` of several frames, on a GPU all at once."""
+    device = device_or_default(device)
     frames = [unpack_frame(buffer) for buffer in buffers]
     modelled = [(header, sections) for header, sections in frames if header.mode is Mode.NEURAL]
     contents = iter(_decode_neural(modelled, device))

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from losslessnn import lattice
-from losslessnn.chunk import decode_chunk
+from losslessnn.chunk import decode_chunk, memory_bytes
 from losslessnn.device import check_device
-from losslessnn.frame import FrameHeader, Mode, Section, unpack_frame
+from losslessnn.errors import CorruptFrameError
+from losslessnn.frame import FrameHeader, Mode, Section, content_checksum, unpack_frame
 from losslessnn.lattice.common import axis_count
 from losslessnn.lattice.integer import IntegerLattice
 from losslessnn.lattice.multiple import FloatMultiple, Operation
@@ -19,7 +20,7 @@ from losslessnn.lattice.multiple import FloatMultiple, Operation
 Frame = bytes | bytearray | memoryview
 
 
-def decompress_to_tensors(frames: Sequence[Frame], device: str = "cuda") -> list[Any]:
+def decompress_to_tensors(frames: Sequence[Frame], device: str = "cuda", *, check: bool = True) -> list[Any]:
     """Restore arrays as ``torch`` tensors on a device; any library takes them from there by DLPack.
 
     Samples are decoded by one launch for all frames, and what a lattice says is computed there too, where it
@@ -31,6 +32,9 @@ def decompress_to_tensors(frames: Sequence[Frame], device: str = "cuda") -> list
         Whole frames, from any door.
     device : str, optional
         "cuda", the default. Without a GPU, tensors are in the CPU's memory.
+    check : bool, optional
+        Whether to compare the checksums of the restored values, for which they are copied to the CPU. Default
+        True. Without it, a frame's bytes are checked, and that its words decode to their end.
 
     Returns
     -------
@@ -40,8 +44,7 @@ def decompress_to_tensors(frames: Sequence[Frame], device: str = "cuda") -> list
     Raises
     ------
     CorruptFrameError
-        If the bytes are not what an encoder wrote. The checksum of a frame's bytes is checked and that its
-        words decode to their end, the checksum of the restored values only for frames decoded on the CPU.
+        If the bytes are not what an encoder wrote.
     ModuleNotFoundError
         If torch is not installed (the extra ``gpu``).
 
@@ -74,12 +77,22 @@ def decompress_to_tensors(frames: Sequence[Frame], device: str = "cuda") -> list
     tensors = []
     for frame, (header, _), grid in zip(frames, parsed, grids, strict=True):
         if grid is not None:
-            tensors.append(_values(grid, next(decoded).reshape(header.shape), header.dtype))
+            tensor = _values(grid, next(decoded).reshape(header.shape), header.dtype)
+            if check:
+                _check(tensor, header)
+            tensors.append(tensor)
         else:
             array = decode_chunk(frame, device="cpu")
             native = array.astype(array.dtype.newbyteorder("="), copy=False)
             tensors.append(torch.from_numpy(native).to("cpu" if gpu is None else gpu.device))
     return tensors
+
+
+def _check(tensor: Any, header: FrameHeader) -> None:
+    """Raise `CorruptFrameError` if a tensor's values are not those that the encoder was given."""
+    array = tensor.cpu().numpy().astype(header.dtype)
+    if content_checksum(memory_bytes(array, header.order)) != header.content_crc:
+        raise CorruptFrameError("decoded content does not match its checksum")
 
 
 def _simple_lattice(

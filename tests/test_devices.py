@@ -20,6 +20,7 @@ import losslessnn
 from interpreted import DEVICE, torch
 from losslessnn import NeuralCodec, chunk
 from losslessnn.chunk import decode_chunks
+from losslessnn.cli import main
 from losslessnn.device import VARIABLE, device_or_default
 from losslessnn.frame import Mode
 from losslessnn.kernels.gpu import arena, decoder, encoder
@@ -152,13 +153,39 @@ def test_a_store_that_others_open_uses_what_the_environment_says(
         losslessnn.decompress(frame)
 
 
-@pytest.mark.parametrize("call", [losslessnn.compress, NeuralCodec().encode, losslessnn.decompress])
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: NeuralCodec(device="tpu"),
+        lambda: losslessnn.compress(b"x", device="tpu"),
+        lambda: losslessnn.decompress(losslessnn.compress(b"x"), device="tpu"),
+        lambda: decompress_to_tensors([], device="tpu"),
+    ],
+)
 def test_there_are_three_devices(call: Any) -> None:
     with pytest.raises(ValueError, match="one of 'auto', 'cpu', 'cuda'"):
-        NeuralCodec(device="tpu")
-    if call is not NeuralCodec().encode:
-        with pytest.raises((ValueError, TypeError)):
-            call(losslessnn.compress(b"x"), device="tpu")
+        call()
+
+
+def test_the_command_line_takes_a_device(
+    launches: list[tuple[str, int]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def call(*arguments: Any) -> None:
+        with pytest.raises(SystemExit) as done:
+            main(list(map(str, arguments)))
+        assert done.value.code == 0
+
+    monkeypatch.setenv(VARIABLE, "cpu")  # which the option changes, and pytest puts back
+    source, archive = tmp_path / "x.npy", tmp_path / "x.npy.lnn"
+    np.save(source, small_recording())
+    archives = set()
+    for device in ("cpu", "cuda"):
+        call("compress", source, "-f", "-l", LEVEL, "--device", device)
+        archives.add(archive.read_bytes())
+    assert len(archives) == 1
+    assert {name for name, _ in launches} == {"encode"}  # decoded and compared by the CPU
+    call("verify", archive, "--against", source, "--device", "cuda")
+    assert launches[-1] == ("decode", 1)
 
 
 # ---------------------------------------------------------------------------------- where the CPU takes over
@@ -309,3 +336,18 @@ def test_tensors_of_frames_of_every_kind(launches: list[tuple[str, int]]) -> Non
     for tensor, x in zip(decompress_to_tensors(frames), arrays, strict=True):
         np.testing.assert_array_equal(tensor.cpu().numpy(), x)
     assert launches
+
+
+def test_tensors_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    frame = chunk.encode_chunk(small_recording(), level=LEVEL)
+    original = decoder.decode
+
+    def wrong(batch: Any, device: Any) -> Any:
+        samples, status = original(batch, device)
+        samples[7] += 1
+        return samples, status
+
+    monkeypatch.setattr(decoder, "decode", wrong)
+    with pytest.raises(losslessnn.CorruptFrameError, match="checksum"):
+        decompress_to_tensors([frame])
+    assert len(decompress_to_tensors([frame], check=False)) == 1

@@ -29,6 +29,8 @@ KINDS = {
     "384 channels, everything": EVERYTHING,
     "16 channels, network": USUAL._replace(block=16, hidden=32),
 }
+EXACT = {"cvt.rn.f64.s64", "cvt.rn.f64.u64"}  # of integers below 2**53, which are doubles already
+_FLOATING = re.compile(r"^\s*([a-z][\w.]*\.b?f(?:16|32|64)\b[\w.]*)", re.MULTILINE)
 _POINTERS = {
     "numbers": "*i32", "small": "*i8", "tails": "*i32", "guesses": "*i32", "tables": "*i64",
     "samples": "*i32", "work": "*i32", "activations": "*i8", "words": "*i32", "raw_words": "*i32",
@@ -44,6 +46,7 @@ class Resources(NamedTuple):
     registers: int  # of a thread
     shared: int  # bytes of a program
     stack: int  # bytes of a thread that do not fit into registers
+    arithmetic: frozenset[str]  # floating-point instructions; conversions of integers among them
 
 
 def compile_kernel(kernel: Any, options: dict[str, Any], n_warps: int, target: GPUTarget = H100) -> Resources:
@@ -53,7 +56,8 @@ def compile_kernel(kernel: Any, options: dict[str, Any], n_warps: int, target: G
     source = ASTSource(fn=kernel, signature=types, constexprs=constants)
     compiled = triton.compile(source, target=target, options={"num_warps": n_warps})
     registers, stack = _usage(compiled.asm["cubin"])
-    return Resources(32 * n_warps, registers, compiled.metadata.shared, stack)
+    floating = frozenset(_FLOATING.findall(compiled.asm["ptx"]))
+    return Resources(32 * n_warps, registers, compiled.metadata.shared, stack, floating)
 
 
 def _type_of(kernel: Any, name: str) -> str:
@@ -105,9 +109,9 @@ def main() -> None:
     print("|---|---|---|---|---|")
     for name, kind in KINDS.items():
         for kernel, used in compile_kind(kind):
-            print(f"| {kernel}, {name} | {' | '.join(map(str, used))} |", flush=True)
+            print(f"| {kernel}, {name} | {' | '.join(map(str, used[:4]))} |", flush=True)
     for kernel, used in compile_tabled(32):
-        print(f"| {kernel}, 32 lanes | {' | '.join(map(str, used))} |", flush=True)
+        print(f"| {kernel}, 32 lanes | {' | '.join(map(str, used[:4]))} |", flush=True)
 
 
 if __name__ == "__main__":

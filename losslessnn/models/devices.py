@@ -92,13 +92,16 @@ def find_gpu(wanted: bool) -> Gpu | None:
     """The GPU, if there is one that can be used; if not, and it was ``wanted``, the log says why."""
     missing = _missing()
     if missing is None:
-        import torch
+        try:
+            import torch
 
-        if os.environ.get("TRITON_INTERPRET") == "1":  # the interpreter stands in: very slow, for tests
-            return _gpu_on("cpu") if wanted else None
-        if torch.cuda.is_available():
-            return _gpu_on("cuda")
-        missing = "torch finds no GPU"
+            if os.environ.get("TRITON_INTERPRET") == "1":  # the interpreter stands in: very slow, for tests
+                return _gpu_on("cpu") if wanted else None
+            if torch.cuda.is_available():
+                return _gpu_on("cuda")
+            missing = "torch finds no GPU"
+        except (ImportError, OSError, RuntimeError) as error:
+            missing = f"torch does not work here ({error})"
     if wanted:
         _log.warning("%s: samples are coded on the CPU", missing)
     return None
