@@ -34,6 +34,13 @@ class Bins(NamedTuple):
     inverse: NDArray[np.int32]
 
 
+class Finder(NamedTuple):
+    """Which code's bin a position lies in, for a decoder's first guess; cells of 2**shift position units."""
+
+    shift: int
+    codes: NDArray[np.uint16]  # (tables, cells) the code (less ``low``) at each cell's middle
+
+
 class LinearTaps(NamedTuple):
     """Windows of samples and their coefficients; windows ``first[k]:first[k + 1]`` belong to channel k."""
 
@@ -65,7 +72,7 @@ class Head(NamedTuple):
     shape: NDArray[np.int32]  # (channels,) row of ``tails``
     initial: NDArray[np.int64]  # (channels,) what the averages start from
     tails: NDArray[np.int32]  # (shapes, TAIL_CELLS + 1) mass beyond each distance, of MASS
-    guesses: NDArray[np.int32]  # (shapes, 2**GUESS_BITS) quantiles, where a decoder starts its search
+    guesses: NDArray[np.int32]  # (shapes, 2**GUESS_BITS + 1) quantiles, where a decoder starts its search
 
 
 class Network(NamedTuple):

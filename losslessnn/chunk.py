@@ -274,7 +274,7 @@ def _decode_neural(
             if Section.LATTICE not in sections or header.nbytes == 0:
                 raise CorruptFrameError("frame lacks the lattice its codes are on")
             grids.append(lattice.unpack_lattice(sections[Section.LATTICE]))
-            coded.append(neural.Coded.read(sections, _modelled_size(header, sections)))
+            coded.append(neural.Parsed.read(sections, _modelled_size(header, sections)))
         decoded = neural.decode_many(coded, device)
     contents = []
     for (header, sections), grid, codes in zip(frames, grids, decoded, strict=True):

@@ -69,7 +69,7 @@ def decompress_to_tensors(frames: Sequence[Frame], device: str = "cuda", *, chec
     parsed = [unpack_frame(frame) for frame in frames]
     grids = [None if gpu is None else _simple_lattice(header, sections) for header, sections in parsed]
     coded = [
-        neural.Coded.read(sections, math.prod(header.shape))
+        neural.Parsed.read(sections, math.prod(header.shape))
         for (header, sections), grid in zip(parsed, grids, strict=True)
         if grid is not None
     ]

@@ -6,13 +6,15 @@ order. Everything an encoder knows of channel j < k at time t + skew * (k - j) -
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
 from losslessnn.kernels.constants import NETWORK_INPUTS, PAD, POSITION_LIMIT, STATE_FLOOR, TOTAL, WINDOW
 from losslessnn.kernels.cpu import adaptive, head, network, rans
 from losslessnn.kernels.cpu.compiling import kernel, part
-from losslessnn.kernels.cpu.integers import highest_bit
+from losslessnn.kernels.cpu.integers import dot_octets, highest_bit, prefetch
 from losslessnn.kernels.parameters import Bins, LinearTaps
 
 _LIMIT = np.int64(POSITION_LIMIT - 1)
@@ -34,30 +36,45 @@ def linear_predictions(history, taps, predictions):
             for w in range(taps.first[k], taps.first[k + 1]):
                 row = history[taps.source[w]]
                 at = PAD + begin - taps.lag[w] - taps.length[w] + 1
-                for i in range(taps.length[w]):
+                length = np.int64(taps.length[w])
+                for i in range(0, length & ~3, 4):  # four at once, as sums are loaded and stored each time
+                    tap = taps.start[w] + i
+                    a, b = np.int64(taps.coefficients[tap]), np.int64(taps.coefficients[tap + 1])
+                    c, d = np.int64(taps.coefficients[tap + 2]), np.int64(taps.coefficients[tap + 3])
+                    samples = row[at + i : at + i + size + 3]
+                    for t in range(np.uintp(size)):
+                        total[t] += (
+                            a * samples[t]
+                            + b * samples[t + np.uintp(1)]
+                            + c * samples[t + np.uintp(2)]
+                            + d * samples[t + np.uintp(3)]
+                        )
+                for i in range(length & ~3, length):
                     coefficient = np.int64(taps.coefficients[taps.start[w] + i])
                     samples = row[at + i : at + i + size]
-                    for t in range(size):
+                    for t in range(np.uintp(size)):
                         total[t] += coefficient * samples[t]
             for t in range(size):
                 predictions[k, begin + t] = min(max(total[t] >> shift, -_LIMIT), _LIMIT)
 
 
 @kernel
-def adaptive_predictions(history, predictions, unit, rate, state, fresh, channels):
-    """Add the adaptive stage to some channels' ``predictions`` in place.
-
-    ``state`` is of these channels. Its residuals of channels from ``fresh`` up to the last of them, all
-    channels' ``unit`` being given, are filled in first.
-    """
-    n_times, n = predictions.shape[1], channels.size
-    for k in range(fresh, channels[n - 1] + 1):
+def fill_units(history, linear, unit, channels, units):
+    """The adaptive stage's residuals of some channels; rows of flat ``units`` are as long as history's."""
+    for k in channels:
         begin = k * np.int64(history.shape[1]) + PAD
-        for t in range(n_times):
-            residual = np.int64(history[k, PAD + t]) - predictions[k, t]
-            state.units[begin + t] = adaptive.to_units(residual, np.int64(unit[k]))
+        for t in range(np.uintp(linear.shape[1])):
+            residual = np.int64(history[k, PAD + t]) - linear[k, t]
+            units[np.uintp(begin) + t] = adaptive.to_units(residual, np.int64(unit[k]))
+
+
+@kernel
+def adaptive_predictions(history, predictions, rate, state, channels):
+    """Add the adaptive stage to some channels' ``predictions`` in place; ``state`` is of these channels."""
+    n_times, n = predictions.shape[1], channels.size
     change = np.zeros(n, np.int64)
     for t in range(n_times):
+        adaptive.look(state, t, np.int64(0), n)
         adaptive.predict(state, t, np.int64(0), n, change)
         for i in range(n):
             k = channels[i]
@@ -98,32 +115,36 @@ def _get_escape(raw, place, size_bits, most):
 @kernel
 def code_intervals(
     codes, marked, history, means, corrected, positions, skew, parameters, start, freq, channel_of,
-    raw, raw_bits,
+    rest, rest_bits, raw_bits,
 ):  # fmt: skip
-    """Intervals and channels of every sample in coding order, the raw bits, and how many each channel has.
+    """Intervals and channels of every sample in coding order, and the bits that follow them.
 
     ``corrected`` is what a network made of means, scale indices and shapes, or empty arrays for none.
     ``marked`` is (channels, time), or empty for none: such samples take no bits, and the averages do not
-    learn from them. ``raw`` is zeroed memory of 8 bytes per sample.
+    learn from them. ``rest`` gets the raw bits of those samples that have any, ``rest_bits``, zero before,
+    how many; ``raw_bits`` is how many each channel has.
     """
     n_channels, n_times = codes.shape
     averages = starting_averages(parameters.initial)
+    weights = head.weights_by_speed(parameters.weights)
     bins = Bins(positions.fraction_bits, positions.low, positions.high, positions.edges, positions.inverse)
     index = np.empty(n_channels, np.int64)
     error = np.empty(n_channels, np.int64)
     tails = parameters.tails
-    place = np.int64(0)
     n = np.uintp(0)
     for s in range(n_times + skew * (n_channels - 1)):
         k_begin, k_end = max(0, (s - n_times + skew) // skew), min(n_channels, s // skew + 1)
-        head.scale_indices(averages, parameters.weights, parameters.bias, k_begin, k_end, index)
+        head.scale_indices(averages, weights, parameters.bias, k_begin, k_end, index)
         for k in range(k_begin, k_end):
             channel, time = np.uintp(k), np.uintp(s - skew * k)
+            here = n
+            n += np.uintp(1)
+            channel_of[here] = k
             if marked.size > 0 and marked[channel, time]:
-                start[n], freq[n], channel_of[n] = 0, TOTAL, k
-                n += np.uintp(1)
+                start[here], freq[here] = 0, TOTAL
                 continue
             mean = np.int64(means[channel, time])
+            error[channel] = np.int64(history[channel, time + np.uintp(PAD)]) - mean
             scale, shape = index[channel], np.int64(parameters.shape[channel])
             if corrected.means.size > 0:
                 mean = np.int64(corrected.means[channel, time])
@@ -139,24 +160,44 @@ def code_intervals(
             symbol = min(max((code >> coarse) - first, 0), WINDOW - 1)
             below = head.cumulative(symbol, first, coarse, mean, scale, tails, shape, bins, row)
             above = head.cumulative(symbol + 1, first, coarse, mean, scale, tails, shape, bins, row)
-            start[n] = below
-            freq[n] = above - below
-            channel_of[n] = k
-            n += np.uintp(1)
-            if symbol == 0 or symbol == WINDOW - 1:
-                beyond = abs((code >> coarse) - first - symbol) + 1
-                top = highest_bit(beyond)
-                place = _put_bits(raw, place, top, np.int64(5))
-                place = _put_bits(raw, place, beyond, top)
-                raw_bits[channel] += 5 + top
-            if coarse > 0:
-                place = _put_bits(raw, place, code, coarse)
-                raw_bits[channel] += coarse
-            error[channel] = np.int64(history[channel, time + np.uintp(PAD)]) - means[channel, time]
+            start[here] = below
+            freq[here] = above - below
+            if coarse > 0 or symbol == 0 or symbol == WINDOW - 1:
+                rest[here], rest_bits[here] = _rest(code, coarse, first, symbol)
+                raw_bits[channel] += rest_bits[here]
         if marked.size > 0:
             head.move_unmarked_averages(averages, error, marked, s, skew, k_begin, k_end)
         else:
             head.move_averages(averages, error, k_begin, k_end)
+
+
+@part
+def _rest(code, coarse, first, symbol):
+    """What a symbol does not say of its code: how far beyond the window it is, its low bits; and how long."""
+    bits, length = np.uint64(0), np.int64(0)
+    if symbol == 0 or symbol == WINDOW - 1:
+        beyond = abs((code >> coarse) - first - symbol) + 1
+        top = highest_bit(beyond)
+        tail = np.uint64(beyond) ^ (np.uint64(1) << np.uint64(top))
+        bits, length = np.uint64(top) | (tail << np.uint64(5)), 5 + top
+    low = np.uint64(code) & ((np.uint64(1) << np.uint64(coarse)) - np.uint64(1))
+    return bits | (low << np.uint64(length)), length + coarse
+
+
+@kernel
+def join_rests(rest, rest_bits, raw):
+    """Put the bits of all samples one behind another into ``raw``, which is zero before."""
+    place = np.int64(0)
+    for n in range(rest.size):
+        if rest_bits[n] > 0:
+            bits = rest[n]
+            end = place + np.int64(rest_bits[n])
+            while place < end:
+                raw[place >> 3] |= np.uint8((bits << np.uint64(place & 7)) & np.uint64(255))
+                step = 8 - (place & 7)
+                bits >>= np.uint64(step)
+                place += step
+            place = end
 
 
 @part
@@ -169,35 +210,51 @@ def starting_averages(initial):
     return averages
 
 
-def tap_offsets(taps: LinearTaps, row_length: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Where each channel's taps begin, and where in a flat history each one's sample of time 0 lies."""
+class Octets(NamedTuple):
+    """`LinearTaps` cut into eights, for `dot_octets`; ``first[k]:first[k + 1]`` belong to channel k."""
+
+    first: NDArray[np.int64]  # (channels + 1,)
+    offsets: NDArray[np.int64]  # (octets,) where in a flat history each one's first sample of time 0 lies
+    coefficients: NDArray[np.int32]  # (octets, 8), oldest sample first, zeros after a window's last
+
+
+def cut_octets(taps: LinearTaps, row_length: int) -> Octets:
+    """The taps of windows over a history of rows of this length."""
     length = taps.length.astype(np.int64)
+    count = (length + 7) >> 3
+    begin = np.concatenate([[0], np.cumsum(count)])
+    window = np.repeat(np.arange(length.size), count)
+    within = (np.arange(begin[-1]) - begin[window]) * 8
     oldest = taps.source * row_length + PAD - taps.lag - length + 1
-    begin = np.concatenate([[0], np.cumsum(length)])
-    offsets = np.repeat(oldest - begin[:-1], length) + np.arange(begin[-1])
-    return begin[taps.first], offsets
+    place = within[:, None] + np.arange(8)
+    inside = place < length[window, None]
+    coefficients = np.zeros(inside.shape, np.int32)
+    coefficients[inside] = taps.coefficients[(taps.start[window, None] + place)[inside]]
+    return Octets(begin[taps.first], oldest[window] + within, coefficients)
 
 
 @kernel
 def decode(
-    words, raw, marked, positions, taps, first_tap, offsets, history, stage, rate, parameters, correction,
+    words, raw, marked, positions, finder, taps, octets, flat, history, stage, rate, parameters, correction,
     memory, lanes, codes,
 ):  # fmt: skip
     """Fill ``codes`` (channels, time); return 0, or a positive number if the bytes cannot be right.
 
-    ``first_tap`` and ``offsets`` come from `tap_offsets`; ``history``, ``stage`` and ``memory`` are new.
+    ``words`` has one entry more than channels behind its last, which may be looked at. ``octets`` come from
+    `cut_octets`; ``flat``, of which ``history`` is a view, ``stage`` and ``memory`` are new.
     ``marked`` is (channels, time), or empty for none: such samples repeat the code before them (the first:
     the lowest).
     """
     n_channels, n_times = codes.shape
     skew = taps.skew
-    flat = history.reshape(-1)
+    row_length, flat_codes = np.int64(history.shape[1]), codes.reshape(-1)
     own = stage.own_weights.shape[1]
     shape = np.empty(n_channels, np.int64)
     for k in range(n_channels):
         shape[k] = parameters.shape[k]
     error = np.zeros(n_channels, np.int64)
     averages = starting_averages(parameters.initial)
+    weights = head.weights_by_speed(parameters.weights)
     bins = Bins(positions.fraction_bits, positions.low, positions.high, positions.edges, positions.inverse)
     linear = np.empty(n_channels, np.int64)
     mean = np.empty(n_channels, np.int64)
@@ -214,7 +271,8 @@ def decode(
     centre = np.empty(n_channels, np.int64) if networked else mean
     scale = np.empty(n_channels, np.int64) if networked else index
     state = np.empty(lanes, np.uint64)
-    if words.size < 2 * lanes:
+    n_words = words.size - n_channels - 1
+    if n_words < 2 * lanes:
         return 1
     word = rans.read_states(words, state)
     place = np.int64(0)
@@ -223,19 +281,22 @@ def decode(
     # Each step in passes over the channels: one channel's look-ups do not wait for another's branches.
     for s in range(n_times + skew * (n_channels - 1)):
         k_begin, k_end = max(0, (s - n_times + skew) // skew), min(n_channels, s // skew + 1)
+        if own > 0:
+            adaptive.look(stage, s, k_begin, k_end)
         for k in range(k_begin, k_end):
             t = s - skew * k
             shift = np.int64(taps.shift[k])
             total = (np.int64(1) << shift) >> 1
-            for i in range(np.uintp(first_tap[k]), np.uintp(first_tap[k + 1])):
-                total += np.int64(taps.coefficients[i]) * np.int64(flat[np.uintp(offsets[i] + t)])
+            total += dot_octets(
+                octets.coefficients, flat, octets.offsets, octets.first[k], octets.first[k + 1], t
+            )
             linear[k] = min(max(total >> shift, -_LIMIT), _LIMIT)
             mean[k] = linear[k] + positions.offset[k]
         if own > 0:
             adaptive.predict(stage, s, k_begin, k_end, error)
             for k in range(k_begin, k_end):
                 mean[k] = min(max(linear[k] + error[k], -_LIMIT), _LIMIT) + positions.offset[k]
-        head.scale_indices(averages, parameters.weights, parameters.bias, k_begin, k_end, index)
+        head.scale_indices(averages, weights, parameters.bias, k_begin, k_end, index)
         if networked:
             for k in range(k_begin, k_end):
                 t = s - skew * k
@@ -251,18 +312,18 @@ def decode(
                 scale[k] = network.corrected_index(index[k], np.int64(activations[width + 1]))
                 base = np.int64(parameters.shape[k])
                 shape[k] = network.corrected_shape(base, np.int64(activations[width + 2]))
-        for k in range(k_begin, k_end):
-            coarse = head.coarse_bits(scale[k], fraction_bits)
-            first[k] = (head.nearest_code(centre[k], bins, positions.table[k]) >> coarse) - WINDOW // 2
         for batch in range(k_begin, k_end, lanes):
             batch_end = min(k_end, batch + lanes)
             lane = batch % lanes
             for k in range(batch, batch_end):
                 slot = rans.slot_of(state[lane])
                 lane = lane + 1 if lane + 1 < lanes else 0
+                coarse = head.coarse_bits(scale[k], fraction_bits)
+                nearest = head.nearest_code(centre[k], bins, positions.table[k])
+                first[k] = (nearest >> coarse) - WINDOW // 2
                 symbol[k], start[k], end[k] = head.guess_symbol(
                     slot, first[k], centre[k], scale[k], tails, guesses, shape[k],
-                    bins, positions.table[k],
+                    bins, finder, positions.table[k],
                 )  # fmt: skip
             if marked.size > 0:
                 for k in range(batch, batch_end):
@@ -279,13 +340,13 @@ def decode(
                         bins, positions.table[k], symbol[k],
                     )  # fmt: skip
                 x = rans.advance(x, start[k], end[k] - start[k], slot)
-                if x < np.uint64(STATE_FLOOR):
-                    if word >= words.size:
-                        return 2
-                    x = rans.refill(x, words[word])
-                    word += 1
-                state[lane] = x
+                low = x < np.uint64(STATE_FLOOR)  # a branch here would be taken at random
+                refilled = rans.refill(x, words[np.uintp(word)])
+                state[lane] = refilled if low else x
+                word += 1 if low else 0
                 lane = lane + 1 if lane + 1 < lanes else 0
+        if word > n_words:
+            return 2
         for k in range(k_begin, k_end):
             t = s - skew * k
             held = marked.size > 0 and marked[k, t] > 0
@@ -302,6 +363,9 @@ def decode(
             if code < positions.low or code > positions.high:
                 return 3
             codes[k, t] = code
+            if t & 15 == 0:  # a cache line holds 16 samples, and nobody foresees so many rows' next ones
+                prefetch(flat, k * row_length + PAD + t + 32)
+                prefetch(flat_codes, k * n_times + t + 32)
             position = head.position_of(code, bins, positions.table[k])
             history[k, PAD + t] = position - positions.offset[k]
             error[k] = position - mean[k]
@@ -316,7 +380,7 @@ def decode(
                 residual = np.int64(history[k, PAD + s - skew * k]) - linear[k]
                 stage.units[stage.rows[k] + s] = adaptive.to_units(residual, np.int64(stage.unit[k]))
             adaptive.update(stage, rate, s, k_begin, k_end, error)
-    if (place + 7) >> 3 != raw.size or word != words.size:
+    if (place + 7) >> 3 != raw.size or word != n_words:
         return 4
     for i in range(lanes):
         if state[i] != np.uint64(STATE_FLOOR):

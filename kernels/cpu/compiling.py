@@ -84,3 +84,11 @@ def part(function: Callable[..., Any]) -> Any:
     to compile. Called from Python it is an ordinary function: `numba.njit` makes a kernel of it for a test.
     """
     return register_jitable(no_cfunc_wrapper=True)(function)
+
+
+def inlined(function: Callable[..., Any]) -> Any:
+    """A `part` that is compiled into its place, however large it is; decorator.
+
+    A call passes every array as seven numbers, which can take longer than what is called.
+    """
+    return register_jitable(no_cfunc_wrapper=True, forceinline=True)(function)

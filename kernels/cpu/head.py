@@ -25,7 +25,7 @@ from losslessnn.kernels.constants import (
     TOTAL,
     WINDOW,
 )
-from losslessnn.kernels.cpu.compiling import part
+from losslessnn.kernels.cpu.compiling import inlined, part
 from losslessnn.kernels.cpu.integers import log2
 
 _FAST, _MID, _SLOW = np.int64(SPEEDS[0]), np.int64(SPEEDS[1]), np.int64(SPEEDS[2])
@@ -35,9 +35,11 @@ _ROUND = 1 << (_INDEX_SHIFT - 1)
 assert SCALE_STEPS == 8
 
 _SCALE, _REACH, _INVERSE = SCALE, REACH, INVERSE
+_GUESS_SHIFT = np.int64(PRECISION - GUESS_BITS)
+_GUESS_MASK = np.int64((1 << _GUESS_SHIFT) - 1)
 
 
-@part
+@inlined
 def log_scale(fast, mid, slow, weights, k):
     """Weighted sum of the logarithms of the three running averages (in positions), in 2**-16 octave."""
     row = np.uintp(k)
@@ -48,23 +50,48 @@ def log_scale(fast, mid, slow, weights, k):
     )
 
 
-@part
+@inlined
 def average(state, magnitude, speed):
     """One step of a running average; it never reaches 0, so its logarithm exists."""
     return state + (((magnitude << AVERAGE_BITS) - state) >> speed) + (1 if state < 1 << speed else 0)
 
 
+@inlined
+def scale_index(octaves, bias):
+    """The scale that a channel's `log_scale` stands for."""
+    place = ((octaves >> 8) + bias + _ROUND) >> _INDEX_SHIFT
+    return min(max(place, 0), N_SCALES - 1)
+
+
+@part
+def weights_by_speed(weights):
+    """The weights of the averages' logarithms as `scale_indices` wants them: (3, channels)."""
+    turned = np.empty((3, weights.shape[0]), np.int64)
+    for i in range(3):
+        for k in range(weights.shape[0]):
+            turned[i, k] = weights[k, i]
+    return turned
+
+
 @part
 def scale_indices(averages, weights, bias, begin, end, index):
-    """Scale indices of channels ``begin:end`` for their next samples; ``averages`` is (3, channels)."""
+    """Scale indices of channels ``begin:end`` for their next samples; averages and weights are (3, channels).
+
+    `weights_by_speed` makes such weights: rows, so that the loop becomes vector instructions.
+    """
     for k in range(np.uintp(begin), np.uintp(end)):
         octaves = (
-            weights[k, 0] * (log2(averages[0, k]) - _UNIT)
-            + weights[k, 1] * (log2(averages[1, k]) - _UNIT)
-            + weights[k, 2] * (log2(averages[2, k]) - _UNIT)
+            weights[0, k] * (log2(averages[0, k]) - _UNIT)
+            + weights[1, k] * (log2(averages[1, k]) - _UNIT)
+            + weights[2, k] * (log2(averages[2, k]) - _UNIT)
         )
-        place = ((octaves >> 8) + bias[k] + _ROUND) >> _INDEX_SHIFT
-        index[k] = min(max(place, 0), N_SCALES - 1)
+        index[k] = scale_index(octaves, bias[k])
+
+
+@inlined
+def moved_averages(fast, mid, slow, magnitude):
+    """`average` of one channel's three speeds."""
+    return average(fast, magnitude, _FAST), average(mid, magnitude, _MID), average(slow, magnitude, _SLOW)
 
 
 @part
@@ -85,13 +112,13 @@ def move_unmarked_averages(averages, error, marked, step, skew, begin, end):
             move_averages(averages, error, k, k + 1)
 
 
-@part
+@inlined
 def coarse_bits(index, fraction_bits):
     """How many low bits of a code the distribution is too wide to care about."""
     return max(0, (index - COARSE_INDEX - SCALE_STEPS * fraction_bits) >> 3)
 
 
-@part
+@inlined
 def mass_below(distance, index, tails, shape):
     """Probability mass (of MASS) below a point ``distance`` position units above the prediction."""
     scale, row = np.uintp(index), np.uintp(shape)
@@ -104,7 +131,7 @@ def mass_below(distance, index, tails, shape):
     return above if distance < 0 else MASS - above
 
 
-@part
+@inlined
 def edge_below(code, bins, row):
     """The position where a code's bin begins; ``row`` is its channel's ADC table, -1 for none."""
     if row >= 0:
@@ -112,7 +139,7 @@ def edge_below(code, bins, row):
     return (code << bins.fraction_bits) - (np.int64(1) << (bins.fraction_bits - 1))
 
 
-@part
+@inlined
 def position_of(code, bins, row):
     """The middle of a code's bin."""
     if row >= 0:
@@ -121,22 +148,27 @@ def position_of(code, bins, row):
     return code << bins.fraction_bits
 
 
-@part
+@inlined
+def inner_cumulative(symbol, first, coarse, mean, index, tails, shape, bins, row):
+    """Cumulative frequency below ``symbol``, 1 to WINDOW - 1, of the window whose symbol 0 is ``first``."""
+    code = (first + symbol) << coarse
+    inside = min(max(code, bins.low), bins.high + 1)
+    mass = mass_below(edge_below(inside, bins, row) - mean, index, tails, shape)
+    mass = np.int64(0) if code <= bins.low else mass
+    return symbol + (np.int64(MASS) if code > bins.high else mass)
+
+
+@inlined
 def cumulative(symbol, first, coarse, mean, index, tails, shape, bins, row):
-    """Cumulative frequency below ``symbol`` (0..WINDOW) of the window whose symbol 0 is group ``first``."""
+    """`inner_cumulative` of any symbol, 0 to WINDOW."""
     if symbol <= 0:
         return np.int64(0)
     if symbol >= WINDOW:
         return np.int64(TOTAL)
-    code = (first + symbol) << coarse
-    if code <= bins.low:
-        return np.int64(symbol)
-    if code > bins.high:
-        return np.int64(symbol + MASS)
-    return symbol + mass_below(edge_below(code, bins, row) - mean, index, tails, shape)
+    return inner_cumulative(symbol, first, coarse, mean, index, tails, shape, bins, row)
 
 
-@part
+@inlined
 def nearest_code(position, bins, row):
     """The code whose bin holds ``position``, or nearly so; every path gives this very code."""
     if row >= 0:
@@ -147,30 +179,31 @@ def nearest_code(position, bins, row):
     return min(max(code, bins.low), bins.high)
 
 
-@part
-def guess_symbol(slot, first, mean, index, tails, guesses, shape, bins, row):
-    """A symbol near the one whose interval holds ``slot``, and its interval: one step of correction.
+@inlined
+def code_at(position, bins, finder, row):
+    """The code whose bin holds ``position``, or (where a finder's cells are wide) one beside it."""
+    if row >= 0:
+        cell = (position - np.int64(bins.edges[row, 0])) >> finder.shift
+        cell = min(max(cell, 0), finder.codes.shape[1] - 1)
+        return bins.low + np.int64(finder.codes[np.uintp(row), np.uintp(cell)])
+    return (position + (np.int64(1) << (bins.fraction_bits - 1))) >> bins.fraction_bits
+
+
+@inlined
+def guess_symbol(slot, first, mean, index, tails, guesses, shape, bins, finder, row):
+    """A symbol that very probably is the one whose interval holds ``slot``, and its interval.
 
     The caller checks the interval; `find_symbol` goes on from there.
     """
     coarse = coarse_bits(index, bins.fraction_bits)
-    cell = slot >> (PRECISION - GUESS_BITS)
-    position = mean + (
-        (np.int64(guesses[np.uintp(shape), np.uintp(cell)]) * _SCALE[np.uintp(index)]) >> (CELL_BITS + 5 + 8)
-    )
-    symbol = (nearest_code(position, bins, row) >> coarse) - first
+    curve, cell = np.uintp(shape), np.uintp(slot >> _GUESS_SHIFT)
+    left, right = np.int64(guesses[curve, cell]), np.int64(guesses[curve, cell + np.uintp(1)])
+    quantile = left + ((right - left) * (slot & _GUESS_MASK) >> _GUESS_SHIFT)
+    position = mean + (quantile * _SCALE[np.uintp(index)] >> (CELL_BITS + 5 + 8))
+    symbol = (code_at(position, bins, finder, row) >> coarse) - first
     symbol = min(max(symbol, 1), WINDOW - 2)
-    start = cumulative(symbol, first, coarse, mean, index, tails, shape, bins, row)
-    end = cumulative(symbol + 1, first, coarse, mean, index, tails, shape, bins, row)
-    down = start > slot
-    up = end <= slot
-    other = cumulative(
-        symbol - 1 if down else symbol + 2, first, coarse, mean, index, tails, shape, bins, row
-    )
-    if down:
-        return symbol - 1, other, start
-    if up:
-        return symbol + 1, end, other
+    start = inner_cumulative(symbol, first, coarse, mean, index, tails, shape, bins, row)
+    end = inner_cumulative(symbol + 1, first, coarse, mean, index, tails, shape, bins, row)
     return symbol, start, end
 
 

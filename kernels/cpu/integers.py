@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+
 import numpy as np
+from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
 from losslessnn.kernels.constants import LOG2
-from losslessnn.kernels.cpu.compiling import part
+from losslessnn.kernels.cpu.compiling import inlined
 
 _LOG2 = LOG2
 
@@ -21,15 +24,204 @@ def _leading_zeros(typing_context, value):  # type: ignore[no-untyped-def]
     return types.int64(types.int64), codegen
 
 
-@part
+@contextmanager
+def _eights(builder, n):  # type: ignore[no-untyped-def]
+    i64 = ir.IntType(64)
+    with cgutils.for_range_slice(builder, ir.Constant(i64, 0), n, ir.Constant(i64, 8)) as (i, _):
+        yield i
+
+
+def _starts(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+    """Where two arrays, each followed by a place, begin to be read."""
+    return [
+        builder.gep(
+            context.make_array(signature.args[i])(context, builder, arguments[i]).data, [arguments[i + 1]]
+        )
+        for i in (0, 2)
+    ]
+
+
+def _load(builder, start, i, kind):  # type: ignore[no-untyped-def]
+    return builder.load(builder.bitcast(builder.gep(start, [i]), kind.as_pointer()), align=4)
+
+
+def _spread(builder, value, kind):  # type: ignore[no-untyped-def]
+    """A vector of equal lanes."""
+    one = builder.insert_element(ir.Constant(kind, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
+    lanes = ir.Constant(ir.VectorType(ir.IntType(32), kind.count), [0] * kind.count)
+    return builder.shuffle_vector(one, ir.Constant(kind, ir.Undefined), lanes)
+
+
+def _sum_of_lanes(builder, vector):  # type: ignore[no-untyped-def]
+    kind = ir.FunctionType(ir.IntType(64), [vector.type])
+    return builder.call(
+        cgutils.get_or_insert_function(builder.module, kind, "llvm.vector.reduce.add.v8i64"), [vector]
+    )
+
+
+@intrinsic
+def dot_octets(typing_context, weights, samples, offsets, begin, end, at):  # type: ignore[no-untyped-def]
+    """Sum over octets o from ``begin`` to ``end`` of weights[o, :] times samples[offsets[o] + at:][:8].
+
+    weights : (octets, 8) int32; samples : flat int32; offsets : (octets,) int64. Sums are of 64 bits. Every
+    octet of samples must lie inside the array. Spelled out in vectors of eight, which compilers do not make
+    of a loop over loops this short.
+    """
+
+    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        i32, i64 = ir.IntType(32), ir.IntType(64)
+        narrow, wide = ir.VectorType(i32, 8), ir.VectorType(i64, 8)
+        arrays = [
+            context.make_array(kind)(context, builder, value).data
+            for kind, value in zip(signature.args[:3], arguments[:3], strict=True)
+        ]
+        begin, end, at = arguments[3:]
+        total = cgutils.alloca_once_value(builder, ir.Constant(wide, [0] * 8))
+        with cgutils.for_range_slice(builder, begin, end, ir.Constant(i64, 1)) as (octet, _):
+            offset = builder.load(builder.gep(arrays[2], [octet]))
+            places = (builder.shl(octet, ir.Constant(i64, 3)), builder.add(offset, at))
+            factors = []
+            for array, place in zip(arrays[:2], places, strict=True):
+                pointer = builder.bitcast(builder.gep(array, [place]), narrow.as_pointer())
+                factors.append(builder.sext(builder.load(pointer, align=4), wide))
+            builder.store(builder.add(builder.load(total), builder.mul(*factors)), total)
+        return _sum_of_lanes(builder, builder.load(total))
+
+    return types.int64(weights, samples, offsets, types.int64, types.int64, types.int64), codegen
+
+
+@intrinsic
+def dot_sixteens(typing_context, flat, at_a, at_b, n):  # type: ignore[no-untyped-def]
+    """Sum of flat[at_a + i] * flat[at_b + i] over i < ``n``, a multiple of 16; int32 in, 64-bit sums.
+
+    Even and odd places are multiplied apart, which spares widening them.
+    """
+
+    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        i64 = ir.IntType(64)
+        wide = ir.VectorType(i64, 8)
+        half = ir.Constant(wide, [32] * 8)
+        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        starts = [builder.gep(data, [at]) for at in arguments[1:3]]
+        totals = [cgutils.alloca_once_value(builder, ir.Constant(wide, [0] * 8)) for _ in range(2)]
+        with cgutils.for_range_slice(builder, ir.Constant(i64, 0), arguments[3], ir.Constant(i64, 16)) as (
+            i,
+            _,
+        ):
+            pairs = [
+                builder.load(builder.bitcast(builder.gep(start, [i]), wide.as_pointer()), align=4)
+                for start in starts
+            ]
+            odd = [builder.ashr(pair, half) for pair in pairs]
+            even = [builder.ashr(builder.shl(pair, half), half) for pair in pairs]
+            for total, (a, b) in zip(totals, (even, odd), strict=True):
+                builder.store(builder.add(builder.load(total), builder.mul(a, b)), total)
+        return _sum_of_lanes(builder, builder.add(*(builder.load(total) for total in totals)))
+
+    return types.int64(flat, types.int64, types.int64, types.int64), codegen
+
+
+@intrinsic
+def dot_eights(typing_context, weights, at_w, samples, at_s, n):  # type: ignore[no-untyped-def]
+    """Sum of weights[at_w + i] * samples[at_s + i] over i < ``n``, a multiple of 8; int32 in, 64-bit sums.
+
+    Places count from an array's beginning, whatever its shape.
+    """
+
+    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        narrow, wide = ir.VectorType(ir.IntType(32), 8), ir.VectorType(ir.IntType(64), 8)
+        starts = _starts(context, builder, signature, arguments)
+        total = cgutils.alloca_once_value(builder, ir.Constant(wide, [0] * 8))
+        with _eights(builder, arguments[4]) as i:
+            factors = [builder.sext(_load(builder, start, i, narrow), wide) for start in starts]
+            builder.store(builder.add(builder.load(total), builder.mul(*factors)), total)
+        return _sum_of_lanes(builder, builder.load(total))
+
+    return types.int64(weights, types.int64, samples, types.int64, types.int64), codegen
+
+
+@intrinsic
+def move_eights(typing_context, weights, at_w, samples, at_s, n, step, limit):  # type: ignore[no-untyped-def]
+    """Add (step * samples[at_s + i] + 2**15) >> 16 to weights[at_w + i], i < ``n``, a multiple of 8.
+
+    Weights stay within ``limit`` of 0. |step * sample| must stay below 2**31 - 2**15, as 32 bits hold all.
+    """
+
+    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        i32 = ir.IntType(32)
+        narrow = ir.VectorType(i32, 8)
+        weight_start, sample_start = _starts(context, builder, signature, arguments)
+        step, most = (_spread(builder, builder.trunc(value, i32), narrow) for value in arguments[5:])
+        least = builder.sub(ir.Constant(narrow, [0] * 8), most)
+        with _eights(builder, arguments[4]) as i:
+            change = builder.mul(step, _load(builder, sample_start, i, narrow))
+            change = builder.add(change, ir.Constant(narrow, [1 << 15] * 8))
+            change = builder.ashr(change, ir.Constant(narrow, [16] * 8))
+            moved = builder.add(_load(builder, weight_start, i, narrow), change)
+            moved = builder.select(builder.icmp_signed("<", moved, most), moved, most)
+            moved = builder.select(builder.icmp_signed(">", moved, least), moved, least)
+            place = builder.bitcast(builder.gep(weight_start, [i]), narrow.as_pointer())
+            builder.store(moved, place, align=4)
+        return context.get_dummy_value()
+
+    arguments = (weights, types.int64, samples, types.int64, types.int64, types.int64, types.int64)
+    return types.void(*arguments), codegen
+
+
+@intrinsic
+def weigh(typing_context, sums, at_s, inputs, n, weights, at_w, row_length, lanes):  # type: ignore[no-untyped-def]
+    """Add inputs[i] * weights[at_w + i * row_length + j] to sums[at_s + j] over i < ``n``, for j < ``lanes``.
+
+    All int32; ``lanes`` is written as a number, since it becomes a vector's length. Places in ``weights``
+    count from its beginning.
+    """
+
+    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        i64 = ir.IntType(64)
+        vector = ir.VectorType(ir.IntType(32), signature.args[7].literal_value)
+        data = [context.make_array(signature.args[i])(context, builder, arguments[i]).data for i in (0, 2, 4)]
+        at_s, n, at_w, row_length = arguments[1], arguments[3], arguments[5], arguments[6]
+        total = cgutils.alloca_once_value(builder, _load(builder, data[0], at_s, vector))
+        with cgutils.for_range_slice(builder, ir.Constant(i64, 0), n, ir.Constant(i64, 1)) as (i, _):
+            value = builder.load(builder.gep(data[1], [i]))
+            place = builder.add(at_w, builder.mul(i, row_length))
+            product = builder.mul(_spread(builder, value, vector), _load(builder, data[2], place, vector))
+            builder.store(builder.add(builder.load(total), product), total)
+        place = builder.bitcast(builder.gep(data[0], [at_s]), vector.as_pointer())
+        builder.store(builder.load(total), place, align=4)
+        return context.get_dummy_value()
+
+    if not isinstance(lanes, types.IntegerLiteral):
+        return None
+    i64 = types.int64
+    return types.void(sums, i64, inputs, i64, weights, i64, i64, lanes), codegen
+
+
+@intrinsic
+def prefetch(typing_context, flat, at):  # type: ignore[no-untyped-def]
+    """Ask for the cache line of a flat array's element that will be needed soon; it may lie outside."""
+
+    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        byte, i32 = ir.IntType(8).as_pointer(), ir.IntType(32)
+        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        pointer = builder.bitcast(builder.gep(data, [arguments[1]]), byte)
+        kind = ir.FunctionType(ir.VoidType(), [byte, i32, i32, i32])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
+        builder.call(function, [pointer, ir.Constant(i32, 1), ir.Constant(i32, 3), ir.Constant(i32, 1)])
+        return context.get_dummy_value()
+
+    return types.void(flat, types.int64), codegen
+
+
+@inlined
 def highest_bit(value: int) -> int:
     """Index of the highest set bit of ``value`` >= 1."""
     return 63 - _leading_zeros(value)
 
 
-@part
+@inlined
 def log2(value: int) -> int:
     """log2 of ``value`` >= 1 in units of 2**-8."""
-    top = highest_bit(value)
-    mantissa = value >> (top - 8) if top >= 8 else value << (8 - top)
-    return (top << 8) + _LOG2[np.uintp(mantissa & 255)]
+    zeros: int = _leading_zeros(value)
+    mantissa = (np.uint64(value) << np.uint64(zeros)) >> np.uint64(55)
+    return ((63 - zeros) << 8) + _LOG2[np.uintp(mantissa & np.uint64(255))]

@@ -34,8 +34,8 @@ from losslessnn.kernels.constants import (
     SCALE,
 )
 from losslessnn.kernels.cpu import head
-from losslessnn.kernels.cpu.compiling import kernel, part
-from losslessnn.kernels.cpu.integers import log2
+from losslessnn.kernels.cpu.compiling import inlined, kernel, part
+from losslessnn.kernels.cpu.integers import log2, weigh
 
 _INVERSE, _REACH, _SCALE = INVERSE, REACH, SCALE
 _LIMIT = np.int64(POSITION_LIMIT - 1)
@@ -64,7 +64,7 @@ def new_memory(n_channels: int, n_times: int) -> Memory:
     )
 
 
-@part
+@inlined
 def in_scales(distance, index, down):
     """A distance as an activation, in 1/16 of the scale ``index`` times 2**down."""
     near = min(max(distance, -_REACH[np.uintp(index)]), _REACH[np.uintp(index)])
@@ -73,13 +73,13 @@ def in_scales(distance, index, down):
     return min(max(value + ACTIVATION_ZERO, 0), ACTIVATION_MAX)
 
 
-@part
+@inlined
 def in_octaves(logarithm, index):
     """A logarithm (2**-8 octave) relative to that of the scale ``index``, as an activation in 1/16 octave."""
     return min(max(((logarithm - 32 * index + 8) >> 4) + ACTIVATION_ZERO, 0), ACTIVATION_MAX)
 
 
-@part
+@inlined
 def remember(memory, k, t, error, index):
     """Take in the error of one sample and the scale the averages gave it."""
     at, row = np.uintp(t + _BACK), np.uintp(k)
@@ -90,7 +90,7 @@ def remember(memory, k, t, error, index):
     memory.unit_magnitude[row, at] = in_octaves(magnitude, index) - ACTIVATION_ZERO
 
 
-@part
+@inlined
 def see(
     memory, sources, skew, k, t, n_times, index, averages, fraction_bits, linear, mean, before, old, inputs
 ):
@@ -134,32 +134,28 @@ def see(
     inputs[n + np.uintp(3)] = in_scales(old - mean, index, _HALVED)
 
 
-@part
+@inlined
 def think(network, inputs, units):
     """From inputs to units: hidden ones, then outputs. ``units`` is (hidden + OUTPUT_LANES,) int32.
 
-    All loops run over the units, side by side: summing up one unit's inputs alone takes ten times as long.
+    All sums run over the units, side by side: summing up one unit's inputs alone takes ten times as long.
     """
     inward, outward = network.inward, network.outward
-    width, size = np.uintp(outward.shape[0]), np.uintp(units.size)
-    for h in range(size):
+    width, size = np.int64(outward.shape[0]), np.int64(units.size)
+    for h in range(np.uintp(size)):
         units[h] = network.bias[h]
-    for i in range(np.uintp(0), np.uintp(NETWORK_INPUTS), np.uintp(4)):
-        a, b = inputs[i], inputs[i + np.uintp(1)]
-        c, d = inputs[i + np.uintp(2)], inputs[i + np.uintp(3)]
-        for h in range(size):
-            units[h] += (
-                a * inward[i, h]
-                + b * inward[i + np.uintp(1), h]
-                + c * inward[i + np.uintp(2), h]
-                + d * inward[i + np.uintp(3), h]
-            )
-    for h in range(width):
+    done = size & ~15
+    for h in range(0, done, 16):
+        weigh(units, np.int64(h), inputs, np.int64(NETWORK_INPUTS), inward, np.int64(h), size, 16)
+    if size - done >= 8:
+        weigh(units, done, inputs, np.int64(NETWORK_INPUTS), inward, done, size, 8)
+        done += 8
+    for h in range(np.uintp(done), np.uintp(size)):
+        for i in range(np.uintp(NETWORK_INPUTS)):
+            units[h] += inputs[i] * inward[i, h]
+    for h in range(np.uintp(width)):
         units[h] = min(max((units[h] + (1 << (HIDDEN_SHIFT - 1))) >> HIDDEN_SHIFT, 0), ACTIVATION_MAX)
-    for h in range(width):
-        unit = units[h]
-        for j in range(np.uintp(OUTPUT_LANES)):
-            units[width + j] += unit * outward[h, j]
+    weigh(units, width, units, width, outward, np.int64(0), np.int64(OUTPUT_LANES), 8)
 
 
 @part
@@ -187,19 +183,17 @@ def corrected_shape(shape, output):
 @kernel
 def observe(history, means, marked, parameters, channels, memory, indices):
     """Fill the memory of some channels, and their uncorrected scale indices, (channels, time) uint8."""
-    n_channels, n_times = means.shape
-    averages = np.empty((3, n_channels), np.int64)
-    index, error = np.empty(n_channels, np.int64), np.empty(n_channels, np.int64)
+    n_times = means.shape[1]
     for k in channels:
-        for i in range(3):
-            averages[i, k] = parameters.initial[k]
+        fast = mid = slow = np.int64(parameters.initial[k])
         for t in range(n_times):
-            head.scale_indices(averages, parameters.weights, parameters.bias, k, k + 1, index)
-            indices[k, t] = index[k]
-            error[k] = np.int64(history[k, PAD + t]) - means[k, t]
-            remember(memory, k, t, error[k], index[k])
+            octaves = head.log_scale(fast, mid, slow, parameters.weights, k)
+            index = head.scale_index(octaves, np.int64(parameters.bias[k]))
+            indices[k, t] = index
+            error = np.int64(history[k, PAD + t]) - means[k, t]
+            remember(memory, k, t, error, index)
             if marked.size == 0 or not marked[k, t]:
-                head.move_averages(averages, error, k, k + 1)
+                fast, mid, slow = head.moved_averages(fast, mid, slow, abs(error))
 
 
 @kernel
@@ -244,4 +238,5 @@ def go_through(
                 head.move_averages(averages, error, k, k + 1)
 
 
+assert OUTPUT_LANES == 8
 assert NETWORK_ERRORS + NETWORK_MAGNITUDES + 4 + 2 * NETWORK_REFERENCES + 8 == NETWORK_INPUTS

@@ -6,18 +6,20 @@ import math
 
 import numpy as np
 
-from losslessnn.kernels.constants import AVERAGE_BITS, LOG_BITS, PAD, SPEEDS, UNIT_BITS, WEIGHT_BITS
-from losslessnn.kernels.cpu.compiling import kernel, part
-from losslessnn.kernels.cpu.head import average, log_scale
-from losslessnn.kernels.cpu.integers import log2
+from losslessnn.kernels.constants import AVERAGE_BITS, LOG_BITS, PAD, UNIT_BITS, WEIGHT_BITS
+from losslessnn.kernels.cpu.compiling import inlined, kernel, part
+from losslessnn.kernels.cpu.head import log_scale, moved_averages
+from losslessnn.kernels.cpu.integers import dot_sixteens, log2
+
+_HISTOGRAM_BLOCK = 512  # samples
 
 
-@part
+@inlined
 def _lagged_sum(flat, at_a, at_b, n):
-    total = np.int64(0)
-    a, b = np.uintp(at_a), np.uintp(at_b)
-    for t in range(np.uintp(n)):
-        total += np.int64(flat[a + t]) * np.int64(flat[b + t])
+    whole = n & ~15
+    total = dot_sixteens(flat, at_a, at_b, whole)
+    for t in range(np.uintp(whole), np.uintp(n)):
+        total += np.int64(flat[np.uintp(at_a) + t]) * np.int64(flat[np.uintp(at_b) + t])
     return total
 
 
@@ -29,7 +31,7 @@ def _add_pair(gram, row, begin_a, lag_a, count_a, column, begin_b, lag_b, count_
     difference j - i is taken over all t; its neighbours along the diagonal follow by adding the product that
     enters and taking off the one that leaves.
     """
-    for d in range(-(count_a - 1), count_b):
+    for d in range(-(count_a - 1), 1 if row == column else count_b):  # half of a symmetric block will do
         i = -d if d < 0 else 0
         j = d if d > 0 else 0
         at_a, at_b = begin_a - lag_a - i, begin_b - lag_b - j
@@ -374,7 +376,7 @@ def fit_linear(
     return n_windows, n_taps, total
 
 
-@part
+@inlined
 def _dithered(residual, k, t, fraction_bits):
     """|residual| with the code's rounding filled in, so that its logarithm has a smooth distribution."""
     dither = (((5 * t + 3 * k) & 7) * 2 - 7) << fraction_bits
@@ -413,37 +415,47 @@ def scale_statistics(history, means, initial, fraction_bits, channels, sums):
                 for i in range(5):
                     for j in range(i + 1):
                         sums[n, i, j] += row[i] * row[j]
-            for i in range(3):
-                averages[i] = average(averages[i], abs(residual), np.int64(SPEEDS[i]))
+            averages[0], averages[1], averages[2] = moved_averages(
+                averages[0], averages[1], averages[2], abs(residual)
+            )
 
 
 @kernel
 def error_histogram(history, means, initial, fraction_bits, weights, center, stride, histogram):
     """Per channel, counts of log2(|error| / scale) in 1/8 octave around ``center``: (channels, bins).
 
-    Of every ``stride``-th sample.
+    Of every ``stride``-th block of samples; the averages go on from block to block.
     """
-    bins = histogram.shape[1]
-    averages = np.empty(3, np.int64)
+    bins, n_times = histogram.shape[1], means.shape[1]
     for k in range(means.shape[0]):
-        for i in range(3):
-            averages[i] = initial[k]
-        for t in range(means.shape[1]):
-            residual = np.int64(history[k, PAD + t]) - means[k, t]
-            if t % stride == 0:
-                scale = log_scale(averages[0], averages[1], averages[2], weights, k) >> 8
+        fast = mid = slow = np.int64(initial[k])
+        for begin in range(0, n_times, _HISTOGRAM_BLOCK * stride):
+            for t in range(begin, min(begin + _HISTOGRAM_BLOCK, n_times)):
+                residual = np.int64(history[k, PAD + t]) - means[k, t]
+                scale = log_scale(fast, mid, slow, weights, k) >> 8
                 ratio = log2(_dithered(residual, k, t, fraction_bits)) - (4 << LOG_BITS) - scale - center[k]
                 index = (ratio >> (LOG_BITS - 3)) + bins // 2
-                histogram[k, min(max(index, 0), bins - 1)] += 1
-            for i in range(3):
-                averages[i] = average(averages[i], abs(residual), np.int64(SPEEDS[i]))
+                histogram[k, np.uintp(min(max(index, 0), bins - 1))] += 1
+                fast, mid, slow = moved_averages(fast, mid, slow, abs(residual))
+
+
+@part
+def _shape_cost(histogram, k, costs, shape, shift):
+    """What a channel's histogram costs under one shape, moved by so many bins."""
+    bins = histogram.shape[1]
+    cost = np.int64(0)
+    for m in range(bins):
+        if histogram[k, m] > 0:
+            cost += histogram[k, m] * np.int64(costs[shape, min(max(m - shift, 0), bins - 1)])
+    return cost
 
 
 @kernel
 def choose_shapes(histogram, costs, bias, shape):
     """Per channel the bias (2**-8 octave) and shape that code its histogram shortest; the cost in 2**-8 bit.
 
-    A bias moves the histogram along the shape's cost, by whole bins of 1/8 octave.
+    A bias moves the histogram along the shape's cost, by whole bins of 1/8 octave: first by every fourth,
+    then by those beside the best of them.
     """
     bins = histogram.shape[1]
     total = np.int64(0)
@@ -458,13 +470,17 @@ def choose_shapes(histogram, costs, bias, shape):
             peak += 1
         least = np.int64(1) << 62
         for s in range(costs.shape[0]):
-            for b in range(peak - 24, peak + 25):
-                cost = count * (b - bins // 2) * 32
-                for m in range(bins):
-                    if histogram[k, m] > 0:
-                        cost += histogram[k, m] * np.int64(costs[s, min(max(m - b + bins // 2, 0), bins - 1)])
-                if cost < least:
-                    least, bias[k], shape[k] = cost, (b - bins // 2) * 32, s
+            nearest, step = peak - bins // 2, 4
+            least_of_shape, best = np.int64(1) << 62, nearest
+            while step > 0:
+                reach = 24 if step == 4 else 3
+                for shift in range(nearest - reach, nearest + reach + 1, step):
+                    cost = count * shift * 32 + _shape_cost(histogram, k, costs, s, shift)
+                    if cost < least_of_shape:
+                        least_of_shape, best = cost, shift
+                nearest, step = best, step - 3
+            if least_of_shape < least:
+                least, bias[k], shape[k] = least_of_shape, best * 32, s
         total += least
     return total
 

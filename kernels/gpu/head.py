@@ -34,7 +34,7 @@ _AVERAGE_BITS = tl.constexpr(AVERAGE_BITS)
 _CELL_BITS = tl.constexpr(CELL_BITS)
 _CELL_MASK = tl.constexpr((1 << CELL_BITS) - 1)
 _COARSE_INDEX = tl.constexpr(COARSE_INDEX)
-_GUESS_SIZE = tl.constexpr(1 << GUESS_BITS)
+_GUESS_ROW = tl.constexpr((1 << GUESS_BITS) + 1)
 _GUESS_SHIFT = tl.constexpr(PRECISION - GUESS_BITS)
 _GUESS_UNIT = tl.constexpr(CELL_BITS + 5 + 8)  # guesses are in 1/32 cell, scales in 1/256
 _INDEX_SHIFT = tl.constexpr(LOG_BITS - 3)
@@ -159,7 +159,7 @@ def cumulative(symbol, window, codes, tails, tables, TABLES: tl.constexpr):
 def guess_symbol(slot, window, codes, guesses, tables, TABLES: tl.constexpr):
     """Symbols near those whose intervals hold ``slot`` (int64), from the shapes' quantiles."""
     first, coarse, mean, index, shape = window
-    quantile = tl.load(guesses + shape * _GUESS_SIZE + (slot >> _GUESS_SHIFT)).to(tl.int64)
+    quantile = tl.load(guesses + shape * _GUESS_ROW + (slot >> _GUESS_SHIFT)).to(tl.int64)
     position = mean + ((quantile * tl.load(tables + _SCALE + index)) >> _GUESS_UNIT)
     return clamp((nearest_code(position, codes, TABLES) >> coarse) - first, 1, _WINDOW - 2)
 

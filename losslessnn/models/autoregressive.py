@@ -19,12 +19,14 @@ from losslessnn.kernels.constants import (
 from losslessnn.kernels.cpu import adaptive, rans
 from losslessnn.kernels.cpu import autoregressive as kernel
 from losslessnn.kernels.cpu import network as network_kernel
-from losslessnn.kernels.parameters import Adaptive, Corrected, Head, LinearTaps, Network, Positions
+from losslessnn.kernels.parameters import Adaptive, Corrected, Finder, Head, LinearTaps, Network, Positions
 
 Codes = NDArray[np.int32]
 Marks = NDArray[np.uint8]
 NO_MARKS: Marks = np.zeros((0, 0), np.uint8)
 
+_FINDER_BITS = 19
+_LINE = 16  # samples of a cache line
 _BLOCK = 64  # channels: enough for their chains of updates to overlap, few enough to stay in cache
 
 MOST_SAMPLES_PER_BYTE = 92_000
@@ -112,15 +114,14 @@ def add_adaptive(
     units = np.zeros((len(history) + 1) * row_length, np.int32)
     offsets = adaptive.source_offsets(stage.first, stage.source, row_length, 0)
     chosen = np.arange(len(history)) if channels is None else channels
-    fresh = 0
+    sources = [stage.source[stage.first[k] : stage.first[k + 1]] for k in chosen]
+    needed = np.unique(np.concatenate([chosen, *sources])).astype(np.int64)
+    kernel.fill_units(history, linear, stage.unit, needed, units)
     for begin in range(0, chosen.size, _BLOCK):
         block = chosen[begin : begin + _BLOCK]
         rows = block * row_length + PAD
-        state = adaptive.new_state(
-            units, rows, np.ascontiguousarray(offsets[:, block]), stage.unit[block], stage.own
-        )
-        kernel.adaptive_predictions(history, means, stage.unit, stage.rate, state, fresh, block)
-        fresh = int(block[-1]) + 1
+        state = adaptive.new_state(units, rows, offsets[block], stage.unit[block], stage.own)
+        kernel.adaptive_predictions(history, means, stage.rate, state, block)
     return means
 
 
@@ -210,13 +211,16 @@ def _intervals(codes: Codes, model: AutoregressiveModel, prediction: Prediction,
     n = codes.size
     start, freq = np.empty(n, np.uint32), np.empty(n, np.uint32)
     channel = np.empty(n, np.uint32)
-    raw = np.zeros(8 * n + 8, np.uint8)
+    rest, rest_bits = np.empty(n, np.uint64), np.zeros(n, np.uint8)
     raw_bits = np.zeros(len(codes), np.int64)
     kernel.code_intervals(
         codes, marked, prediction.history, prediction.means, _correct(model, prediction, marked),
         model.positions, model.taps.skew, model.head,
-        start, freq, channel, raw, raw_bits,
+        start, freq, channel, rest, rest_bits, raw_bits,
     )  # fmt: skip
+    raw = np.zeros((int(raw_bits.sum()) + 7) // 8, np.uint8)
+    if raw.size:
+        kernel.join_rests(rest, rest_bits, raw)
     return _Intervals(start, freq, channel, raw, raw_bits)
 
 
@@ -231,8 +235,7 @@ def encode(
     coded = _intervals(codes, model, prediction, marked)
     words = np.empty(codes.size + 2 * model.lanes + 1, np.uint32)
     used = rans.push_all(coded.start, coded.freq, coded.channel, model.lanes, words)
-    n_raw = (int(coded.raw_bits.sum()) + 7) // 8
-    return words[words.size - used :].astype("<u4").tobytes(), coded.raw[:n_raw].tobytes()
+    return words[words.size - used :].astype("<u4").tobytes(), coded.raw.tobytes()
 
 
 def measure(codes: Codes, model: AutoregressiveModel, marked: Marks = NO_MARKS) -> NDArray[np.float64]:
@@ -259,6 +262,24 @@ def _lockstep(model: AutoregressiveModel, row_length: int) -> adaptive.State:
     )
 
 
+def _row_length(n_times: int) -> int:
+    """Of a decoder's history: an odd number of cache lines, so that rows do not compete for the same ones."""
+    lines = (n_times + 2 * PAD + _LINE - 1) // _LINE
+    return (lines | 1) * _LINE
+
+
+def _finder(positions: Positions) -> Finder:
+    """Cells of one position unit, unless the tables are so large that these would fill the caches."""
+    edges = positions.edges.astype(np.int64)
+    if edges.size == 0:
+        return Finder(0, np.zeros((0, 0), np.uint16))
+    reach = int((edges[:, -1] - edges[:, 0]).max())
+    shift = (reach * len(edges) >> _FINDER_BITS).bit_length()
+    middles = (np.arange((reach >> shift) + 1) << shift) + (1 << shift >> 1)
+    bins = [np.searchsorted(table[1:-1] - table[0], middles, "right") for table in edges]
+    return Finder(shift, np.stack(bins).astype(np.uint16))
+
+
 def decode(
     words: bytes | memoryview,
     raw: bytes | memoryview,
@@ -277,15 +298,17 @@ def decode(
     n_channels = model.positions.offset.size
     codes: Codes = np.empty((n_channels, n_times), np.int32)
     # one kind of array whatever the buffers are: numba would compile a decoder for each kind
-    stream = np.frombuffer(words, "<u4").astype(np.uint32)  # a copy, as sections lie at odd addresses
+    stream = np.zeros(len(words) // 4 + n_channels + 1, np.uint32)
+    stream[: len(words) // 4] = np.frombuffer(words, "<u4")  # a copy, as sections lie at odd addresses
     bits = np.frombuffer(memoryview(raw).toreadonly(), np.uint8)
-    history = np.zeros((n_channels, n_times + 2 * PAD), np.int32)
-    first_tap, offsets = kernel.tap_offsets(model.taps, history.shape[1])
+    row_length = _row_length(n_times)
+    flat = np.zeros(n_channels * row_length + 8, np.int32)  # the last octet may reach over the last row
+    history = flat[:-8].reshape(n_channels, row_length)
     memory = network_kernel.new_memory(n_channels, n_times if model.network.outward.size else 0)
     status: Any = kernel.decode(
-        stream, bits, marked, model.positions, model.taps, first_tap, offsets, history,
-        _lockstep(model, history.shape[1]), model.adaptive.rate, model.head, model.network,
-        memory, model.lanes, codes,
+        stream, bits, marked, model.positions, _finder(model.positions), model.taps,
+        kernel.cut_octets(model.taps, row_length), flat, history, _lockstep(model, row_length),
+        model.adaptive.rate, model.head, model.network, memory, model.lanes, codes,
     )  # fmt: skip
     if status:
         raise CorruptFrameError(f"payload does not decode (check {status}): the frame's bytes were altered")

@@ -85,6 +85,8 @@ EFFORT: dict[int, Effort] = {
 SKEW = 1
 SHORTEST_SPAN, LONGEST_SPAN = 64, 128  # samples
 TAP_BITS = 8.0
+VECTOR = 16  # samples that a sum of products takes at once
+RUN = 4  # neighbouring spans to look at
 WHITENING_TAPS = 8
 REFERENCE_REACH = 512  # channels
 LATER_REACH = 48  # channels
@@ -95,7 +97,7 @@ SHORTEST_SEGMENT = 512  # samples
 CHANGE_LEAVES = 8  # a change is looked for at their borders
 MOST_CHANGES = 3  # times to try
 CHANGE_GAIN = 0.05  # bits a sample that make it worth trying two models
-FEWEST_FIT_SAMPLES = 4096  # of a channel
+FEWEST_FIT_SAMPLES = 5120  # of a channel
 USUAL_WEIGHTS = (0.2, 0.2, 0.5)  # of the fast, middle and slow running average
 WEIGHT_DOUBT = 0.15
 LOG_SPREAD = 1.6 * 256  # of an error's logarithm around its scale's, in 2**-8 octave
@@ -192,10 +194,15 @@ def _spans(n_times: int, most: int) -> tuple[NDArray[np.int64], NDArray[np.int64
     """Times the fit looks at, in spans over which a signal keeps its level: all, or evenly spread ones."""
     span = min(max(n_times // 128, SHORTEST_SPAN), LONGEST_SPAN)
     n_spans = max(1, n_times // span)
+    if most < n_times:  # a few spans at a time, of lengths that vector registers divide
+        span = span // VECTOR * VECTOR
+        run = RUN * span
+        runs = max(1, most // run)
+        begins = np.arange(runs, dtype=np.int64) * (n_times - run) // max(runs - 1, 1)
+        begins = (begins[:, None] + span * np.arange(RUN)).reshape(-1)
+        return begins, begins + span
     edges = np.arange(n_spans + 1, dtype=np.int64) * n_times // n_spans
-    keep = np.arange(min(n_spans, max(1, most // span)), dtype=np.int64)
-    keep = keep * n_spans // keep.size
-    return edges[keep], edges[keep + 1]
+    return edges[:-1], edges[1:]
 
 
 def _reduce(history: NDArray[np.int32]) -> tuple[NDArray[np.int32], int]:
@@ -216,8 +223,9 @@ def _fit_taps(history: NDArray[np.int32], fraction_bits: int, effort: Effort) ->
     whitening, _ = _linear(
         reduced, none, min(own, WHITENING_TAPS), 0, 0, begins, ends, weights, n_times, quantum
     )
-    whitened = reduced[:, PAD:-PAD] - predict_linear(reduced, whitening)
-    energy = np.stack([_mean_square(whitened[:, b:e]) for b, e in zip(begins, ends, strict=True)], axis=1)
+    whitened = _whiten(reduced, whitening, begins, ends)
+    borders = np.cumsum(ends - begins)[:-1]
+    energy = np.stack([_mean_square(span) for span in np.split(whitened, borders, axis=1)], axis=1)
     energy += quantum / 12.0
     weights = _power_of_four(np.sort(energy, axis=1)[:, [begins.size // 2]] / energy)
 
@@ -227,7 +235,7 @@ def _fit_taps(history: NDArray[np.int32], fraction_bits: int, effort: Effort) ->
 
     chosen = none
     if effort.references and n_channels > 1:
-        chosen = _references(whitened, begins, ends, n_times, effort.references, effort.later)
+        chosen = _references(whitened, n_times, effort.references, effort.later)
         earlier = np.where(chosen < np.arange(n_channels)[:, None], chosen, -1)
         stride = -(-n_channels // LATER_PILOTS)
         if effort.later:
@@ -235,6 +243,16 @@ def _fit_taps(history: NDArray[np.int32], fraction_bits: int, effort: Effort) ->
             if costs[1] - costs[0] < LATER_GAIN * n_times * len(range(0, n_channels, stride)):
                 chosen = earlier
     return fitted(chosen, 1)[0]
+
+
+def _whiten(
+    reduced: NDArray[np.int32], whitening: LinearTaps, begins: NDArray[np.int64], ends: NDArray[np.int64]
+) -> NDArray[np.int32]:
+    """What a predictor leaves over of some spans, one behind another; neighbours are predicted together."""
+    apart = np.flatnonzero(begins[1:] != ends[:-1]) + 1
+    runs = zip(begins[np.r_[0, apart]], ends[np.r_[apart - 1, -1]], strict=True)
+    parts = [np.ascontiguousarray(reduced[:, begin : end + 2 * PAD]) for begin, end in runs]
+    return np.concatenate([part[:, PAD:-PAD] - predict_linear(part, whitening) for part in parts], axis=1)
 
 
 def _mean_square(samples: NDArray[np.int32]) -> NDArray[np.float64]:
@@ -290,14 +308,11 @@ def _linear(
 
 def _references(
     whitened: NDArray[np.int32],
-    begins: NDArray[np.int64],
-    ends: NDArray[np.int64],
     n_times: int,
     most: int,
     later: int,
 ) -> NDArray[np.int32]:
     """Earlier channels that explain each channel's whitened samples best, then later ones like it."""
-    whitened = np.concatenate([whitened[:, b:e] for b, e in zip(begins, ends, strict=True)], axis=1)
     # doubles hold these integers and (up to 2**53) their sums exactly, so BLAS may add in any order
     limit = 2.0 ** ((53 - whitened.shape[1].bit_length()) // 2)
     samples = np.clip(whitened.astype(np.float64), -limit, limit)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
@@ -16,7 +16,7 @@ from losslessnn.errors import CorruptFrameError
 from losslessnn.frame import Section
 from losslessnn.kernels.parameters import Positions
 from losslessnn.models import autoregressive, devices, side
-from losslessnn.models.autoregressive import NO_MARKS, Marks
+from losslessnn.models.autoregressive import NO_MARKS, AutoregressiveModel, Marks, Prediction
 from losslessnn.models.fit import EFFORT, Effort, add_network, find_changes, fit, predict_by
 from losslessnn.models.points import Points, fill, find_points
 from losslessnn.models.store import ID_BYTES, Profile, find
@@ -28,7 +28,9 @@ Codes = NDArray[np.int32]
 CODE_LIMIT = 1 << 28
 _PROFILE_BYTES = ID_BYTES + 3  # its section
 MAX_SEGMENTS = 64
+MOST_CUTS = 2  # of a part into two, one within another
 TRIAL_SAMPLES, SHORTEST_TRIAL = 1 << 17, 1 << 13  # to try point masses on: in all, of each channel
+SIMPLE = 2  # level of the models they are tried with
 POINTS_PRICE, POINTS_GAIN = 64, 0.01  # bits they must save: in all, and per sample
 _HEADROOM_BITS = 29
 
@@ -153,7 +155,7 @@ def encode(
     base = None if profile is None else profile.base
     own_tables = b"" if tables is None else tables.pack()
     shared = (len(own_tables) / samples.shape[1], _PROFILE_BYTES / samples.shape[1])
-    segments = _encode_segments(samples, marks, low, high, tables, shared, base, level, device)
+    segments = _Encoder(low, high, tables, shared, base, EFFORT[level], device).segments(samples, marks)
     by_profile = [segment.by_profile for segment in segments]
     sections = {
         Section.CHANNELS: channels.pack(),
@@ -200,57 +202,107 @@ def _range(samples: Codes, marks: Marks) -> tuple[int, int]:
 
 
 def _bits(samples: Codes, marks: Marks, level: int) -> NDArray[np.float64]:
-    """Bits of each channel's samples under a model fitted to them."""
+    """Bits of each channel's samples under a simple model fitted to them."""
     positions = _positions(samples, *_range(samples, NO_MARKS), None)
-    model, _ = fit(samples, positions, EFFORT[level])
+    model, _ = fit(samples, positions, EFFORT[min(level, SIMPLE)])
     return autoregressive.measure(samples, model, marks)
 
 
-def _encode_segments(
-    samples: Codes,
-    marks: Marks,
-    low: int,
-    high: int,
-    tables: adc.AdcTables | None,
-    shared: tuple[float, float],
-    base: side.Base | None,
-    level: int,
-    device: str | None,
-    splits: int = 2,
-) -> list[Segment]:
-    """One segment, or several where the signal changes and a model for each side costs less.
+@dataclass(frozen=True)
+class _Coded:
+    """A segment coded without a network, and what one would be trained on."""
 
-    ``shared`` is what ``tables`` and the name of a profile take, in bytes a time step. ``splits`` bounds how
-    often a segment may be cut in two again.
+    segment: Segment
+    samples: Codes
+    marks: Marks
+    model: AutoregressiveModel
+    prediction: Prediction
+
+
+@dataclass(frozen=True)
+class _Encoder:
+    """What all segments of a chunk have in common.
+
+    Attributes
+    ----------
+    low, high : int
+        The chunk's range of codes.
+    tables : AdcTables or None
+        Its own ADC tables.
+    shared : tuple of two floats
+        What these and the name of a profile take, in bytes a time step.
+    base : Base or None
+        The profile's model.
+    effort : Effort
+        How far to go.
+    device : str or None
+        Where samples are coded.
     """
-    if marks.size:
-        samples = fill(samples, marks, low)
-    positions = _positions(samples, low, high, tables)
-    model, prediction = fit(samples, positions, EFFORT[level])
-    words, raw = devices.encode(devices.Uncoded(samples, model, prediction, marks), device)
-    n_times = samples.shape[1]
-    whole = Segment(n_times, side.pack_model(model), words, raw, shared=shared[0] * n_times)
-    ready = None if base is None else _encode_by_profile(samples, marks, low, high, base, device)
-    if ready is not None and ready.size + shared[1] * n_times < whole.size:
-        whole = replace(ready, shared=shared[1] * n_times)
-    networked = add_network(samples, marks, model, prediction, EFFORT[level])
-    if networked is not None:
-        words, raw = devices.encode(devices.Uncoded(samples, networked, prediction, marks), device)
-        other = Segment(n_times, side.pack_model(networked), words, raw, shared=shared[0] * n_times)
-        whole = min(whole, other, key=lambda segment: segment.size)
-    best = [whole]
-    changes = find_changes(prediction.history, positions.fraction_bits) if splits else []
-    for change in changes:
-        parts = []
-        for begin, end in ((0, change), (change, samples.shape[1])):
-            half = np.ascontiguousarray(samples[:, begin:end])
-            half_marks = np.ascontiguousarray(marks[:, begin:end])
-            parts += _encode_segments(
-                half, half_marks, low, high, tables, shared, base, level, device, splits - 1
-            )
-        if sum(segment.size for segment in parts) < sum(segment.size for segment in best):
-            best = parts
-    return best
+
+    low: int
+    high: int
+    tables: adc.AdcTables | None
+    shared: tuple[float, float]
+    base: side.Base | None
+    effort: Effort
+    device: str | None
+
+    def segments(self, samples: Codes, marks: Marks) -> list[Segment]:
+        """One segment, or several where the signal changes and a model for each side costs less.
+
+        Where to cut is settled without networks, which take far longer than all else.
+        """
+        whole = self._code(samples, marks)
+        parts = self._cut(whole, MOST_CUTS)
+        best = [self._try_network(part) for part in parts]
+        if len(parts) > 1:
+            best = min(best, [self._try_network(whole)], key=_size)
+        return best
+
+    def _code(self, samples: Codes, marks: Marks) -> _Coded:
+        if marks.size:
+            samples = fill(samples, marks, self.low)
+        positions = _positions(samples, self.low, self.high, self.tables)
+        model, prediction = fit(samples, positions, self.effort)
+        segment = self._encode(samples, marks, model, prediction)
+        if self.base is not None:
+            ready = _encode_by_profile(samples, marks, self.low, self.high, self.base, self.device)
+            if ready is not None and ready.size + self.shared[1] * ready.n_times < segment.size:
+                segment = replace(ready, shared=self.shared[1] * ready.n_times)
+        return _Coded(segment, samples, marks, model, prediction)
+
+    def _encode(
+        self, samples: Codes, marks: Marks, model: AutoregressiveModel, prediction: Prediction
+    ) -> Segment:
+        words, raw = devices.encode(devices.Uncoded(samples, model, prediction, marks), self.device)
+        n_times = samples.shape[1]
+        return Segment(n_times, side.pack_model(model), words, raw, shared=self.shared[0] * n_times)
+
+    def _cut(self, whole: _Coded, cuts: int) -> list[_Coded]:
+        """The parts that take fewest bytes; ``cuts`` bounds how often a part may be cut in two again."""
+        best = [whole]
+        changes = find_changes(whole.prediction.history, whole.model.positions.fraction_bits) if cuts else []
+        for change in changes:
+            parts = []
+            for begin, end in ((0, change), (change, whole.samples.shape[1])):
+                half = np.ascontiguousarray(whole.samples[:, begin:end])
+                half_marks = np.ascontiguousarray(whole.marks[:, begin:end])
+                parts += self._cut(self._code(half, half_marks), cuts - 1)
+            if _size(part.segment for part in parts) < _size(part.segment for part in best):
+                best = parts
+        return best
+
+    def _try_network(self, coded: _Coded) -> Segment:
+        """The segment, or a smaller one with a network."""
+        networked = add_network(coded.samples, coded.marks, coded.model, coded.prediction, self.effort)
+        if networked is None:
+            return coded.segment
+        other = self._encode(coded.samples, coded.marks, networked, coded.prediction)
+        return min(coded.segment, other, key=lambda segment: segment.size)
+
+
+def _size(segments: Iterable[Segment]) -> float:
+    return sum(segment.size for segment in segments)
 
 
 def fit_profile(samples: Codes, effort: Effort) -> tuple[bytes, bytes, bytes]:
@@ -344,7 +396,7 @@ def _unpack_segments(sections: Mapping[Section, bytes | memoryview], n_times: in
 
 
 @dataclass(frozen=True)
-class Coded:
+class Parsed:
     """What sections say, up to the samples themselves; `restore` takes these.
 
     Attributes
@@ -361,7 +413,7 @@ class Coded:
     segments: list[devices.Coded]
 
     @classmethod
-    def read(cls, sections: Mapping[Section, bytes | memoryview], size: int) -> Coded:
+    def read(cls, sections: Mapping[Section, bytes | memoryview], size: int) -> Parsed:
         """From the sections of an array of ``size`` values; `CorruptFrameError` if they cannot hold it."""
         channels = _read_channels(sections, size)
         points, marks = _read_points(sections, channels, size)
@@ -387,7 +439,7 @@ class Coded:
         return (samples if self.channels.adjacent else samples.T).reshape(-1)
 
 
-def decode_many(arrays: list[Coded], device: str | None = None) -> list[Codes]:
+def decode_many(arrays: list[Parsed], device: str | None = None) -> list[Codes]:
     """The flat codes of arrays; `CorruptFrameError` if the bytes of any of them cannot be right."""
     parts = devices.decode([segment for array in arrays for segment in array.segments], device)
     results = []
@@ -399,10 +451,10 @@ def decode_many(arrays: list[Coded], device: str | None = None) -> list[Codes]:
 
 def decode(sections: Mapping[Section, bytes | memoryview], size: int, device: str | None = None) -> Codes:
     """The flat codes of an array of ``size`` values; `CorruptFrameError` if the sections cannot hold it."""
-    return decode_many([Coded.read(sections, size)], device)[0]
+    return decode_many([Parsed.read(sections, size)], device)[0]
 
 
-def decode_there(arrays: list[Coded], gpu: devices.Gpu) -> list[Any]:
+def decode_there(arrays: list[Parsed], gpu: devices.Gpu) -> list[Any]:
     """As `decode_many`, int32 tensors on the device."""
     parts = devices.decode_there([segment for array in arrays for segment in array.segments], gpu)
     results = []
@@ -414,7 +466,7 @@ def decode_there(arrays: list[Coded], gpu: devices.Gpu) -> list[Any]:
 
 def channel_bits(sections: Mapping[Section, bytes | memoryview], size: int) -> NDArray[np.float64]:
     """Bits of payload, raw bits and marks that each channel takes, (channels,); errors as for `decode`."""
-    array = Coded.read(sections, size)
+    array = Parsed.read(sections, size)
     bits = np.zeros(array.channels.count) if array.points is None else array.points.mark_bits(array.marks)
     for segment in array.segments:
         bits += autoregressive.measure(autoregressive.decode(*segment), segment.model, segment.marked)

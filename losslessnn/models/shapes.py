@@ -20,7 +20,7 @@ class Shapes(NamedTuple):
     ----------
     tails : (shapes, TAIL_CELLS + 1) int32
         Probability mass, of ``MASS``, beyond each distance (32 cells per scale).
-    guesses : (shapes, 2**GUESS_BITS) int32
+    guesses : (shapes, 2**GUESS_BITS + 1) int32
         Quantiles in 1/1024 cell: where a decoder begins its search. They cannot change what it finds.
     costs : (shapes, bins) int32
         -log2 of the density in 1/256 bit, by log2 \\|z\\| in 1/8 octave; for the encoder's choice only.
@@ -37,7 +37,7 @@ def load_shapes() -> Shapes:
     tensors = load_file(Path(__file__).parent / "weights" / "shapes.safetensors")
     tails = tensors["tails"]
     cells = 1 << GUESS_BITS
-    mass = (np.arange(cells) + 0.5) / cells * MASS
+    mass = np.clip(np.arange(cells + 1), 0.25, cells - 0.25) / cells * MASS
     distance = np.arange(TAIL_CELLS + 1) * float(1 << CELL_BITS)
     guesses = []
     for tail in tails:
