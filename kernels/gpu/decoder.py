@@ -54,11 +54,8 @@ def decode_kernel(
     bias = at.of_channels(card, numbers, at.BIAS, column, BLOCK)
     base_shape = at.of_channels(card, numbers, at.SHAPE, column, BLOCK)
     codes = codes_of(card, numbers, at.of_channels(card, numbers, at.TABLE, column, BLOCK))
-    fraction_bits, low, high = (
-        tl.load(card + at.FRACTION_BITS),
-        tl.load(card + at.LOW),
-        tl.load(card + at.HIGH),
-    )
+    fraction_bits = tl.load(card + at.FRACTION_BITS)
+    low, high = tl.load(card + at.LOW), tl.load(card + at.HIGH)
 
     n_taps, taps = tl.load(card + at.N_TAPS), numbers + tl.load(card + at.TAPS)
     size = tl.load(card + at.N_ROWS) * BLOCK
@@ -84,9 +81,8 @@ def decode_kernel(
     word = 2 * lanes
     place = n_raw * 0
 
-    fast = tl.zeros([BLOCK], tl.int64) + 1 << at.of_channels(card, numbers, at.LEVEL, column, BLOCK).to(
-        tl.int64
-    )
+    level = at.of_channels(card, numbers, at.LEVEL, column, BLOCK).to(tl.int64)
+    fast = tl.zeros([BLOCK], tl.int64) + 1 << level
     middle, slow = fast, fast
     latest = tl.zeros([BLOCK], tl.int64) + low
     wrong = tl.where(n_words < 2 * lanes, WORDS_MISSING, 0)

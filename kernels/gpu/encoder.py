@@ -35,14 +35,21 @@ _ALL = tl.constexpr(-1)  # the mask of places in memory that is no ring
 _BYTE = tl.constexpr(255)
 _INPUTS = tl.constexpr(NETWORK_INPUTS)
 _WINDOW = tl.constexpr(WINDOW)
-_ARRAYS = 9  # of a chunk's working memory, beside the weights of the adaptive stage
+
+# the arrays of a chunk's working memory
+(
+    _POSITIONS, _LINEAR, _RESIDUALS, _MEANS, _SCALES, _ERRORS, _IMPRESSIONS, _STARTS, _FREQUENCIES, _WEIGHTS,
+) = (tl.constexpr(i) for i in range(10))  # fmt: skip
+_ARRAYS = 9  # with rows; the weights of the adaptive stage lie behind them
+# once a sample's interval is known, its raw bits take the places of what led to it
+_BEYOND, _LOW_BITS, _COARSE = _RESIDUALS, _MEANS, _SCALES
+
 COLUMNS = 32  # channels of a program that goes through time
 
 
 @triton.jit
 def _memory(card, work, BLOCK: tl.constexpr):
-    """Where the arrays begin, each with a row for every step: positions, linear predictions, residuals,
-    predictions, scales, errors, impressions, starts, frequencies; then the weights of the adaptive stage."""
+    """Where the arrays named below begin, each with a row for every step."""
     begin = work + tl.load(card + at.WORK)
     size = (tl.load(card + at.N_ROWS) + tl.load(card + at.N_STEPS)) * BLOCK
     return (
@@ -89,7 +96,7 @@ def positions_kernel(cards, numbers, samples, work, BLOCK: tl.constexpr, TABLES:
         position = head.position_of(code, codes, TABLES) - offset
         row = (step + tl.load(card + at.N_ROWS)) * BLOCK
         memory = _memory(card, work, BLOCK)
-        tl.store(memory[0] + row + column, tl.where(exists, position, 0).to(tl.int32))
+        tl.store(memory[_POSITIONS] + row + column, tl.where(exists, position, 0).to(tl.int32))
 
 
 @triton.jit
@@ -104,13 +111,13 @@ def linear_kernel(cards, numbers, work, BLOCK: tl.constexpr, ADAPTIVE: tl.conste
         shift = at.of_channels(card, numbers, at.SHIFT, column, BLOCK).to(tl.int64)
         row = (step + tl.load(card + at.N_ROWS)) * BLOCK
         taps, n_taps = numbers + tl.load(card + at.TAPS), tl.load(card + at.N_TAPS)
-        linear = linear_prediction(memory[0], _ALL, row, taps, n_taps, shift, column, BLOCK)
-        tl.store(memory[1] + row + column, linear.to(tl.int32))
+        linear = linear_prediction(memory[_POSITIONS], _ALL, row, taps, n_taps, shift, column, BLOCK)
+        tl.store(memory[_LINEAR] + row + column, linear.to(tl.int32))
         if ADAPTIVE:
             unit = at.of_channels(card, numbers, at.UNIT, column, BLOCK).to(tl.int64)
-            position = tl.load(memory[0] + row + column).to(tl.int64)
+            position = tl.load(memory[_POSITIONS] + row + column).to(tl.int64)
             residual = tl.where(exists, adaptive.to_units(position - linear, unit), 0)
-            tl.store(memory[2] + row + column, residual.to(tl.int32))
+            tl.store(memory[_RESIDUALS] + row + column, residual.to(tl.int32))
 
 
 @triton.jit
@@ -134,8 +141,8 @@ def averages_kernel(
     )
     bias = at.of_channels(card, numbers, at.BIAS, column, BLOCK)
     stage = (
-        tl.load(card + at.N_INPUTS), numbers + tl.load(card + at.INPUTS), memory[9], memory[2], _ALL, unit,
-        tl.load(card + at.RATE),
+        tl.load(card + at.N_INPUTS), numbers + tl.load(card + at.INPUTS), memory[_WEIGHTS],
+        memory[_RESIDUALS], _ALL, unit, tl.load(card + at.RATE),
     )  # fmt: skip
     fast = tl.zeros([COLUMNS], tl.int64) + 1 << at.of_channels(card, numbers, at.LEVEL, column, BLOCK)
     middle, slow = fast, fast
@@ -144,8 +151,8 @@ def averages_kernel(
         row = (step + n_rows) * BLOCK
         time, exists = _times(card, step, column)
         coded = _unmarked(card, small, time, exists, column, MARKS)
-        mean = tl.load(memory[1] + row + column).to(tl.int64)
-        position = tl.load(memory[0] + row + column).to(tl.int64)
+        mean = tl.load(memory[_LINEAR] + row + column).to(tl.int64)
+        position = tl.load(memory[_POSITIONS] + row + column).to(tl.int64)
         if ADAPTIVE:
             change, energy = adaptive.predict(stage, row, column, BLOCK)
             mean = clamp(mean + change, -LIMIT, LIMIT)
@@ -156,11 +163,11 @@ def averages_kernel(
         index = head.scale_index(logs[0], logs[1], logs[2], weights, bias)
         levels = network.levels(logs, index)
         packed = index | (levels[0] << 8) | (levels[1] << 16) | (levels[2] << 24)
-        tl.store(memory[3] + row + column, mean.to(tl.int32))
-        tl.store(memory[4] + row + column, packed)
+        tl.store(memory[_MEANS] + row + column, mean.to(tl.int32))
+        tl.store(memory[_SCALES] + row + column, packed)
         if HIDDEN > 0:
-            tl.store(memory[5] + row + column, error.to(tl.int32))
-            tl.store(memory[6] + row + column, network.impression(error, index, tables))
+            tl.store(memory[_ERRORS] + row + column, error.to(tl.int32))
+            tl.store(memory[_IMPRESSIONS] + row + column, network.impression(error, index, tables))
         magnitude = tl.abs(error)
         fast = tl.where(coded, head.next_average(fast, magnitude, head.FAST), fast)
         middle = tl.where(coded, head.next_average(middle, magnitude, head.MIDDLE), middle)
@@ -185,8 +192,8 @@ def intervals_kernel(
         time, exists = _times(card, step, column)
         memory = _memory(card, work, BLOCK)
         row = (step + tl.load(card + at.N_ROWS)) * BLOCK
-        mean = tl.load(memory[3] + row + column).to(tl.int64)
-        packed = tl.load(memory[4] + row + column)
+        mean = tl.load(memory[_MEANS] + row + column).to(tl.int64)
+        packed = tl.load(memory[_SCALES] + row + column)
         index = packed & _BYTE
         shape = at.of_channels(card, numbers, at.SHAPE, column, BLOCK)
         fraction_bits = tl.load(card + at.FRACTION_BITS)
@@ -194,16 +201,16 @@ def intervals_kernel(
             tile = (tl.program_id(1) * tl.num_programs(0) + tl.program_id(0)).to(tl.int64)
             seen = activations + tile * BLOCK * _INPUTS
             network.see(
-                (memory[5], memory[6], _ALL, seen),
+                (memory[_ERRORS], memory[_IMPRESSIONS], _ALL, seen),
                 numbers + tl.load(card + at.REFERENCES),
                 (
                     time + 1 < tl.load(card + at.N_TIMES),
                     index,
                     ((packed >> 8) & _BYTE, (packed >> 16) & _BYTE, (packed >> 24) & _BYTE),
-                    tl.load(memory[1] + row + column).to(tl.int64),
+                    tl.load(memory[_LINEAR] + row + column).to(tl.int64),
                     mean,
-                    tl.load(memory[0] + row + column - BLOCK).to(tl.int64),
-                    tl.load(memory[0] + row + column - 2 * BLOCK).to(tl.int64),
+                    tl.load(memory[_POSITIONS] + row + column - BLOCK).to(tl.int64),
+                    tl.load(memory[_POSITIONS] + row + column - 2 * BLOCK).to(tl.int64),
                 ),
                 (row, column, fraction_bits),
                 tables,
@@ -222,11 +229,11 @@ def intervals_kernel(
         start = head.cumulative(symbol, window, codes, tails, tables, TABLES)
         end = head.cumulative(symbol + 1, window, codes, tails, tables, TABLES)
         escape = (symbol == 0) | (symbol == _WINDOW - 1)
-        tl.store(memory[7] + row + column, start.to(tl.int32))
-        tl.store(memory[8] + row + column, (end - start).to(tl.int32))
-        tl.store(memory[2] + row + column, tl.where(escape, tl.abs(group - symbol) + 1, 0).to(tl.int32))
-        tl.store(memory[3] + row + column, (code & ((1 << coarse) - 1)).to(tl.int32))
-        tl.store(memory[4] + row + column, coarse.to(tl.int32))
+        tl.store(memory[_STARTS] + row + column, start.to(tl.int32))
+        tl.store(memory[_FREQUENCIES] + row + column, (end - start).to(tl.int32))
+        tl.store(memory[_BEYOND] + row + column, tl.where(escape, tl.abs(group - symbol) + 1, 0).to(tl.int32))
+        tl.store(memory[_LOW_BITS] + row + column, (code & ((1 << coarse) - 1)).to(tl.int32))
+        tl.store(memory[_COARSE] + row + column, coarse.to(tl.int32))
 
 
 @triton.jit
@@ -250,8 +257,8 @@ def push_kernel(
         row = (step + n_rows) * BLOCK
         time, exists = _times(card, step, column)
         coded = _unmarked(card, small, time, exists, column, MARKS)
-        start = tl.load(memory[7] + row + column).to(tl.int64)
-        freq = tl.load(memory[8] + row + column).to(tl.int64)
+        start = tl.load(memory[_STARTS] + row + column).to(tl.int64)
+        freq = tl.load(memory[_FREQUENCIES] + row + column).to(tl.int64)
         for g in range(0, last_group + 1):
             lane = column - (last_group - g) * lanes
             mine = coded & (lane >= 0) & (lane < lanes)
@@ -270,10 +277,10 @@ def push_kernel(
         row = (step + n_rows) * BLOCK
         time, exists = _times(card, step, column)
         coded = _unmarked(card, small, time, exists, column, MARKS)
-        beyond = tl.load(memory[2] + row + column, mask=coded, other=0).to(tl.int64)
-        coarse = tl.load(memory[4] + row + column, mask=coded, other=0).to(tl.int64)
+        beyond = tl.load(memory[_BEYOND] + row + column, mask=coded, other=0).to(tl.int64)
+        coarse = tl.load(memory[_COARSE] + row + column, mask=coded, other=0).to(tl.int64)
         if tl.max(beyond + coarse, 0) > 0:
-            low_bits = tl.load(memory[3] + row + column, mask=coded, other=0).to(tl.int64)
+            low_bits = tl.load(memory[_LOW_BITS] + row + column, mask=coded, other=0).to(tl.int64)
             at_bit = raw.put(bits, at_bit, beyond, low_bits, coarse)
     tl.store(sizes + 2 * tl.program_id(0) + 1, at_bit)
 
