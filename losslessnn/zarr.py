@@ -187,7 +187,7 @@ class NeuralArrayCodec(ArrayBytesCodecPartialDecodeMixin, ArrayBytesCodec):  # t
         """Decode a batch of chunks: side by side in threads, or on a GPU in one launch."""
         batch = list(chunks_and_specs)
         present = [i for i, (chunk_bytes, _) in enumerate(batch) if chunk_bytes is not None]
-        if len(present) < 2 or device_or_default(self.device) == "cpu":
+        if len(present) < 2 or not _on_gpu(self.device):
             return await super().decode(batch)
         decoded = await asyncio.to_thread(
             self._decode_batch_sync, [batch[i][0] for i in present], [batch[i][1] for i in present]
@@ -217,6 +217,14 @@ class NeuralArrayCodec(ArrayBytesCodecPartialDecodeMixin, ArrayBytesCodec):  # t
     def _decode_part(self, chunk_bytes: Any, selection: Any, chunk_spec: Any) -> Any:
         chunk = self._decode_sync(chunk_bytes, chunk_spec)
         return chunk[selection]
+
+
+def _on_gpu(device: str | None) -> bool:
+    if device_or_default(device) == "cpu":
+        return False
+    from losslessnn.models import devices
+
+    return devices.gpu_for(device) is not None
 
 
 def _same_but_for_byte_order(a: np.dtype[Any], b: np.dtype[Any]) -> bool:
