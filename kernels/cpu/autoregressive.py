@@ -13,24 +13,26 @@ from numpy.typing import NDArray
 
 from losslessnn.kernels.constants import NETWORK_INPUTS, PAD, POSITION_LIMIT, STATE_FLOOR, TOTAL, WINDOW
 from losslessnn.kernels.cpu import adaptive, head, network, rans
-from losslessnn.kernels.cpu.compiling import kernel, part
+from losslessnn.kernels.cpu.compiling import kernel, lean_kernel, part
 from losslessnn.kernels.cpu.integers import dot_octets, highest_bit, prefetch
 from losslessnn.kernels.parameters import Bins, LinearTaps
 
 _LIMIT = np.int64(POSITION_LIMIT - 1)
-_BLOCK = 1024
+BLOCK = 1024
 
 
-@kernel
-def linear_predictions(history, taps, predictions):
-    """Linear predictions of every sample at once: the encoder's half, free of serial steps."""
+@lean_kernel
+def linear_predictions(history, taps, total, predictions):
+    """Linear predictions of every sample at once: the encoder's half, free of serial steps.
+
+    ``total`` is memory for `BLOCK` sums.
+    """
     n_channels, n_times = predictions.shape
-    total = np.empty(_BLOCK, np.int64)
     for k in range(n_channels):
         shift = np.int64(taps.shift[k])
         rounding = (np.int64(1) << shift) >> 1
-        for begin in range(0, n_times, _BLOCK):
-            size = min(_BLOCK, n_times - begin)
+        for begin in range(0, n_times, BLOCK):
+            size = min(BLOCK, n_times - begin)
             for t in range(size):
                 total[t] = rounding
             for w in range(taps.first[k], taps.first[k + 1]):
@@ -58,7 +60,7 @@ def linear_predictions(history, taps, predictions):
                 predictions[k, begin + t] = min(max(total[t] >> shift, -_LIMIT), _LIMIT)
 
 
-@kernel
+@lean_kernel
 def fill_units(history, linear, unit, channels, units):
     """The adaptive stage's residuals of some channels; rows of flat ``units`` are as long as history's."""
     for k in channels:
@@ -68,11 +70,13 @@ def fill_units(history, linear, unit, channels, units):
             units[np.uintp(begin) + t] = adaptive.to_units(residual, np.int64(unit[k]))
 
 
-@kernel
-def adaptive_predictions(history, predictions, rate, state, channels):
-    """Add the adaptive stage to some channels' ``predictions`` in place; ``state`` is of these channels."""
+@lean_kernel
+def adaptive_predictions(history, predictions, rate, state, channels, change):
+    """Add the adaptive stage to some channels' ``predictions`` in place.
+
+    ``state`` and the memory ``change`` are of these channels.
+    """
     n_times, n = predictions.shape[1], channels.size
-    change = np.zeros(n, np.int64)
     for t in range(n_times):
         adaptive.look(state, t, np.int64(0), n)
         adaptive.predict(state, t, np.int64(0), n, change)
@@ -112,9 +116,9 @@ def _get_escape(raw, place, size_bits, most):
     return rest + (np.int64(1) << top) - 1, place
 
 
-@kernel
+@lean_kernel
 def code_intervals(
-    codes, marked, history, means, corrected, positions, skew, parameters, start, freq, channel_of,
+    codes, marked, history, means, corrected, positions, skew, parameters, memory, start, freq, channel_of,
     rest, rest_bits, raw_bits,
 ):  # fmt: skip
     """Intervals and channels of every sample in coding order, and the bits that follow them.
@@ -125,11 +129,10 @@ def code_intervals(
     how many; ``raw_bits`` is how many each channel has.
     """
     n_channels, n_times = codes.shape
-    averages = starting_averages(parameters.initial)
-    weights = head.weights_by_speed(parameters.weights)
+    averages, weights = memory.averages, memory.weights
+    start_scales(parameters, averages, weights)
     bins = Bins(positions.fraction_bits, positions.low, positions.high, positions.edges, positions.inverse)
-    index = np.empty(n_channels, np.int64)
-    error = np.empty(n_channels, np.int64)
+    index, error = memory.numbers[0], memory.numbers[1]
     tails = parameters.tails
     n = np.uintp(0)
     for s in range(n_times + skew * (n_channels - 1)):
@@ -200,14 +203,36 @@ def join_rests(rest, rest_bits, raw):
             place = end
 
 
+class Working(NamedTuple):
+    """Memory for what a kernel works with."""
+
+    averages: NDArray[np.int64]  # (speeds, channels)
+    weights: NDArray[np.int64]  # (speeds, channels)
+    numbers: NDArray[np.int64]  # (11, channels)
+    states: NDArray[np.uint64]  # (lanes,)
+    inputs: NDArray[np.int32]  # (NETWORK_INPUTS,)
+    units: NDArray[np.int32]  # of a network
+
+
+def working_memory(n_channels: int, lanes: int = 0, n_units: int = 0) -> Working:
+    """Memory for `code_intervals` and `decode`."""
+    return Working(
+        np.empty((3, n_channels), np.int64),
+        np.empty((3, n_channels), np.int64),
+        np.zeros((11, n_channels), np.int64),
+        np.empty(lanes, np.uint64),
+        np.zeros(NETWORK_INPUTS, np.int32),
+        np.empty(n_units, np.int32),
+    )
+
+
 @part
-def starting_averages(initial):
-    """The running averages before the first sample: (speeds, channels)."""
-    averages = np.empty((3, initial.size), np.int64)
+def start_scales(parameters, averages, weights):
+    """The running averages before the first sample, and their weights, in rows of channels for vectors."""
     for i in range(3):
-        for k in range(initial.size):  # assigning whole rows would take two seconds more to compile
-            averages[i, k] = initial[k]
-    return averages
+        for k in range(averages.shape[1]):
+            averages[i, k] = parameters.initial[k]
+            weights[i, k] = parameters.weights[k, i]
 
 
 class Octets(NamedTuple):
@@ -233,10 +258,10 @@ def cut_octets(taps: LinearTaps, row_length: int) -> Octets:
     return Octets(begin[taps.first], oldest[window] + within, coefficients)
 
 
-@kernel
+@lean_kernel
 def decode(
     words, raw, marked, positions, finder, taps, octets, flat, history, stage, rate, parameters, correction,
-    memory, lanes, codes,
+    memory, working, lanes, codes,
 ):  # fmt: skip
     """Fill ``codes`` (channels, time); return 0, or a positive number if the bytes cannot be right.
 
@@ -249,28 +274,21 @@ def decode(
     skew = taps.skew
     row_length, flat_codes = np.int64(history.shape[1]), codes.reshape(-1)
     own = stage.own_weights.shape[1]
-    shape = np.empty(n_channels, np.int64)
+    averages, weights = working.averages, working.weights
+    start_scales(parameters, averages, weights)
+    bins = Bins(positions.fraction_bits, positions.low, positions.high, positions.edges, positions.inverse)
+    numbers = working.numbers
+    error, linear, mean, index, first = numbers[0], numbers[1], numbers[2], numbers[3], numbers[4]
+    symbol, start, end, shape = numbers[5], numbers[6], numbers[7], numbers[8]
     for k in range(n_channels):
         shape[k] = parameters.shape[k]
-    error = np.zeros(n_channels, np.int64)
-    averages = starting_averages(parameters.initial)
-    weights = head.weights_by_speed(parameters.weights)
-    bins = Bins(positions.fraction_bits, positions.low, positions.high, positions.edges, positions.inverse)
-    linear = np.empty(n_channels, np.int64)
-    mean = np.empty(n_channels, np.int64)
-    index = np.empty(n_channels, np.int64)
-    first = np.empty(n_channels, np.int64)
-    symbol = np.empty(n_channels, np.int64)
-    start = np.empty(n_channels, np.int64)
-    end = np.empty(n_channels, np.int64)
     width = correction.outward.shape[0]
     networked = width > 0
-    inputs = np.zeros(NETWORK_INPUTS, np.int32)
-    activations = np.empty(correction.bias.size, np.int32)
+    inputs, activations = working.inputs, working.units
     # what the head gets: other arrays only if a network corrects them
-    centre = np.empty(n_channels, np.int64) if networked else mean
-    scale = np.empty(n_channels, np.int64) if networked else index
-    state = np.empty(lanes, np.uint64)
+    centre = numbers[9] if networked else mean
+    scale = numbers[10] if networked else index
+    state = working.states
     n_words = words.size - n_channels - 1
     if n_words < 2 * lanes:
         return 1

@@ -64,21 +64,8 @@ def scale_index(octaves, bias):
 
 
 @part
-def weights_by_speed(weights):
-    """The weights of the averages' logarithms as `scale_indices` wants them: (3, channels)."""
-    turned = np.empty((3, weights.shape[0]), np.int64)
-    for i in range(3):
-        for k in range(weights.shape[0]):
-            turned[i, k] = weights[k, i]
-    return turned
-
-
-@part
 def scale_indices(averages, weights, bias, begin, end, index):
-    """Scale indices of channels ``begin:end`` for their next samples; averages and weights are (3, channels).
-
-    `weights_by_speed` makes such weights: rows, so that the loop becomes vector instructions.
-    """
+    """Scale indices of channels ``begin:end`` for their next samples; averages, weights: (3, channels)."""
     for k in range(np.uintp(begin), np.uintp(end)):
         octaves = (
             weights[0, k] * (log2(averages[0, k]) - _UNIT)

@@ -34,7 +34,7 @@ from losslessnn.kernels.constants import (
     SCALE,
 )
 from losslessnn.kernels.cpu import head
-from losslessnn.kernels.cpu.compiling import inlined, kernel, part
+from losslessnn.kernels.cpu.compiling import inlined, lean_kernel, part
 from losslessnn.kernels.cpu.integers import log2, weigh
 
 _INVERSE, _REACH, _SCALE = INVERSE, REACH, SCALE
@@ -180,7 +180,7 @@ def corrected_shape(shape, output):
     return min(max(shape + ((output + (1 << (OUTPUT_BITS - 1))) >> OUTPUT_BITS), 0), GAUSSIAN)
 
 
-@kernel
+@lean_kernel
 def observe(history, means, marked, parameters, channels, memory, indices):
     """Fill the memory of some channels, and their uncorrected scale indices, (channels, time) uint8."""
     n_times = means.shape[1]
@@ -196,10 +196,10 @@ def observe(history, means, marked, parameters, channels, memory, indices):
                 fast, mid, slow = head.moved_averages(fast, mid, slow, abs(error))
 
 
-@kernel
+@lean_kernel
 def go_through(
     history, linear, means, marked, skew, fraction_bits, parameters, network, memory, indices,
-    channels, stride, inputs, corrected,
+    channels, stride, working, inputs, corrected,
 ):  # fmt: skip
     """After `observe`, once more through every ``stride``-th sample of some channels, for one of two things.
 
@@ -207,10 +207,8 @@ def go_through(
     NETWORK_INPUTS) uint8. Of another, what it makes of that, in ``corrected``, (channels, time) each.
     """
     n_times = means.shape[1]
-    averages = np.empty((3, means.shape[0]), np.int64)
-    error = np.empty(means.shape[0], np.int64)
-    seen = np.empty(NETWORK_INPUTS, np.int32)
-    units = np.empty(network.bias.size, np.int32)
+    averages, error = working.averages, working.numbers[0]
+    seen, units = working.inputs, working.units
     width = network.outward.shape[0]
     for c in range(channels.size):
         k = channels[c]

@@ -11,7 +11,7 @@ import numpy as np
 from losslessnn.kernels.constants import LOG_BITS, STATE_FLOOR, WINDOW
 from losslessnn.kernels.cpu import head, rans
 from losslessnn.kernels.cpu.autoregressive import _get_bits, _get_escape, _put_bits
-from losslessnn.kernels.cpu.compiling import kernel, part
+from losslessnn.kernels.cpu.compiling import lean_kernel, part
 from losslessnn.kernels.cpu.integers import highest_bit, log2
 
 FRACTION_BITS = 5
@@ -42,7 +42,7 @@ def _learn(context, value, mean, spread, seen):
     seen[context] += 1
 
 
-@kernel
+@lean_kernel
 def encode_sequence(values, contexts, bins, tails, mean, spread, seen, start, freq, lane, words, raw):
     """Code all values; return (words used, raw bits). ``words`` is filled from its end.
 
@@ -71,7 +71,7 @@ def encode_sequence(values, contexts, bins, tails, mean, spread, seen, start, fr
     return rans.push_all(start, freq, lane, np.int64(1), words), place
 
 
-@kernel
+@lean_kernel
 def decode_sequence(contexts, bins, tails, mean, spread, seen, previous, words, raw, cursor, state, values):
     """Decode values from ``cursor`` (word, raw bit) on; return 1 if words ran out, else 0."""
     for i in range(contexts.size):

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from losslessnn.kernels.constants import AVERAGE_BITS, LOG_BITS, PAD, UNIT_BITS, WEIGHT_BITS
-from losslessnn.kernels.cpu.compiling import inlined, kernel, part
+from losslessnn.kernels.cpu.compiling import inlined, kernel, lean_kernel, part
 from losslessnn.kernels.cpu.head import log_scale, moved_averages
 from losslessnn.kernels.cpu.integers import dot_sixteens, log2
 
@@ -420,7 +420,7 @@ def scale_statistics(history, means, initial, fraction_bits, channels, sums):
             )
 
 
-@kernel
+@lean_kernel
 def error_histogram(history, means, initial, fraction_bits, weights, center, stride, histogram):
     """Per channel, counts of log2(|error| / scale) in 1/8 octave around ``center``: (channels, bins).
 
@@ -450,7 +450,7 @@ def _shape_cost(histogram, k, costs, shape, shift):
     return cost
 
 
-@kernel
+@lean_kernel
 def choose_shapes(histogram, costs, bias, shape):
     """Per channel the bias (2**-8 octave) and shape that code its histogram shortest; the cost in 2**-8 bit.
 
@@ -507,7 +507,7 @@ def residual_units(history, means):
     return units
 
 
-@kernel
+@lean_kernel
 def error_logarithms(history, means, fraction_bits, channels):
     """Sum of log2 of some channels' errors in 2**-8: a code length, but for what no stage can change."""
     total = np.int64(0)

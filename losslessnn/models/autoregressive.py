@@ -96,7 +96,7 @@ def position_history(codes: Codes, positions: Positions) -> NDArray[np.int32]:
 def predict_linear(history: NDArray[np.int32], taps: LinearTaps) -> NDArray[np.int32]:
     """Linear predictions of every sample, shape (channels, time)."""
     means = np.empty((history.shape[0], history.shape[1] - 2 * PAD), np.int32)
-    kernel.linear_predictions(history, taps, means)
+    kernel.linear_predictions(history, taps, np.empty(kernel.BLOCK, np.int64), means)
     return means
 
 
@@ -121,7 +121,8 @@ def add_adaptive(
         block = chosen[begin : begin + _BLOCK]
         rows = block * row_length + PAD
         state = adaptive.new_state(units, rows, offsets[block], stage.unit[block], stage.own)
-        kernel.adaptive_predictions(history, means, stage.rate, state, block)
+        change = np.zeros(block.size, np.int64)
+        kernel.adaptive_predictions(history, means, stage.rate, state, block, change)
     return means
 
 
@@ -191,7 +192,7 @@ def _correct(model: AutoregressiveModel, prediction: Prediction, marked: Marks) 
     network_kernel.go_through(
         prediction.history, prediction.linear, prediction.means, marked, model.taps.skew,
         model.positions.fraction_bits, model.head, model.network, seen.memory, seen.indices,
-        channels, 1, no_inputs, corrected,
+        channels, 1, kernel.working_memory(shape[0], n_units=model.network.bias.size), no_inputs, corrected,
     )  # fmt: skip
     return corrected
 
@@ -215,7 +216,7 @@ def _intervals(codes: Codes, model: AutoregressiveModel, prediction: Prediction,
     raw_bits = np.zeros(len(codes), np.int64)
     kernel.code_intervals(
         codes, marked, prediction.history, prediction.means, _correct(model, prediction, marked),
-        model.positions, model.taps.skew, model.head,
+        model.positions, model.taps.skew, model.head, kernel.working_memory(len(codes)),
         start, freq, channel, rest, rest_bits, raw_bits,
     )  # fmt: skip
     raw = np.zeros((int(raw_bits.sum()) + 7) // 8, np.uint8)
@@ -308,7 +309,8 @@ def decode(
     status: Any = kernel.decode(
         stream, bits, marked, model.positions, _finder(model.positions), model.taps,
         kernel.cut_octets(model.taps, row_length), flat, history, _lockstep(model, row_length),
-        model.adaptive.rate, model.head, model.network, memory, model.lanes, codes,
+        model.adaptive.rate, model.head, model.network, memory,
+        kernel.working_memory(n_channels, model.lanes, model.network.bias.size), model.lanes, codes,
     )  # fmt: skip
     if status:
         raise CorruptFrameError(f"payload does not decode (check {status}): the frame's bytes were altered")

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from losslessnn.kernels.constants import ACTIVATION_ZERO, GAUSSIAN, MASS, NETWORK_INPUTS, SCALE
 from losslessnn.kernels.cpu import network as network_kernel
 from losslessnn.kernels.cpu import training
+from losslessnn.kernels.cpu.autoregressive import working_memory
 from losslessnn.kernels.parameters import Network, Positions
 from losslessnn.models.autoregressive import (
     NOTHING_CORRECTED,
@@ -125,7 +126,7 @@ def gather(
     network_kernel.go_through(
         prediction.history, prediction.linear, prediction.means, marks, model.taps.skew,
         model.positions.fraction_bits, model.head, nothing, seen.memory, seen.indices,
-        channels, stride, inputs, NOTHING_CORRECTED,
+        channels, stride, working_memory(n_channels), inputs, NOTHING_CORRECTED,
     )  # fmt: skip
     low, high = _bin_edges(codes, prediction.means, model.positions, channels, stride)
     scale = (SCALE[seen.indices[channels][:, ::stride]] / 256.0).astype(np.float32)
