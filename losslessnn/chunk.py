@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import lattice
+from .device import device_or_default
 from .errors import CorruptFrameError
 from .frame import FrameHeader, Mode, Section, content_checksum, pack_frame, unpack_frame
 from .models.store import Profile, remember
@@ -78,21 +81,31 @@ class Settings:
         Used where it makes frames smaller.
     max_error : float
         How far a value may be moved, in the array's units; 0: not at all.
+    device : str, optional
+        See `encode_chunk`.
     """
 
     level: int = 5
     model: Profile | None = None
     max_error: float = 0.0
+    device: str | None = None
 
     def encode(self, array: npt.NDArray[Any]) -> bytes:
         """`encode_chunk` with these settings, in a process that can then decode the frame."""
         if self.model is not None:
             remember(self.model)
-        return encode_chunk(array, level=self.level, model=self.model, max_error=self.max_error)
+        return encode_chunk(
+            array, level=self.level, model=self.model, max_error=self.max_error, device=self.device
+        )
 
 
 def encode_chunk(
-    array: npt.ArrayLike, *, level: int = 5, model: Profile | None = None, max_error: float = 0.0
+    array: npt.ArrayLike,
+    *,
+    level: int = 5,
+    model: Profile | None = None,
+    max_error: float = 0.0,
+    device: str | None = None,
 ) -> bytes:
     """Encode an array of any dtype, shape and layout into one frame.
 
@@ -107,6 +120,9 @@ def encode_chunk(
         Used where it makes the frame smaller; a decoder then needs it too.
     max_error : float, optional
         How far a value may be moved, see `losslessnn.nearby`. 0, the default: not at all.
+    device : str, optional
+        "auto", "cpu" or "cuda": where samples are coded, see `losslessnn.models.devices`. The frame is the
+        same.
 
     Returns
     -------
@@ -124,7 +140,7 @@ def encode_chunk(
     >>> bool((decode_chunk(encode_chunk(x)) == x).all())
     True
     """
-    array = np.asarray(array)
+    array, device = np.asarray(array), device_or_default(device)
     if array.dtype.hasobject:
         raise TypeError(
             f"dtype {array.dtype} holds Python objects, which have no bytes to keep: convert the array first"
@@ -135,19 +151,23 @@ def encode_chunk(
     moved = quantise(array, max_error) if max_error else array
     near, array = moved is not array, moved
     content = memory_bytes(array, order)
-    mode, sections = _encode_content(array, content, level, model)
+    mode, sections = _encode_content(array, content, level, model, device)
     if near:
         sections[Section.BOUND] = pack_double(max_error)
     return pack_frame(FrameHeader(array.dtype, array.shape, order, mode, content_checksum(content)), sections)
 
 
 def _encode_content(
-    array: npt.NDArray[Any], content: npt.NDArray[np.uint8], level: int, model: Profile | None
+    array: npt.NDArray[Any],
+    content: npt.NDArray[np.uint8],
+    level: int,
+    model: Profile | None,
+    device: str | None,
 ) -> tuple[Mode, dict[Section, bytes]]:
     """The smaller of the neural mode, where it applies, and the best plain mode."""
     itemsize = max(array.dtype.itemsize, 1)
     try:
-        neural = _encode_neural(array, level, model)
+        neural = _encode_neural(array, level, model, device)
     except Exception:  # an encoder must not lose a recording to a bug in what only makes it smaller
         _log.exception(
             "modelling a chunk of %s failed; it is kept in a plain mode: please report", array.dtype
@@ -163,7 +183,9 @@ def _encode_content(
     return mode, {Section.PLAIN: payload}
 
 
-def _encode_neural(array: npt.NDArray[Any], level: int, model: Profile | None) -> dict[Section, bytes] | None:
+def _encode_neural(
+    array: npt.NDArray[Any], level: int, model: Profile | None, device: str | None
+) -> dict[Section, bytes] | None:
     """Sections of the neural mode, or None where it cannot hold the array or is too small to try."""
     if array.size < _FEWEST_SAMPLES or array.dtype.kind not in "iuf":
         return None
@@ -176,7 +198,7 @@ def _encode_neural(array: npt.NDArray[Any], level: int, model: Profile | None) -
     grid, codes, leftover = found
     if max(int(codes.max()), -int(codes.min())) >= neural.CODE_LIMIT:
         return None
-    sections = neural.encode(codes.reshape(-1), neural.arrange(codes), level, model)
+    sections = neural.encode(codes.reshape(-1), neural.arrange(codes), level, model, device)
     sections[Section.LATTICE] = lattice.pack_lattice(grid)
     if leftover:
         sections[Section.LEFTOVER] = leftover
@@ -194,8 +216,15 @@ def _plain_estimate(content: npt.NDArray[np.uint8], itemsize: int) -> int:
     return len(payload) * content.size // _SAMPLE_BYTES
 
 
-def decode_chunk(buffer: bytes | bytearray | memoryview) -> npt.NDArray[Any]:
+def decode_chunk(buffer: bytes | bytearray | memoryview, *, device: str | None = None) -> npt.NDArray[Any]:
     """Decode a frame into a new, writable array of the dtype, shape and memory layout the encoder was given.
+
+    Parameters
+    ----------
+    buffer : bytes-like
+        The frame.
+    device : str, optional
+        As for `encode_chunk`.
 
     Raises
     ------
@@ -204,37 +233,66 @@ def decode_chunk(buffer: bytes | bytearray | memoryview) -> npt.NDArray[Any]:
     NewerFormatError
         If a newer losslessnn wrote them.
     """
-    header, sections = unpack_frame(buffer)
-    if header.mode is Mode.NEURAL:
-        content = _decode_neural(header, sections)
-    elif header.mode in PLAIN_MODES and set(sections) - {Section.BOUND} == {Section.PLAIN}:
-        itemsize = max(header.dtype.itemsize, 1)
-        content = decode_plain(header.mode, sections[Section.PLAIN], header.nbytes, itemsize)
-    else:
+    return decode_chunks([buffer], device=device)[0]
+
+
+def decode_chunks(
+    buffers: Sequence[bytes | bytearray | memoryview], *, device: str | None = None
+) -> list[npt.NDArray[Any]]:
+    """`decode_chunk` of several frames, on a GPU all at once."""
+    device = device_or_default(device)
+    frames = [unpack_frame(buffer) for buffer in buffers]
+    modelled = [(header, sections) for header, sections in frames if header.mode is Mode.NEURAL]
+    contents = iter(_decode_neural(modelled, device))
+    arrays = []
+    for header, sections in frames:
+        content = next(contents) if header.mode is Mode.NEURAL else _decode_plain(header, sections)
+        if content_checksum(content) != header.content_crc:
+            raise CorruptFrameError("decoded content does not match its checksum")
+        arrays.append(array_from_bytes(content, header))
+    return arrays
+
+
+def _decode_plain(header: FrameHeader, sections: dict[Section, memoryview]) -> npt.NDArray[np.uint8]:
+    """The array's bytes in memory order, from the section of a plain mode."""
+    if header.mode not in PLAIN_MODES or set(sections) - {Section.BOUND} != {Section.PLAIN}:
         raise CorruptFrameError("frame does not hold the sections its mode needs")
-    if content_checksum(content) != header.content_crc:
-        raise CorruptFrameError("decoded content does not match its checksum")
-    return array_from_bytes(content, header)
+    return decode_plain(header.mode, sections[Section.PLAIN], header.nbytes, max(header.dtype.itemsize, 1))
 
 
-def _decode_neural(header: FrameHeader, sections: dict[Section, memoryview]) -> npt.NDArray[np.uint8]:
-    """The array's bytes in memory order, from the sections of the neural mode."""
+def _decode_neural(
+    frames: list[tuple[FrameHeader, dict[Section, memoryview]]], device: str | None
+) -> list[npt.NDArray[np.uint8]]:
+    """The arrays' bytes in memory order, from the sections of the neural mode."""
+    if not frames:
+        return []
     from .models import neural
 
-    if Section.LATTICE not in sections or header.nbytes == 0:
-        raise CorruptFrameError("frame lacks the lattice its codes are on")
-    grid = lattice.unpack_lattice(sections[Section.LATTICE])
-    shape, repeats = _modelled_rows(header, sections)
-    size = math.prod(shape)
+    with _more_than_memory_is_corrupt():
+        grids, coded = [], []
+        for header, sections in frames:
+            if Section.LATTICE not in sections or header.nbytes == 0:
+                raise CorruptFrameError("frame lacks the lattice its codes are on")
+            grids.append(lattice.unpack_lattice(sections[Section.LATTICE]))
+            coded.append(neural.Parsed.read(sections, _modelled_size(header, sections)))
+        decoded = neural.decode_many(coded, device)
+    contents = []
+    for (header, sections), grid, codes in zip(frames, grids, decoded, strict=True):
+        shape, repeats = _modelled_rows(header, sections)
+        leftover = sections.get(Section.LEFTOVER, memoryview(b""))
+        array = lattice.decode(grid, codes.reshape(shape), leftover, header.dtype, shape)
+        if repeats is not None:
+            array = repeats.restore(array, header.shape[0])
+        contents.append(memory_bytes(array, header.order))
+    return contents
+
+
+@contextmanager
+def _more_than_memory_is_corrupt() -> Iterator[None]:
     try:
-        codes = neural.decode(sections, size)
+        yield
     except MemoryError as error:
-        raise CorruptFrameError(f"frame claims {size} samples, more than fit into memory") from error
-    leftover = sections.get(Section.LEFTOVER, memoryview(b""))
-    array = lattice.decode(grid, codes.reshape(shape), leftover, header.dtype, shape)
-    if repeats is not None:
-        array = repeats.restore(array, header.shape[0])
-    return memory_bytes(array, header.order)
+        raise CorruptFrameError("frame claims more samples than fit into memory") from error
 
 
 def _modelled_rows(
@@ -246,6 +304,10 @@ def _modelled_rows(
     rows = header.shape[0] if header.shape else 0
     repeats = Repeats.unpack(sections[Section.REPEATS], rows)
     return (rows - repeats.rows, *header.shape[1:]), repeats
+
+
+def _modelled_size(header: FrameHeader, sections: dict[Section, memoryview]) -> int:
+    return math.prod(_modelled_rows(header, sections)[0])
 
 
 def describe_chunk(buffer: bytes | bytearray | memoryview, *, per_channel: bool = False) -> ChunkReport:
@@ -263,7 +325,7 @@ def describe_chunk(buffer: bytes | bytearray | memoryview, *, per_channel: bool 
     if per_channel and header.mode is Mode.NEURAL:
         from .models import neural
 
-        bits = neural.channel_bits(sections, math.prod(_modelled_rows(header, sections)[0]))
+        bits = neural.channel_bits(sections, _modelled_size(header, sections))
     frame_bytes = memoryview(buffer).nbytes
     section_bytes = {tag.name.lower(): len(content) for tag, content in sections.items()}
     section_bytes["header"] = frame_bytes - sum(section_bytes.values())

@@ -13,6 +13,7 @@ from numpy.typing import DTypeLike
 
 from losslessnn.advice import Purpose, suggest_chunks
 from losslessnn.chunk import decode_chunk, encode_chunk
+from losslessnn.device import check_device
 from losslessnn.errors import NewerFormatError
 from losslessnn.functions import DEFAULT_LEVEL, Model, as_array, check_level
 from losslessnn.models.store import MODEL_SETTINGS, describe_model, load_model, with_model
@@ -40,13 +41,18 @@ class NeuralCodec(Codec):  # type: ignore[misc,unused-ignore]
     max_error : float, optional
         How far any value may be moved, in the array's own units, to make chunks smaller. 0, the default, is
         lossless.
+    device : str, optional
+        Where samples are coded: "cpu", "cuda" for a GPU (with the extra ``gpu``), "auto" for a GPU if there
+        is one. Default: what the environment variable ``LOSSLESSNN_DEVICE`` says, or "cpu". The frames
+        are the same, and no store's metadata names a device. Where there is no GPU, the CPU does it, and the
+        log says so.
 
     Raises
     ------
     TypeError
         If `level` or `n_channels` is not an integer.
     ValueError
-        If `level` is outside 1 to 9, or `n_channels` is below 1.
+        If `level` is outside 1 to 9, `n_channels` is below 1, or there is no such device.
     MissingModelError, ModelError
         If `model` is not found, or damaged.
 
@@ -86,12 +92,14 @@ class NeuralCodec(Codec):  # type: ignore[misc,unused-ignore]
         model: Model | None = None,
         embed: bool = True,
         max_error: float = 0,
+        device: str | None = None,
     ) -> None:
         self.level = check_level(level)
         self.n_channels = None if n_channels is None else _check_n_channels(n_channels)
         self.model = None if model is None else load_model(model)
         self.embed = bool(embed)
         self.max_error = check_max_error(max_error)
+        self.device = check_device(device)
 
     def encode(self, buf: Any) -> bytes:
         """Encode one chunk as a frame.
@@ -113,7 +121,9 @@ class NeuralCodec(Codec):  # type: ignore[misc,unused-ignore]
             If `buf` holds Python objects or is a masked array.
         """
         chunk = self._with_channels(as_array(buf))
-        return encode_chunk(chunk, level=self.level, model=self.model, max_error=self.max_error)
+        return encode_chunk(
+            chunk, level=self.level, model=self.model, max_error=self.max_error, device=self.device
+        )
 
     def decode(self, buf: Any, out: Any = None) -> Any:
         """Decode one frame.
@@ -143,7 +153,8 @@ class NeuralCodec(Codec):  # type: ignore[misc,unused-ignore]
             If `out` is not contiguous, not writable, or has another size than the decoded chunk.
         """
         target = None if out is None else ensure_contiguous_ndarray(out, flatten=False)
-        chunk = decode_chunk(memoryview(ensure_contiguous_ndarray(buf).view(np.uint8)))
+        frame = memoryview(ensure_contiguous_ndarray(buf).view(np.uint8))
+        chunk = decode_chunk(frame, device=self.device)
         if target is None:
             return chunk
         if target.nbytes != chunk.nbytes:

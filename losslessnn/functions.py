@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from losslessnn.chunk import decode_chunk, encode_chunk
+from losslessnn.device import check_device
 from losslessnn.models.store import Profile, load_model
 from losslessnn.nearby import check_max_error
 
@@ -19,7 +20,13 @@ FASTEST_LEVEL = 1
 SMALLEST_LEVEL = 9
 
 
-def compress(x: Any, level: int = DEFAULT_LEVEL, model: Model | None = None, max_error: float = 0) -> bytes:
+def compress(
+    x: Any,
+    level: int = DEFAULT_LEVEL,
+    model: Model | None = None,
+    max_error: float = 0,
+    device: str | None = None,
+) -> bytes:
     """Compress an array into one frame.
 
     Parameters
@@ -37,6 +44,10 @@ def compress(x: Any, level: int = DEFAULT_LEVEL, model: Model | None = None, max
     max_error : float, optional
         How far any value may be moved, in the recording's own units, to make the frame smaller, which then
         says so. 0, the default, is lossless.
+    device : str, optional
+        Where samples are coded: "cpu", "cuda" for a GPU (with the extra ``gpu``), "auto" for a GPU if there
+        is one. Default: what the environment variable ``LOSSLESSNN_DEVICE`` says, or "cpu". The bytes are
+        the same. Where there is no GPU, the CPU does it, and the log says so.
 
     Returns
     -------
@@ -49,7 +60,7 @@ def compress(x: Any, level: int = DEFAULT_LEVEL, model: Model | None = None, max
     TypeError
         If `x` holds Python objects or is a masked array, or if `level` is not an integer.
     ValueError
-        If `level` is outside 1 to 9, or `max_error` is negative or not finite.
+        If `level` is outside 1 to 9, `max_error` is negative or not finite, or there is no such device.
     MissingModelError, ModelError
         If `model` is not found, or damaged.
 
@@ -77,16 +88,20 @@ def compress(x: Any, level: int = DEFAULT_LEVEL, model: Model | None = None, max
     """
     profile = None if model is None else load_model(model)
     bound = check_max_error(max_error)
-    return encode_chunk(as_array(x), level=check_level(level), model=profile, max_error=bound)
+    return encode_chunk(
+        as_array(x), level=check_level(level), model=profile, max_error=bound, device=check_device(device)
+    )
 
 
-def decompress(frame: bytes | bytearray | memoryview) -> np.ndarray:
+def decompress(frame: bytes | bytearray | memoryview, device: str | None = None) -> np.ndarray:
     """Restore the array that :func:`compress` was given.
 
     Parameters
     ----------
     frame : bytes-like
         One whole frame, from any door: :func:`compress`, a Zarr chunk, an archive.
+    device : str, optional
+        As for :func:`compress`, whatever device the frame was made on.
 
     Returns
     -------
@@ -110,7 +125,7 @@ def decompress(frame: bytes | bytearray | memoryview) -> np.ndarray:
     >>> decompress(compress([[1.5, -0.0]]))
     array([[ 1.5, -0. ]])
     """
-    return decode_chunk(frame)
+    return decode_chunk(frame, device=check_device(device))
 
 
 def check_level(level: int) -> int:

@@ -7,7 +7,8 @@ zarr 3; with zarr 2.18 use :class:`losslessnn.NeuralCodec` and format 2.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
@@ -21,7 +22,8 @@ except ModuleNotFoundError as missing:
         name=missing.name,
     ) from None
 
-from losslessnn.chunk import decode_chunk, encode_chunk
+from losslessnn.chunk import decode_chunks, encode_chunk
+from losslessnn.device import check_device, device_or_default
 from losslessnn.errors import CorruptFrameError, NewerFormatError
 from losslessnn.functions import DEFAULT_LEVEL, Model, check_level
 from losslessnn.models.store import MODEL_SETTINGS, Profile, describe_model, load_model, with_model
@@ -45,13 +47,16 @@ class NeuralArrayCodec(ArrayBytesCodecPartialDecodeMixin, ArrayBytesCodec):  # t
         Whether the store's metadata holds the profile itself. Default True.
     max_error : float, optional
         How far any value may be moved to make chunks smaller. 0, the default, is lossless.
+    device : str, optional
+        Where samples are coded, as in :class:`losslessnn.NeuralCodec`; metadata does not name it. Readers of
+        a store say it with the environment variable ``LOSSLESSNN_DEVICE``.
 
     Raises
     ------
     TypeError
         If `level` is not an integer; when an array is made, if its dtype holds Python objects.
     ValueError
-        If `level` is outside 1 to 9.
+        If `level` is outside 1 to 9, or there is no such device.
 
     Notes
     -----
@@ -65,7 +70,8 @@ class NeuralArrayCodec(ArrayBytesCodecPartialDecodeMixin, ArrayBytesCodec):  # t
     Say ``compressors=None``, or zarr puts zstd behind the codec, which costs time and gains nothing.
 
     Chunks are encoded and decoded in zarr's threads, several at a time (``async.concurrency`` and
-    ``threading.max_workers`` in zarr's configuration), with any ``codec_pipeline.batch_size``.
+    ``threading.max_workers`` in zarr's configuration), with any ``codec_pipeline.batch_size``. On a GPU, the
+    chunks of a batch are decoded by one launch of a kernel: 64 or more at once.
 
     Source: the Zarr specification, version 3, https://zarr-specs.readthedocs.io.
 
@@ -87,12 +93,14 @@ class NeuralArrayCodec(ArrayBytesCodecPartialDecodeMixin, ArrayBytesCodec):  # t
     model: Model | None = None
     embed: bool = True
     max_error: float = 0.0
+    device: str | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "level", check_level(self.level))
         if self.model is not None:
             object.__setattr__(self, "model", load_model(self.model))
         object.__setattr__(self, "max_error", check_max_error(self.max_error))
+        check_device(self.device)
 
     # -- metadata
 
@@ -149,11 +157,22 @@ class NeuralArrayCodec(ArrayBytesCodecPartialDecodeMixin, ArrayBytesCodec):  # t
     def _encode_sync(self, chunk_array: Any, chunk_spec: Any) -> Any:
         # In C order whatever arrives: zarr hands over views of the caller's memory, in any layout.
         chunk = np.asarray(chunk_array.as_numpy_array(), order="C")
-        frame = encode_chunk(chunk, level=self.level, model=self._profile, max_error=self.max_error)
+        frame = encode_chunk(
+            chunk, level=self.level, model=self._profile, max_error=self.max_error, device=self.device
+        )
         return chunk_spec.prototype.buffer.from_bytes(frame)
 
     def _decode_sync(self, chunk_bytes: Any, chunk_spec: Any) -> Any:
-        chunk = decode_chunk(memoryview(chunk_bytes.as_numpy_array()))
+        return self._decode_batch_sync([chunk_bytes], [chunk_spec])[0]
+
+    def _decode_batch_sync(self, batch: list[Any], specs: list[Any]) -> list[Any]:
+        chunks = decode_chunks(
+            [memoryview(chunk_bytes.as_numpy_array()) for chunk_bytes in batch], device=self.device
+        )
+        return [self._checked(chunk, spec) for chunk, spec in zip(chunks, specs, strict=True)]
+
+    def _checked(self, chunk: np.ndarray, chunk_spec: Any) -> Any:
+        """What zarr wants of a decoded chunk, if it is one of this array."""
         wanted = chunk_spec.dtype.to_native_dtype()
         if chunk.shape != chunk_spec.shape or not _same_but_for_byte_order(chunk.dtype, wanted):
             raise CorruptFrameError(
@@ -163,6 +182,20 @@ class NeuralArrayCodec(ArrayBytesCodecPartialDecodeMixin, ArrayBytesCodec):  # t
         return chunk_spec.prototype.nd_buffer.from_numpy_array(chunk.astype(wanted, copy=False))
 
     # -- many chunks: the base class calls these for every chunk of a batch at once
+
+    async def decode(self, chunks_and_specs: Iterable[tuple[Any, Any]]) -> Iterable[Any]:
+        """Decode a batch of chunks: side by side in threads, or on a GPU in one launch."""
+        batch = list(chunks_and_specs)
+        present = [i for i, (chunk_bytes, _) in enumerate(batch) if chunk_bytes is not None]
+        if len(present) < 2 or not _on_gpu(self.device):
+            return await super().decode(batch)
+        decoded = await asyncio.to_thread(
+            self._decode_batch_sync, [batch[i][0] for i in present], [batch[i][1] for i in present]
+        )
+        results: list[Any] = [None] * len(batch)
+        for i, chunk in zip(present, decoded, strict=True):
+            results[i] = chunk
+        return results
 
     async def _encode_single(self, chunk_array: Any, chunk_spec: Any) -> Any:
         return await asyncio.to_thread(self._encode_sync, chunk_array, chunk_spec)
@@ -184,6 +217,14 @@ class NeuralArrayCodec(ArrayBytesCodecPartialDecodeMixin, ArrayBytesCodec):  # t
     def _decode_part(self, chunk_bytes: Any, selection: Any, chunk_spec: Any) -> Any:
         chunk = self._decode_sync(chunk_bytes, chunk_spec)
         return chunk[selection]
+
+
+def _on_gpu(device: str | None) -> bool:
+    if device_or_default(device) == "cpu":
+        return False
+    from losslessnn.models import devices
+
+    return devices.gpu_for(device) is not None
 
 
 def _same_but_for_byte_order(a: np.dtype[Any], b: np.dtype[Any]) -> bool:

@@ -58,6 +58,11 @@ def modules() -> list[str]:
     return sorted(set(names))
 
 
+PYTHON_BLOCKS = [
+    block for file in ("README.md", "docs/GUIDE.md", "docs/GPU.md") for block in blocks(file, "python")
+]
+
+
 @pytest.fixture
 def folder_with_a_recording(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working folder that holds the files the documentation speaks of."""
@@ -91,7 +96,7 @@ def test_examples_run(example: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:ignoring keyword argument 'zarr_format'")
-@pytest.mark.parametrize("block", blocks("README.md", "python") + blocks("docs/GUIDE.md", "python"), ids=str)
+@pytest.mark.parametrize("block", PYTHON_BLOCKS, ids=str)
 def test_python_blocks_run(block: Block, folder_with_a_recording: Path) -> None:
     import zarr
 
@@ -130,7 +135,9 @@ def test_the_readme_sets_up_and_tests_in_one_command_each() -> None:
         assert "\n" not in command
 
 
-@pytest.mark.parametrize("file", ["README.md", "CHANGELOG.md", "docs/GUIDE.md", "docs/FORMAT.md"])
+@pytest.mark.parametrize(
+    "file", ["README.md", "CHANGELOG.md", "docs/GUIDE.md", "docs/FORMAT.md", "docs/GPU.md"]
+)
 def test_links_lead_somewhere(file: str) -> None:
     text = (CHECKOUT / file).read_text(encoding="utf-8")
     for target in re.findall(r"\]\((?!https?:)([^)]+)\)", text):

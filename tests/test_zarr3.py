@@ -50,13 +50,13 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the threads that decoded a frame, one for each frame."""
     threads: list[str] = []
 
-    def counting(frame: Any) -> np.ndarray:
-        threads.append(threading.current_thread().name)
+    def counting(frames: list[Any], **options: Any) -> list[np.ndarray]:
+        threads.extend([threading.current_thread().name] * len(frames))
         time.sleep(0.01)  # so that a pool of idle threads does not hand everything to one
-        return decode(frame)
+        return decode(frames, **options)
 
-    decode = door.decode_chunk
-    monkeypatch.setattr(door, "decode_chunk", counting)
+    decode = door.decode_chunks
+    monkeypatch.setattr(door, "decode_chunks", counting)
     return threads
 
 

@@ -16,6 +16,7 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from losslessnn.device import DEVICES, VARIABLE
 from losslessnn.errors import LosslessnnError
 
 if TYPE_CHECKING:
@@ -53,6 +54,23 @@ files_argument = click.argument(
 
 threads_option = click.option(
     "-T", "--threads", type=click.IntRange(0), default=0, show_default="0, all cores", help="Threads to use."
+)
+
+
+def _code_on(context: click.Context, parameter: click.Parameter, device: str | None) -> None:
+    """Make a device the usual one, for this process and for those it starts."""
+    if device is not None:
+        os.environ[VARIABLE] = device
+
+
+device_option = click.option(
+    "--device",
+    type=click.Choice(DEVICES),
+    expose_value=False,
+    callback=_code_on,
+    show_default=f"{VARIABLE} in the environment, or cpu",
+    help="Where samples are coded: cuda for a GPU (with the extra gpu), auto for a GPU if there is one. It "
+    "takes as many frames at once as there are threads. The bytes are the same.",
 )
 force_option = click.option("-f", "--force", is_flag=True, help="Overwrite files that exist.")
 level_option = click.option(

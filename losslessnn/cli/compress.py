@@ -17,6 +17,7 @@ from losslessnn.cli.common import (
     Pool,
     Talk,
     check_stdio,
+    device_option,
     file_size,
     files_argument,
     force_option,
@@ -69,6 +70,7 @@ if TYPE_CHECKING:
     "back is then not the original file.",
 )
 @threads_option
+@device_option
 @options(
     click.option("--chunk-seconds", type=click.FloatRange(0, min_open=True), help="Seconds per frame."),
     click.option(

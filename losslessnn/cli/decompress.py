@@ -17,6 +17,7 @@ from losslessnn.cli.common import (
     Pool,
     Talk,
     check_stdio,
+    device_option,
     file_size,
     files_argument,
     force_option,
@@ -66,6 +67,7 @@ class _Wish:
     help="Write the samples as .npy (of an .npz: an .npz with equal arrays) instead of the original file.",
 )
 @threads_option
+@device_option
 @force_option
 @click.option("--rm", "remove", is_flag=True, help="Remove each archive once its file is restored.")
 @talk_options

@@ -11,6 +11,7 @@ import click
 from losslessnn.cli.common import (
     Pool,
     Talk,
+    device_option,
     file_size,
     files_argument,
     megabytes,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     help="Compare with this file byte by byte; if it is a folder, with the file of the right name in it.",
 )
 @threads_option
+@device_option
 @talk_options
 def command(
     files: tuple[Path, ...], against: Path | None, threads: int, quiet: bool, progress: bool | None

@@ -282,11 +282,8 @@ def decode(
     CorruptFrameError
         If the bytes run out or leave a decoder in a state no encoder makes.
     """
+    refuse_endless(words, raw, n_times, model, marked)
     n_channels = model.positions.offset.size
-    if marked.size == 0 and n_channels * n_times > MOST_SAMPLES_PER_BYTE * (len(words) + len(raw)):
-        raise CorruptFrameError(
-            f"payload of {len(words)} bytes is too short for {n_channels * n_times} samples"
-        )
     codes: Codes = np.empty((n_channels, n_times), np.int32)
     # one kind of array whatever the buffers are: numba would compile a decoder for each kind
     stream = np.zeros(len(words) // 4 + n_channels + 1, np.uint32)
@@ -305,3 +302,16 @@ def decode(
     if status:
         raise CorruptFrameError(f"payload does not decode (check {status}): the frame's bytes were altered")
     return codes
+
+
+def refuse_endless(
+    words: bytes | memoryview,
+    raw: bytes | memoryview,
+    n_times: int,
+    model: AutoregressiveModel,
+    marked: Marks,
+) -> None:
+    """Raise `CorruptFrameError` for bytes that cannot hold so many samples; no memory is taken for them."""
+    n_samples = model.positions.offset.size * n_times
+    if marked.size == 0 and n_samples > MOST_SAMPLES_PER_BYTE * (len(words) + len(raw)):
+        raise CorruptFrameError(f"payload of {len(words)} bytes is too short for {n_samples} samples")

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ from losslessnn import adc
 from losslessnn.errors import CorruptFrameError
 from losslessnn.frame import Section
 from losslessnn.kernels.parameters import Positions
-from losslessnn.models import autoregressive, side
+from losslessnn.models import autoregressive, devices, side
 from losslessnn.models.autoregressive import NO_MARKS, AutoregressiveModel, Marks, Prediction
 from losslessnn.models.fit import EFFORT, Effort, add_network, find_changes, fit, predict_by
 from losslessnn.models.points import Points, fill, find_points
@@ -133,7 +134,11 @@ class Segment:
 
 
 def encode(
-    codes: Codes, channels: Channels, level: int, profile: Profile | None = None
+    codes: Codes,
+    channels: Channels,
+    level: int,
+    profile: Profile | None = None,
+    device: str | None = None,
 ) -> dict[Section, bytes]:
     """Sections of flat codes (|code| < CODE_LIMIT), with a profile where it makes them smaller."""
     if profile is not None and profile.channels != channels.count:
@@ -150,7 +155,7 @@ def encode(
     base = None if profile is None else profile.base
     own_tables = b"" if tables is None else tables.pack()
     shared = (len(own_tables) / samples.shape[1], _PROFILE_BYTES / samples.shape[1])
-    segments = _Encoder(low, high, tables, shared, base, EFFORT[level]).segments(samples, marks)
+    segments = _Encoder(low, high, tables, shared, base, EFFORT[level], device).segments(samples, marks)
     by_profile = [segment.by_profile for segment in segments]
     sections = {
         Section.CHANNELS: channels.pack(),
@@ -230,6 +235,8 @@ class _Encoder:
         The profile's model.
     effort : Effort
         How far to go.
+    device : str or None
+        Where samples are coded.
     """
 
     low: int
@@ -238,6 +245,7 @@ class _Encoder:
     shared: tuple[float, float]
     base: side.Base | None
     effort: Effort
+    device: str | None
 
     def segments(self, samples: Codes, marks: Marks) -> list[Segment]:
         """One segment, or several where the signal changes and a model for each side costs less.
@@ -258,7 +266,7 @@ class _Encoder:
         model, prediction = fit(samples, positions, self.effort)
         segment = self._encode(samples, marks, model, prediction)
         if self.base is not None:
-            ready = _encode_by_profile(samples, marks, self.low, self.high, self.base)
+            ready = _encode_by_profile(samples, marks, self.low, self.high, self.base, self.device)
             if ready is not None and ready.size + self.shared[1] * ready.n_times < segment.size:
                 segment = replace(ready, shared=self.shared[1] * ready.n_times)
         return _Coded(segment, samples, marks, model, prediction)
@@ -266,7 +274,7 @@ class _Encoder:
     def _encode(
         self, samples: Codes, marks: Marks, model: AutoregressiveModel, prediction: Prediction
     ) -> Segment:
-        words, raw = autoregressive.encode(samples, model, prediction, marks)
+        words, raw = devices.encode(devices.Uncoded(samples, model, prediction, marks), self.device)
         n_times = samples.shape[1]
         return Segment(n_times, side.pack_model(model), words, raw, shared=self.shared[0] * n_times)
 
@@ -340,14 +348,16 @@ def take_points(samples: Codes) -> tuple[Codes, Marks]:
     return fill(samples, marks, _range(samples, marks)[0]), marks
 
 
-def _encode_by_profile(samples: Codes, marks: Marks, low: int, high: int, base: side.Base) -> Segment | None:
+def _encode_by_profile(
+    samples: Codes, marks: Marks, low: int, high: int, base: side.Base, device: str | None
+) -> Segment | None:
     """The segment coded by a profile's model, or None where that cannot hold these codes."""
     try:
         positions = base.positions(low, high, offsets_of(samples))
     except CorruptFrameError:
         return None
     model, prediction = predict_by(base.model, samples, positions)
-    words, raw = autoregressive.encode(samples, model, prediction, marks)
+    words, raw = devices.encode(devices.Uncoded(samples, model, prediction, marks), device)
     return Segment(samples.shape[1], side.pack_difference(model), words, raw, by_profile=True)
 
 
@@ -406,24 +416,81 @@ def _unpack_segments(sections: Mapping[Section, bytes | memoryview], n_times: in
     return segments
 
 
-def decode(sections: Mapping[Section, bytes | memoryview], size: int) -> Codes:
+@dataclass(frozen=True)
+class Parsed:
+    """What sections say, up to the samples themselves; `restore` takes these.
+
+    Attributes
+    ----------
+    channels : Channels
+    points : Points or None
+    marks : (channels, time) uint8, or empty for none
+    segments : list of devices.Coded
+    """
+
+    channels: Channels
+    points: Points | None
+    marks: Marks
+    segments: list[devices.Coded]
+
+    @classmethod
+    def read(cls, sections: Mapping[Section, bytes | memoryview], size: int) -> Parsed:
+        """From the sections of an array of ``size`` values; `CorruptFrameError` if they cannot hold it."""
+        channels = _read_channels(sections, size)
+        points, marks = _read_points(sections, channels, size)
+        return cls(channels, points, marks, list(_read_segments(sections, channels, size, marks)))
+
+    def restore(self, parts: list[Codes]) -> Codes:
+        """The flat codes of the array, from the (channels, time) codes of its segments."""
+        samples = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+        if self.points is not None:
+            self.points.restore(samples, self.marks)
+        return self.channels.join(samples)
+
+    def restore_there(self, parts: list[Any]) -> Any:
+        """As `restore`, from (time, channels) tensors, to one on the same device."""
+        import torch
+
+        samples = torch.cat(parts)
+        if self.points is not None:
+            marks = torch.from_numpy(self.marks.T.copy()).to(samples.device)
+            codes = torch.from_numpy(self.points.codes.astype(np.int32)).to(samples.device)
+            for i in range(2):
+                samples = torch.where(marks == i + 1, codes[:, i], samples)
+        return (samples if self.channels.adjacent else samples.T).reshape(-1)
+
+
+def decode_many(arrays: list[Parsed], device: str | None = None) -> list[Codes]:
+    """The flat codes of arrays; `CorruptFrameError` if the bytes of any of them cannot be right."""
+    parts = devices.decode([segment for array in arrays for segment in array.segments], device)
+    results = []
+    for array in arrays:
+        own, parts = parts[: len(array.segments)], parts[len(array.segments) :]
+        results.append(array.restore(own))
+    return results
+
+
+def decode(sections: Mapping[Section, bytes | memoryview], size: int, device: str | None = None) -> Codes:
     """The flat codes of an array of ``size`` values; `CorruptFrameError` if the sections cannot hold it."""
-    channels = _read_channels(sections, size)
-    points, marks = _read_points(sections, channels, size)
-    parts = [coded for coded, _, _ in _decode_segments(sections, channels, size, marks)]
-    samples = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
-    if points is not None:
-        points.restore(samples, marks)
-    return channels.join(samples)
+    return decode_many([Parsed.read(sections, size)], device)[0]
+
+
+def decode_there(arrays: list[Parsed], gpu: devices.Gpu) -> list[Any]:
+    """As `decode_many`, int32 tensors on the device."""
+    parts = devices.decode_there([segment for array in arrays for segment in array.segments], gpu)
+    results = []
+    for array in arrays:
+        own, parts = parts[: len(array.segments)], parts[len(array.segments) :]
+        results.append(array.restore_there(own))
+    return results
 
 
 def channel_bits(sections: Mapping[Section, bytes | memoryview], size: int) -> NDArray[np.float64]:
     """Bits of payload, raw bits and marks that each channel takes, (channels,); errors as for `decode`."""
-    channels = _read_channels(sections, size)
-    points, marks = _read_points(sections, channels, size)
-    bits = np.zeros(channels.count) if points is None else points.mark_bits(marks)
-    for samples, model, marked in _decode_segments(sections, channels, size, marks):
-        bits += autoregressive.measure(samples, model, marked)
+    array = Parsed.read(sections, size)
+    bits = np.zeros(array.channels.count) if array.points is None else array.points.mark_bits(array.marks)
+    for segment in array.segments:
+        bits += autoregressive.measure(autoregressive.decode(*segment), segment.model, segment.marked)
     return bits
 
 
@@ -457,10 +524,10 @@ def _read_profile(
     return profile.base, used
 
 
-def _decode_segments(
+def _read_segments(
     sections: Mapping[Section, bytes | memoryview], channels: Channels, size: int, marks: Marks
-) -> Iterator[tuple[Codes, autoregressive.AutoregressiveModel, Marks]]:
-    """The (channels, time) codes of each segment, the model they were coded with, and its marks."""
+) -> Iterator[devices.Coded]:
+    """Each segment's bytes, the model they were coded with, and its marks."""
     begin = 0
     base, used = _read_profile(sections, channels)
     segments = _unpack_segments(sections, size // channels.count)
@@ -475,8 +542,7 @@ def _decode_segments(
             raise CorruptFrameError("payload is not a whole number of words")
         marked = np.ascontiguousarray(marks[:, begin : begin + segment.n_times])
         begin += segment.n_times
-        codes = autoregressive.decode(segment.payload, segment.raw, segment.n_times, model, marked)
-        yield codes, model, marked
+        yield devices.Coded(segment.payload, segment.raw, segment.n_times, model, marked)
 
 
 def _spread(samples: Codes) -> float:
