@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -39,6 +40,12 @@ def _not_measured(name: str) -> Outcome:
     return Outcome(name, "not measured", "", True, why)
 
 
+def _busy() -> str:
+    """What to say if other programs use the machine."""
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    return f"{load:.1f} other programs run here: no wall clock can be trusted (threads)" if load > 0.5 else ""
+
+
 def write(path: Path, done: Sequence[Measurement], names: Sequence[str]) -> None:
     """Write the CSV; groups that were not measured keep the lines they have."""
     kept = [row for row in measurement.read(path) if row["group"] not in names]
@@ -60,6 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     done: list[Measurement] = []
     print(f"{machine.machine()}\n")
+    if busy := _busy():
+        print(f"{busy}\n")
     with tempfile.TemporaryDirectory(prefix="losslessnn-speed-") as scratch:
         amounts = QUICK if options.quick else Amounts()
         bench = Bench(recordings.data_folder(options.data), Path(scratch), options.core, amounts)

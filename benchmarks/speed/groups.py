@@ -152,16 +152,16 @@ def command_line(bench: Bench, file: Path, count: int) -> Iterator[Measurement]:
 
 
 def vectors(bench: Bench) -> Iterator[Measurement]:
-    """Kernels for this machine against kernels without AVX-512, each with a cache of its own."""
+    """Kernels for this machine against kernels without AVX-512, which have a cache of their own."""
     if platform.machine() not in ("x86_64", "AMD64"):
         return
     # Without empty features numba would add this machine's own to the processor's.
-    without = {"NUMBA_CPU_NAME": NO_AVX512, "NUMBA_CPU_FEATURES": ""}
-    caches = {name: str(bench.scratch / f"cache {name}") for name in ("", NO_AVX512)}
+    cache = str(bench.scratch / "cache")
+    without = {"NUMBA_CPU_NAME": NO_AVX512, "NUMBA_CPU_FEATURES": "", "NUMBA_CACHE_DIR": cache}
     file = bench.recording(SECOND)
     for number in range(-1, bench.amounts.rounds):
-        for name, cache in caches.items():
-            environment = {**machine.ONE_THREAD, "NUMBA_CACHE_DIR": cache, **(without if name else {})}
+        for name, variables in {"": {}, NO_AVX512: without}.items():
+            environment = {**machine.ONE_THREAD, **variables}
             for level in (DEFAULT, FASTEST):
                 done = bench.measure(
                     "chunks",
