@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,9 @@ from support import make_recording
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.outcome import Outcome, print_table
+from benchmarks.speed import __main__ as program
 from benchmarks.speed import measurement, verdicts
+from benchmarks.speed.groups import GROUPS, QUICK, Bench
 from benchmarks.speed.material import channel_pairs, tiled, widened
 from benchmarks.speed.measurement import (
     COMMAND,
@@ -123,8 +126,6 @@ def test_small_chunks_and_the_first_call() -> None:
 
 
 def test_every_group_has_a_verdict_and_nothing_measured_gives_none() -> None:
-    from benchmarks.speed.groups import GROUPS
-
     assert list(GROUPS) == list(verdicts.VERDICTS)
     assert not [outcome for judge in verdicts.VERDICTS.values() for outcome in judge([])]
 
@@ -138,6 +139,30 @@ def test_measurements_survive_the_csv(tmp_path: Path) -> None:
     path = tmp_path / "speed.csv"
     measurement.write(path, [OURS_5.as_row() | {"machine": "this one", "date": "today"}])
     assert [measurement.from_row(row) for row in measurement.read(path)] == [OURS_5]
+
+
+def test_a_group_measured_again_replaces_its_own_lines_alone(tmp_path: Path) -> None:
+    path = tmp_path / "speed.csv"
+    for group, seconds in (("wavpack", 2.0), ("widths", 3.0), ("wavpack", 4.0)):
+        program.write(path, group, [replace(OURS_5, group=group, seconds=seconds)])
+    assert [(row["group"], float(row["seconds"])) for row in measurement.read(path)] == [
+        ("widths", 3.0),
+        ("wavpack", 4.0),
+    ]
+
+
+def test_a_group_that_fails_is_a_line_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(bench: Bench) -> Iterator[Measurement]:
+        raise RuntimeError("a frame does not decode to its chunk")
+
+    monkeypatch.setitem(GROUPS, "widths", broken)
+    monkeypatch.setitem(GROUPS, "sizes", lambda bench: iter([]))
+    bench = Bench(Path(), Path(), 0, QUICK)
+    failed, not_here = program.outcomes(bench, ["widths", "sizes"], None)
+    assert not failed.passed
+    assert failed.remark == "a frame does not decode to its chunk"
+    assert not_here.passed
+    assert not_here.reached == "not measured"
 
 
 def test_material_has_no_row_stretches_twice_and_all_its_channels() -> None:

@@ -24,20 +24,28 @@ from benchmarks.speed.measurement import Measurement
 from benchmarks.speed.verdicts import VERDICTS
 from losslessnn.peers import find
 
-CSV_FOLDER, FIGURES = recordings.CHECKOUT / "benchmarks/results", recordings.CHECKOUT / "docs/figures"
+DESTINATIONS = (
+    (recordings.CHECKOUT / "benchmarks/results", "speed.csv"),
+    (recordings.CHECKOUT / "docs/figures", "speed.png"),
+)
 
 
-def outcomes(bench: Bench, names: Sequence[str], done: list[Measurement]) -> Iterator[Outcome]:
-    """Measure group by group, adding to `done`; their lines of the table."""
+def outcomes(bench: Bench, names: Sequence[str], table: Path | None) -> Iterator[Outcome]:
+    """Measure group by group; their lines of the table. What was measured goes into the CSV at once."""
     for name in names:
-        found = list(GROUPS[name](bench))
-        done += found
+        try:
+            found = list(GROUPS[name](bench))
+        except (RuntimeError, OSError) as error:
+            yield Outcome(name, "not measured", "", False, str(error))
+            continue
+        if table:
+            write(table, name, found)
         yield from VERDICTS[name](found) if found else [_not_measured(name)]
 
 
 def _not_measured(name: str) -> Outcome:
-    why = find("WavPack -hhx4").missing() if name == "wavpack" else "not on this machine"
-    return Outcome(name, "not measured", "", True, why)
+    why = find("WavPack -hhx4").missing() if name == "wavpack" else ""
+    return Outcome(name, "not measured", "", True, why or "not on this machine")
 
 
 def _busy() -> str:
@@ -46,11 +54,11 @@ def _busy() -> str:
     return f"{load:.1f} other programs run here: no wall clock can be trusted (threads)" if load > 0.5 else ""
 
 
-def write(path: Path, done: Sequence[Measurement], names: Sequence[str]) -> None:
-    """Write the CSV; groups that were not measured keep the lines they have."""
-    kept = [row for row in measurement.read(path) if row["group"] not in names]
+def write(path: Path, group: str, found: Sequence[Measurement]) -> None:
+    """Put a group's measurements into the CSV, in place of those it has; the other groups' stay."""
+    kept = [row for row in measurement.read(path) if row["group"] != group]
     origin = {"machine": machine.cpu_name(), "date": datetime.date.today().isoformat()}
-    measurement.write(path, [*kept, *(m.as_row() | origin for m in done)])
+    measurement.write(path, [*kept, *(m.as_row() | origin for m in found)])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -65,20 +73,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="short recordings, two rounds; for a look")
     parser.add_argument("--core", type=int, default=machine.default_core(), help="core to time on")
     options = parser.parse_args(arguments)
-    done: list[Measurement] = []
+    table = figure = None
+    if options.output or not options.quick:
+        table, figure = ((options.output or to) / name for to, name in DESTINATIONS)
     print(f"{machine.machine()}\n")
     if busy := _busy():
         print(f"{busy}\n")
     with tempfile.TemporaryDirectory(prefix="losslessnn-speed-") as scratch:
         amounts = QUICK if options.quick else Amounts()
         bench = Bench(recordings.data_folder(options.data), Path(scratch), options.core, amounts)
-        failed = print_table(outcomes(bench, options.only, done))
-    if options.output or not options.quick:
-        table = (options.output or CSV_FOLDER) / "speed.csv"
-        write(table, done, options.only)
+        failed = print_table(outcomes(bench, options.only, table))
+    if table and figure:
         from benchmarks.speed.figure import draw
 
-        draw(table, (options.output or FIGURES) / "speed.png")
+        draw(table, figure)
     print(f"\n{f'{failed} FAILED' if failed else 'all passed'}")
     return 1 if failed else 0
 
