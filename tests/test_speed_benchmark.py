@@ -165,13 +165,14 @@ def test_a_group_that_fails_is_a_line_that_fails(monkeypatch: pytest.MonkeyPatch
     assert not_here.reached == "not measured"
 
 
-def test_material_has_no_row_stretches_twice_and_all_its_channels() -> None:
+def test_material_has_hardly_a_row_twice_and_all_its_channels() -> None:
     recording = make_recording(1000, 32)
     assert find_repeats(np.tile(recording, (4, 1))) is not None
     longer = tiled(recording, 3500)
     assert longer.shape == (3500, 32)
     assert find_repeats(longer) is None
-    assert np.mean(longer == np.tile(recording, (4, 1))[:3500]) > 0.99
+    assert len({row.tobytes() for row in longer}) > 3450
+    assert np.mean(longer == np.tile(recording, (4, 1))[:3500]) > 0.9
     wider = widened(recording, 80)
     assert wider.shape == (1000, 80)
     assert len({wider[:, channel].tobytes() for channel in range(80)}) == 80

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -43,7 +42,7 @@ def draw(table: Path, path: Path) -> None:
 
 
 def _small_chunks(rows: Sequence[Measurement]) -> list[Measurement]:
-    """The 64 KB chunks; the 16 MB ones are of another length than any of the others', and stay too."""
+    """Chunks of 64 KB and of 16 MB, of as many channels."""
     return [m for m in select(rows, group="small") if m.way != "both"]
 
 
@@ -72,6 +71,7 @@ def _panel(
         axes.set_xscale("log")
         axes.set_xticks(ticks, [f"{x:.2g}" if x < 10 else f"{x:.0f}" for x in ticks])
     else:
+        axes.set_xticks([])
         axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", color=MUTED)
     axes.minorticks_off()
     axes.set_ylim(bottom=0)
@@ -79,30 +79,30 @@ def _panel(
 
 
 def _wavpack(rows: Sequence[Measurement]) -> dict[str, float]:
-    """WavPack's speed each way, the median of the rounds."""
+    """WavPack's speed each way, the fastest round as for ours."""
     found = {way: select(rows, group="wavpack", codec=WAVPACK, way=way) for way in _LINES}
-    return {way: statistics.median(m.mb_per_s for m in ms) for way, ms in found.items() if ms}
+    return {way: max(m.mb_per_s for m in ms) for way, ms in found.items() if ms}
 
 
 def _name_lines(axes: Any, rows: Sequence[Measurement]) -> None:
-    """Names at the right end of every line."""
+    """Names to the right of every line's end, pushed apart where lines end close to each other."""
+    names = [(speed, f"{WAVPACK}\n{way}", "#b04e00") for way, speed in _wavpack(rows).items()]
     for way in _LINES:
         points = _points(select(rows, group="widths", way=way), lambda m: m.channels)
-        if points:
-            _name(axes, points[-1][1], f"losslessnn\n{way}", BLUE)
-    for way, speed in _wavpack(rows).items():
-        _name(axes, speed, f"{WAVPACK}\n{way}", "#b04e00")
-
-
-def _name(axes: Any, height: float, words: str, colour: str) -> None:
-    axes.annotate(
-        words,
-        (1.0, height),
-        xycoords=("axes fraction", "data"),
-        xytext=(6, 0),
-        textcoords="offset points",
-        va="center",
-        fontsize=8.5,
-        color=colour,
-        annotation_clip=False,
-    )
+        names += [(points[-1][1], f"losslessnn\n{way}", BLUE)] if points else []
+    apart = 0.085 * axes.get_ylim()[1]
+    lowest = 0.0
+    for speed, words, colour in sorted(names):
+        height = max(speed, lowest)
+        lowest = height + apart
+        axes.annotate(
+            words,
+            (1.0, height),
+            xycoords=("axes fraction", "data"),
+            xytext=(6, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=8.5,
+            color=colour,
+            annotation_clip=False,
+        )
