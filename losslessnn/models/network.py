@@ -288,7 +288,7 @@ def may_pay(
     if examples.low.size < FEWEST_EXAMPLES:  # nearly all may be marked
         return False
     trainer = Trainer(examples, FEWEST_HIDDEN)
-    trainer.train(effort.trial, effort.pace)
+    trainer.train(min(effort.trial, codes.size), effort.pace)  # a small chunk is not worth more of them
     return trainer.pays(TRIAL_SHARE * effort.least_gain, TRIAL_SHARE * PRICE_OF_FEWEST / codes.size)
 
 
