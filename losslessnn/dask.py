@@ -32,6 +32,8 @@ def to_zarr(
     chunks: Sequence[int] | None = None,
     shards: Sequence[int] | None = None,
     level: int = DEFAULT_LEVEL,
+    model: Any = None,
+    max_error: float = 0.0,
     zarr_format: int | None = None,
     overwrite: bool = False,
     **settings: Any,
@@ -52,6 +54,11 @@ def to_zarr(
         Multiples of `chunks`; format 3 only. Each shard is then one piece of work.
     level : int, optional
         As for :func:`losslessnn.compress`.
+    model : Profile, path, name or id, optional
+        A profile to use where it makes chunks smaller. It becomes part of the store, so that neither workers
+        nor readers need to have it.
+    max_error : float, optional
+        As for :func:`losslessnn.compress`: how far a value may be moved. 0, the default: not at all.
     zarr_format : {2, 3}, optional
         Default: 3, or 2 with zarr 2.
     overwrite : bool, optional
@@ -105,7 +112,7 @@ def to_zarr(
         dtype=array.dtype,
         chunks=whole,
         shards=None if shards is None else tuple(shards),
-        level=check_level(level),
+        coding={"level": check_level(level), "model": model, "max_error": max_error},
         overwrite=overwrite,
         **settings,
     )
@@ -137,7 +144,7 @@ def _create(
     store: Any,
     zarr_format: int | None,
     *,
-    level: int,
+    coding: dict[str, Any],
     shards: tuple[int, ...] | None,
     **settings: Any,
 ) -> Any:
@@ -157,13 +164,18 @@ def _create(
             raise ValueError(
                 f"zarr {zarr.__version__} writes format 2 only: pip install 'zarr>=3' for format 3"
             )
-        return zarr.create(store=store, compressor=NeuralCodec(level), **settings)
+        return zarr.create(store=store, compressor=NeuralCodec(**coding), **settings)
     if zarr_format == 2:
-        return zarr.create_array(store, zarr_format=2, compressors=NeuralCodec(level), **settings)
+        return zarr.create_array(store, zarr_format=2, compressors=NeuralCodec(**coding), **settings)
     from losslessnn.zarr import NeuralArrayCodec
 
     return zarr.create_array(
-        store, zarr_format=3, serializer=NeuralArrayCodec(level), compressors=None, shards=shards, **settings
+        store,
+        zarr_format=3,
+        serializer=NeuralArrayCodec(**coding),
+        compressors=None,
+        shards=shards,
+        **settings,
     )
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import losslessnn
 from losslessnn import NeuralCodec
 from support import make_recording, run_command_line
 
@@ -180,6 +181,25 @@ class TestErrors:
 
 
 @zarr_3_only
+def test_workers_use_a_profile(client: Any, tmp_path: Path) -> None:
+    x = make_recording(4000, 4)
+    profile = losslessnn.fit(x, quick=True)
+    written = to_zarr(x, tmp_path / "with.zarr", chunks=(250, 4), model=profile)
+    to_zarr(x, tmp_path / "without.zarr", chunks=(250, 4))
+    assert np.array_equal(written[:], x)
+    with_it, without = (
+        sum(len(data) for file, data in contents(tmp_path / store).items() if not file.endswith("json"))
+        for store in ("with.zarr", "without.zarr")
+    )
+    assert with_it < without
+
+
+def test_workers_may_move_values(client: Any, tmp_path: Path) -> None:
+    x = make_recording(2000, 4)
+    written = to_zarr(x, tmp_path / "x.zarr", chunks=CHUNKS, max_error=2)
+    assert np.abs(written[:].astype(int) - x).max() == 2
+
+
 def test_one_thread_per_task_is_over_when_the_last_task_is() -> None:
     usual = zarr.config.get("async.concurrency")
     together = threading.Barrier(4)
