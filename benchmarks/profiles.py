@@ -1,6 +1,7 @@
 """What a profile brings: fitted on the first half of a recording, used on the second.
 
     python -m benchmarks.profiles [--data DIR] [--only NAME ...] [--clips] [--csv FILE] [--table FILE]
+                                  [--trainer numba|torch] [--hidden N] [--shown MILLIONS]
 
 For every recording: its second half as one frame at levels 5 and 9, and cut into packets of so many time
 steps, each a frame of its own, at the default level; without a profile and with one. Bits per sample of whole
@@ -9,6 +10,8 @@ recordings of a device, and are given in a column.
 
 ``--clips`` fits on the first 400 of the N1 clips and compresses the others through the command line; there
 the profile's bytes are added, once.
+
+Without ``--trainer`` and what follows it, profiles are fitted as they are by default.
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ import losslessnn
 from benchmarks.recordings import add_data_option, data_folder, load, names, unpack_clips
 from losslessnn import ModelError, Profile
 from losslessnn.chunk import decode_chunk, encode_chunk
+from losslessnn.fitting import TRAINERS
 
 Array = np.ndarray[Any, Any]
 PACKETS = (2000, 200)  # time steps
@@ -58,10 +62,10 @@ def packets_of(array: Array, times: int) -> list[Array]:
     return [np.ascontiguousarray(array[begin : begin + times]) for begin in begins]
 
 
-def measure(name: str, array: Array) -> dict[str, Any]:
-    """A row of the table."""
+def measure(name: str, array: Array, how: dict[str, Any]) -> dict[str, Any]:
+    """A row of the table; ``how`` is what `losslessnn.fit` is told."""
     half = len(array) // 2
-    profile = losslessnn.fit(array[:half], name=name)
+    profile = losslessnn.fit(array[:half], name=name, **how)
     rest = np.ascontiguousarray(array[half:])
     row: dict[str, Any] = {"recording": name, "profile_bytes": len(profile.to_bytes())}
     for level in (5, 9):
@@ -74,13 +78,13 @@ def measure(name: str, array: Array) -> dict[str, Any]:
     return row
 
 
-def clips(folder: Path) -> None:
-    """The N1 clips, through the command line as a user would."""
+def clips(folder: Path, how: list[object]) -> None:
+    """The N1 clips, through the command line as a user would; ``how`` are options of ``fit``."""
     with tempfile.TemporaryDirectory(prefix="losslessnn-profiles-") as scratch:
         files = unpack_clips(folder, Path(scratch, "wav"))
         known, others = files[:FITTED_CLIPS], files[FITTED_CLIPS:]
         profile = Path(scratch, "n1.profile")
-        call("fit", *known, "-o", profile)
+        call("fit", *known, "-o", profile, *how)
         wav = sum(path.stat().st_size for path in others)
         for what, more in (("without", []), ("with the profile", ["-m", profile, "--no-embed"])):
             archives = Path(scratch, what)
@@ -121,20 +125,26 @@ def main() -> None:
     parser.add_argument("--clips", action="store_true", help="only the N1 clips")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write the table there, too")
     parser.add_argument("--table", type=Path, metavar="FILE", help="print such a table for people, no more")
+    parser.add_argument("--trainer", choices=TRAINERS, default="numba", help="what trains the network")
+    parser.add_argument("--hidden", type=int, help="its hidden units")
+    parser.add_argument("--shown", type=float, metavar="MILLIONS", help="samples it is shown")
     options = parser.parse_args()
     if options.table:
         table(options.table)
         return
     folder = data_folder(options.data)
     if options.clips:
-        clips(folder)
+        given = {f"--{key}": getattr(options, key) for key in ("trainer", "hidden", "shown")}
+        clips(folder, [part for pair in given.items() if pair[1] is not None for part in pair])
         return
+    shown = None if options.shown is None else round(options.shown * 1e6)
+    how = {"trainer": options.trainer, "hidden": options.hidden, "shown": shown}
     rows = []
     heads = ("level 5", "level 9", "2000 steps", "200 steps")
     print(" " * 22 + "".join(f"{head:>16s}" for head in heads) + "    bytes")
     for name in options.only or names(folder):
         try:
-            row = measure(name, load(folder, name))
+            row = measure(name, load(folder, name), how)
         except ModelError as error:
             print(f"{name:22s}  {error}")
             continue

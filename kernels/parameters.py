@@ -34,13 +34,6 @@ class Bins(NamedTuple):
     inverse: NDArray[np.int32]
 
 
-class Finder(NamedTuple):
-    """Which code's bin a position lies in, for a decoder's first guess; cells of 2**shift position units."""
-
-    shift: int
-    codes: NDArray[np.uint16]  # (tables, cells) the code (less ``low``) at each cell's middle
-
-
 class LinearTaps(NamedTuple):
     """Windows of samples and their coefficients; windows ``first[k]:first[k + 1]`` belong to channel k."""
 

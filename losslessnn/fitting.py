@@ -6,9 +6,11 @@ of them. So a profile pays most where chunks are short.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,7 +19,13 @@ from losslessnn import lattice
 from losslessnn.chunk import encode_chunk
 from losslessnn.errors import ModelError
 from losslessnn.functions import DEFAULT_LEVEL, as_array
+from losslessnn.kernels.constants import MAX_HIDDEN
 from losslessnn.models.store import Profile, remember
+
+if TYPE_CHECKING:
+    from losslessnn.models.autoregressive import AutoregressiveModel
+    from losslessnn.models.fit import Effort
+    from losslessnn.models.neural import ClosedForm
 
 FEWEST_TIMES = 512
 MOST_SAMPLES = 1 << 24
@@ -27,9 +35,10 @@ _PIECES = 8
 _SCORED_TIMES, _SCORED_SAMPLES = 1 << 15, 1 << 22
 _LEVEL, _QUICK_LEVEL = 9, 5
 _LEAST_GAIN = 0.0005
-_SHOWN = 1 << 24  # samples, to the network
+_SHOWN, _SHOWN_IN_TORCH = 1 << 24, 1 << 26  # samples, to the network
 
 Say = Callable[[str], None]
+TRAINERS = ("numba", "torch")
 
 
 def fit(
@@ -38,39 +47,72 @@ def fit(
     name: str = "",
     quick: bool = False,
     most: int = MOST_SAMPLES,
+    trainer: str = "numba",
+    hidden: int | None = None,
+    shown: int | None = None,
+    device: str = "auto",
+    checkpoint: str | os.PathLike[str] | None = None,
+    seed: int = 0,
     say: Say | None = None,
+    progress: bool = False,
 ) -> Profile:
     """Fit a profile to recordings, for others of the same device and channels.
 
     Parameters
     ----------
     recordings : (time, channels) array, or a list of such
-        Integers, or floats that are multiples of one scale. All have the same channels.
+        Integers, or floats that are multiples of one scale. All have the same channels. Memory maps are only
+        read where they are looked at.
     name : str, optional
         What to call the profile.
     quick : bool, optional
         Only what has a closed form (least squares, ADC tables, scales), in seconds: no network is trained.
     most : int, optional
         Samples to look at, all channels together, spread evenly over the recordings. 16 million take about a
-        minute and 2 GB of memory.
+        minute and 2 GB of memory. In torch only the closed form is fitted to so many; to train the network,
+        windows are drawn from all there is.
+    trainer : {"numba", "torch"}, optional
+        What trains the network. "numba", the default, needs nothing else. "torch" needs
+        ``pip install "losslessnn[train]"``; it trains longer, first without rounding, watches the recordings'
+        ends to stop in time, runs on a GPU and can be interrupted.
+    hidden : int, optional
+        Hidden units of the network, 1 to 64. Default: 32. More of them make decoding slower.
+    shown : int, optional
+        Samples to show to the network. Default: 16 million, in torch at most 64 million.
+    device : str, optional
+        Where torch trains: "cpu", "cuda", "cuda:1", ...; "auto": on a GPU if there is one.
+    checkpoint : path-like, optional
+        A file in which torch keeps the state of the training every few seconds; if it is there, the training
+        goes on from it, and on a CPU ends with the same profile as if it had not been interrupted.
+    seed : int, optional
+        Of the order of samples, in torch.
     say : callable, optional
         Told, in a line each, what is being done and what it brought.
+    progress : bool, optional
+        Whether torch shows a progress bar with bits per sample, if standard error is a terminal.
 
     Returns
     -------
     Profile
         Its ``facts`` have the bits per sample of a stretch at the recordings' ends that was not fitted to,
-        without (``"bits_before"``) and with the profile (``"bits"``), as one frame at the default level.
+        without (``"bits_before"``) and with the profile (``"bits"``), as one frame at the default level; from
+        the torch trainer also those after each of its stages (``"stages"``).
 
     Raises
     ------
     ModelError
-        If the recordings are too short, constant, not alike, or not of a kind that can be modelled.
+        If the recordings are too short, constant, not alike, or not of a kind that can be modelled; if the
+        checkpoint is damaged or of another training.
+    ModuleNotFoundError
+        If the trainer is "torch" and torch is not installed.
+    ValueError
+        If there is no such trainer or device, or a number of hidden units or samples is not possible.
 
     Notes
     -----
-    Runs on the CPU and needs no extra packages. The network is trained by the same kernel that trains one for
-    a single chunk: exact code lengths of the rounded weights (`losslessnn.kernels.cpu.training`).
+    Both trainers descend on the code length of the integers that come out: in numba with rounded weights
+    in every pass (`losslessnn.kernels.cpu.training`), in torch at first without rounding, then with the very
+    arithmetic of the decoder (`losslessnn.training`).
 
     Examples
     --------
@@ -85,35 +127,70 @@ def fit(
     True
     """
     say = say or (lambda line: None)
+    if trainer not in TRAINERS:
+        raise ValueError(f"there is no trainer {trainer!r}: there are {' and '.join(TRAINERS)}")
+    if hidden is not None and not 1 <= hidden <= MAX_HIDDEN:
+        raise ValueError(f"{hidden} hidden units: 1 to {MAX_HIDDEN} are possible")
+    if shown is not None and shown < 1:
+        raise ValueError(f"{shown} samples are too few to show to a network")
+    in_torch = trainer == "torch" and not quick
+    if in_torch:
+        from losslessnn import training  # says at once if torch is missing
     arrays = _check(recordings)
     n_channels = arrays[0].shape[1]
     known, unseen = zip(*(_split(array) for array in arrays), strict=True)
     codes = _codes(_pieces(known, most))
+    facts: dict[str, Any] = {"fitted_times": int(codes.shape[1])}
     say(f"fitting to {codes.shape[1]} time steps of {n_channels} channels")
 
-    from losslessnn.models import neural  # numba, only now
-    from losslessnn.models.fit import EFFORT, NO_NETWORK
+    from losslessnn.models import neural, side  # numba, only now
+    from losslessnn.models.fit import EFFORT, for_network
 
     effort = EFFORT[_QUICK_LEVEL if quick else _LEVEL]
-    network = NO_NETWORK
-    if not quick:
-        network = replace(effort.network, samples=_SHOWN, least_gain=_LEAST_GAIN, weight_bits=0.0)
-    networked, plain, tables = neural.fit_profile(codes, replace(effort, network=network))
-    scored = _scored(unseen)
+    form = neural.fit_closed_form(codes, effort)
+    tables, models = form.tables, {"closed form": side.pack_model(form.model)}
+    if in_torch:
+        base = for_network(form.model, form.prediction)
+        del form, codes  # as large as what training needs
+        start = Profile(n_channels, side.pack_model(base), tables)
+        plan = training.Plan(
+            hidden=hidden or effort.network.hidden,
+            shown=shown or _SHOWN_IN_TORCH,
+            device=device,
+            checkpoint=None if checkpoint is None else Path(checkpoint),
+            seed=seed,
+        )
+        network, figures = training.train(start, known, unseen, _codes, plan, say, progress)
+        models["with a network"] = side.pack_model(replace(base, network=network))
+        facts |= {"trainer": trainer, "seed": seed, "stages": {k: round(v, 4) for k, v in figures.items()}}
+    elif not quick:
+        networked = _trained(form, effort, hidden or effort.network.hidden, shown or _SHOWN)
+        if networked is not None:
+            models["with a network"] = side.pack_model(networked)
+    profiles = {what: Profile(n_channels, model, tables, name) for what, model in models.items()}
+    return _smallest(profiles, _scored(unseen), facts, say)
+
+
+def _trained(form: ClosedForm, effort: Effort, hidden: int, shown: int) -> AutoregressiveModel | None:
+    """The model with a network that was trained in numba, or None if that does not help."""
+    from losslessnn.models.fit import add_network
+
+    training = replace(effort.network, hidden=hidden, samples=shown, least_gain=_LEAST_GAIN, weight_bits=0.0)
+    effort = replace(effort, network=training)
+    return add_network(form.samples, form.marks, form.model, form.prediction, effort)
+
+
+def _smallest(profiles: dict[str, Profile], scored: NDArray[Any], facts: dict[str, Any], say: Say) -> Profile:
+    """The profile that makes the scored stretch smallest, with what it made of it among its facts."""
     before = _bits(scored, None)
     say(f"on {len(scored)} time steps that were kept out: {before:.3f} bits per sample without a profile")
-    best, least = None, np.inf
-    for what, model in (("closed form", plain), ("with a network", networked)):
-        if not model:
-            continue
-        profile = Profile(n_channels, model, tables, name)
-        bits = _bits(scored, remember(profile))
-        say(f"  {what}: {bits:.3f} ({100 * (bits / before - 1):+.1f} %)")
-        if bits < least:
-            best, least = profile, bits
-    assert best is not None
-    facts = {"bits_before": round(before, 4), "bits": round(least, 4), "fitted_times": int(codes.shape[1])}
-    return remember(replace(best, facts=facts))
+    bits = {}
+    for what, profile in profiles.items():
+        bits[what] = _bits(scored, remember(profile))
+        say(f"  {what}: {bits[what]:.3f} ({100 * (bits[what] / before - 1):+.1f} %)")
+    best = min(bits, key=lambda what: bits[what])
+    facts = facts | {"bits_before": round(before, 4), "bits": round(bits[best], 4)}
+    return remember(replace(profiles[best], facts=facts))
 
 
 def _check(recordings: Any) -> list[NDArray[Any]]:

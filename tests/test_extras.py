@@ -38,6 +38,11 @@ from losslessnn.dask import to_zarr
 to_zarr(dask.array.from_array(x, chunks=(500, 4)), "x.zarr")
 assert np.array_equal(dask.array.from_zarr("x.zarr").compute(), x)
 """,
+    "train": """
+profile = losslessnn.fit(x, trainer="torch", hidden=2, shown=1, device="cpu")
+assert profile.facts["trainer"] == "torch"
+assert np.array_equal(losslessnn.decompress(losslessnn.compress(x, model=profile)), x)
+""",
     "bench": """
 import subprocess, sys
 np.save("x.npy", x)

@@ -139,6 +139,11 @@ def test_a_network_travels_in_it() -> None:
     assert len(frame) < 0.98 * len(compress(rest, 4))
 
 
+def test_the_size_of_the_network_can_be_chosen() -> None:
+    profile = losslessnn.fit(make_beats(), hidden=5, shown=1 << 18)
+    assert len(profile.base.model.network.outward) == 5
+
+
 def test_fitting_twice_gives_the_same_profile(recording: np.ndarray, profile: Profile) -> None:
     again = losslessnn.fit(recording[:6000], name="other name", quick=True)
     assert again.id == profile.id
@@ -350,6 +355,30 @@ def test_the_command_line_fits_uses_and_exports(recording: np.ndarray, tmp_path:
 def test_what_cannot_be_fitted_says_why(recordings: Any, what: str) -> None:
     with pytest.raises(ModelError, match=what):
         losslessnn.fit(recordings)
+
+
+def test_torch_is_asked_for_by_its_extra() -> None:
+    program = """
+import sys
+import numpy as np
+import losslessnn
+assert "torch" not in sys.modules
+losslessnn.fit(np.arange(2000) ** 2 % 97, quick=True, trainer="torch")  # trains nothing, so needs none
+sys.modules["torch"] = None
+losslessnn.fit(np.zeros((5000, 4), "int16"), trainer="torch")
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode
+    assert 'training in torch needs torch: pip install "losslessnn[train]"' in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("settings", "what"),
+    [({"trainer": "jax"}, "no trainer 'jax'"), ({"hidden": 65}, "1 to 64"), ({"shown": 0}, "too few")],
+)
+def test_settings_that_cannot_be(settings: dict[str, Any], what: str) -> None:
+    with pytest.raises(ValueError, match=what):
+        losslessnn.fit(np.zeros((5000, 4), "<i2"), **settings)
 
 
 def test_another_number_of_channels_is_mentioned(profile: Profile, caplog: pytest.LogCaptureFixture) -> None:

@@ -19,7 +19,7 @@ from losslessnn.archive import Archive, Source
 from losslessnn.archiving import compress_file, restore_file
 from losslessnn.errors import RecordingError
 from losslessnn.layout import Literal, Member, Method, Packing, Samples, all_samples, layout_length
-from losslessnn.recordings import Reading, Recording, open_recording
+from losslessnn.recordings import Reading, Recording, map_samples, open_recording
 from support import make_recording
 
 SMALL_FRAMES = Reading(frame_bytes=20_000)
@@ -508,6 +508,37 @@ def test_a_layout_accounts_for_every_byte(tmp_path: Path) -> None:
     np.savez_compressed(tmp_path / "x.npz", a=make_recording(3000, 2), b=np.arange(5))
     recording = open_recording(tmp_path / "x.npz")
     assert layout_length(recording.layout) == recording.length == (tmp_path / "x.npz").stat().st_size
+
+
+class TestMapping:
+    """Samples as memory maps, where they lie in the file as they do in memory."""
+
+    X = np.arange(-300, 300, dtype="<i2").reshape(200, 3)
+
+    @pytest.mark.parametrize("order", ["C", "F"])
+    def test_npy(self, tmp_path: Path, order: str) -> None:
+        np.save(tmp_path / "x.npy", np.asarray(self.X, order=order))
+        mapped = map_samples(tmp_path / "x.npy")
+        assert isinstance(mapped, np.memmap)
+        assert np.array_equal(mapped, self.X)
+
+    def test_raw_and_wav(self, tmp_path: Path) -> None:
+        self.X.tofile(tmp_path / "x.dat")
+        with wave.open(str(tmp_path / "x.wav"), "wb") as clip:
+            clip.setnchannels(3)
+            clip.setsampwidth(2)
+            clip.setframerate(100)
+            clip.writeframes(self.X.tobytes())
+        for path in (tmp_path / "x.dat", tmp_path / "x.wav"):
+            mapped = map_samples(path, Reading(channels=3))
+            assert isinstance(mapped, np.memmap)
+            assert np.array_equal(mapped, self.X)
+
+    def test_what_must_be_unpacked_has_none(self, tmp_path: Path) -> None:
+        np.savez_compressed(tmp_path / "x.npz", x=self.X)
+        (tmp_path / "x.bin").write_bytes(bytes(900))
+        assert map_samples(tmp_path / "x.npz") is None
+        assert map_samples(tmp_path / "x.bin", Reading(channels=3, dtype="int24")) is None
 
 
 def test_a_file_that_is_an_archive_already_is_refused(tmp_path: Path) -> None:

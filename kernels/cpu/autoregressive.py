@@ -260,7 +260,7 @@ def cut_octets(taps: LinearTaps, row_length: int) -> Octets:
 
 @lean_kernel
 def decode(
-    words, raw, marked, positions, finder, taps, octets, flat, history, stage, rate, parameters, correction,
+    words, raw, marked, positions, taps, octets, flat, history, stage, rate, parameters, correction,
     memory, working, lanes, codes,
 ):  # fmt: skip
     """Fill ``codes`` (channels, time); return 0, or a positive number if the bytes cannot be right.
@@ -341,7 +341,7 @@ def decode(
                 first[k] = (nearest >> coarse) - WINDOW // 2
                 symbol[k], start[k], end[k] = head.guess_symbol(
                     slot, first[k], centre[k], scale[k], tails, guesses, shape[k],
-                    bins, finder, positions.table[k],
+                    bins, positions.table[k],
                 )  # fmt: skip
             if marked.size > 0:
                 for k in range(batch, batch_end):

@@ -167,17 +167,21 @@ def nearest_code(position, bins, row):
 
 
 @inlined
-def code_at(position, bins, finder, row):
-    """The code whose bin holds ``position``, or (where a finder's cells are wide) one beside it."""
+def code_at(position, bins, row):
+    """The code whose bin holds ``position``; where more than three begin within one width, one before."""
     if row >= 0:
-        cell = (position - np.int64(bins.edges[row, 0])) >> finder.shift
-        cell = min(max(cell, 0), finder.codes.shape[1] - 1)
-        return bins.low + np.int64(finder.codes[np.uintp(row), np.uintp(cell)])
+        table, last = np.uintp(row), np.int64(bins.edges.shape[1]) - 2
+        cell = (position - np.int64(bins.edges[table, 0])) >> bins.fraction_bits
+        cell = min(max(cell, 0), bins.inverse.shape[1] - 1)
+        i = np.int64(bins.inverse[table, np.uintp(cell)])
+        for _ in range(2):  # without branches, which would be taken at random
+            i = min(i + np.int64(position >= bins.edges[table, np.uintp(i + 1)]), last)
+        return bins.low + i
     return (position + (np.int64(1) << (bins.fraction_bits - 1))) >> bins.fraction_bits
 
 
 @inlined
-def guess_symbol(slot, first, mean, index, tails, guesses, shape, bins, finder, row):
+def guess_symbol(slot, first, mean, index, tails, guesses, shape, bins, row):
     """A symbol that very probably is the one whose interval holds ``slot``, and its interval.
 
     The caller checks the interval; `find_symbol` goes on from there.
@@ -187,7 +191,7 @@ def guess_symbol(slot, first, mean, index, tails, guesses, shape, bins, finder, 
     left, right = np.int64(guesses[curve, cell]), np.int64(guesses[curve, cell + np.uintp(1)])
     quantile = left + ((right - left) * (slot & _GUESS_MASK) >> _GUESS_SHIFT)
     position = mean + (quantile * _SCALE[np.uintp(index)] >> (CELL_BITS + 5 + 8))
-    symbol = (code_at(position, bins, finder, row) >> coarse) - first
+    symbol = (code_at(position, bins, row) >> coarse) - first
     symbol = min(max(symbol, 1), WINDOW - 2)
     start = inner_cumulative(symbol, first, coarse, mean, index, tails, shape, bins, row)
     end = inner_cumulative(symbol + 1, first, coarse, mean, index, tails, shape, bins, row)

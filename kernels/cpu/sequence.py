@@ -11,7 +11,7 @@ import numpy as np
 from losslessnn.kernels.constants import LOG_BITS, STATE_FLOOR, WINDOW
 from losslessnn.kernels.cpu import head, rans
 from losslessnn.kernels.cpu.autoregressive import _get_bits, _get_escape, _put_bits
-from losslessnn.kernels.cpu.compiling import lean_kernel, part
+from losslessnn.kernels.cpu.compiling import kernel, lean_kernel, part
 from losslessnn.kernels.cpu.integers import highest_bit, log2
 
 FRACTION_BITS = 5
@@ -42,7 +42,7 @@ def _learn(context, value, mean, spread, seen):
     seen[context] += 1
 
 
-@lean_kernel
+@kernel
 def encode_sequence(values, contexts, bins, tails, mean, spread, seen, start, freq, lane, words, raw):
     """Code all values; return (words used, raw bits). ``words`` is filled from its end.
 

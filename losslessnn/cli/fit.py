@@ -15,6 +15,8 @@ from losslessnn.cli.common import (
     reading_options,
 )
 
+USUAL_MB = 64.0
+
 
 @click.command(short_help="Fit a profile to recordings, for others like them.")
 @files_argument
@@ -30,10 +32,30 @@ from losslessnn.cli.common import (
 @click.option(
     "--max-mb",
     type=click.FloatRange(0.001),
-    default=64.0,
-    show_default=True,
-    help="Use only so many MB from the start of each recording.",
+    help="Use only so many MB from the start of each recording. Default: 64; with torch all, where a file's "
+    "samples lie in it as they are (.npy, .wav, raw).",
 )
+@click.option(
+    "--trainer",
+    type=click.Choice(["numba", "torch"]),
+    default="numba",
+    show_default=True,
+    help='torch trains longer, on a GPU if there is one; it needs pip install "losslessnn[train]".',
+)
+@click.option("--hidden", type=click.IntRange(1, 64), help="Hidden units of the network. Default: 32.")
+@click.option(
+    "--shown",
+    type=click.FloatRange(0.001),
+    metavar="MILLIONS",
+    help="Millions of samples to show to the network. Default: 16, in torch at most 64.",
+)
+@click.option("--device", default="auto", show_default=True, help="Where torch trains: cpu, cuda, cuda:1, …")
+@click.option(
+    "--checkpoint",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Keep torch's state here; if it is there, go on from it.",
+)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of torch's samples.")
 @reading_options
 @force_option
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing unless something fails.")
@@ -42,7 +64,13 @@ def command(
     output: Path,
     name: str | None,
     quick: bool,
-    max_mb: float,
+    max_mb: float | None,
+    trainer: str,
+    hidden: int | None,
+    shown: float | None,
+    device: str,
+    checkpoint: Path | None,
+    seed: int,
     force: bool,
     quiet: bool,
     **reading: Any,
@@ -56,6 +84,7 @@ def command(
     Examples:
       losslessnn fit monday.npy -o probe.profile
       losslessnn fit raw1.dat raw2.dat -n 64 -s 30000 -o probe.profile
+      losslessnn fit week.dat -n 384 -o probe.profile --trainer torch --checkpoint probe.state
       losslessnn compress tuesday.npy -m probe.profile       the archive holds the profile, too
       python: NeuralCodec(model="probe.profile")             so does the store's metadata
 
@@ -69,17 +98,32 @@ def command(
     from losslessnn.errors import RecordingError
     from losslessnn.fitting import fit
     from losslessnn.models.store import SUFFIX
+    from losslessnn.recordings import map_samples
 
     refuse_existing(output, force)
     how = make_reading(**reading)
     arrays = []
     for path in files:
-        _, array = load_start(path, how, None, round(max_mb * 1e6))
+        array = map_samples(path, how) if trainer == "torch" and max_mb is None else None
+        if array is None:
+            _, array = load_start(path, how, None, round((max_mb or USUAL_MB) * 1e6))
         if array is None or array.size == 0:
             raise RecordingError(f"{path}: holds no samples to fit to")
         arrays.append(array.reshape(len(array), -1))
     title = output.name.removesuffix(SUFFIX) if name is None else name
-    profile = fit(arrays, name=title, quick=quick, say=None if quiet else click.echo)
+    profile = fit(
+        arrays,
+        name=title,
+        quick=quick,
+        trainer=trainer,
+        hidden=hidden,
+        shown=None if shown is None else round(shown * 1e6),
+        device=device,
+        checkpoint=checkpoint,
+        seed=seed,
+        say=None if quiet else click.echo,
+        progress=not quiet,
+    )
     profile.save(output)
     if not quiet:
         size = megabytes(output.stat().st_size)

@@ -19,13 +19,12 @@ from losslessnn.kernels.constants import (
 from losslessnn.kernels.cpu import adaptive, rans
 from losslessnn.kernels.cpu import autoregressive as kernel
 from losslessnn.kernels.cpu import network as network_kernel
-from losslessnn.kernels.parameters import Adaptive, Corrected, Finder, Head, LinearTaps, Network, Positions
+from losslessnn.kernels.parameters import Adaptive, Corrected, Head, LinearTaps, Network, Positions
 
 Codes = NDArray[np.int32]
 Marks = NDArray[np.uint8]
 NO_MARKS: Marks = np.zeros((0, 0), np.uint8)
 
-_FINDER_BITS = 19
 _LINE = 16  # samples of a cache line
 _BLOCK = 64  # channels: enough for their chains of updates to overlap, few enough to stay in cache
 
@@ -269,18 +268,6 @@ def _row_length(n_times: int) -> int:
     return (lines | 1) * _LINE
 
 
-def _finder(positions: Positions) -> Finder:
-    """Cells of one position unit, unless the tables are so large that these would fill the caches."""
-    edges = positions.edges.astype(np.int64)
-    if edges.size == 0:
-        return Finder(0, np.zeros((0, 0), np.uint16))
-    reach = int((edges[:, -1] - edges[:, 0]).max())
-    shift = (reach * len(edges) >> _FINDER_BITS).bit_length()
-    middles = (np.arange((reach >> shift) + 1) << shift) + (1 << shift >> 1)
-    bins = [np.searchsorted(table[1:-1] - table[0], middles, "right") for table in edges]
-    return Finder(shift, np.stack(bins).astype(np.uint16))
-
-
 def decode(
     words: bytes | memoryview,
     raw: bytes | memoryview,
@@ -307,7 +294,7 @@ def decode(
     history = flat[:-8].reshape(n_channels, row_length)
     memory = network_kernel.new_memory(n_channels, n_times if model.network.outward.size else 0)
     status: Any = kernel.decode(
-        stream, bits, marked, model.positions, _finder(model.positions), model.taps,
+        stream, bits, marked, model.positions, model.taps,
         kernel.cut_octets(model.taps, row_length), flat, history, _lockstep(model, row_length),
         model.adaptive.rate, model.head, model.network, memory,
         kernel.working_memory(n_channels, model.lanes, model.network.bias.size), model.lanes, codes,

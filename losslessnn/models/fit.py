@@ -62,13 +62,13 @@ class Effort:
     network: Training
 
 
-NO_NETWORK = Training(0, 0, 0, 0, 0.0)
+NO_NETWORK = Training(0, 0, 0, 0, 0.0, 0.0)
 TRAINING = {
-    5: Training(8, 1 << 16, 1 << 19, 1 << 17, 0.01),
-    6: Training(16, 1 << 17, 1 << 20, 1 << 18, 0.01),
-    7: Training(16, 1 << 17, 1 << 21, 1 << 19, 0.004),
-    8: Training(16, 1 << 18, 1 << 22, 1 << 20, 0.002),
-    9: Training(32, 1 << 18, 1 << 23, 1 << 20, 0.001),
+    5: Training(8, 1 << 16, 1 << 19, 1 << 17, 0.01, 0.02),
+    6: Training(16, 1 << 17, 1 << 20, 1 << 18, 0.01, 0.015),
+    7: Training(16, 1 << 17, 1 << 21, 1 << 19, 0.004, 0.012),
+    8: Training(16, 1 << 18, 1 << 22, 1 << 20, 0.002, 0.008),
+    9: Training(32, 1 << 18, 1 << 23, 1 << 20, 0.001, 0.004),
 }
 EFFORT: dict[int, Effort] = {
     1: Effort(8, 2, 0, 1, 0, 0, 0, (), 1 << 18, NO_NETWORK),
@@ -138,11 +138,18 @@ def add_network(
     """The model with a network trained on the chunk, or None if none seems to pay."""
     if effort.network.hidden == 0 or not may_pay(codes, marks, model, prediction, effort.network):
         return None
-    # a network moves along the shapes from heavy tails to none, which leaves the Laplace distribution aside
-    head = _fit_head(prediction.history, prediction.means, model.positions.fraction_bits, GAUSSIAN + 1)
-    model = replace(model, head=head)
+    model = for_network(model, prediction)
     network = fit_network(codes, marks, model, prediction, effort.network)
     return None if network is None else replace(model, network=network)
+
+
+def for_network(model: AutoregressiveModel, prediction: Prediction) -> AutoregressiveModel:
+    """The model with a head that a network can correct.
+
+    A network moves along the shapes from heavy tails to none, which leaves the Laplace distribution aside.
+    """
+    head = _fit_head(prediction.history, prediction.means, model.positions.fraction_bits, GAUSSIAN + 1)
+    return replace(model, head=head)
 
 
 def find_changes(history: NDArray[np.int32], fraction_bits: int) -> list[int]:

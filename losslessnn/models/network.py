@@ -7,6 +7,7 @@ trained in earnest. What is weighed in the end is whole frames, weights included
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +33,6 @@ from losslessnn.models.shapes import load_shapes
 Float32s = NDArray[np.float32]
 
 BATCH = 256  # samples
-PACE = 0.004  # Adam's step size, at first
 HELD_OUT = 8  # one in so many samples is not trained on
 BITS_PER_WEIGHT = 6
 FEWEST_HIDDEN = 8
@@ -66,6 +66,8 @@ class Training:
         Different samples of the chunk that are looked at, at most.
     least_gain : float
         Share of the bits that it must save to be worth a decoder's time.
+    pace : float
+        Adam's step size, at first: the less is shown, the longer steps must be.
     weight_bits : float
         What a weight costs the frame.
     """
@@ -75,6 +77,7 @@ class Training:
     samples: int
     seen: int
     least_gain: float
+    pace: float
     weight_bits: float = BITS_PER_WEIGHT
 
 
@@ -109,35 +112,61 @@ class Examples:
         )
 
 
-def gather(
-    codes: Codes, marks: Marks, model: AutoregressiveModel, prediction: Prediction, most: int
-) -> Examples:
-    """Examples from a chunk, evenly spread over its channels and time, about ``most`` of them."""
-    n_channels, n_times = codes.shape
+@dataclass(frozen=True)
+class Sights:
+    """What a network sees of some of a chunk's samples: every ``stride``-th one of ``channels``.
+
+    Attributes
+    ----------
+    channels : (chosen,) int64
+    stride : int
+    inputs : (chosen, ceil(time / stride), NETWORK_INPUTS) uint8
+    indices : (chosen, ceil(time / stride)) uint8
+        Scale indices to be corrected.
+    """
+
+    channels: NDArray[np.int64]
+    stride: int
+    inputs: NDArray[np.uint8]
+    indices: NDArray[np.uint8]
+
+    def of(self, values: NDArray[Any]) -> NDArray[Any]:
+        """The part of (channels, time) values that belongs to these samples."""
+        return values[self.channels][:, :: self.stride]
+
+
+def look(marks: Marks, model: AutoregressiveModel, prediction: Prediction, most: int) -> Sights:
+    """What a network would see in a chunk, evenly spread over its channels and time, about ``most`` times."""
+    n_channels, n_times = prediction.means.shape
     n_chosen = max(1, min(n_channels, most // min(n_times, SAMPLES_OF_A_CHANNEL)))
     channels = np.arange(n_chosen, dtype=np.int64) * n_channels // n_chosen
     sources = network_sources(model.taps)
     needed = np.union1d(channels, sources[channels])
     seen = observe(prediction, model.head, marks, needed[needed >= 0].astype(np.int64))
     stride = max(1, n_chosen * n_times // most)
-    shape = (n_chosen, -(-n_times // stride))
-    inputs = np.empty((*shape, NETWORK_INPUTS), np.uint8)
+    inputs = np.empty((n_chosen, -(-n_times // stride), NETWORK_INPUTS), np.uint8)
     nothing = no_network(n_channels)._replace(sources=sources)
     network_kernel.go_through(
         prediction.history, prediction.linear, prediction.means, marks, model.taps.skew,
         model.positions.fraction_bits, model.head, nothing, seen.memory, seen.indices,
         channels, stride, working_memory(n_channels), inputs, NOTHING_CORRECTED,
     )  # fmt: skip
-    low, high = _bin_edges(codes, prediction.means, model.positions, channels, stride)
-    scale = (SCALE[seen.indices[channels][:, ::stride]] / 256.0).astype(np.float32)
-    kind = np.repeat(model.head.shape[channels, None], shape[1], axis=1).astype(np.float32)
-    free = np.ones(low.size, bool)
-    if marks.size:
-        free = marks[channels][:, ::stride].reshape(-1) == 0
+    return Sights(channels, stride, inputs, seen.indices[channels][:, ::stride])
+
+
+def gather(
+    codes: Codes, marks: Marks, model: AutoregressiveModel, prediction: Prediction, most: int
+) -> Examples:
+    """Examples from a chunk, evenly spread over its channels and time, about ``most`` of them."""
+    seen = look(marks, model, prediction, most)
+    low, high = _bin_edges(codes, prediction.means, model.positions, seen.channels, seen.stride)
+    scale = (SCALE[seen.indices] / 256.0).astype(np.float32)
+    kind = np.repeat(model.head.shape[seen.channels, None], low.shape[1], axis=1).astype(np.float32)
     order = _shuffled(low.size)
-    order = order[free[order]]
+    if marks.size:
+        order = order[seen.of(marks).reshape(-1)[order] == 0]
     parts = (part.reshape(-1)[order] for part in (low, high, scale, kind))
-    return Examples(inputs.reshape(-1, NETWORK_INPUTS)[order], *parts)
+    return Examples(seen.inputs.reshape(-1, NETWORK_INPUTS)[order], *parts)
 
 
 def _bin_edges(
@@ -184,8 +213,8 @@ class Trainer:
         self._tails = (load_shapes().tails / float(MASS)).astype(np.float32)
         self.weights = first_weights(hidden)
 
-    def train(self, samples: int, pace: float = PACE) -> None:
-        """Show it so many samples."""
+    def train(self, samples: int, pace: float) -> None:
+        """Show it so many samples; ``pace`` is Adam's step size, at first."""
         e, steps = self._examples, max(1, samples // BATCH)
         training.train(
             e.inputs, e.low, e.high, e.scale, e.shape, self.weights, self._hidden, self._tails,
@@ -259,7 +288,7 @@ def may_pay(
     if examples.low.size < FEWEST_EXAMPLES:  # nearly all may be marked
         return False
     trainer = Trainer(examples, FEWEST_HIDDEN)
-    trainer.train(effort.trial)
+    trainer.train(effort.trial, effort.pace)
     return trainer.pays(TRIAL_SHARE * effort.least_gain, TRIAL_SHARE * PRICE_OF_FEWEST / codes.size)
 
 
@@ -278,7 +307,7 @@ def fit_network(
     if examples.low.size < FEWEST_EXAMPLES:
         return None
     trainer = Trainer(examples, hidden)
-    trainer.train(effort.samples)
+    trainer.train(effort.samples, effort.pace)
     if not trainer.pays(effort.least_gain, effort.weight_bits * weight_count(hidden) / codes.size):
         return None
     return to_network(trainer.weights, hidden, network_sources(model.taps))

@@ -305,26 +305,47 @@ def _size(segments: Iterable[Segment]) -> float:
     return sum(segment.size for segment in segments)
 
 
-def fit_profile(samples: Codes, effort: Effort) -> tuple[bytes, bytes, bytes]:
-    """What a profile of (channels, time) codes holds: its model with and without a network, its ADC tables.
+@dataclass(frozen=True)
+class ClosedForm:
+    """A model of everything that has a closed form, and what it was fitted to.
 
-    The model with a network is empty if none was found that helps.
+    Attributes
+    ----------
+    samples : (channels, time) int32
+        Codes; marked ones repeat the code before them.
+    marks : (channels, time) uint8
+    model : AutoregressiveModel
+        Without a network.
+    prediction : Prediction
+    tables : bytes
+        ADC tables, as in the ADC section; empty for none.
     """
-    points = find_points(samples)
-    marks = NO_MARKS if points is None else points.marks(samples)
+
+    samples: Codes
+    marks: Marks
+    model: autoregressive.AutoregressiveModel
+    prediction: autoregressive.Prediction
+    tables: bytes
+
+
+def fit_closed_form(samples: Codes, effort: Effort) -> ClosedForm:
+    """What a profile holds besides a network, from (channels, time) codes."""
+    samples, marks = take_points(samples)
     low, high = _range(samples, marks)
-    if marks.size:
-        samples = fill(samples, marks, low)
     tables = adc.estimate(samples, low, high, _spread(samples))
     if tables is not None and not tables.fits(max(abs(low), abs(high)) << adc.FRACTION_BITS):
         tables = None
     model, prediction = fit(samples, _positions(samples, low, high, tables), effort)
-    networked = add_network(samples, marks, model, prediction, effort)
-    return (
-        b"" if networked is None else side.pack_model(networked),
-        side.pack_model(model),
-        b"" if tables is None else tables.pack(),
-    )
+    return ClosedForm(samples, marks, model, prediction, b"" if tables is None else tables.pack())
+
+
+def take_points(samples: Codes) -> tuple[Codes, Marks]:
+    """(channels, time) codes without their point masses, and the marks of these."""
+    points = find_points(samples)
+    if points is None:
+        return samples, NO_MARKS
+    marks = points.marks(samples)
+    return fill(samples, marks, _range(samples, marks)[0]), marks
 
 
 def _encode_by_profile(
@@ -332,7 +353,7 @@ def _encode_by_profile(
 ) -> Segment | None:
     """The segment coded by a profile's model, or None where that cannot hold these codes."""
     try:
-        positions = base.positions(low, high, _offsets(samples))
+        positions = base.positions(low, high, offsets_of(samples))
     except CorruptFrameError:
         return None
     model, prediction = predict_by(base.model, samples, positions)
@@ -340,7 +361,7 @@ def _encode_by_profile(
     return Segment(samples.shape[1], side.pack_difference(model), words, raw, by_profile=True)
 
 
-def _offsets(samples: Codes) -> NDArray[np.int64]:
+def offsets_of(samples: Codes) -> NDArray[np.int64]:
     """Each channel's mean, rounded."""
     n_times = samples.shape[1]
     return (2 * samples.sum(axis=1, dtype=np.int64) + n_times) // (2 * n_times)
@@ -358,7 +379,7 @@ def _pack_use(profile: Profile, by_profile: list[bool]) -> bytes:
 
 
 def _positions(samples: Codes, low: int, high: int, tables: adc.AdcTables | None) -> Positions:
-    offset = _offsets(samples)
+    offset = offsets_of(samples)
     if tables is not None:
         return tables.positions(offset << adc.FRACTION_BITS)
     reach = max(abs(low), abs(high), high - low).bit_length()

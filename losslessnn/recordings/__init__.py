@@ -5,7 +5,8 @@ A reader does not load samples. It looks at a file and says how its bytes are pu
 memory.
 """
 
+from losslessnn.recordings.mapping import map_samples
 from losslessnn.recordings.opening import open_recording
 from losslessnn.recordings.recording import Block, Reading, Recording
 
-__all__ = ["Block", "Reading", "Recording", "open_recording"]
+__all__ = ["Block", "Reading", "Recording", "map_samples", "open_recording"]

@@ -1,0 +1,40 @@
+"""Samples of a file as a memory map, for what looks at parts of recordings that are larger than memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from losslessnn.layout import Packing, all_samples
+from losslessnn.recordings.opening import open_recording
+from losslessnn.recordings.recording import Reading
+
+
+def map_samples(path: Path, reading: Reading | None = None) -> np.memmap[Any, Any] | None:
+    """The largest array of a file, (time, ...), read only where it is looked at.
+
+    Returns None where the file holds samples in another form than memory does: compressed, or of 24 bits.
+
+    Raises
+    ------
+    RecordingError
+        As for `open_recording`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp(), "x.npy")
+    >>> np.save(path, np.arange(12).reshape(6, 2))
+    >>> map_samples(path)[-1]
+    memmap([10, 11])
+    """
+    layout = open_recording(path, reading).layout
+    arrays = all_samples(layout)
+    largest = max(arrays, key=lambda samples: samples.length, default=None)
+    if largest is None or largest not in layout or largest.packing == Packing.INT24:
+        return None
+    offset = sum(segment.length for segment in layout[: layout.index(largest)])
+    order: Literal["C", "F"] = "F" if largest.packing == Packing.COLUMNS else "C"
+    return np.memmap(path, largest.dtype, "r", offset, largest.shape, order=order)
