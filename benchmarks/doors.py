@@ -236,13 +236,14 @@ def measure(task: Task, doors: list[Door], repeats: int) -> dict[str, Seconds]:
     best = {door.name: Seconds() for door in runners}
     for number in range(repeats + 1):
         for door in runners:
-            seconds = _run(task, door)
+            seconds = run_once(task, door)
             if number:  # the first round loads and compiles
                 best[door.name].better(*seconds)
     return best
 
 
-def _run(task: Task, door: Door) -> tuple[float, float]:
+def run_once(task: Task, door: Door) -> tuple[float, float]:
+    """Seconds of writing and of reading, by the clock on the wall; the array must come back."""
     if door.serial:
         task = replace(task, threads=1)
     with tempfile.TemporaryDirectory() as folder, door.prepare(task):

@@ -9,7 +9,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,8 +76,17 @@ def cpu_seconds() -> float:
     return time.process_time() + programs.ru_utime + programs.ru_stime
 
 
-def run_module(module: str, arguments: Sequence[str]) -> Any:
-    """Run a module of this checkout in a fresh, single-threaded Python; returns the JSON it prints, if any.
+def run_module(module: str, arguments: Sequence[str], environment: Mapping[str, str] = ONE_THREAD) -> Any:
+    """Run a module of this checkout in a fresh Python; returns the JSON it prints, if any.
+
+    Parameters
+    ----------
+    module : str
+        As for ``python -m``.
+    arguments : sequence of str
+        Its command line.
+    environment : mapping of str to str
+        Variables to set. Default: those that keep libraries to one thread.
 
     Raises
     ------
@@ -85,8 +94,8 @@ def run_module(module: str, arguments: Sequence[str]) -> Any:
         If it fails; the message is its last line of errors.
     """
     command = [sys.executable, "-m", module, *arguments]
-    environment = {**os.environ, **ONE_THREAD}
-    done = subprocess.run(command, cwd=CHECKOUT, env=environment, capture_output=True, text=True, check=False)
+    variables = {**os.environ, **environment}
+    done = subprocess.run(command, cwd=CHECKOUT, env=variables, capture_output=True, text=True, check=False)
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"{module} failed (exit {done.returncode})"]
         raise RuntimeError(lines[-1])

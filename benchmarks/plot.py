@@ -24,7 +24,7 @@ from benchmarks.worker import OURS
 Rows = Sequence[Mapping[str, Any]]
 
 DEFAULT = f"{OURS}5"
-_TITLE_INCHES = 0.25  # from the top edge to the middle of the title
+TITLE_INCHES = 0.25  # from the top edge to the middle of the title
 _TICKS = (3, 4, 5, 6, 8, 10, 15, 20, 25)
 INK, MUTED, GRID = "#1f2933", "#6b7680", "#e3e7ea"
 BLUE, ORANGE = "#0072b2", "#d55e00"  # Okabe and Ito: told apart with every kind of colour vision
@@ -54,7 +54,7 @@ def family(codec: str) -> str:
     return "numerical" if codec.startswith(("pcodec", "Blosc")) else "general"
 
 
-def _set_style() -> None:
+def set_style() -> None:
     plt.rcParams.update(
         {
             "font.family": "sans-serif",
@@ -132,8 +132,8 @@ def plot_bits(rows: Rows, path: Path) -> None:
     axes.tick_params(axis="y", length=0)
     axes.set_xlabel("bits per stored sample, everything counted (less is better; logarithmic)")
     _legend(figure, {"best peer": (ORANGE, "s", "white"), "losslessnn, level 5": (BLUE, "o", BLUE)})
-    _title(figure, "Size of each recording")
-    figure.tight_layout(rect=(0, 0, 1, 1 - 2 * _TITLE_INCHES / figure.get_figheight()))
+    title(figure, "Size of each recording")
+    figure.tight_layout(rect=(0, 0, 1, 1 - 2 * TITLE_INCHES / figure.get_figheight()))
     figure.savefig(path)
     plt.close(figure)
 
@@ -159,15 +159,15 @@ def _legend(figure: Any, entries: Mapping[str, tuple[str, str, str]]) -> None:
         mpl.lines.Line2D([], [], linestyle="", marker=marker, color=colour, markerfacecolor=face, label=label)
         for label, (colour, marker, face) in entries.items()
     ]
-    top = 1 - _TITLE_INCHES / figure.get_figheight()
+    top = 1 - TITLE_INCHES / figure.get_figheight()
     anchor = (0.99, top)
     figure.legend(
         handles=handles, loc="center right", ncols=len(handles), frameon=False, bbox_to_anchor=anchor
     )
 
 
-def _title(figure: Any, words: str) -> None:
-    top = 1 - _TITLE_INCHES / figure.get_figheight()
+def title(figure: Any, words: str) -> None:
+    top = 1 - TITLE_INCHES / figure.get_figheight()
     figure.text(0.012, top, words, ha="left", va="center", weight="bold", fontsize=12)
 
 
@@ -235,12 +235,12 @@ def plot_speed(rows: Rows, path: Path) -> None:
     for axes, (kind, data, count) in zip(grid.flat, panels, strict=False):
         _draw_panel(axes, data)
         axes.set_title(f"{kind} ({count} recording{'s' * (count > 1)})", fontsize=11, weight="bold")
-    _title(figure, "Ratio against decoding speed, one core (geometric means)")
+    title(figure, "Ratio against decoding speed, one core (geometric means)")
     _legend(
         figure,
         {FAMILY_NAMES[name]: (colour, marker, colour) for name, (colour, marker, _) in FAMILIES.items()},
     )
-    figure.tight_layout(rect=(0, 0, 1, 1 - 2 * _TITLE_INCHES / figure.get_figheight()), h_pad=2, w_pad=2)
+    figure.tight_layout(rect=(0, 0, 1, 1 - 2 * TITLE_INCHES / figure.get_figheight()), h_pad=2, w_pad=2)
     for axes, (_, data, _) in zip(grid.flat, panels, strict=False):
         _name_points(figure, axes, data)
     figure.savefig(path)
@@ -358,7 +358,7 @@ def main() -> None:
     options = parser.parse_args()
     rows = read(options.csv)
     options.out.mkdir(parents=True, exist_ok=True)
-    _set_style()
+    set_style()
     plot_bits(rows, options.out / "bits_per_sample.png")
     plot_speed(rows, options.out / "ratio_speed.png")
 

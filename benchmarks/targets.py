@@ -17,12 +17,12 @@ import tempfile
 import time
 import wave
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks import clips, machine, recordings
+from benchmarks.outcome import Outcome, print_table
 from benchmarks.worker import OURS
 
 LEVEL = 5
@@ -45,17 +45,6 @@ CLIP_OVERHEAD = 150
 EXCEPTED_PEERS = ("sac_normal",)
 _CONTENT = ("payload", "raw", "points", "model", "adc", "plain", "leftover")
 """Sections of a frame that are the recording; everything else is overhead."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """One line of the table."""
-
-    what: str
-    reached: str
-    target: str
-    passed: bool
-    remark: str = ""
 
 
 def published_peers() -> dict[str, dict[str, float]]:
@@ -268,13 +257,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     folder = recordings.data_folder(options.data)
-    print(f"{machine.machine()}\n\n| | reached | target | | |\n|---|---|---|---|---|")
-    failed = 0
-    for outcome in outcomes(folder, options.core, options.attempts):
-        failed += not outcome.passed
-        verdict = "pass" if outcome.passed else "FAIL"
-        cells = (outcome.what, outcome.reached, outcome.target, verdict, outcome.remark)
-        print(f"| {' | '.join(cells)} |", flush=True)
+    print(f"{machine.machine()}\n")
+    failed = print_table(outcomes(folder, options.core, options.attempts))
     print(f"\n{f'{failed} FAILED' if failed else 'all passed'}")
     return 1 if failed else 0
 

@@ -33,6 +33,7 @@ from losslessnn.models.shapes import load_shapes
 Float32s = NDArray[np.float32]
 
 BATCH = 256  # samples
+PASSES = 8  # over all of a small chunk, at most
 HELD_OUT = 8  # one in so many samples is not trained on
 BITS_PER_WEIGHT = 6
 FEWEST_HIDDEN = 8
@@ -288,7 +289,7 @@ def may_pay(
     if examples.low.size < FEWEST_EXAMPLES:  # nearly all may be marked
         return False
     trainer = Trainer(examples, FEWEST_HIDDEN)
-    trainer.train(effort.trial, effort.pace)
+    trainer.train(min(effort.trial, codes.size), effort.pace)  # a small chunk is not worth more of them
     return trainer.pays(TRIAL_SHARE * effort.least_gain, TRIAL_SHARE * PRICE_OF_FEWEST / codes.size)
 
 
@@ -307,7 +308,7 @@ def fit_network(
     if examples.low.size < FEWEST_EXAMPLES:
         return None
     trainer = Trainer(examples, hidden)
-    trainer.train(effort.samples, effort.pace)
+    trainer.train(min(effort.samples, PASSES * codes.size), effort.pace)
     if not trainer.pays(effort.least_gain, effort.weight_bits * weight_count(hidden) / codes.size):
         return None
     return to_network(trainer.weights, hidden, network_sources(model.taps))

@@ -1,0 +1,1 @@
+"""Speed, memory and scaling, held against what must be shown: ``python -m benchmarks.speed``."""
