@@ -245,6 +245,16 @@ def test_too_many_channels_for_a_program_go_to_the_cpu(
     assert launches == []
 
 
+def test_frames_that_want_more_memory_than_their_samples_go_to_the_cpu(
+    monkeypatch: pytest.MonkeyPatch, launches: list[tuple[str, int]]
+) -> None:
+    monkeypatch.setattr(decoder, "MOST_WORK", -(1 << 20))
+    x = small_recording()
+    frame = losslessnn.compress(x, level=LEVEL)
+    np.testing.assert_array_equal(losslessnn.decompress(frame, device="cuda"), x)
+    assert launches == []
+
+
 def test_a_gpu_that_encodes_wrongly_is_found_out_and_not_used_again(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -53,7 +53,10 @@ def compile_kernel(kernel: Any, options: dict[str, Any], n_warps: int, target: G
     """Compile one kernel, with these of its constant arguments that it has."""
     constants = {name: options[name] for name in kernel.arg_names if name in options}
     types = {name: "constexpr" if name in constants else _type_of(kernel, name) for name in kernel.arg_names}
-    source = ASTSource(fn=kernel, signature=types, constexprs=constants)
+    aligned = {  # as torch's memory is
+        (i,): [["tt.divisibility", 16]] for i, name in enumerate(types) if types[name].startswith("*")
+    }
+    source = ASTSource(fn=kernel, signature=types, constexprs=constants, attrs=aligned)
     compiled = triton.compile(source, target=target, options={"num_warps": n_warps})
     registers, stack = _usage(compiled.asm["cubin"])
     floating = frozenset(_FLOATING.findall(compiled.asm["ptx"]))

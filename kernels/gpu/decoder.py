@@ -18,12 +18,13 @@ from numpy.typing import NDArray
 from losslessnn.kernels.constants import NETWORK_INPUTS, PAD, WINDOW
 from losslessnn.kernels.gpu import adaptive, head, network, rans, raw
 from losslessnn.kernels.gpu import card as at
-from losslessnn.kernels.gpu.arena import Batch, Kind, Model, Packer, power_of_two, to_device, warps
+from losslessnn.kernels.gpu.arena import Batch, Kind, Model, Packer, TooLarge, power_of_two, to_device, warps
 from losslessnn.kernels.gpu.autoregressive import LIMIT, codes_of, linear_prediction, network_of
 from losslessnn.kernels.gpu.integers import clamp
 from losslessnn.kernels.gpu.tables import on_device
 
 _WINDOW = tl.constexpr(WINDOW)
+MOST_WORK = 1 << 26  # elements of rings and weights, and four more for each sample: few bytes claim no more
 
 # what can be wrong with a chunk's bytes, the same numbers as on a CPU
 WORDS_MISSING, WORDS_RUN_OUT, NO_CODE, LEFT_OVER, WRONG_END = (tl.constexpr(i) for i in range(1, 6))
@@ -196,15 +197,19 @@ def pack(chunks: Sequence[Coded], kind: Kind) -> Batch:
         padded = np.zeros(-(-chunk.raw.size // 4) * 4, np.uint8)
         padded[: chunk.raw.size] = chunk.raw
         rows = power_of_two(packer.reach + 1)
-        rings = 1 + kind.adaptive + 2 * (kind.hidden > 0)
+        n_rings = 1 + kind.adaptive + 2 * (kind.hidden > 0)
+        size = (n_rings * rows + card.get("n_inputs", 0)) * kind.block
+        n_samples = chunk.n_times * card["n_channels"]
+        if size > MOST_WORK + 4 * n_samples:
+            raise TooLarge("channels reach too far back for so few samples")
         card |= {
             "words": packer.put(chunk.words.view(np.int32)),
             "n_words": chunk.words.size,
             "raw": packer.put(padded.view("<i4")),
             "n_raw": chunk.raw.size,
             "n_rows": rows,
-            "samples": packer.take("samples", chunk.n_times * card["n_channels"]),
-            "work": packer.take("work", (rings * rows + card.get("n_inputs", 0)) * kind.block),
+            "samples": packer.take("samples", n_samples),
+            "work": packer.take("work", size),
             "states": packer.take("states", kind.block),
             "activations": packer.take("activations", NETWORK_INPUTS * kind.block if kind.hidden else 0),
         }
