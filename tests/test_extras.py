@@ -43,6 +43,15 @@ profile = losslessnn.fit(x, trainer="torch", hidden=2, shown=1, device="cpu")
 assert profile.facts["trainer"] == "torch"
 assert np.array_equal(losslessnn.decompress(losslessnn.compress(x, model=profile)), x)
 """,
+    "gpu": """
+import os
+os.environ["TRITON_INTERPRET"] = "1"  # so that it works where there is no GPU
+from losslessnn.models.devices import find_gpu
+frame = losslessnn.compress(x[:200], device="cuda")
+assert frame == losslessnn.compress(x[:200])
+assert np.array_equal(losslessnn.decompress(frame, device="cuda"), x[:200])
+assert find_gpu(True).trusted
+""",
     "bench": """
 import subprocess, sys
 np.save("x.npy", x)
