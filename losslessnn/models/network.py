@@ -33,7 +33,6 @@ from losslessnn.models.shapes import load_shapes
 Float32s = NDArray[np.float32]
 
 BATCH = 256  # samples
-PASSES = 8  # over all of a small chunk, at most
 HELD_OUT = 8  # one in so many samples is not trained on
 BITS_PER_WEIGHT = 6
 FEWEST_HIDDEN = 8
@@ -69,6 +68,8 @@ class Training:
         Share of the bits that it must save to be worth a decoder's time.
     pace : float
         Adam's step size, at first: the less is shown, the longer steps must be.
+    passes : int
+        How often a sample of a small chunk is shown, at most.
     weight_bits : float
         What a weight costs the frame.
     """
@@ -79,6 +80,7 @@ class Training:
     seen: int
     least_gain: float
     pace: float
+    passes: int = 32
     weight_bits: float = BITS_PER_WEIGHT
 
 
@@ -308,7 +310,7 @@ def fit_network(
     if examples.low.size < FEWEST_EXAMPLES:
         return None
     trainer = Trainer(examples, hidden)
-    trainer.train(min(effort.samples, PASSES * codes.size), effort.pace)
+    trainer.train(min(effort.samples, effort.passes * codes.size), effort.pace)
     if not trainer.pays(effort.least_gain, effort.weight_bits * weight_count(hidden) / codes.size):
         return None
     return to_network(trainer.weights, hidden, network_sources(model.taps))
