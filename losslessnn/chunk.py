@@ -18,7 +18,7 @@ import numpy.typing as npt
 from . import lattice
 from .errors import CorruptFrameError
 from .frame import FrameHeader, Mode, Section, content_checksum, pack_frame, unpack_frame
-from .models.store import Profile, remember
+from .models.store import Family, Profile, remember
 from .nearby import quantise
 from .plain import PLAIN_MODES, decode_plain, encode_plain
 from .repeats import Repeats, find_repeats
@@ -74,25 +74,29 @@ class Settings:
     ----------
     level : int
         1 (fastest) to 9 (smallest).
-    model : Profile or None
-        Used where it makes frames smaller.
+    model : Profile, Family or None
+        A profile is used where it makes frames smaller; a family is fitted to every chunk.
     max_error : float
         How far a value may be moved, in the array's units; 0: not at all.
     """
 
     level: int = 5
-    model: Profile | None = None
+    model: Profile | Family | None = None
     max_error: float = 0.0
 
     def encode(self, array: npt.NDArray[Any]) -> bytes:
         """`encode_chunk` with these settings, in a process that can then decode the frame."""
-        if self.model is not None:
+        if isinstance(self.model, Profile):
             remember(self.model)
         return encode_chunk(array, level=self.level, model=self.model, max_error=self.max_error)
 
 
 def encode_chunk(
-    array: npt.ArrayLike, *, level: int = 5, model: Profile | None = None, max_error: float = 0.0
+    array: npt.ArrayLike,
+    *,
+    level: int = 5,
+    model: Profile | Family | None = None,
+    max_error: float = 0.0,
 ) -> bytes:
     """Encode an array of any dtype, shape and layout into one frame.
 
@@ -103,8 +107,9 @@ def encode_chunk(
         C.
     level : int
         1 (fastest) to 9 (smallest).
-    model : Profile, optional
-        Used where it makes the frame smaller; a decoder then needs it too.
+    model : Profile or Family, optional
+        A profile is used where it makes the frame smaller; a decoder then needs it too. A family is the kind
+        of model to fit; without one, level 9 takes what makes the frame smaller.
     max_error : float, optional
         How far a value may be moved, see `losslessnn.nearby`. 0, the default: not at all.
 
@@ -142,7 +147,7 @@ def encode_chunk(
 
 
 def _encode_content(
-    array: npt.NDArray[Any], content: npt.NDArray[np.uint8], level: int, model: Profile | None
+    array: npt.NDArray[Any], content: npt.NDArray[np.uint8], level: int, model: Profile | Family | None
 ) -> tuple[Mode, dict[Section, bytes]]:
     """The smaller of the neural mode, where it applies, and the best plain mode."""
     itemsize = max(array.dtype.itemsize, 1)
@@ -163,7 +168,9 @@ def _encode_content(
     return mode, {Section.PLAIN: payload}
 
 
-def _encode_neural(array: npt.NDArray[Any], level: int, model: Profile | None) -> dict[Section, bytes] | None:
+def _encode_neural(
+    array: npt.NDArray[Any], level: int, model: Profile | Family | None
+) -> dict[Section, bytes] | None:
     """Sections of the neural mode, or None where it cannot hold the array or is too small to try."""
     if array.size < _FEWEST_SAMPLES or array.dtype.kind not in "iuf":
         return None

@@ -14,11 +14,12 @@ from losslessnn import adc
 from losslessnn.errors import CorruptFrameError
 from losslessnn.frame import Section
 from losslessnn.kernels.parameters import Positions
-from losslessnn.models import autoregressive, side
+from losslessnn.models import autoregressive, latent, side
 from losslessnn.models.autoregressive import NO_MARKS, Marks
 from losslessnn.models.fit import EFFORT, Effort, add_network, find_changes, fit, predict_by
+from losslessnn.models.latent_fit import COUNTS, FAST_COUNTS, fit_factors
 from losslessnn.models.points import Points, fill, find_points
-from losslessnn.models.store import ID_BYTES, Profile, find
+from losslessnn.models.store import ID_BYTES, Family, Profile, find
 from losslessnn.wire import Reader, pack_varint
 
 _log = logging.getLogger(__name__)
@@ -30,6 +31,9 @@ MAX_SEGMENTS = 64
 TRIAL_SAMPLES, SHORTEST_TRIAL = 1 << 17, 1 << 13  # to try point masses on: in all, of each channel
 POINTS_PRICE, POINTS_GAIN = 64, 0.01  # bits they must save: in all, and per sample
 _HEADROOM_BITS = 29
+FAST_LATENTS_LEVEL = 6  # up to this level, no more factors than a fast decoder likes
+ALL_FAMILIES_LEVEL = 9  # from this level on, every family of models is tried where it may win
+LATENT_TRIAL_SAMPLES, LATENT_TRIAL_LEVEL = 1 << 18, 3
 
 
 @dataclass(frozen=True)
@@ -131,9 +135,13 @@ class Segment:
 
 
 def encode(
-    codes: Codes, channels: Channels, level: int, profile: Profile | None = None
+    codes: Codes, channels: Channels, level: int, chosen: Profile | Family | None = None
 ) -> dict[Section, bytes]:
-    """Sections of flat codes (|code| < CODE_LIMIT), with a profile where it makes them smaller."""
+    """Sections of flat codes (|code| < CODE_LIMIT), with a profile where it makes them smaller.
+
+    Without a family that was chosen, the highest level takes the one that makes them smallest.
+    """
+    profile = chosen if isinstance(chosen, Profile) else None
     if profile is not None and profile.channels != channels.count:
         _mention_mismatch(profile, channels.count)
         profile = None
@@ -145,22 +153,80 @@ def encode(
     tables = adc.estimate(samples, low, high, _spread(samples)) if level >= 2 else None
     if tables is not None and not tables.fits(max(abs(low), abs(high)) << adc.FRACTION_BITS):
         tables = None
+    common = {
+        Section.CHANNELS: channels.pack(),
+        Section.POINTS: points.pack(marks) if points is not None else b"",
+    }
+    if chosen is Family.LATENT_FACTOR:
+        return _present(common | _encode_latent(samples, marks, low, high, tables, level))
+    sections = _present(common | _encode_autoregressive(samples, marks, low, high, tables, profile, level))
+    if chosen is None and level >= ALL_FAMILIES_LEVEL and _latents_may_win(samples, marks, low, high, tables):
+        others = _present(common | _encode_latent(samples, marks, low, high, tables, level))
+        return min(sections, others, key=lambda found: sum(map(len, found.values())))
+    return sections
+
+
+def _present(sections: dict[Section, bytes]) -> dict[Section, bytes]:
+    return {tag: content for tag, content in sections.items() if content}
+
+
+def _encode_autoregressive(
+    samples: Codes,
+    marks: Marks,
+    low: int,
+    high: int,
+    tables: adc.AdcTables | None,
+    profile: Profile | None,
+    level: int,
+) -> dict[Section, bytes]:
+    """Sections of samples predicted one channel after the other."""
     base = None if profile is None else profile.base
     own_tables = b"" if tables is None else tables.pack()
     shared = (len(own_tables) / samples.shape[1], _PROFILE_BYTES / samples.shape[1])
     segments = _encode_segments(samples, marks, low, high, tables, shared, base, level)
     by_profile = [segment.by_profile for segment in segments]
-    sections = {
-        Section.CHANNELS: channels.pack(),
+    return {
         Section.ADC: b"" if all(by_profile) else own_tables,
         Section.SEGMENTS: _pack_segments(segments),
         Section.MODEL: b"".join(segment.model for segment in segments),
         Section.PAYLOAD: b"".join(segment.payload for segment in segments),
         Section.RAW: b"".join(segment.raw for segment in segments),
-        Section.POINTS: points.pack(marks) if points is not None else b"",
         Section.PROFILE: _pack_use(profile, by_profile) if profile is not None and any(by_profile) else b"",
     }
-    return {tag: content for tag, content in sections.items() if content}
+
+
+def _encode_latent(
+    samples: Codes, marks: Marks, low: int, high: int, tables: adc.AdcTables | None, level: int
+) -> dict[Section, bytes]:
+    """Sections of samples whose channels are independent given latents."""
+    counts = COUNTS if level > FAST_LATENTS_LEVEL else FAST_COUNTS
+    positions = _positions(samples, low, high, tables)
+    model, prediction = fit_factors(samples, positions, marks, EFFORT[level], counts)
+    model, message, _ = latent.encode(samples, model, prediction, marks)
+    return {
+        Section.ADC: b"" if tables is None else tables.pack(),
+        Section.MODEL: side.pack_model(model.base),
+        Section.LATENT: latent.pack_factors(model.factors),
+        Section.PAYLOAD: message,
+    }
+
+
+def _latents_may_win(samples: Codes, marks: Marks, low: int, high: int, tables: adc.AdcTables | None) -> bool:
+    """Whether latents code a piece of the samples shorter than a quick autoregressive model does."""
+    if len(samples) < 2:
+        return False
+    size = max(SHORTEST_TRIAL, LATENT_TRIAL_SAMPLES // len(samples))
+    begin = max(0, samples.shape[1] - size) // 2
+    piece = np.ascontiguousarray(samples[:, begin : begin + size])
+    marked = np.ascontiguousarray(marks[:, begin : begin + size])
+    if marked.size:
+        piece = fill(piece, marked, low)
+    tried = (
+        _encode_latent(piece, marked, low, high, tables, LATENT_TRIAL_LEVEL),
+        _encode_autoregressive(piece, marked, low, high, tables, None, LATENT_TRIAL_LEVEL),
+    )
+    latent_size, usual_size = (sum(map(len, sections.values())) for sections in tried)
+    return latent_size < usual_size
 
 
 def _choose_points(samples: Codes, level: int) -> tuple[Points | None, Marks]:
@@ -337,18 +403,55 @@ def decode(sections: Mapping[Section, bytes | memoryview], size: int) -> Codes:
     """The flat codes of an array of ``size`` values; `CorruptFrameError` if the sections cannot hold it."""
     channels = _read_channels(sections, size)
     points, marks = _read_points(sections, channels, size)
-    parts = [coded for coded, _, _ in _decode_segments(sections, channels, size, marks)]
-    samples = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+    if Section.LATENT in sections:
+        samples, _ = _decode_latent(sections, channels, size, marks)
+    else:
+        parts = [coded for coded, _, _ in _decode_segments(sections, channels, size, marks)]
+        samples = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
     if points is not None:
         points.restore(samples, marks)
     return channels.join(samples)
 
 
+def _decode_latent(
+    sections: Mapping[Section, bytes | memoryview], channels: Channels, size: int, marks: Marks
+) -> tuple[Codes, latent.FactorModel]:
+    """The (channels, time) codes of a frame with latents, and the model they were coded with."""
+    if {Section.SEGMENTS, Section.PROFILE, Section.RAW} & set(sections):
+        raise CorruptFrameError("frame holds sections that do not go with latents")
+    n_times = size // channels.count
+    base = side.unpack_model(sections[Section.MODEL], sections.get(Section.ADC), channels.count)
+    model = latent.FactorModel(base, latent.unpack_factors(sections[Section.LATENT], channels.count, n_times))
+    return latent.decode(sections[Section.PAYLOAD], n_times, model, marks), model
+
+
+def latent_bits(sections: Mapping[Section, bytes | memoryview], size: int) -> latent.Spent | None:
+    """Where the bits of a frame's message go, None if it has no latents; errors as for `decode`."""
+    if Section.LATENT not in sections:
+        return None
+    channels = _read_channels(sections, size)
+    _, marks = _read_points(sections, channels, size)
+    return _measure_latent(sections, channels, size, marks)
+
+
+def _measure_latent(
+    sections: Mapping[Section, bytes | memoryview], channels: Channels, size: int, marks: Marks
+) -> latent.Spent:
+    samples, model = _decode_latent(sections, channels, size, marks)
+    return latent.measure(np.ascontiguousarray(samples), model, marks)
+
+
 def channel_bits(sections: Mapping[Section, bytes | memoryview], size: int) -> NDArray[np.float64]:
-    """Bits of payload, raw bits and marks that each channel takes, (channels,); errors as for `decode`."""
+    """Bits of payload, raw bits and marks that each channel takes, (channels,); errors as for `decode`.
+
+    Of what latents take, each channel gets the same share.
+    """
     channels = _read_channels(sections, size)
     points, marks = _read_points(sections, channels, size)
     bits = np.zeros(channels.count) if points is None else points.mark_bits(marks)
+    if Section.LATENT in sections:
+        spent = _measure_latent(sections, channels, size, marks)
+        return bits + spent.channels + (spent.prior - spent.posterior) / channels.count
     for samples, model, marked in _decode_segments(sections, channels, size, marks):
         bits += autoregressive.measure(samples, model, marked)
     return bits
