@@ -71,7 +71,7 @@ def _power_of_two(eighths: int, bits: int) -> int:
     return isqrt(isqrt(isqrt(1 << (eighths + 8 * bits))))
 
 
-def _log2_fraction(mantissa: int, bits: int) -> int:
+def log2_fraction(mantissa: int, bits: int) -> int:
     """log2(1 + mantissa / 256) in units of 2**-bits, rounded to nearest, by repeated squaring of integers."""
     one = 1 << 60
     value = one + (mantissa << 52)
@@ -91,7 +91,7 @@ REACH: NDArray[np.int64] = SCALE * TAIL_REACH >> 8
 INVERSE: NDArray[np.int64] = np.array(
     [(1 << (45 + 16)) // _power_of_two(i, 16) for i in range(N_SCALES)], np.int64
 )
-LOG2: NDArray[np.int32] = np.array([_log2_fraction(m, LOG_BITS) for m in range(256)], np.int32)
+LOG2: NDArray[np.int32] = np.array([log2_fraction(m, LOG_BITS) for m in range(256)], np.int32)
 RECIPROCAL: NDArray[np.int64] = np.array(
     [((1 << 15) * 256 + (257 + 2 * m) // 2) // (257 + 2 * m) for m in range(128)], np.int64
 )

@@ -52,6 +52,10 @@ class ChunkReport:
     channel_bits : (channels,) ndarray of float64, or None
         Bits of payload each channel takes, in the order the model sees channels; None for plain modes and
         unless asked for.
+    latent_bits : dict of str to float, or None
+        Bits of payload by what they are for, if there are latents; None unless asked for. "conditional":
+        samples given latents; "seed": samples of the time steps without latents; "latents": latents, less
+        the bits they give back; "gross": latents, as if nothing came back.
     """
 
     dtype: np.dtype[Any]
@@ -64,6 +68,7 @@ class ChunkReport:
     section_bytes: dict[str, int]
     max_error: float = 0.0
     channel_bits: npt.NDArray[np.float64] | None = None
+    latent_bits: dict[str, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -263,14 +268,15 @@ def describe_chunk(buffer: bytes | bytearray | memoryview, *, per_channel: bool 
     buffer : bytes-like
         The frame.
     per_channel : bool
-        Also say how many bits each channel takes, for which the frame must be decoded.
+        Also say how many bits each channel and the latents take, for which the frame must be decoded.
     """
     header, sections = unpack_frame(buffer)
-    bits = None
+    bits, latent_bits = None, None
     if per_channel and header.mode is Mode.NEURAL:
         from .models import neural
 
-        bits = neural.channel_bits(sections, math.prod(_modelled_rows(header, sections)[0]))
+        size = math.prod(_modelled_rows(header, sections)[0])
+        bits, latent_bits = neural.channel_bits(sections, size), neural.latent_bits(sections, size)
     frame_bytes = memoryview(buffer).nbytes
     section_bytes = {tag.name.lower(): len(content) for tag, content in sections.items()}
     section_bytes["header"] = frame_bytes - sum(section_bytes.values())
@@ -285,6 +291,7 @@ def describe_chunk(buffer: bytes | bytearray | memoryview, *, per_channel: bool 
         section_bytes=section_bytes,
         max_error=Reader(sections[Section.BOUND], "bound").double() if Section.BOUND in sections else 0.0,
         channel_bits=bits,
+        latent_bits=latent_bits,
     )
 
 

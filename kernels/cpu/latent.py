@@ -147,6 +147,57 @@ def _below(symbol, quantiles, prior, center, posterior, tails):
     return symbol + head.mass_below(edge - center, np.int64(posterior), tails, _GAUSSIAN)
 
 
+@kernel
+def latent_intervals(symbols, quantiles, prior, center, posterior, tails, starts, freqs):
+    """Intervals of bins of the prior under posteriors, one latent each."""
+    for j in range(symbols.size):
+        starts[j] = _below(symbols[j], quantiles, prior[j], center[j], posterior[j], tails)
+        freqs[j] = _below(symbols[j] + 1, quantiles, prior[j], center[j], posterior[j], tails) - starts[j]
+
+
+@kernel
+def find_latents(slots, quantiles, prior, center, posterior, tails, symbols):
+    """The bins of the prior whose intervals under posteriors hold the slots."""
+    for j in range(symbols.size):
+        symbols[j], _, _ = _find_bin(slots[j], quantiles, prior[j], center[j], posterior[j], tails)
+
+
+@kernel
+def push_samples(codes, means, scales, positions, parameters, states, words, height):
+    """Push one code onto every lane, each under its own distribution; return the height."""
+    n = codes.size
+    bins = Bins(positions.fraction_bits, positions.low, positions.high, positions.edges, positions.inverse)
+    start, freq = np.empty(n, np.int64), np.empty(n, np.int64)
+    for c in range(n - 1, -1, -1):
+        start[c], freq[c], _, states[c], height = _push_rest(
+            states[c], height, words, codes[c], means[c], scales[c],
+            parameters.tails, np.int64(parameters.shape[c]), bins, positions.table[c],
+        )  # fmt: skip
+    for c in range(n - 1, -1, -1):
+        states[c], height = message.push(states[c], height, words, start[c], freq[c], _PRECISION)
+    return height
+
+
+@kernel
+def pop_samples(means, scales, positions, parameters, states, words, height, codes):
+    """The opposite of `push_samples`."""
+    n = codes.size
+    bins = Bins(positions.fraction_bits, positions.low, positions.high, positions.edges, positions.inverse)
+    first, symbol = np.empty(n, np.int64), np.empty(n, np.int64)
+    for c in range(n):
+        coarse = head.coarse_bits(scales[c], bins.fraction_bits)
+        first[c] = (head.nearest_code(means[c], bins, positions.table[c]) >> coarse) - WINDOW // 2
+        symbol[c], start, end = head.find_symbol(
+            message.peek(states[c], _PRECISION), first[c], coarse, means[c], scales[c], parameters.tails,
+            np.int64(parameters.shape[c]), bins, positions.table[c], np.int64(WINDOW // 2),
+        )  # fmt: skip
+        states[c], height = message.pop(states[c], height, words, start, end - start, _PRECISION)
+    for c in range(n):
+        coarse = head.coarse_bits(scales[c], bins.fraction_bits)
+        codes[c], states[c], height = _rest_of_code(states[c], height, words, first[c], symbol[c], coarse)
+    return height
+
+
 @part
 def _find_bin(slot, quantiles, prior, center, posterior, tails):
     """The bin whose interval under the posterior holds ``slot``, with its start and end."""
@@ -244,7 +295,9 @@ def _learn(averages, error, marked, t, n):
 
 
 @kernel
-def encode(codes, marked, foreseen, positions, parameters, factors, states, words, spent, channel_bits):
+def encode(
+    codes, marked, foreseen, positions, parameters, factors, states, words, height, spent, channel_bits
+):  # fmt: skip
     """Push all time steps, the last one first; return the height, below 0 if a latent found no bits.
 
     ``spent`` (4,) float64 gets the bits of latents under the prior, of latents under the posterior, of
@@ -265,7 +318,7 @@ def encode(codes, marked, foreseen, positions, parameters, factors, states, word
     )
     start, freq = np.empty(n, np.int64), np.empty(n, np.int64)
     down = np.int64(factors.bits + LATENT_BITS - WHITE_BITS)
-    height, highest = np.int64(0), np.int64(0)
+    highest = height
     for t in range(n_times - 1, -1, -1):
         seed = t >= n_times - factors.seed
         if seed:

@@ -70,16 +70,16 @@ def pop_bits(state, height, words, count):
 
 
 @kernel
-def push_lanes(states, height, words, starts, freqs, precision):
-    """Push one interval onto each of the first lanes, the last of them first; return the height."""
+def push_lanes(states, height, words, starts, freqs, precisions):
+    """Push one interval onto every lane, the last lane first; return the height."""
     for lane in range(starts.size - 1, -1, -1):
-        states[lane], height = push(states[lane], height, words, starts[lane], freqs[lane], precision)
+        states[lane], height = push(states[lane], height, words, starts[lane], freqs[lane], precisions[lane])
     return height
 
 
 @kernel
-def pop_lanes(states, height, words, starts, freqs, precision):
-    """Take the intervals the first lanes point into off them, the first lane first; return the height."""
+def pop_lanes(states, height, words, starts, freqs, precisions):
+    """Take the interval every lane points into off it, the first lane first; return the height."""
     for lane in range(starts.size):
-        states[lane], height = pop(states[lane], height, words, starts[lane], freqs[lane], precision)
+        states[lane], height = pop(states[lane], height, words, starts[lane], freqs[lane], precisions[lane])
     return height

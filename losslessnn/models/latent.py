@@ -9,7 +9,6 @@ Barber, "Practical lossless compression with latent variables using bits back co
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -18,15 +17,11 @@ from numpy.typing import NDArray
 from losslessnn.coding.sequence import SequenceReader, SequenceWriter
 from losslessnn.errors import CorruptFrameError
 from losslessnn.kernels.constants import (
-    CELL_BITS,
-    GAUSSIAN,
     INVERSE,
-    LATENT_BINS,
     LATENT_UNIT,
     LOADING_LIMIT,
     LOG2,
     LOG_BITS,
-    MASS,
     MAX_FACTOR_LAGS,
     MAX_FACTORS,
     MAX_LATENT_CHANNELS,
@@ -50,7 +45,7 @@ from losslessnn.models.autoregressive import (
     position_history,
     predict_linear,
 )
-from losslessnn.models.shapes import load_shapes
+from losslessnn.models.shapes import quantiles
 
 FACTOR_FAMILY = 1
 SPARE_WORDS = 1 << 16
@@ -103,21 +98,6 @@ class Spent:
     def conditional(self) -> float:
         """Samples given latents."""
         return float(self.channels.sum()) - self.seed
-
-
-@cache
-def quantiles() -> NDArray[np.int64]:
-    """Edges of bins of equal mass under the Gaussian shape, and between them the bins' middles, in 2**-15.
-
-    Number i is where i / (2 * LATENT_BINS) of the mass lies below, found in the shape's tail table.
-    """
-    tail = load_shapes().tails[GAUSSIAN].astype(np.int64)
-    mass = np.arange(LATENT_BINS + 1, dtype=np.int64) * MASS // (2 * LATENT_BINS)  # of the lower half
-    cell = np.searchsorted(-tail, -mass, side="right") - 1  # the last whose tail is not below the mass
-    cell = np.clip(cell, 0, tail.size - 2)
-    fall = np.maximum(tail[cell] - tail[cell + 1], 1)
-    distance = (cell << CELL_BITS) + (((tail[cell] - mass) << CELL_BITS) // fall)
-    return np.concatenate([-distance, distance[-2::-1]])
 
 
 def complete(
@@ -293,7 +273,7 @@ def _push_all(
     spent, channels = np.zeros(_SPENT), np.zeros(n_channels)
     height = kernel.encode(
         np.ascontiguousarray(codes.T), np.ascontiguousarray(marked.T), foreseen, model.base.positions,
-        model.base.head, model.factors, states, words, spent, channels,
+        model.base.head, model.factors, states, words, np.int64(0), spent, channels,
     )  # fmt: skip
     if height < 0 or spent[3] - height > SPARE_WORDS:
         if model.factors.seed == n_times:

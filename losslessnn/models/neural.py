@@ -425,13 +425,19 @@ def _decode_latent(
     return latent.decode(sections[Section.PAYLOAD], n_times, model, marks), model
 
 
-def latent_bits(sections: Mapping[Section, bytes | memoryview], size: int) -> latent.Spent | None:
+def latent_bits(sections: Mapping[Section, bytes | memoryview], size: int) -> dict[str, float] | None:
     """Where the bits of a frame's message go, None if it has no latents; errors as for `decode`."""
     if Section.LATENT not in sections:
         return None
     channels = _read_channels(sections, size)
     _, marks = _read_points(sections, channels, size)
-    return _measure_latent(sections, channels, size, marks)
+    spent = _measure_latent(sections, channels, size, marks)
+    return {
+        "conditional": spent.conditional,
+        "latents": spent.prior - spent.posterior,
+        "gross": spent.prior,
+        "seed": spent.seed,
+    }
 
 
 def _measure_latent(
