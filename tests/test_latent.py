@@ -394,3 +394,10 @@ def test_a_model_whose_seed_is_too_short_is_given_a_longer_one() -> None:
     model, message, _ = latent.encode(codes, model, prediction)
     assert model.factors.seed > 0
     np.testing.assert_array_equal(latent.decode(message, 300, model), codes)
+
+
+def test_more_channels_than_a_factor_model_takes_are_coded_by_the_other_family() -> None:
+    array = make_recording(64, 1025)
+    frame = compress(array, model="latent-factor")
+    assert "latent" not in describe_chunk(frame).section_bytes
+    assert_same_bits(array, decompress(frame))

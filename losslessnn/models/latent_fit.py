@@ -16,7 +16,6 @@ from losslessnn.kernels.constants import (
     GAUSSIAN,
     LATENT_UNIT,
     LOADING_LIMIT,
-    MAX_LATENT_CHANNELS,
     MAX_LOADING_BITS,
     MAX_NOISE,
     PAD,
@@ -30,8 +29,8 @@ from losslessnn.models.fit import Effort, fit_head
 from losslessnn.models.latent import FactorModel, complete, foresee
 from losslessnn.models.shapes import load_shapes
 
-COUNTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)  # factors to try
-FAST_COUNTS = COUNTS[:8]  # few enough for a decoder to take 10 million samples a second
+COUNTS = (1, 2, 3, 4, 6, 8, 12, 16, 20, 24, 32, 48, 64)  # factors to try
+FAST_COUNTS = COUNTS[:9]  # few enough for a decoder to take 10 million samples a second
 LAGS = 2  # time steps back that factors are looked at, if that pays
 FEWEST_TIMES = 64
 TRIAL_ROUNDS, ROUNDS = 20, 60  # of expectation maximisation
@@ -110,8 +109,6 @@ def _search(
     """The number of factors, and of time steps they are remembered for, that code shortest."""
     n = len(least)
     best = _analyse(covariances, least, n_times, 0, 0, 0)
-    if n > MAX_LATENT_CHANNELS:
-        return best
     worse, count = 0, counts[0] if len(counts) == 1 else 0
     for k in () if len(counts) == 1 else counts:
         if k >= n or worse == 2:

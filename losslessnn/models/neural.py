@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from losslessnn import adc
 from losslessnn.errors import CorruptFrameError
 from losslessnn.frame import Section
+from losslessnn.kernels.constants import MAX_LATENT_CHANNELS
 from losslessnn.kernels.parameters import Positions
 from losslessnn.models import autoregressive, latent, side
 from losslessnn.models.autoregressive import NO_MARKS, Marks
@@ -157,7 +158,7 @@ def encode(
         Section.CHANNELS: channels.pack(),
         Section.POINTS: points.pack(marks) if points is not None else b"",
     }
-    if chosen is Family.LATENT_FACTOR:
+    if chosen is Family.LATENT_FACTOR and len(samples) <= MAX_LATENT_CHANNELS:
         return _present(common | _encode_latent(samples, marks, low, high, tables, level))
     sections = _present(common | _encode_autoregressive(samples, marks, low, high, tables, profile, level))
     if chosen is None and level >= ALL_FAMILIES_LEVEL and _latents_may_win(samples, marks, low, high, tables):
@@ -213,7 +214,7 @@ def _encode_latent(
 
 def _latents_may_win(samples: Codes, marks: Marks, low: int, high: int, tables: adc.AdcTables | None) -> bool:
     """Whether latents code a piece of the samples shorter than a quick autoregressive model does."""
-    if len(samples) < 2:
+    if not 2 <= len(samples) <= MAX_LATENT_CHANNELS:
         return False
     size = max(SHORTEST_TRIAL, LATENT_TRIAL_SAMPLES // len(samples))
     begin = max(0, samples.shape[1] - size) // 2
