@@ -13,6 +13,9 @@ from hypothesis import strategies as st
 
 from losslessnn import CorruptFrameError, NeuralCodec, compress, decompress
 from losslessnn.chunk import describe_chunk
+from losslessnn.coding import craystack
+from losslessnn.coding.bitsback import Message, serial
+from losslessnn.errors import EmptyMessageError
 from losslessnn.frame import FrameHeader, Mode, Section, content_checksum, pack_frame, unpack_frame
 from losslessnn.kernels import latent_reference
 from losslessnn.kernels.constants import (
@@ -28,7 +31,7 @@ from losslessnn.kernels.constants import (
     SIGNAL,
 )
 from losslessnn.kernels.parameters import Adaptive, CorruptPayload, Factors
-from losslessnn.models import autoregressive, latent, neural
+from losslessnn.models import latent, neural
 from losslessnn.models.autoregressive import NO_MARKS, AutoregressiveModel, Prediction, no_network
 from losslessnn.models.fit import EFFORT
 from losslessnn.models.latent import FactorModel
@@ -127,13 +130,6 @@ def own_taps(rng: np.random.Generator, n_channels: int, calm: bool):  # type: ig
     return taps._replace(source=channel, lag=past, length=np.minimum(taps.length, 65 - past))
 
 
-def predict(case: Case) -> Prediction:
-    base = case.model.base
-    history = autoregressive.position_history(case.codes, base.positions)
-    linear = autoregressive.predict_linear(history, base.taps)
-    return Prediction(history, linear, autoregressive.add_adaptive(history, linear, base.adaptive))
-
-
 def oracle(case: Case, model: FactorModel) -> latent_reference.LatentCoder:
     base = model.base
     n_times = case.codes.shape[1]
@@ -145,7 +141,9 @@ def oracle(case: Case, model: FactorModel) -> latent_reference.LatentCoder:
 @settings(max_examples=150)
 @given(case=cases())
 def test_oracle_and_cpu_write_the_same_bytes_and_read_each_other(case: Case) -> None:
-    model, message, _ = latent.encode(case.codes, case.model, predict(case), case.marks)
+    model, message, _ = latent.encode(
+        case.codes, case.model, latent.predict(case.codes, case.model), case.marks
+    )
     marks = case.marks if case.marks.size else None
     lanes, n_times = model.base.lanes, case.codes.shape[1]
     words = latent_reference.encode(case.codes, oracle(case, model), lanes, marks)
@@ -401,3 +399,25 @@ def test_more_channels_than_a_factor_model_takes_are_coded_by_the_other_family()
     frame = compress(array, model="latent-factor")
     assert "latent" not in describe_chunk(frame).section_bytes
     assert_same_bits(array, decompress(frame))
+
+
+def test_blocks_are_chained_without_seeds_as_codecs_also_under_craystack() -> None:
+    """Latents of one block are drawn from the blocks before it."""
+    array = make_shared(1200, 8, 2)
+    codes = np.ascontiguousarray(array.T.astype(np.int32))
+    positions = neural._positions(codes, int(codes.min()), int(codes.max()), None)
+    model, _ = fit_factors(codes, positions, NO_MARKS, EFFORT[3])
+    lanes = model.base.lanes
+    seeded = latent.codec(replace(model, factors=model.factors._replace(seed=20)), 400)
+    follows = latent.codec(replace(model, factors=model.factors._replace(seed=0)), 400)
+    blocks = [np.ascontiguousarray(codes[:, begin : begin + 400]) for begin in (0, 400, 800)]
+    whole = serial([follows, follows, seeded])
+    message = Message.empty(lanes)
+    with pytest.raises(EmptyMessageError):
+        follows.push(message, blocks[0])
+    whole.push(message, blocks)
+    theirs = craystack.wrap(whole).push(craystack.to_craystack(Message.empty(lanes)), blocks)
+    np.testing.assert_array_equal(craystack.from_craystack(theirs).flatten(), message.flatten())
+    for popped, block in zip(whole.pop(message), blocks, strict=True):
+        np.testing.assert_array_equal(popped, block)
+    np.testing.assert_array_equal(message.flatten(), Message.empty(lanes).flatten())

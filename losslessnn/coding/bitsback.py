@@ -176,8 +176,10 @@ class Message:
         return np.array(np.broadcast_to(np.asarray(values), self.states.shape), np.int64).reshape(-1)
 
     def _settle(self, states: NDArray[np.uint64], height: int) -> None:
-        if height < 0:
+        if height == -1:
             raise EmptyMessageError("more is popped off a message than is on it")
+        if height < 0:
+            raise CorruptFrameError("the message does not hold what is popped off it")
         self.states[...] = states.reshape(self.states.shape)
         self.tail.height = int(height)
 

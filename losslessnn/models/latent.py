@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from losslessnn.coding.bitsback import Codec, Message
 from losslessnn.coding.sequence import SequenceReader, SequenceWriter
 from losslessnn.errors import CorruptFrameError
 from losslessnn.kernels.constants import (
@@ -251,16 +252,52 @@ def encode(
         seed *= 2
 
 
-def measure(codes: Codes, model: FactorModel, marked: Marks = NO_MARKS) -> Spent:
-    """Where the bits of (channels, time) codes under a model go."""
+def predict(codes: Codes, model: FactorModel) -> Prediction:
+    """What `foresee` builds on, of (channels, time) codes."""
     history = position_history(codes, model.base.positions)
     linear = predict_linear(history, model.base.taps)
-    prediction = Prediction(history, linear, add_adaptive(history, linear, model.base.adaptive))
-    foreseen, _, _ = foresee(prediction, model, marked)
+    return Prediction(history, linear, add_adaptive(history, linear, model.base.adaptive))
+
+
+def measure(codes: Codes, model: FactorModel, marked: Marks = NO_MARKS) -> Spent:
+    """Where the bits of (channels, time) codes under a model go."""
+    foreseen, _, _ = foresee(predict(codes, model), model, marked)
     pushed = _push_all(codes, model, foreseen, marked)
     if pushed is None:
         raise CorruptFrameError("no encoder codes these samples with this model")
     return pushed[1]
+
+
+def codec(model: FactorModel, n_times: int) -> Codec:
+    """A model as a codec of (channels, time) codes, to be composed with others.
+
+    Messages have the model's number of lanes. Latents are drawn from what is on the message already: if there
+    is enough, the model needs no seed.
+    """
+
+    def push(message: Message, codes: Codes) -> None:
+        nothing = np.zeros((0, 0), np.uint8)
+        foreseen, _, _ = foresee(predict(codes, model), model, nothing)
+        by_time, base = np.ascontiguousarray(codes.T), model.base
+        message.run(
+            lambda *state: kernel.encode(
+                by_time, nothing, foreseen, base.positions, base.head, model.factors,
+                *state, np.zeros(_SPENT), np.zeros(len(codes)),
+            ),
+            room=_room(codes.size, n_times, model),
+        )  # fmt: skip
+
+    def pop(message: Message) -> Codes:
+        codes: Codes = np.empty((n_times, model.base.positions.offset.size), np.int32)
+        message.run(lambda s, w, h: _pop_all(s, w, h, model, NO_MARKS, codes), room=SPARE_WORDS)
+        return codes.T
+
+    return Codec(push, pop)
+
+
+def _room(n_samples: int, n_times: int, model: FactorModel) -> int:
+    """More words than a message can grow by."""
+    return 3 * n_samples + 2 * len(model.factors.loadings) * n_times + 64
 
 
 def _push_all(
@@ -269,7 +306,7 @@ def _push_all(
     """The message's bytes and their use, or None if latents found too few bits on the stack."""
     n_channels, n_times = codes.shape
     states = np.full(model.base.lanes, STATE_FLOOR, np.uint64)
-    words = np.empty(3 * codes.size + 2 * len(model.factors.loadings) * n_times + 64, np.uint32)
+    words = np.empty(_room(codes.size, n_times, model), np.uint32)
     spent, channels = np.zeros(_SPENT), np.zeros(n_channels)
     height = kernel.encode(
         np.ascontiguousarray(codes.T), np.ascontiguousarray(marked.T), foreseen, model.base.positions,
@@ -291,15 +328,12 @@ def decode(data: bytes | memoryview, n_times: int, model: FactorModel, marked: M
     CorruptFrameError
         If the bytes run out or leave a decoder in a state no encoder makes.
     """
-    base, factors = model.base, model.factors
+    base = model.base
     n, lanes = base.positions.offset.size, base.lanes
     if marked.size == 0 and n * n_times > MOST_SAMPLES_PER_BYTE * len(data):
         raise CorruptFrameError(f"message of {len(data)} bytes is too short for {n * n_times} samples")
     if len(data) < 8 * lanes or len(data) % 4:
         raise CorruptFrameError("message is shorter than its coder's states")
-    own = own_coefficients(base.taps)
-    if base.adaptive.source.size or base.network.outward.size:
-        raise CorruptFrameError("a factor model's channels are predicted from their own past alone")
     parts = np.frombuffer(data, "<u4")
     states = parts[:lanes].astype(np.uint64) << np.uint64(32) | parts[lanes : 2 * lanes]
     if (states < STATE_FLOOR).any() or (states >> np.uint64(63)).any():
@@ -308,6 +342,26 @@ def decode(data: bytes | memoryview, n_times: int, model: FactorModel, marked: M
     words = np.empty(height + SPARE_WORDS, np.uint32)
     words[:height] = parts[: 2 * lanes - 1 : -1]
     codes: Codes = np.empty((n_times, n), np.int32)
+    left = _pop_all(states, words, np.int64(height), model, marked, codes)
+    if left != 0 or (states != STATE_FLOOR).any():
+        raise CorruptFrameError("message does not decode: the frame's bytes were altered")
+    return codes.T
+
+
+def _pop_all(
+    states: NDArray[np.uint64],
+    words: NDArray[np.uint32],
+    height: np.int64,
+    model: FactorModel,
+    marked: Marks,
+    codes: Codes,
+) -> int:
+    """Fill (time, channels) ``codes`` from a message; return the height that is left, below 0 if it fails."""
+    base = model.base
+    n_times, n = codes.shape
+    own = own_coefficients(base.taps)
+    if base.adaptive.source.size or base.network.outward.size:
+        raise CorruptFrameError("a factor model's channels are predicted from their own past alone")
     stage = adaptive.new_state(
         np.zeros((n + 1) * (n_times + 2 * PAD) if base.adaptive.own else 0, np.int32),
         np.arange(n) * (n_times + 2 * PAD) + PAD,
@@ -316,9 +370,7 @@ def decode(data: bytes | memoryview, n_times: int, model: FactorModel, marked: M
         base.adaptive.own,
     )
     left: Any = kernel.decode(
-        states, words, np.int64(height), np.ascontiguousarray(marked.T), base.positions, own, base.taps.shift,
-        stage, base.adaptive.rate, base.head, factors, np.zeros((PAD + n_times, n), np.int32), codes,
+        states, words, height, np.ascontiguousarray(marked.T), base.positions, own, base.taps.shift,
+        stage, base.adaptive.rate, base.head, model.factors, np.zeros((PAD + n_times, n), np.int32), codes,
     )  # fmt: skip
-    if left != 0 or (states != STATE_FLOOR).any():
-        raise CorruptFrameError("message does not decode: the frame's bytes were altered")
-    return codes.T
+    return int(left)
