@@ -25,6 +25,7 @@ from benchmarks.recordings import CHECKOUT, KINDS, NO_CLAIMS, Array, add_data_op
 from losslessnn import compress, decompress
 from losslessnn.chunk import describe_chunk
 from losslessnn.models import neural
+from losslessnn.models.latent_fit import NEAR, Reach
 from losslessnn.models.store import Family
 
 RESULTS = CHECKOUT / "benchmarks" / "results"
@@ -126,10 +127,8 @@ def by_factors(name: str, array: Array, level: int) -> Iterator[Row]:
     for count in FACTORS:
         if count >= array.shape[1]:
             return
-        with (
-            mock.patch.object(neural, "COUNTS", (count,)),
-            mock.patch.object(neural, "FAST_COUNTS", (count,)),
-        ):
+        reach = Reach((count,), NEAR.lags)
+        with mock.patch.object(neural, "NEAR", reach), mock.patch.object(neural, "FAR", reach):
             frame, _, decoding = measure(array, level, Family.LATENT_FACTOR)
         report = describe_chunk(frame, per_channel=True)
         spent = report.latent_bits

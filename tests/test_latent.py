@@ -35,7 +35,7 @@ from losslessnn.models import latent, neural
 from losslessnn.models.autoregressive import NO_MARKS, AutoregressiveModel, Prediction, no_network
 from losslessnn.models.fit import EFFORT
 from losslessnn.models.latent import FactorModel
-from losslessnn.models.latent_fit import fit_factors
+from losslessnn.models.latent_fit import NEAR, Reach, fit_factors
 from losslessnn.models.points import fill
 from losslessnn.models.shapes import load_shapes, quantiles
 from losslessnn.models.store import Family
@@ -305,7 +305,7 @@ def assert_little_overhead(array: np.ndarray) -> None:
     """A frame is at most 1 % larger than the evidence lower bound says, all of it counted."""
     codes = np.ascontiguousarray(array.T.astype(np.int32))
     positions = neural._positions(codes, int(codes.min()), int(codes.max()), None)
-    model, prediction = fit_factors(codes, positions, NO_MARKS, EFFORT[5])
+    model, prediction = fit_factors(codes, positions, NO_MARKS, EFFORT[5], NEAR)
     assert len(model.factors.loadings) > 0
     bound = np.mean([evidence(codes, model, prediction, seed) for seed in range(3)])
     frame = compress(array, model="latent-factor")
@@ -387,7 +387,7 @@ def replace_loadings(factors: Factors) -> Factors:
 def test_a_model_whose_seed_is_too_short_is_given_a_longer_one() -> None:
     codes = np.ascontiguousarray(make_shared(300, 4, 3, scale=0.6).T.astype(np.int32))
     positions = neural._positions(codes, int(codes.min()), int(codes.max()), None)
-    model, prediction = fit_factors(codes, positions, NO_MARKS, EFFORT[1], (3,))
+    model, prediction = fit_factors(codes, positions, NO_MARKS, EFFORT[1], Reach((3,), 2))
     model = replace(model, factors=model.factors._replace(seed=0))
     model, message, _ = latent.encode(codes, model, prediction)
     assert model.factors.seed > 0

@@ -18,6 +18,7 @@ from losslessnn.kernels.constants import (
     LOADING_LIMIT,
     MAX_LOADING_BITS,
     MAX_NOISE,
+    N_SCALES,
     PAD,
     SCALE,
 )
@@ -29,9 +30,25 @@ from losslessnn.models.fit import Effort, fit_head
 from losslessnn.models.latent import FactorModel, complete, foresee
 from losslessnn.models.shapes import load_shapes
 
-COUNTS = (1, 2, 3, 4, 6, 8, 12, 16, 20, 24, 32, 48, 64)  # factors to try
-FAST_COUNTS = COUNTS[:9]  # few enough for a decoder to take 10 million samples a second
-LAGS = 2  # time steps back that factors are looked at, if that pays
+
+@dataclass(frozen=True)
+class Reach:
+    """How far an encoder looks for factors.
+
+    Attributes
+    ----------
+    counts : tuple of int
+        Numbers of factors to try, besides 0; a single one is not tried but taken.
+    lags : int
+        Most time steps back that factors are remembered for.
+    """
+
+    counts: tuple[int, ...]
+    lags: int
+
+
+COUNTS = (1, 2, 3, 4, 6, 8, 12, 16, 20, 24, 32, 48, 64)
+FAR, NEAR = Reach(COUNTS, 4), Reach(COUNTS[:9], 2)  # NEAR: a decoder takes 10 million samples a second
 FEWEST_TIMES = 64
 TRIAL_ROUNDS, ROUNDS = 20, 60  # of expectation maximisation
 LEAST_NOISE = 0.002  # share of its variance that a channel keeps to itself
@@ -60,25 +77,22 @@ class _Found:
 
 
 def fit_factors(
-    codes: Codes, positions: Positions, marked: Marks, effort: Effort, counts: tuple[int, ...] = COUNTS
+    codes: Codes, positions: Positions, marked: Marks, effort: Effort, reach: Reach = FAR
 ) -> tuple[FactorModel, Prediction]:
-    """Fit a factor model to (channels, time) codes; also return the predictions `encode` needs.
-
-    The number of factors is 0 or that of ``counts`` which codes shortest, or the only one of them.
-    """
+    """Fit a factor model to (channels, time) codes; also return the predictions `encode` needs."""
     alone = replace(effort, references=0, later=0, adaptive_references=0, network=fit.NO_NETWORK)
     base, prediction = fit.fit(codes, positions, alone)
-    covariances = _covariances(prediction)
+    covariances = _covariances(prediction, reach.lags)
     n_times = codes.shape[1]
     least = np.maximum(LEAST_NOISE * covariances[0].diagonal(), 4.0**positions.fraction_bits / 12.0)
-    found = _search(covariances, least, n_times, counts)
+    found = _search(covariances, least, n_times, reach)
     factors = _quantise(found, n_times)
     if len(factors.loadings) == 0:
         return FactorModel(base, factors), prediction
     return _fit_heads(FactorModel(base, factors), prediction, marked), prediction
 
 
-def _covariances(prediction: Prediction) -> NDArray[np.float64]:
+def _covariances(prediction: Prediction, lags: int) -> NDArray[np.float64]:
     """Of prediction errors with those 0, 1, ... steps before: (lags + 1, channels, channels).
 
     Spans are weighted by one over their variance, so that no artefact decides what channels share.
@@ -93,22 +107,23 @@ def _covariances(prediction: Prediction) -> NDArray[np.float64]:
     energy = np.array([(errors[:, b:e] ** 2).sum() for b, e in pairwise(edges)])
     energy = (energy / np.diff(edges)) + 1.0
     weights = fit.power_of_four(np.sort(energy)[n_spans // 2] / energy)
-    total = np.zeros((LAGS + 1, len(errors), len(errors)))
+    total = np.zeros((lags + 1, len(errors), len(errors)))
     weight = 0.0
     for (begin, end), w in zip(pairwise(edges), weights, strict=True):
         weight += w * (end - begin)
-        for lag in range(LAGS + 1):
+        for lag in range(lags + 1):
             since = max(begin, lag)
             total[lag] += w * fit.exact_product(values[:, since:end], values[:, since - lag : end - lag])
     return total / weight
 
 
 def _search(
-    covariances: NDArray[np.float64], least: NDArray[np.float64], n_times: int, counts: tuple[int, ...]
+    covariances: NDArray[np.float64], least: NDArray[np.float64], n_times: int, reach: Reach
 ) -> _Found:
     """The number of factors, and of time steps they are remembered for, that code shortest."""
     n = len(least)
     best = _analyse(covariances, least, n_times, 0, 0, 0)
+    counts = reach.counts
     worse, count = 0, counts[0] if len(counts) == 1 else 0
     for k in () if len(counts) == 1 else counts:
         if k >= n or worse == 2:
@@ -119,7 +134,7 @@ def _search(
             best, count = found, k
     if count == 0:
         return best
-    tried = [_analyse(covariances, least, n_times, count, lags, ROUNDS) for lags in range(LAGS + 1)]
+    tried = [_analyse(covariances, least, n_times, count, lags, ROUNDS) for lags in range(reach.lags + 1)]
     return min(tried, key=lambda found: found.bits)
 
 
@@ -224,15 +239,13 @@ def _fit_heads(model: FactorModel, prediction: Prediction, marked: Marks) -> Fac
     head = fit_head(prediction.history, explained, bits)
     model = FactorModel(replace(model.base, head=head), factors)
     for _ in range(2):
-        n_times = explained.shape[1]
-        foreseen, explained, level = foresee(prediction, model, marked, explain=True)
-        level = (level + n_times // 2) // n_times
-        model = replace(model, factors=model.factors._replace(level=level))
-        head = _of_samples(model, prediction, foreseen, explained)
-        model = replace(model, base=replace(model.base, head=head))
-    _, _, level = foresee(prediction, model, marked)
-    level = (level + n_times // 2) // n_times
-    return replace(model, factors=model.factors._replace(level=level, widen=_widening(model.factors)))
+        foreseen, explained, total = foresee(prediction, model, marked, explain=True)
+        refined = _of_samples(model, prediction, foreseen, explained)
+        level = total // explained.shape[1] + int((refined.bias - head.bias).sum()) // 32
+        level = min(max(level, 0), (N_SCALES - 1) * len(explained))
+        head, factors = refined, factors._replace(level=level, widen=_widening(factors))
+        model = FactorModel(replace(model.base, head=head), factors)
+    return model
 
 
 def _constant_head(head: Head) -> Head:

@@ -18,7 +18,7 @@ from losslessnn.kernels.parameters import Positions
 from losslessnn.models import autoregressive, latent, side
 from losslessnn.models.autoregressive import NO_MARKS, Marks
 from losslessnn.models.fit import EFFORT, Effort, add_network, find_changes, fit, predict_by
-from losslessnn.models.latent_fit import COUNTS, FAST_COUNTS, fit_factors
+from losslessnn.models.latent_fit import FAR, NEAR, fit_factors
 from losslessnn.models.points import Points, fill, find_points
 from losslessnn.models.store import ID_BYTES, Family, Profile, find
 from losslessnn.wire import Reader, pack_varint
@@ -200,9 +200,9 @@ def _encode_latent(
     samples: Codes, marks: Marks, low: int, high: int, tables: adc.AdcTables | None, level: int
 ) -> dict[Section, bytes]:
     """Sections of samples whose channels are independent given latents."""
-    counts = COUNTS if level > FAST_LATENTS_LEVEL else FAST_COUNTS
+    reach = FAR if level > FAST_LATENTS_LEVEL else NEAR
     positions = _positions(samples, low, high, tables)
-    model, prediction = fit_factors(samples, positions, marks, EFFORT[level], counts)
+    model, prediction = fit_factors(samples, positions, marks, EFFORT[level], reach)
     model, message, _ = latent.encode(samples, model, prediction, marks)
     return {
         Section.ADC: b"" if tables is None else tables.pack(),
