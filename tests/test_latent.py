@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -31,7 +33,7 @@ from losslessnn.kernels.constants import (
     SIGNAL,
 )
 from losslessnn.kernels.parameters import Adaptive, CorruptPayload, Factors
-from losslessnn.models import latent, neural
+from losslessnn.models import latent, neural, side
 from losslessnn.models.autoregressive import NO_MARKS, AutoregressiveModel, Prediction, no_network
 from losslessnn.models.fit import EFFORT
 from losslessnn.models.latent import FactorModel
@@ -421,3 +423,20 @@ def test_blocks_are_chained_without_seeds_as_codecs_also_under_craystack() -> No
     for popped, block in zip(whole.pop(message), blocks, strict=True):
         np.testing.assert_array_equal(popped, block)
     np.testing.assert_array_equal(message.flatten(), Message.empty(lanes).flatten())
+
+
+def test_the_example_in_the_format_decodes(checkout: Path) -> None:
+    text = (checkout / "docs" / "FORMAT.md").read_text()
+    example = text[text.index("### An example with latents") :]
+
+    def row(name: str) -> str:
+        return re.search(rf"^    {name} +(.*)$", example, re.MULTILINE).group(1)  # type: ignore[union-attr]
+
+    model, factors, message = (bytes.fromhex(row(name)) for name in ("MODEL", "LATENT", "PAYLOAD"))
+    base = side.unpack_model(model, None, 2)
+    whole = FactorModel(base, latent.unpack_factors(factors, 2, 8))
+    codes = [[int(code.replace("−", "-")) for code in row(f"channel {k}").split()] for k in range(2)]
+    assert latent.decode(message, 8, whole).tolist() == codes
+    case = Case(np.array(codes, np.int32), whole)
+    words = np.frombuffer(message, "<u4").tolist()
+    assert latent_reference.decode(words, oracle(case, whole), base.lanes).tolist() == codes
