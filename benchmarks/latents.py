@@ -3,6 +3,7 @@
     python -m benchmarks.latents [--data DIR] [--out FILE] [--level 5] [--only NAME ...]
     python -m benchmarks.latents --factors hdsemg_64ch eeg_motor_64ch_r03
     python -m benchmarks.latents --plot         # draws docs/figures/latents.png from both
+    python -m benchmarks.latents --table        # prints the first as Markdown
 
 The first writes whole frames of either family, everything counted, each decoded and compared. The second
 goes through numbers of factors on recordings (their first 20,000 time steps): the frame; the same frame if
@@ -45,10 +46,13 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", metavar="NAME")
     parser.add_argument("--factors", nargs="+", metavar="NAME", help="go through numbers of factors on these")
     parser.add_argument("--plot", action="store_true")
+    parser.add_argument("--table", action="store_true")
     options = parser.parse_args()
     folder = data_folder(options.data)
     if options.plot:
         plot()
+    elif options.table:
+        table(options.out or RESULTS / "latents.csv")
     elif options.factors:
         rows = (
             row for name in options.factors for row in by_factors(name, load(folder, name), options.level)
@@ -147,6 +151,19 @@ def by_factors(name: str, array: Array, level: int) -> Iterator[Row]:
             "side_bits": round(8 * side / array.size, 4),
             "decode_Msamples_s": round(array.size / decoding / 1e6, 1),
         }
+
+
+def table(path: Path) -> None:
+    """Print both families side by side."""
+    print("| recording | autoregressive | latent-factor | best other codec | decode MB/s |")
+    print("|---|---|---|---|---|")
+    with open(path, newline="") as file:
+        for row in csv.DictReader(file):
+            bits = [f"{float(row[f'{family}_bits']):.2f}" for family in Family]
+            speeds = ", ".join(f"{float(row[f'{family}_decode_MB_s']):.0f}" for family in Family)
+            bits_of_peer, _, peer = row["best_other"].partition(" ")
+            other = f"{float(bits_of_peer):.2f} ({peer})" if peer else ""
+            print(f"| {row['recording']} | {' | '.join(bits)} | {other} | {speeds} |")
 
 
 def plot() -> None:
