@@ -128,6 +128,7 @@ def _is_number(text: str) -> bool:
 def by_factors(name: str, array: Array, level: int) -> Iterator[Row]:
     """One row for each number of factors."""
     array = np.ascontiguousarray(array[:FACTOR_TIMES])
+    usual = 8 * len(compress(array, level, Family.AUTOREGRESSIVE)) / array.size
     for count in FACTORS:
         if count >= array.shape[1]:
             return
@@ -150,6 +151,7 @@ def by_factors(name: str, array: Array, level: int) -> Iterator[Row]:
             "seed_bits": round(spent["seed"] / array.size, 5),
             "side_bits": round(8 * side / array.size, 4),
             "decode_Msamples_s": round(array.size / decoding / 1e6, 1),
+            "autoregressive_bits": round(usual, 4),
         }
 
 
@@ -175,8 +177,6 @@ def plot() -> None:
 
     with open(RESULTS / "latent-factors.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    with open(RESULTS / "latents.csv", newline="") as file:
-        usual = {row["recording"]: float(row["autoregressive_bits"]) for row in csv.DictReader(file)}
     recordings = list(dict.fromkeys(row["recording"] for row in rows))
     figure, panels = plt.subplots(1, len(recordings), figsize=(4.4 * len(recordings), 3.6), squeeze=False)
     for panel, name in zip(panels[0], recordings, strict=True):
@@ -187,9 +187,12 @@ def plot() -> None:
             ("net_bits", "bits back: the frame", "o-"),
             ("conditional_bits", "samples given latents", ":"),
         ):
-            panel.plot(factors, [float(row[column]) for row in mine], style, label=label, markersize=4)
-        if name in usual:
-            panel.axhline(usual[name], color="0.6", lw=1, label="autoregressive, whole recording")
+            begin = (
+                1 if column == "conditional_bits" and factors[0] == 0 else 0
+            )  # without factors all is seed
+            bits = [float(row[column]) for row in mine[begin:]]
+            panel.plot(factors[begin:], bits, style, label=label, markersize=4)
+        panel.axhline(float(mine[0]["autoregressive_bits"]), color="0.6", lw=1, label="autoregressive model")
         panel.set(title=name, xlabel="factors", ylabel="bits per sample", ylim=(0, None))
         panel.grid(alpha=0.3)
     panels[0][0].legend(fontsize=8)
