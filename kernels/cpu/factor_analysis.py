@@ -108,15 +108,20 @@ def _precision(loadings, noise):
 
 
 @kernel
-def find_factors(covariance, least, rounds, loadings, noise):
-    """Fill ``loadings`` (factors, channels) and ``noise`` (channels,), the variance they leave.
+def guess_factors(covariance, least, loadings, noise):
+    """Fill ``loadings`` (factors, channels) and ``noise`` (channels,) with something to start from.
 
     ``least`` (channels,) is the least variance noise may have.
     """
-    k, n = loadings.shape
-    for c in range(n):
+    for c in range(noise.size):
         noise[c] = max(0.3 * covariance[c, c], least[c])
     _first_guess(covariance, loadings)
+
+
+@kernel
+def find_factors(covariance, least, rounds, loadings, noise):
+    """Improve ``loadings`` (factors, channels) and ``noise`` (channels,), the variance they leave."""
+    k, n = loadings.shape
     identity = np.zeros((k, k), np.float64)
     for j in range(k):
         identity[j, j] = 1.0

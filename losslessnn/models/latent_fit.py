@@ -134,7 +134,9 @@ def _search(
             best, count = found, k
     if count == 0:
         return best
-    tried = [_analyse(covariances, least, n_times, count, lags, ROUNDS) for lags in range(reach.lags + 1)]
+    tried = [_analyse(covariances, least, n_times, count, 0, ROUNDS)]
+    for lags in range(1, reach.lags + 1):
+        tried.append(_analyse(covariances, least, n_times, count, lags, TRIAL_ROUNDS, tried[0]))
     return min(tried, key=lambda found: found.bits)
 
 
@@ -145,17 +147,21 @@ def _analyse(
     k: int,
     lags: int,
     rounds: int,
+    begin: _Found | None = None,
 ) -> _Found:
+    """So many factors, remembered for ``lags`` time steps; to ``begin`` from saves rounds."""
     n = len(least)
     loadings, noise = np.zeros((k, n)), np.maximum(covariances[0].diagonal(), least)
+    if begin is not None:
+        loadings, noise = begin.loadings.copy(), begin.noise.copy()
+    elif k:
+        factor_analysis.guess_factors(covariances[0], least, loadings, noise)
     past = np.zeros((lags * k, n))
     left = covariances[0]
     for _ in range(1 if lags == 0 else 3):
         if k:
             factor_analysis.find_factors(left, least, rounds, loadings, noise)
-            noise = (
-                _deviation(_noise_indices(noise)) ** 2
-            )  # as a frame says it: latents are independent given that
+            noise = _deviation(_noise_indices(noise)) ** 2  # as frames say it; given that latents part
             factor_analysis.turn_factors(loadings, noise)
         if lags:
             past, left = _explain_by_past(covariances, loadings, noise, lags)
