@@ -41,14 +41,17 @@ class Reach:
         Numbers of factors to try, besides 0; a single one is not tried but taken.
     lags : int
         Most time steps back that factors are remembered for.
+    price : float
+        Bits a time step that a factor must save to be worth a decoder's time.
     """
 
     counts: tuple[int, ...]
     lags: int
+    price: float = 0.0
 
 
 COUNTS = (1, 2, 3, 4, 6, 8, 12, 16, 20, 24, 32, 48, 64)
-FAR, NEAR = Reach(COUNTS, 4), Reach(COUNTS[:9], 2)  # NEAR: a decoder takes 10 million samples a second
+FAR, NEAR = Reach(COUNTS, 4), Reach(COUNTS[:9], 2, 0.3)  # NEAR: a decoder takes 10 million samples a second
 FEWEST_TIMES = 64
 TRIAL_ROUNDS, ROUNDS = 20, 60  # of expectation maximisation
 LEAST_NOISE = 0.002  # share of its variance that a channel keeps to itself
@@ -80,7 +83,10 @@ def fit_factors(
     codes: Codes, positions: Positions, marked: Marks, effort: Effort, reach: Reach = FAR
 ) -> tuple[FactorModel, Prediction]:
     """Fit a factor model to (channels, time) codes; also return the predictions `encode` needs."""
-    alone = replace(effort, references=0, later=0, adaptive_references=0, network=fit.NO_NETWORK)
+    own = effort.adaptive_own // 2  # residuals: more of them cost as much as they gain
+    alone = replace(
+        effort, adaptive_own=own, references=0, later=0, adaptive_references=0, network=fit.NO_NETWORK
+    )
     base, prediction = fit.fit(codes, positions, alone)
     covariances = _covariances(prediction, reach.lags)
     n_times = codes.shape[1]
@@ -129,8 +135,9 @@ def _search(
         if k >= n or worse == 2:
             break
         found = _analyse(covariances, least, n_times, k, 0, TRIAL_ROUNDS)
-        worse = worse + 1 if found.bits >= best.bits else 0
-        if found.bits < best.bits:
+        saved = best.bits - found.bits - reach.price * n_times * (k - count)
+        worse = worse + 1 if saved <= 0 else 0
+        if saved > 0:
             best, count = found, k
     if count == 0:
         return best
