@@ -33,7 +33,7 @@ from losslessnn.kernels.constants import (
     SIGNAL,
 )
 from losslessnn.kernels.parameters import Adaptive, CorruptPayload, Factors
-from losslessnn.models import latent, neural, side
+from losslessnn.models import latent, latent_fit, neural, side
 from losslessnn.models.autoregressive import NO_MARKS, AutoregressiveModel, Prediction, no_network
 from losslessnn.models.fit import EFFORT
 from losslessnn.models.latent import FactorModel
@@ -225,6 +225,18 @@ def test_what_channels_share_is_coded_once() -> None:
     own = np.log2(0.1 * 200 * np.sqrt(2 * np.pi * np.e))  # noise alone, in bits
     everything = np.log2(np.linalg.det(np.cov(array.T.astype(float)))) / 32 + 0.5 * np.log2(2 * np.pi * np.e)
     assert own < everything < per_sample < 1.015 * everything
+
+
+def test_covariances_that_cannot_be_are_not_explained_by_past_factors() -> None:
+    """Of more channels than samples, what past factors leave over may have no positive covariance."""
+    rng = np.random.default_rng(0)
+    loadings = rng.normal(size=(8, 3))
+    now = loadings @ loadings.T + 0.1 * np.eye(8)
+    before = rng.normal(size=(8, 8))
+    found = latent_fit._search(np.stack([now, before, before.T]), np.full(8, 1e-4), 300, Reach((3,), 2))
+    assert len(found.loadings) == 3
+    assert len(found.past) == 0
+    assert np.isfinite(found.bits)
 
 
 def test_marked_samples_come_back() -> None:

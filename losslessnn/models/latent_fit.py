@@ -142,6 +142,8 @@ def _search(
     if count == 0:
         return best
     tried = [_analyse(covariances, least, n_times, count, 0, ROUNDS)]
+    if not np.isfinite(tried[0].bits):
+        return best
     for lags in range(1, reach.lags + 1):
         tried.append(_analyse(covariances, least, n_times, count, lags, TRIAL_ROUNDS, tried[0]))
     return min(tried, key=lambda found: found.bits)
@@ -168,6 +170,8 @@ def _analyse(
     for _ in range(1 if lags == 0 else 3):
         if k:
             factor_analysis.find_factors(left, least, rounds, loadings, noise)
+            if not (np.isfinite(loadings).all() and np.isfinite(noise).all()):  # too few samples for that
+                return _Found(np.zeros((0, n)), np.zeros((0, n)), covariances[0].diagonal(), np.inf)
             noise = _deviation(_noise_indices(noise)) ** 2  # as frames say it; given that latents part
             factor_analysis.turn_factors(loadings, noise)
         if lags:
