@@ -71,7 +71,7 @@ def _power_of_two(eighths: int, bits: int) -> int:
     return isqrt(isqrt(isqrt(1 << (eighths + 8 * bits))))
 
 
-def _log2_fraction(mantissa: int, bits: int) -> int:
+def log2_fraction(mantissa: int, bits: int) -> int:
     """log2(1 + mantissa / 256) in units of 2**-bits, rounded to nearest, by repeated squaring of integers."""
     one = 1 << 60
     value = one + (mantissa << 52)
@@ -91,7 +91,47 @@ REACH: NDArray[np.int64] = SCALE * TAIL_REACH >> 8
 INVERSE: NDArray[np.int64] = np.array(
     [(1 << (45 + 16)) // _power_of_two(i, 16) for i in range(N_SCALES)], np.int64
 )
-LOG2: NDArray[np.int32] = np.array([_log2_fraction(m, LOG_BITS) for m in range(256)], np.int32)
+LOG2: NDArray[np.int32] = np.array([log2_fraction(m, LOG_BITS) for m in range(256)], np.int32)
 RECIPROCAL: NDArray[np.int64] = np.array(
     [((1 << 15) * 256 + (257 + 2 * m) // 2) // (257 + 2 * m) for m in range(128)], np.int64
 )
+
+# Latents coded with bits-back: values in 2**-16 of a factor's nominal scale, scale index LATENT_UNIT stands
+# for 1. Whitened samples are in 2**-8 of their channel's noise.
+LATENT_BITS = 16
+LATENT_UNIT = LATENT_BITS * SCALE_STEPS
+LATENT_BINS_BITS = 12  # a latent is one of 2**12 bins that have the same mass under its prior
+LATENT_BINS = 1 << LATENT_BINS_BITS
+LATENT_LIMIT = 1 << 23
+SCORE_LIMIT = 1 << 46
+WHITE_BITS = 8
+WHITE_LIMIT = 1 << 20
+MAX_NOISE = 30 * SCALE_STEPS  # index of a channel's noise, in 1/8 octave
+MAX_FACTORS = 64
+MAX_FACTOR_LAGS = 4
+MAX_LOADING_BITS = 8
+LOADING_LIMIT = 1 << 12
+MAX_LATENT_CHANNELS = 1024
+MAX_CONTRAST = 12 * SCALE_STEPS  # an observed factor counts as at most so far above its noise
+
+
+def _contrast(index: int) -> tuple[int, int, int]:
+    """What an observation 2**(index / 8) times its noise is worth, noise included: see `SIGNAL`."""
+    power = _power_of_two(2 * index, 16)  # of signal and noise, the noise's being 1
+    signal = power - (1 << 16)
+    gain = (signal << 16) // power
+
+    def eighths(value: int) -> int:  # 8 log2 of the square root
+        top = value.bit_length() - 1
+        octaves = ((top - 16) << LOG_BITS) + int(LOG2[(value << 8 >> top) & 255])
+        return (4 * octaves + (1 << (LOG_BITS - 1))) >> LOG_BITS
+
+    return eighths(signal), gain, eighths(gain)
+
+
+# By how much an observation exceeds its noise, in 1/8 octave (0 is taken for 1): the signal's scale above the
+# noise's, the share of the observation that is signal (in 2**-16), the posterior's scale above the noise's.
+_CONTRASTS = [_contrast(max(i, 1)) for i in range(MAX_CONTRAST + 1)]
+SIGNAL: NDArray[np.int64] = np.array([signal for signal, _, _ in _CONTRASTS], np.int64)
+GAIN: NDArray[np.int64] = np.array([gain for _, gain, _ in _CONTRASTS], np.int64)
+SHRINK: NDArray[np.int64] = np.array([shrink for _, _, shrink in _CONTRASTS], np.int64)

@@ -95,3 +95,42 @@ class Corrected(NamedTuple):
 
 class CorruptPayload(Exception):
     """A kernel ran out of bytes or ended in an impossible state."""
+
+
+class Factors(NamedTuple):
+    """What channels share: x = own prediction + past factors + loadings @ latents + noise.
+
+    Loadings and past coefficients say what a factor of its nominal scale contributes to a channel, in
+    2**-bits of the channel's noise.
+    """
+
+    bits: int
+    loadings: NDArray[np.int32]  # (factors, channels)
+    past: NDArray[np.int32]  # (lags * factors, channels), factors of the last time step first
+    noise: NDArray[np.int32]  # (channels,) scale index of a channel's noise: 2**(noise / 8) positions
+    unit: NDArray[np.int64]  # (channels,) 2**(noise / 8) positions, in 2**-8
+    octave: NDArray[np.int64]  # (channels,) with ``inverse``: divides by that
+    inverse: NDArray[np.int64]  # (channels,)
+    overlap: NDArray[np.int64]  # (factors, factors) sums of products of loadings
+    reciprocal: NDArray[np.int64]  # (factors,) with ``down``: divides by the sum of squared loadings
+    down: NDArray[np.int64]  # (factors,)
+    floor: NDArray[np.int64]  # (factors,) scale index of an observation's noise
+    weights: NDArray[np.int32]  # (factors, 3) of the logarithms of an observation's averages, in 2**-8
+    bias: NDArray[np.int32]  # (factors,) in 2**-8 octave
+    initial: NDArray[np.int64]  # (factors,) what the averages start from
+    level: int  # sum of all channels' scale indices when noise is at its nominal level
+    seed: int  # time steps at the end that have no latents
+    widen: int  # by so much scale indices are greater there
+    quantiles: NDArray[np.int64]  # (2 * LATENT_BINS + 1,) of the prior: edges and, between them, middles
+
+
+class Foreseen(NamedTuple):
+    """What an encoder knows of every time step before it begins: all but the latents' values."""
+
+    own: NDArray[np.int32]  # (time, channels) what a channel's own past predicts
+    past: NDArray[np.int32]  # (time, channels) what past factors add, whitened
+    scale: NDArray[np.uint8]  # (time, channels) scale index of a sample given the latents
+    observed: NDArray[np.int32]  # (time, factors) what the residuals say of a factor, by themselves
+    prior: NDArray[np.uint8]  # (time, factors) scale index of a latent before its time step is known
+    center: NDArray[np.int32]  # (time, factors) a latent's posterior mean
+    posterior: NDArray[np.uint8]  # (time, factors) its scale index

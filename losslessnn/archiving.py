@@ -28,7 +28,7 @@ from losslessnn.chunk import Settings, decode_chunk, memory_bytes, memory_order
 from losslessnn.errors import CorruptFrameError, RecordingError
 from losslessnn.frame import content_checksum, unpack_frame
 from losslessnn.layout import Content, Literal, Member, Method, Packing, Samples
-from losslessnn.models.store import Profile, remember
+from losslessnn.models.store import Family, Profile, remember
 from losslessnn.nearby import quantise
 from losslessnn.recordings import Block, Reading, Recording, open_recording
 from losslessnn.recordings.recording import Inflater, SourceReader, bytes_from_rows, raw_bytes
@@ -230,7 +230,7 @@ def compress_file(
     *,
     reading: Reading | None = None,
     level: int = DEFAULT_LEVEL,
-    model: Profile | None = None,
+    model: Profile | Family | None = None,
     embed: bool = True,
     max_error: float = 0.0,
     overwrite: bool = False,
@@ -250,8 +250,8 @@ def compress_file(
         What the recording's file does not say itself.
     level : int
         1 (fastest) to 9 (smallest).
-    model : Profile, optional
-        Used for frames that it makes smaller.
+    model : Profile or Family, optional
+        A profile is used for frames that it makes smaller; a family is fitted to every frame.
     embed : bool
         Keep the profile in the archive, which then needs nothing else to be read.
     max_error : float
@@ -297,7 +297,7 @@ def compress_file(
         recording = replace(
             recording, header=replace(recording.header, facts={**facts, "max_error": max_error})
         )
-    if model is not None and embed:
+    if isinstance(model, Profile) and embed:
         profile = remember(model).to_bytes()
         recording = replace(recording, header=replace(recording.header, profile=profile))
     with open(source, "rb", buffering=0) as file, NewFile(destination, overwrite) as new:

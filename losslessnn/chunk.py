@@ -21,7 +21,7 @@ from . import lattice
 from .device import device_or_default
 from .errors import CorruptFrameError
 from .frame import FrameHeader, Mode, Section, content_checksum, pack_frame, unpack_frame
-from .models.store import Profile, remember
+from .models.store import Family, Profile, remember
 from .nearby import quantise
 from .plain import PLAIN_MODES, decode_plain, encode_plain
 from .repeats import Repeats, find_repeats
@@ -55,6 +55,10 @@ class ChunkReport:
     channel_bits : (channels,) ndarray of float64, or None
         Bits of payload each channel takes, in the order the model sees channels; None for plain modes and
         unless asked for.
+    latent_bits : dict of str to float, or None
+        Bits of payload by what they are for, if there are latents; None unless asked for. "conditional":
+        samples given latents; "seed": samples of the time steps without latents; "latents": latents, less
+        the bits they give back; "gross": latents, as if nothing came back.
     """
 
     dtype: np.dtype[Any]
@@ -67,6 +71,7 @@ class ChunkReport:
     section_bytes: dict[str, int]
     max_error: float = 0.0
     channel_bits: npt.NDArray[np.float64] | None = None
+    latent_bits: dict[str, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -77,8 +82,8 @@ class Settings:
     ----------
     level : int
         1 (fastest) to 9 (smallest).
-    model : Profile or None
-        Used where it makes frames smaller.
+    model : Profile, Family or None
+        A profile is used where it makes frames smaller; a family is fitted to every chunk.
     max_error : float
         How far a value may be moved, in the array's units; 0: not at all.
     device : str, optional
@@ -86,13 +91,13 @@ class Settings:
     """
 
     level: int = 5
-    model: Profile | None = None
+    model: Profile | Family | None = None
     max_error: float = 0.0
     device: str | None = None
 
     def encode(self, array: npt.NDArray[Any]) -> bytes:
         """`encode_chunk` with these settings, in a process that can then decode the frame."""
-        if self.model is not None:
+        if isinstance(self.model, Profile):
             remember(self.model)
         return encode_chunk(
             array, level=self.level, model=self.model, max_error=self.max_error, device=self.device
@@ -103,7 +108,7 @@ def encode_chunk(
     array: npt.ArrayLike,
     *,
     level: int = 5,
-    model: Profile | None = None,
+    model: Profile | Family | None = None,
     max_error: float = 0.0,
     device: str | None = None,
 ) -> bytes:
@@ -116,8 +121,9 @@ def encode_chunk(
         C.
     level : int
         1 (fastest) to 9 (smallest).
-    model : Profile, optional
-        Used where it makes the frame smaller; a decoder then needs it too.
+    model : Profile or Family, optional
+        A profile is used where it makes the frame smaller; a decoder then needs it too. A family is the kind
+        of model to fit; without one, level 9 takes what makes the frame smaller.
     max_error : float, optional
         How far a value may be moved, see `losslessnn.nearby`. 0, the default: not at all.
     device : str, optional
@@ -161,7 +167,7 @@ def _encode_content(
     array: npt.NDArray[Any],
     content: npt.NDArray[np.uint8],
     level: int,
-    model: Profile | None,
+    model: Profile | Family | None,
     device: str | None,
 ) -> tuple[Mode, dict[Section, bytes]]:
     """The smaller of the neural mode, where it applies, and the best plain mode."""
@@ -184,7 +190,7 @@ def _encode_content(
 
 
 def _encode_neural(
-    array: npt.NDArray[Any], level: int, model: Profile | None, device: str | None
+    array: npt.NDArray[Any], level: int, model: Profile | Family | None, device: str | None
 ) -> dict[Section, bytes] | None:
     """Sections of the neural mode, or None where it cannot hold the array or is too small to try."""
     if array.size < _FEWEST_SAMPLES or array.dtype.kind not in "iuf":
@@ -318,14 +324,15 @@ def describe_chunk(buffer: bytes | bytearray | memoryview, *, per_channel: bool 
     buffer : bytes-like
         The frame.
     per_channel : bool
-        Also say how many bits each channel takes, for which the frame must be decoded.
+        Also say how many bits each channel and the latents take, for which the frame must be decoded.
     """
     header, sections = unpack_frame(buffer)
-    bits = None
+    bits, latent_bits = None, None
     if per_channel and header.mode is Mode.NEURAL:
         from .models import neural
 
-        bits = neural.channel_bits(sections, _modelled_size(header, sections))
+        size = _modelled_size(header, sections)
+        bits, latent_bits = neural.channel_bits(sections, size), neural.latent_bits(sections, size)
     frame_bytes = memoryview(buffer).nbytes
     section_bytes = {tag.name.lower(): len(content) for tag, content in sections.items()}
     section_bytes["header"] = frame_bytes - sum(section_bytes.values())
@@ -340,6 +347,7 @@ def describe_chunk(buffer: bytes | bytearray | memoryview, *, per_channel: bool 
         section_bytes=section_bytes,
         max_error=Reader(sections[Section.BOUND], "bound").double() if Section.BOUND in sections else 0.0,
         channel_bits=bits,
+        latent_bits=latent_bits,
     )
 
 

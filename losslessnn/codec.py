@@ -16,7 +16,7 @@ from losslessnn.chunk import decode_chunk, encode_chunk
 from losslessnn.device import check_device
 from losslessnn.errors import NewerFormatError
 from losslessnn.functions import DEFAULT_LEVEL, Model, as_array, check_level
-from losslessnn.models.store import MODEL_SETTINGS, describe_model, load_model, with_model
+from losslessnn.models.store import MODEL_SETTINGS, Family, choose_model, describe_model, with_model
 from losslessnn.nearby import check_max_error
 
 
@@ -34,7 +34,8 @@ class NeuralCodec(Codec):  # type: ignore[misc,unused-ignore]
         from each other. Chunks with a shape of their own are left as they are.
     model : Profile, str or path-like, optional
         A profile that :func:`losslessnn.fit` made for recordings like these, its file, its name, or the first
-        digits of its id. Chunks use it where it makes them smaller.
+        digits of its id. Chunks use it where it makes them smaller. Or the name of a family of models to fit
+        to every chunk: "autoregressive" or "latent-factor"; without one, level 9 takes the smaller of both.
     embed : bool, optional
         Whether the codec's settings, and so a store's metadata, hold the profile itself (some kilobytes of
         text) and not only its id. Default True: the store then needs nothing else to be read.
@@ -96,7 +97,7 @@ class NeuralCodec(Codec):  # type: ignore[misc,unused-ignore]
     ) -> None:
         self.level = check_level(level)
         self.n_channels = None if n_channels is None else _check_n_channels(n_channels)
-        self.model = None if model is None else load_model(model)
+        self.model = None if model is None else choose_model(model)
         self.embed = bool(embed)
         self.max_error = check_max_error(max_error)
         self.device = check_device(device)
@@ -201,7 +202,8 @@ class NeuralCodec(Codec):  # type: ignore[misc,unused-ignore]
     def __repr__(self) -> str:
         shown: dict[str, Any] = dict(self._settings())
         if self.model is not None:
-            shown["model"] = self.model.name or self.model.id[:16]
+            named = self.model if isinstance(self.model, Family) else self.model.name or self.model.id[:16]
+            shown["model"] = str(named)
         settings = ", ".join(f"{name}={value!r}" for name, value in shown.items())
         return f"{type(self).__name__}({settings})"
 

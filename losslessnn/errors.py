@@ -23,5 +23,9 @@ class MissingModelError(LosslessnnError, LookupError):
     """A profile that is asked for, or that a frame was made with, is not at hand."""
 
 
+class EmptyMessageError(LosslessnnError, ValueError):
+    """More was popped off a message than is on it."""
+
+
 class RecordingError(LosslessnnError):
     """A recording on disk could not be read, understood, or written."""

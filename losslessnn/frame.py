@@ -74,6 +74,7 @@ class Section(enum.IntEnum):
     POINTS = 10
     PROFILE = 11
     BOUND = 12
+    LATENT = 13
 
 
 @dataclass(frozen=True)

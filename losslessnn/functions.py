@@ -10,10 +10,10 @@ import numpy as np
 
 from losslessnn.chunk import decode_chunk, encode_chunk
 from losslessnn.device import check_device
-from losslessnn.models.store import Profile, load_model
+from losslessnn.models.store import Family, Profile, choose_model
 from losslessnn.nearby import check_max_error
 
-Model = Profile | str | os.PathLike[str]
+Model = Profile | Family | str | os.PathLike[str]
 
 DEFAULT_LEVEL = 5
 FASTEST_LEVEL = 1
@@ -40,7 +40,9 @@ def compress(
         From 1, fastest, to 9, smallest. Default 5.
     model : Profile, str or path-like, optional
         A profile that :func:`losslessnn.fit` made, its file, its name, or the first digits of its id. It is
-        used where it makes the frame smaller; whoever decompresses the frame then needs it too.
+        used where it makes the frame smaller; whoever decompresses the frame then needs it too. Or the name
+        of a family of models to fit to the array: "autoregressive" or "latent-factor". Without one, level 9
+        takes the smaller of both.
     max_error : float, optional
         How far any value may be moved, in the recording's own units, to make the frame smaller, which then
         says so. 0, the default, is lossless.
@@ -86,10 +88,10 @@ def compress(
     >>> len(near) < len(frame), int(abs(decompress(near) - recording).max())
     (True, 2)
     """
-    profile = None if model is None else load_model(model)
+    chosen = None if model is None else choose_model(model)
     bound = check_max_error(max_error)
     return encode_chunk(
-        as_array(x), level=check_level(level), model=profile, max_error=bound, device=check_device(device)
+        as_array(x), level=check_level(level), model=chosen, max_error=bound, device=check_device(device)
     )
 
 

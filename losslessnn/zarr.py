@@ -26,7 +26,14 @@ from losslessnn.chunk import decode_chunks, encode_chunk
 from losslessnn.device import check_device, device_or_default
 from losslessnn.errors import CorruptFrameError, NewerFormatError
 from losslessnn.functions import DEFAULT_LEVEL, Model, check_level
-from losslessnn.models.store import MODEL_SETTINGS, Profile, describe_model, load_model, with_model
+from losslessnn.models.store import (
+    MODEL_SETTINGS,
+    Family,
+    Profile,
+    choose_model,
+    describe_model,
+    with_model,
+)
 from losslessnn.nearby import check_max_error
 
 # Written into every store: it must never change.
@@ -98,7 +105,7 @@ class NeuralArrayCodec(ArrayBytesCodecPartialDecodeMixin, ArrayBytesCodec):  # t
     def __post_init__(self) -> None:
         object.__setattr__(self, "level", check_level(self.level))
         if self.model is not None:
-            object.__setattr__(self, "model", load_model(self.model))
+            object.__setattr__(self, "model", choose_model(self.model))
         object.__setattr__(self, "max_error", check_max_error(self.max_error))
         check_device(self.device)
 
@@ -124,14 +131,14 @@ class NeuralArrayCodec(ArrayBytesCodecPartialDecodeMixin, ArrayBytesCodec):  # t
 
     def to_dict(self) -> dict[str, Any]:
         """Return the codec's entry in an array's metadata."""
-        settings: dict[str, Any] = {"level": self.level, **describe_model(self._profile, self.embed)}
+        settings: dict[str, Any] = {"level": self.level, **describe_model(self._model, self.embed)}
         if self.max_error:
             settings["max_error"] = self.max_error
         return {"name": CODEC_NAME, "configuration": settings}
 
     @property
-    def _profile(self) -> Profile | None:
-        return None if self.model is None else load_model(self.model)
+    def _model(self) -> Profile | Family | None:
+        return None if self.model is None else choose_model(self.model)
 
     def validate(self, *, shape: tuple[int, ...], dtype: Any, chunk_grid: Any) -> None:
         """Refuse arrays whose elements have no bytes of their own.
@@ -158,7 +165,7 @@ class NeuralArrayCodec(ArrayBytesCodecPartialDecodeMixin, ArrayBytesCodec):  # t
         # In C order whatever arrives: zarr hands over views of the caller's memory, in any layout.
         chunk = np.asarray(chunk_array.as_numpy_array(), order="C")
         frame = encode_chunk(
-            chunk, level=self.level, model=self._profile, max_error=self.max_error, device=self.device
+            chunk, level=self.level, model=self._model, max_error=self.max_error, device=self.device
         )
         return chunk_spec.prototype.buffer.from_bytes(frame)
 

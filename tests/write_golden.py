@@ -18,6 +18,7 @@ from losslessnn import NeuralCodec
 from support import ADVERSARIAL, make_beats, make_recording, make_two_trials, make_unevenly_converted
 
 PACKET = "packet_by_profile"  # the frame that golden.profile is needed for
+SHARED = "recording_by_factors"
 NAMES = [
     "constant",
     "datetimes, not a time",
@@ -75,7 +76,15 @@ def write(folder: Path) -> None:
     (folder / f"{PACKET}.frame").write_bytes(
         NeuralCodec(model=profile).encode(make_recording(300, 8, seed=1))
     )
-    print(f"{len(golden_arrays()) + 1} golden frames in {folder}")
+    write_by_factors(folder)
+    print(f"{len(golden_arrays()) + 2} golden frames in {folder}")
+
+
+def write_by_factors(folder: Path) -> None:
+    """Write a frame with latents: channels that share two sources, past and present."""
+    array = make_recording(600, 8, seed=2, scale=60.0)
+    np.save(folder / f"{SHARED}.npy", array)
+    (folder / f"{SHARED}.frame").write_bytes(NeuralCodec(model="latent-factor").encode(array))
 
 
 def main() -> None:

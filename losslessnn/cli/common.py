@@ -84,8 +84,9 @@ level_option = click.option(
 model_option = click.option(
     "-m",
     "--model",
-    metavar="PROFILE",
-    help="A profile that `losslessnn fit` made: its file, its name, or the first digits of its id.",
+    metavar="PROFILE|FAMILY",
+    help="A profile that `losslessnn fit` made: its file, its name, or the first digits of its id. Or a "
+    "family of models to fit to every frame: autoregressive, latent-factor.",
 )
 talk_options = options(
     click.option("-q", "--quiet", is_flag=True, help="Say nothing unless something fails."),

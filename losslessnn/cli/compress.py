@@ -130,12 +130,12 @@ def command(
     Exit code 1 if a file failed (the others are done all the same), 2 for wrong usage.
     """
     from losslessnn.chunk import Settings
-    from losslessnn.models.store import load_model
+    from losslessnn.models.store import choose_model
 
     check_stdio(files)
     if max_error and remove:
         raise click.UsageError("--rm and --max-error: the archive will not hold the original, which stays")
-    settings = Settings(level, None if model is None else load_model(model), max_error)
+    settings = Settings(level, None if model is None else choose_model(model), max_error)
     how = make_reading(**reading, frame_bytes=round(chunk_mb * 1e6), frame_seconds=chunk_seconds)
     if files == (STDIO,):
         if scheduler is not None:

@@ -28,6 +28,7 @@ class _ArrayFacts:
     sections: Counter[str] = field(default_factory=Counter)
     modes: Counter[str] = field(default_factory=Counter)
     channel_bits: np.ndarray[Any, Any] | None = None
+    latent_bits: Counter[str] = field(default_factory=Counter)
 
     @property
     def values(self) -> int:
@@ -43,7 +44,10 @@ class _ArrayFacts:
 @click.command(short_help="Show what an archive holds and where its bytes go.")
 @files_argument
 @click.option(
-    "--channels", "all_channels", is_flag=True, help="Also the bits of every channel; takes a decoding."
+    "--channels",
+    "all_channels",
+    is_flag=True,
+    help="Also the bits of every channel, and of latents; takes a decoding.",
 )
 @click.option("--frames", "all_frames", is_flag=True, help="List every frame.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per archive instead.")
@@ -96,6 +100,8 @@ def _collect(archive: Archive, name: str, array: StoredArray, per_channel: bool)
         if report.channel_bits is not None:
             earlier = 0.0 if facts.channel_bits is None else facts.channel_bits
             facts.channel_bits = earlier + report.channel_bits
+        for part, bits in (report.latent_bits or {}).items():
+            facts.latent_bits[part] += round(bits)
     return facts
 
 
@@ -114,6 +120,10 @@ def _as_json(archive: Archive, facts: list[_ArrayFacts]) -> dict[str, Any]:
         }
         if fact.channel_bits is not None:
             entry["channel_bits_per_value"] = (fact.channel_bits / fact.array.samples.rows).tolist()
+        if fact.latent_bits:
+            entry["latent_bits_per_value"] = {
+                part: bits / fact.values for part, bits in fact.latent_bits.items()
+            }
         arrays.append(entry)
     return {
         "archive": str(archive.path),
@@ -173,6 +183,8 @@ def _array_lines(archive: Archive, fact: _ArrayFacts, all_frames: bool) -> list[
     lines += [
         _share(name, size, archive.archive_length) for name, size in fact.sections.most_common() if size
     ]
+    if fact.latent_bits:
+        lines += _latent_lines(fact.latent_bits, fact.values)
     if fact.channel_bits is not None:
         lines += _channel_lines(fact.channel_bits / fact.array.samples.rows)
     if all_frames:
@@ -197,6 +209,19 @@ def _size(count: int) -> str:
 
 def _share(name: str, size: int, total: int) -> str:
     return f"    {name:16s} {size:12d}  {100 * size / max(total, 1):6.2f} %"
+
+
+_LATENT_PARTS = {
+    "conditional": "samples given latents",
+    "latents": "latents, net of bits back",
+    "seed": "samples of the seed",
+    "gross": "(latents, nothing back)",
+}
+
+
+def _latent_lines(bits: Counter[str], values: int) -> list[str]:
+    shares = [f"    {name:25s} {bits[part] / values:8.4f}" for part, name in _LATENT_PARTS.items()]
+    return ["  bits per value, in frames with latents", *shares]
 
 
 def _channel_lines(bits: np.ndarray[Any, Any]) -> list[str]:

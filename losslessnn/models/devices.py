@@ -192,11 +192,11 @@ class Gpu:
 
     def distrusted(self, chunk: Coded) -> Any:
         """The codes of a chunk that does not decode here; `CorruptFrameError` if it does not anywhere."""
-        codes = self._tensor(autoregressive.decode(*chunk))
+        codes = self.tensor(autoregressive.decode(*chunk))
         self._distrust()
         return codes
 
-    def _tensor(self, codes: Codes) -> Any:
+    def tensor(self, codes: Codes) -> Any:
         """(channels, time) codes as the kernels would leave them."""
         import torch
 
@@ -214,7 +214,7 @@ class Gpu:
 
         def alone(i: int) -> Any:
             try:
-                return self._tensor(autoregressive.decode(*chunks[i]))
+                return self.tensor(autoregressive.decode(*chunks[i]))
             except CorruptFrameError:
                 return None
 

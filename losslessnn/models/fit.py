@@ -103,6 +103,7 @@ WEIGHT_DOUBT = 0.15
 LOG_SPREAD = 1.6 * 256  # of an error's logarithm around its scale's, in 2**-8 octave
 PILOTS = 48  # channels whose statistics stand for all
 ADAPTIVE_GAIN = 0.004  # bits a sample the adaptive stage must save to be worth a decoder's time
+ALL_SHAPES = slice(None)
 MANY_TIMES = 8192  # samples of a channel of which every second tells enough of its errors
 _SUM_BITS = 22  # magnitudes summed over: 22 + 22 bits leave room for 2**19 samples in 63
 
@@ -113,7 +114,7 @@ def fit(codes: Codes, positions: Positions, effort: Effort) -> tuple[Autoregress
     taps = _fit_taps(history, positions.fraction_bits, effort)
     linear = predict_linear(history, taps)
     stage, means = _fit_adaptive(history, linear, taps, positions.fraction_bits, effort)
-    head = _fit_head(history, means, positions.fraction_bits)
+    head = fit_head(history, means, positions.fraction_bits)
     nothing = no_network(len(codes))
     model = AutoregressiveModel(positions, taps, stage, head, nothing, _lanes(*codes.shape))
     return model, Prediction(history, linear, means)
@@ -148,7 +149,8 @@ def for_network(model: AutoregressiveModel, prediction: Prediction) -> Autoregre
 
     A network moves along the shapes from heavy tails to none, which leaves the Laplace distribution aside.
     """
-    head = _fit_head(prediction.history, prediction.means, model.positions.fraction_bits, GAUSSIAN + 1)
+    kinds = slice(GAUSSIAN + 1)
+    head = fit_head(prediction.history, prediction.means, model.positions.fraction_bits, kinds)
     return replace(model, head=head)
 
 
@@ -234,7 +236,7 @@ def _fit_taps(history: NDArray[np.int32], fraction_bits: int, effort: Effort) ->
     borders = np.cumsum(ends - begins)[:-1]
     energy = np.stack([_mean_square(span) for span in np.split(whitened, borders, axis=1)], axis=1)
     energy += quantum / 12.0
-    weights = _power_of_four(np.sort(energy, axis=1)[:, [begins.size // 2]] / energy)
+    weights = power_of_four(np.sort(energy, axis=1)[:, [begins.size // 2]] / energy)
 
     def fitted(references: NDArray[np.int32], stride: int) -> tuple[LinearTaps, float]:
         past, lead = effort.past, effort.lead
@@ -268,7 +270,7 @@ def _mean_square(samples: NDArray[np.int32]) -> NDArray[np.float64]:
     return (wide * wide).sum(axis=1) / samples.shape[1]
 
 
-def _power_of_four(ratio: NDArray[np.float64]) -> NDArray[np.float64]:
+def power_of_four(ratio: NDArray[np.float64]) -> NDArray[np.float64]:
     """Ratios rounded to powers of 4, so that where a signal keeps its level spans weigh the same."""
     mantissa, exponent = np.frexp(ratio)  # ratio = mantissa * 2**exponent, mantissa from 0.5 to 1
     octaves = exponent - (mantissa <= 0.5)  # the ratio lies above 2**(octaves - 1), at most at 2**octaves
@@ -331,7 +333,7 @@ def _references(
         base, end = max(0, begin - REFERENCE_REACH), min(n_channels, begin + REFERENCE_REACH)
         near = samples[base:end]
         block = np.full((end - begin, most), -1, np.int32)
-        covariance = _covariance(near)
+        covariance = exact_product(near, near)
         statistics.choose_references(covariance, most, threshold, begin - base, REFERENCE_REACH, block)
         chosen[begin:end, :most] = np.where(block < 0, -1, block + base)
         if later:
@@ -377,15 +379,15 @@ def _blas() -> ThreadpoolController:
     return ThreadpoolController()
 
 
-def _covariance(samples: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Sums of products of all rows, on this thread alone.
+def exact_product(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+    """a @ b.T of whole numbers whose sums stay below 2**53, on this thread alone.
 
     BLAS would start a thread on every core for these few milliseconds, and let them spin for as long again:
     where chunks are encoded side by side that costs a fifth of the time. Its number of threads belongs to the
     whole process, so one caller at a time changes it, and puts it back.
     """
     with _one_at_a_time, _blas().limit(limits=1, user_api="blas"):
-        return samples @ samples.T
+        return a @ b.T
 
 
 def _fit_adaptive(
@@ -436,10 +438,10 @@ def _adaptive_sources(
     return first, np.array(sources, np.int32)
 
 
-def _fit_head(
-    history: NDArray[np.int32], means: NDArray[np.int32], fraction_bits: int, n_shapes: int | None = None
+def fit_head(
+    history: NDArray[np.int32], means: NDArray[np.int32], fraction_bits: int, kinds: slice = ALL_SHAPES
 ) -> Head:
-    """Weights, biases and starting points of the scales, and shapes, of the first ``n_shapes``."""
+    """Weights, biases and starting points of the scales, and shapes, of some kinds."""
     n_channels = means.shape[0]
     shapes = load_shapes()
     levels = statistics.starting_levels(history, means)
@@ -455,8 +457,9 @@ def _fit_head(
     statistics.error_histogram(history, means, initial, fraction_bits, weights, center, stride, histogram)
     bias = np.zeros(n_channels, np.int32)
     shape = np.zeros(n_channels, np.int32)
-    statistics.choose_shapes(histogram, shapes.costs[:n_shapes], bias, shape)
+    statistics.choose_shapes(histogram, shapes.costs[kinds], bias, shape)
     bias += center.astype(np.int32)
+    shape += kinds.indices(len(shapes.costs))[0]
     return Head(weights, bias, shape, initial, shapes.tails, shapes.guesses)
 
 

@@ -14,12 +14,14 @@ from numpy.typing import NDArray
 from losslessnn import adc
 from losslessnn.errors import CorruptFrameError
 from losslessnn.frame import Section
+from losslessnn.kernels.constants import MAX_LATENT_CHANNELS
 from losslessnn.kernels.parameters import Positions
-from losslessnn.models import autoregressive, devices, side
+from losslessnn.models import autoregressive, devices, latent, side
 from losslessnn.models.autoregressive import NO_MARKS, AutoregressiveModel, Marks, Prediction
 from losslessnn.models.fit import EFFORT, Effort, add_network, find_changes, fit, predict_by
+from losslessnn.models.latent_fit import FAR, NEAR, fit_factors
 from losslessnn.models.points import Points, fill, find_points
-from losslessnn.models.store import ID_BYTES, Profile, find
+from losslessnn.models.store import ID_BYTES, Family, Profile, find
 from losslessnn.wire import Reader, pack_varint
 
 _log = logging.getLogger(__name__)
@@ -33,6 +35,9 @@ TRIAL_SAMPLES, SHORTEST_TRIAL = 1 << 17, 1 << 13  # to try point masses on: in a
 SIMPLE = 2  # level of the models they are tried with
 POINTS_PRICE, POINTS_GAIN = 64, 0.01  # bits they must save: in all, and per sample
 _HEADROOM_BITS = 29
+FAST_LATENTS_LEVEL = 6  # up to this level, no more factors than a fast decoder likes
+ALL_FAMILIES_LEVEL = 9  # from this level on, every family of models is tried where it may win
+LATENT_TRIAL_SAMPLES, LATENT_TRIAL_LEVEL = 1 << 18, 3
 
 
 @dataclass(frozen=True)
@@ -137,10 +142,14 @@ def encode(
     codes: Codes,
     channels: Channels,
     level: int,
-    profile: Profile | None = None,
+    chosen: Profile | Family | None = None,
     device: str | None = None,
 ) -> dict[Section, bytes]:
-    """Sections of flat codes (|code| < CODE_LIMIT), with a profile where it makes them smaller."""
+    """Sections of flat codes (|code| < CODE_LIMIT), with a profile where it makes them smaller.
+
+    Without a family that was chosen, the highest level takes the one that makes them smallest.
+    """
+    profile = chosen if isinstance(chosen, Profile) else None
     if profile is not None and profile.channels != channels.count:
         _mention_mismatch(profile, channels.count)
         profile = None
@@ -152,22 +161,82 @@ def encode(
     tables = adc.estimate(samples, low, high, _spread(samples)) if level >= 2 else None
     if tables is not None and not tables.fits(max(abs(low), abs(high)) << adc.FRACTION_BITS):
         tables = None
+    common = {
+        Section.CHANNELS: channels.pack(),
+        Section.POINTS: points.pack(marks) if points is not None else b"",
+    }
+    if chosen is Family.LATENT_FACTOR and len(samples) <= MAX_LATENT_CHANNELS:
+        return _present(common | _encode_latent(samples, marks, low, high, tables, level))
+    usual = _encode_autoregressive(samples, marks, low, high, tables, profile, level, device)
+    sections = _present(common | usual)
+    if chosen is None and level >= ALL_FAMILIES_LEVEL and _latents_may_win(samples, marks, low, high, tables):
+        others = _present(common | _encode_latent(samples, marks, low, high, tables, level))
+        return min(sections, others, key=lambda found: sum(map(len, found.values())))
+    return sections
+
+
+def _present(sections: dict[Section, bytes]) -> dict[Section, bytes]:
+    return {tag: content for tag, content in sections.items() if content}
+
+
+def _encode_autoregressive(
+    samples: Codes,
+    marks: Marks,
+    low: int,
+    high: int,
+    tables: adc.AdcTables | None,
+    profile: Profile | None,
+    level: int,
+    device: str | None = None,
+) -> dict[Section, bytes]:
+    """Sections of samples predicted one channel after the other."""
     base = None if profile is None else profile.base
     own_tables = b"" if tables is None else tables.pack()
     shared = (len(own_tables) / samples.shape[1], _PROFILE_BYTES / samples.shape[1])
     segments = _Encoder(low, high, tables, shared, base, EFFORT[level], device).segments(samples, marks)
     by_profile = [segment.by_profile for segment in segments]
-    sections = {
-        Section.CHANNELS: channels.pack(),
+    return {
         Section.ADC: b"" if all(by_profile) else own_tables,
         Section.SEGMENTS: _pack_segments(segments),
         Section.MODEL: b"".join(segment.model for segment in segments),
         Section.PAYLOAD: b"".join(segment.payload for segment in segments),
         Section.RAW: b"".join(segment.raw for segment in segments),
-        Section.POINTS: points.pack(marks) if points is not None else b"",
         Section.PROFILE: _pack_use(profile, by_profile) if profile is not None and any(by_profile) else b"",
     }
-    return {tag: content for tag, content in sections.items() if content}
+
+
+def _encode_latent(
+    samples: Codes, marks: Marks, low: int, high: int, tables: adc.AdcTables | None, level: int
+) -> dict[Section, bytes]:
+    """Sections of samples whose channels are independent given latents."""
+    reach = FAR if level > FAST_LATENTS_LEVEL else NEAR
+    positions = _positions(samples, low, high, tables)
+    model, prediction = fit_factors(samples, positions, marks, EFFORT[level], reach)
+    model, message, _ = latent.encode(samples, model, prediction, marks)
+    return {
+        Section.ADC: b"" if tables is None else tables.pack(),
+        Section.MODEL: side.pack_model(model.base),
+        Section.LATENT: latent.pack_factors(model.factors),
+        Section.PAYLOAD: message,
+    }
+
+
+def _latents_may_win(samples: Codes, marks: Marks, low: int, high: int, tables: adc.AdcTables | None) -> bool:
+    """Whether latents code a piece of the samples shorter than a quick autoregressive model does."""
+    if not 2 <= len(samples) <= MAX_LATENT_CHANNELS:
+        return False
+    size = max(SHORTEST_TRIAL, LATENT_TRIAL_SAMPLES // len(samples))
+    begin = max(0, samples.shape[1] - size) // 2
+    piece = np.ascontiguousarray(samples[:, begin : begin + size])
+    marked = np.ascontiguousarray(marks[:, begin : begin + size])
+    if marked.size:
+        piece = fill(piece, marked, low)
+    tried = (
+        _encode_latent(piece, marked, low, high, tables, LATENT_TRIAL_LEVEL),
+        _encode_autoregressive(piece, marked, low, high, tables, None, LATENT_TRIAL_LEVEL),
+    )
+    latent_size, usual_size = (sum(map(len, sections.values())) for sections in tried)
+    return latent_size < usual_size
 
 
 def _choose_points(samples: Codes, level: int) -> tuple[Points | None, Marks]:
@@ -426,19 +495,24 @@ class Parsed:
     points : Points or None
     marks : (channels, time) uint8, or empty for none
     segments : list of devices.Coded
+        None if the samples are coded with latents.
+    latents : _Latents or None
     """
 
     channels: Channels
     points: Points | None
     marks: Marks
     segments: list[devices.Coded]
+    latents: _Latents | None
 
     @classmethod
     def read(cls, sections: Mapping[Section, bytes | memoryview], size: int) -> Parsed:
         """From the sections of an array of ``size`` values; `CorruptFrameError` if they cannot hold it."""
         channels = _read_channels(sections, size)
         points, marks = _read_points(sections, channels, size)
-        return cls(channels, points, marks, list(_read_segments(sections, channels, size, marks)))
+        latents = _Latents.read(sections, channels, size, marks)
+        segments = [] if latents is not None else list(_read_segments(sections, channels, size, marks))
+        return cls(channels, points, marks, segments, latents)
 
     def restore(self, parts: list[Codes]) -> Codes:
         """The flat codes of the array, from the (channels, time) codes of its segments."""
@@ -466,6 +540,8 @@ def decode_many(arrays: list[Parsed], device: str | None = None) -> list[Codes]:
     results = []
     for array in arrays:
         own, parts = parts[: len(array.segments)], parts[len(array.segments) :]
+        if array.latents is not None:
+            own = [array.latents.decode()]
         results.append(array.restore(own))
     return results
 
@@ -476,19 +552,75 @@ def decode(sections: Mapping[Section, bytes | memoryview], size: int, device: st
 
 
 def decode_there(arrays: list[Parsed], gpu: devices.Gpu) -> list[Any]:
-    """As `decode_many`, int32 tensors on the device."""
+    """As `decode_many`, int32 tensors on the device; latents are decoded by the CPU."""
     parts = devices.decode_there([segment for array in arrays for segment in array.segments], gpu)
     results = []
     for array in arrays:
         own, parts = parts[: len(array.segments)], parts[len(array.segments) :]
+        if array.latents is not None:
+            own = [gpu.tensor(array.latents.decode())]
         results.append(array.restore_there(own))
     return results
 
 
+@dataclass(frozen=True)
+class _Latents:
+    """Samples coded with latents: the arguments of `latent.decode`."""
+
+    payload: bytes | memoryview
+    n_times: int
+    model: latent.FactorModel
+    marks: Marks
+
+    @classmethod
+    def read(
+        cls, sections: Mapping[Section, bytes | memoryview], channels: Channels, size: int, marks: Marks
+    ) -> _Latents | None:
+        """From the sections of a frame, None if it has no latents."""
+        if Section.LATENT not in sections:
+            return None
+        if {Section.SEGMENTS, Section.PROFILE, Section.RAW} & set(sections):
+            raise CorruptFrameError("frame holds sections that do not go with latents")
+        n_times = size // channels.count
+        base = side.unpack_model(sections[Section.MODEL], sections.get(Section.ADC), channels.count)
+        factors = latent.unpack_factors(sections[Section.LATENT], channels.count, n_times)
+        return cls(sections[Section.PAYLOAD], n_times, latent.FactorModel(base, factors), marks)
+
+    def decode(self) -> Codes:
+        """The (channels, time) codes."""
+        return latent.decode(self.payload, self.n_times, self.model, self.marks)
+
+    def measure(self) -> latent.Spent:
+        """Where the bits of the message go."""
+        return latent.measure(np.ascontiguousarray(self.decode()), self.model, self.marks)
+
+
+def latent_bits(sections: Mapping[Section, bytes | memoryview], size: int) -> dict[str, float] | None:
+    """Where the bits of a frame's message go, None if it has no latents; errors as for `decode`."""
+    if Section.LATENT not in sections:
+        return None
+    latents = Parsed.read(sections, size).latents
+    assert latents is not None
+    spent = latents.measure()
+    return {
+        "conditional": spent.conditional,
+        "latents": spent.prior - spent.posterior,
+        "gross": spent.prior,
+        "seed": spent.seed,
+    }
+
+
 def channel_bits(sections: Mapping[Section, bytes | memoryview], size: int) -> NDArray[np.float64]:
-    """Bits of payload, raw bits and marks that each channel takes, (channels,); errors as for `decode`."""
+    """Bits of payload, raw bits and marks that each channel takes, (channels,); errors as for `decode`.
+
+    Of what latents take, each channel gets the same share.
+    """
     array = Parsed.read(sections, size)
-    bits = np.zeros(array.channels.count) if array.points is None else array.points.mark_bits(array.marks)
+    count = array.channels.count
+    bits = np.zeros(count) if array.points is None else array.points.mark_bits(array.marks)
+    if array.latents is not None:
+        spent = array.latents.measure()
+        return bits + spent.channels + (spent.prior - spent.posterior) / count
     for segment in array.segments:
         bits += autoregressive.measure(autoregressive.decode(*segment), segment.model, segment.marked)
     return bits

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
-from losslessnn.kernels.constants import CELL_BITS, GUESS_BITS, MASS, TAIL_CELLS
+from losslessnn.kernels.constants import CELL_BITS, GAUSSIAN, GUESS_BITS, LATENT_BINS, MASS, TAIL_CELLS
 
 
 class Shapes(NamedTuple):
@@ -44,3 +44,18 @@ def load_shapes() -> Shapes:
         upper = np.interp(-np.minimum(mass, MASS - mass), -tail.astype(float), distance)
         guesses.append(np.where(mass < MASS / 2, -upper, upper).astype(np.int32))
     return Shapes(tails, np.stack(guesses), tensors["costs"])
+
+
+@cache
+def quantiles() -> NDArray[np.int64]:
+    """Edges of bins of equal mass under the Gaussian shape, and between them the bins' middles, in 2**-15.
+
+    Number i is where i / (2 * LATENT_BINS) of the mass lies below, found in the shape's tail table.
+    """
+    tail = load_shapes().tails[GAUSSIAN].astype(np.int64)
+    mass = np.arange(LATENT_BINS + 1, dtype=np.int64) * MASS // (2 * LATENT_BINS)  # of the lower half
+    cell = np.searchsorted(-tail, -mass, side="right") - 1  # the last whose tail is not below the mass
+    cell = np.clip(cell, 0, tail.size - 2)
+    fall = np.maximum(tail[cell] - tail[cell + 1], 1)
+    distance = (cell << CELL_BITS) + (((tail[cell] - mass) << CELL_BITS) // fall)
+    return np.concatenate([-distance, distance[-2::-1]])

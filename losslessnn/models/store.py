@@ -7,6 +7,7 @@ whoever decodes needs the profile: from the store or archive that embeds it, or 
 from __future__ import annotations
 
 import base64
+import enum
 import hashlib
 import json
 import os
@@ -40,6 +41,13 @@ _MOST_CHANNELS = 1 << 20
 
 _known: dict[bytes, Profile] = {}
 _lock = threading.Lock()
+
+
+class Family(enum.StrEnum):
+    """A kind of model that is fitted to every chunk, by the name it is asked for."""
+
+    AUTOREGRESSIVE = "autoregressive"
+    LATENT_FACTOR = "latent-factor"
 
 
 @dataclass(frozen=True)
@@ -268,17 +276,26 @@ def load_model(model: str | os.PathLike[str] | Profile) -> Profile:
     )
 
 
+def choose_model(model: str | os.PathLike[str] | Profile | Family) -> Profile | Family:
+    """What a user means by a model: the name of a family, or what `load_model` takes; errors as there."""
+    if isinstance(model, str) and model in list(Family):
+        return Family(model)
+    return load_model(model)
+
+
 MODEL_SETTINGS = ("model", "profile")
 """What `describe_model` may add to a codec's settings."""
 
 
-def describe_model(profile: Profile | None, embed: bool) -> dict[str, str]:
-    """A profile as settings in JSON: its id, and itself if it is to be embedded."""
-    if profile is None:
+def describe_model(model: Profile | Family | None, embed: bool) -> dict[str, str]:
+    """A model as settings in JSON: its name, or its id, and itself if it is to be embedded."""
+    if model is None:
         return {}
-    settings = {"model": profile.id}
+    if isinstance(model, Family):
+        return {"model": model.value}
+    settings = {"model": model.id}
     if embed:
-        settings["profile"] = base64.b64encode(profile.to_bytes()).decode()
+        settings["profile"] = base64.b64encode(model.to_bytes()).decode()
     return settings
 
 

@@ -1,0 +1,204 @@
+"""Both families of models on every multichannel recording, and what latents cost and give back.
+
+    python -m benchmarks.latents [--data DIR] [--out FILE] [--level 5] [--only NAME ...]
+    python -m benchmarks.latents --factors hdsemg_64ch eeg_motor_64ch_r03
+    python -m benchmarks.latents --plot         # draws docs/figures/latents.png from both
+    python -m benchmarks.latents --table        # prints the first as Markdown
+
+The first writes whole frames of either family, everything counted, each decoded and compared. The second
+goes through numbers of factors on recordings (their first 20,000 time steps): the frame; the same frame if
+latents were paid for and nothing came back; the parts. Decoding speeds are processor time of the fastest of
+three.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+
+from benchmarks.recordings import CHECKOUT, KINDS, NO_CLAIMS, Array, add_data_option, data_folder, load, names
+from losslessnn import compress, decompress
+from losslessnn.chunk import describe_chunk
+from losslessnn.models import neural
+from losslessnn.models.latent_fit import NEAR, Reach
+from losslessnn.models.store import Family
+
+RESULTS = CHECKOUT / "benchmarks" / "results"
+PEERS = CHECKOUT / "benchmarks" / "peers_published.csv"
+FIGURE = CHECKOUT / "docs" / "figures" / "latents.png"
+FACTORS = (0, 1, 2, 4, 8, 12, 16, 20, 24, 32, 48)
+FACTOR_TIMES = 20_000
+Row = dict[str, object]
+
+
+def main() -> None:
+    """Measure, or draw what was measured."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    add_data_option(parser)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--level", type=int, default=5)
+    parser.add_argument("--only", nargs="+", metavar="NAME")
+    parser.add_argument("--factors", nargs="+", metavar="NAME", help="go through numbers of factors on these")
+    parser.add_argument("--plot", action="store_true")
+    parser.add_argument("--table", action="store_true")
+    options = parser.parse_args()
+    folder = data_folder(options.data)
+    if options.plot:
+        plot()
+    elif options.table:
+        table(options.out or RESULTS / "latents.csv")
+    elif options.factors:
+        rows = (
+            row for name in options.factors for row in by_factors(name, load(folder, name), options.level)
+        )
+        write(options.out or RESULTS / "latent-factors.csv", rows)
+    else:
+        chosen = options.only or [name for name in names(folder) if KINDS.get(name) not in NO_CLAIMS]
+        rows = (row for name in chosen for row in families(name, load(folder, name), options.level))
+        write(options.out or RESULTS / "latents.csv", rows)
+
+
+def write(path: Path, rows: Iterator[Row]) -> None:
+    """Write rows as they come, and print them."""
+    with open(path, "w", newline="") as file:
+        writer = None
+        for row in rows:
+            if writer is None:
+                writer = csv.DictWriter(file, list(row), lineterminator="\n")
+                writer.writeheader()
+                print(*row, sep="\t")
+            writer.writerow(row)
+            file.flush()
+            print(*row.values(), sep="\t", flush=True)
+
+
+def measure(array: Array, level: int, model: Family | None) -> tuple[bytes, float, float]:
+    """A frame that was decoded and compared, and processor seconds of encoding and decoding it."""
+    compress(array[:256], level, model)  # compiles
+    begin = time.process_time()
+    frame = compress(array, level, model)
+    encoding, decoding = time.process_time() - begin, np.inf
+    for _ in range(3):
+        begin = time.process_time()
+        decoded = decompress(frame)
+        decoding = min(decoding, time.process_time() - begin)
+    if decoded.tobytes() != array.tobytes():
+        raise AssertionError("decoded array differs")
+    return frame, encoding, decoding
+
+
+def families(name: str, array: Array, level: int) -> Iterator[Row]:
+    """One row: both families on a recording of more than one channel."""
+    if array.shape[1] < 2:
+        return
+    row: Row = {"recording": name, "level": level, "best_other": best_other(name)}
+    for family in Family:
+        frame, encoding, decoding = measure(array, level, family)
+        row[f"{family}_bits"] = round(8 * len(frame) / array.size, 4)
+        row[f"{family}_encode_MB_s"] = round(array.nbytes / encoding / 1e6, 2)
+        row[f"{family}_decode_MB_s"] = round(array.nbytes / decoding / 1e6, 2)
+    yield row
+
+
+def best_other(name: str) -> str:
+    """The smallest published figure of another codec on a recording."""
+    with open(PEERS, newline="") as file:
+        for row in csv.DictReader(file):
+            if row["recording"].split(" ")[0] == name:
+                figures = {k: float(v) for k, v in row.items() if k != "recording" and _is_number(v)}
+                best = min(figures, key=lambda codec: figures[codec])
+                return f"{figures[best]} {best}"
+    return ""
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def by_factors(name: str, array: Array, level: int) -> Iterator[Row]:
+    """One row for each number of factors."""
+    array = np.ascontiguousarray(array[:FACTOR_TIMES])
+    usual = 8 * len(compress(array, level, Family.AUTOREGRESSIVE)) / array.size
+    for count in FACTORS:
+        if count >= array.shape[1]:
+            return
+        reach = Reach((count,), NEAR.lags)
+        with mock.patch.object(neural, "NEAR", reach), mock.patch.object(neural, "FAR", reach):
+            frame, _, decoding = measure(array, level, Family.LATENT_FACTOR)
+        report = describe_chunk(frame, per_channel=True)
+        spent = report.latent_bits
+        if spent is None:
+            return
+        side = report.section_bytes["latent"] + report.section_bytes["model"]
+        given_back = spent["gross"] - spent["latents"]
+        yield {
+            "recording": name,
+            "factors": count,
+            "net_bits": round(8 * len(frame) / array.size, 4),
+            "gross_bits": round((8 * len(frame) + given_back) / array.size, 4),
+            "conditional_bits": round(spent["conditional"] / array.size, 4),
+            "latent_bits": round(spent["latents"] / array.size, 4),
+            "seed_bits": round(spent["seed"] / array.size, 5),
+            "side_bits": round(8 * side / array.size, 4),
+            "decode_Msamples_s": round(array.size / decoding / 1e6, 1),
+            "autoregressive_bits": round(usual, 4),
+        }
+
+
+def table(path: Path) -> None:
+    """Print both families side by side."""
+    print("| recording | autoregressive | latent-factor | best other codec | decode MB/s |")
+    print("|---|---|---|---|---|")
+    with open(path, newline="") as file:
+        for row in csv.DictReader(file):
+            bits = [f"{float(row[f'{family}_bits']):.2f}" for family in Family]
+            speeds = ", ".join(f"{float(row[f'{family}_decode_MB_s']):.0f}" for family in Family)
+            bits_of_peer, _, peer = row["best_other"].partition(" ")
+            other = f"{float(bits_of_peer):.2f} ({peer})" if peer else ""
+            print(f"| {row['recording']} | {' | '.join(bits)} | {other} | {speeds} |")
+
+
+def plot() -> None:
+    """Draw rate against number of factors, with and without bits back."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    with open(RESULTS / "latent-factors.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    recordings = list(dict.fromkeys(row["recording"] for row in rows))
+    figure, panels = plt.subplots(1, len(recordings), figsize=(4.4 * len(recordings), 3.6), squeeze=False)
+    for panel, name in zip(panels[0], recordings, strict=True):
+        mine = [row for row in rows if row["recording"] == name]
+        factors = [int(row["factors"]) for row in mine]
+        for column, label, style in (
+            ("gross_bits", "nothing comes back", "o--"),
+            ("net_bits", "bits back: the frame", "o-"),
+            ("conditional_bits", "samples given latents", ":"),
+        ):
+            begin = (
+                1 if column == "conditional_bits" and factors[0] == 0 else 0
+            )  # without factors all is seed
+            bits = [float(row[column]) for row in mine[begin:]]
+            panel.plot(factors[begin:], bits, style, label=label, markersize=4)
+        panel.axhline(float(mine[0]["autoregressive_bits"]), color="0.6", lw=1, label="autoregressive model")
+        panel.set(title=name, xlabel="factors", ylabel="bits per sample", ylim=(0, None))
+        panel.grid(alpha=0.3)
+    panels[0][0].legend(fontsize=8)
+    figure.tight_layout()
+    figure.savefig(FIGURE, dpi=120)
+
+
+if __name__ == "__main__":
+    main()

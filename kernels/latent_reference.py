@@ -1,0 +1,411 @@
+"""What the factor coder's kernels compute, in plain Python integers: the oracle, slow and obvious.
+
+Conventions are those of `losslessnn.kernels.reference`, on which this builds. A time step goes through these
+stages, for an encoder and for a decoder alike::
+
+    own    = prediction of every channel from its own past          positions
+    added  = past factors @ past coefficients                       whitened: in 2**-8 of a channel's noise
+    index  = scale index of every channel, from its averages
+    prior, posterior scales and gains of all factors                from `index` and the factors' averages
+    latents, samples given latents                                  on one stack
+    learn(codes): residuals -> observed factors -> averages, past factors
+
+An encoder pushes time steps from the last one to the first, and within a step in the opposite order of a
+decoder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from losslessnn.kernels import reference
+from losslessnn.kernels.constants import (
+    GAIN,
+    GAUSSIAN,
+    INVERSE,
+    LATENT_BINS,
+    LATENT_BINS_BITS,
+    LATENT_BITS,
+    LATENT_LIMIT,
+    MAX_CONTRAST,
+    N_SCALES,
+    POSITION_LIMIT,
+    PRECISION,
+    SCALE,
+    SCORE_LIMIT,
+    SHRINK,
+    SIGNAL,
+    SPEEDS,
+    STATE_FLOOR,
+    TOTAL,
+    WHITE_BITS,
+    WHITE_LIMIT,
+    WORD_BITS,
+)
+from losslessnn.kernels.parameters import Adaptive, CorruptPayload, Factors, Head, LinearTaps, Positions
+from losslessnn.kernels.reference import clamp
+
+LENGTH_BITS = 5
+
+
+class Message:
+    """Lanes of rANS states over one stack of words. What is pushed last is popped first."""
+
+    def __init__(self, states: Sequence[int], words: Sequence[int] = ()) -> None:
+        self.states, self.words = list(states), list(words)
+
+    def push(self, lane: int, start: int, frequency: int, precision: int) -> None:
+        """Push an interval of 2**-precision. A state that would reach 2**63 gives off its low word first."""
+        if self.states[lane] >= frequency << (63 - precision):
+            self.words.append(self.states[lane] & 0xFFFFFFFF)
+            self.states[lane] >>= WORD_BITS
+        quotient, rest = divmod(self.states[lane], frequency)
+        self.states[lane] = (quotient << precision) + rest + start
+
+    def peek(self, lane: int, precision: int) -> int:
+        """Where in its distribution the lane's topmost symbol lies."""
+        return self.states[lane] & ((1 << precision) - 1)
+
+    def pop(self, lane: int, start: int, frequency: int, precision: int) -> None:
+        """Take off the interval that `peek` points into; a state below 2**31 takes a word."""
+        state = frequency * (self.states[lane] >> precision) + self.peek(lane, precision) - start
+        if state < STATE_FLOOR:
+            if not self.words:
+                raise CorruptPayload("words run out")
+            state = state << WORD_BITS | self.words.pop()
+        self.states[lane] = state
+
+    def push_bits(self, lane: int, value: int, count: int) -> None:
+        """Push the ``count`` low bits of a number."""
+        self.push(lane, value & ((1 << count) - 1), 1, count)
+
+    def pop_bits(self, lane: int, count: int) -> int:
+        """Pop a number of ``count`` bits."""
+        value = self.peek(lane, count)
+        self.pop(lane, value, 1, count)
+        return value
+
+    def flatten(self) -> list[int]:
+        """High halves of the states, low halves, and the words, the topmost first."""
+        return (
+            [s >> WORD_BITS for s in self.states] + [s & 0xFFFFFFFF for s in self.states] + self.words[::-1]
+        )
+
+    @classmethod
+    def unflatten(cls, words: Sequence[int], lanes: int) -> Message:
+        """The inverse of `flatten`."""
+        if len(words) < 2 * lanes:
+            raise CorruptPayload("fewer words than states")
+        whole = [int(word) for word in words]
+        states = [whole[i] << WORD_BITS | whole[lanes + i] for i in range(lanes)]
+        return cls(states, whole[: 2 * lanes - 1 : -1] if len(whole) > 2 * lanes else [])
+
+
+def quantile(i: int, tail: NDArray[np.int32]) -> int:
+    """Where i / (2 * LATENT_BINS) of a symmetric shape's mass lies below, in 2**-15 of its scale."""
+    if i > LATENT_BINS:
+        return -quantile(2 * LATENT_BINS - i, tail)
+    mass = i * (2 * int(tail[0])) // (2 * LATENT_BINS)
+    cell = max(j for j in range(len(tail) - 1) if int(tail[j]) >= mass)
+    here, fall = int(tail[cell]), int(tail[cell]) - int(tail[cell + 1])
+    return -((cell << 10) + ((here - mass) << 10) // max(fall, 1))
+
+
+def whiten(residual: int, noise: int) -> int:
+    """A residual (positions) in 2**-8 of a noise of scale index ``noise``."""
+    shifted = clamp((residual << 10) >> (noise >> 3), -4 * WHITE_LIMIT, 4 * WHITE_LIMIT)
+    return (shifted * (int(INVERSE[noise & 7]) >> 31)) >> 16
+
+
+def lift(white: int, noise: int) -> int:
+    """The opposite of `whiten`, of a number that is first clamped to +-2**20."""
+    return (clamp(white, -WHITE_LIMIT, WHITE_LIMIT) * int(SCALE[noise]) + (1 << 15)) >> 16
+
+
+def latent_value(position: int, index: int) -> int:
+    """A quantile of the prior, in 2**-15, at the scale ``index``: the latent's value in 2**-16."""
+    return clamp(position * int(SCALE[index]) >> 23, -16 * LATENT_LIMIT, 16 * LATENT_LIMIT)
+
+
+@dataclass(frozen=True)
+class Latent:
+    """What is known of one latent before it is popped (scales) and after its time step is (the center)."""
+
+    prior: int
+    posterior: int
+    gain: int
+
+
+@dataclass(frozen=True)
+class Step:
+    """What is known of a time step before it."""
+
+    linear: list[int]  # of every channel: the linear stage's prediction of its position
+    own: list[int]  # the final one from its own past
+    added: list[int]  # what past factors add, whitened
+    index: list[int]  # its scale's
+    latents: list[Latent]
+
+
+class LatentCoder:
+    """What an encoder and a decoder both know while they go through a recording."""
+
+    def __init__(
+        self,
+        n_times: int,
+        positions: Positions,
+        taps: LinearTaps,
+        adaptive: Adaptive,
+        head: Head,
+        factors: Factors,
+    ) -> None:
+        n = len(positions.offset)
+        self.n_channels, self.n_factors, self.n_times = n, len(factors.loadings), n_times
+        self.positions, self._taps, self._adaptive, self.head = positions, taps, adaptive, head
+        self.factors = factors
+        self._history, self._units = reference.Samples(n, n_times), reference.Samples(n, n_times)
+        self._weights = [[0] * adaptive.own for _ in range(n)]
+        self._averages = [[int(head.initial[c])] * len(SPEEDS) for c in range(n)]
+        self._latent_averages = [[int(factors.initial[j])] * len(SPEEDS) for j in range(self.n_factors)]
+        self._past = [0] * len(factors.past)
+        self._down = factors.bits + LATENT_BITS - WHITE_BITS
+
+    def has_latents(self, t: int) -> bool:
+        """Whether a time step is not one of the seed."""
+        return t < self.n_times - self.factors.seed
+
+    def foresee(self, t: int) -> Step:
+        """All that is known of time step ``t`` before it."""
+        linear = [
+            reference.linear_prediction(self._history, self._taps, c, t) for c in range(self.n_channels)
+        ]
+        own = linear
+        if self._adaptive.own:
+            own = [self._adapted(c, t, value) for c, value in enumerate(linear)]
+        added = [clamp(v, -WHITE_LIMIT, WHITE_LIMIT) for v in self._mix(self.factors.past, self._past)]
+        index = [_index(self._averages[c], self.head, c) for c in range(self.n_channels)]
+        n = self.n_channels
+        louder = (sum(index) - self.factors.level + n // 2) // n
+        return Step(linear, own, added, index, [self._latent(j, louder) for j in range(self.n_factors)])
+
+    def _adapted(self, c: int, t: int, linear: int) -> int:
+        inputs = reference.adaptive_inputs(self._units, self._adaptive, c, t)
+        unit = int(self._adaptive.unit[c])
+        change = reference.adaptive_prediction(inputs, self._weights[c], unit)
+        return clamp(linear + change, 1 - POSITION_LIMIT, POSITION_LIMIT - 1)
+
+    def _mix(self, rows: NDArray[np.int32], values: Sequence[int]) -> list[int]:
+        """Sum over rows of row * value, for every channel, whitened."""
+        return [
+            sum(int(row[c]) * value for row, value in zip(rows, values, strict=True)) >> self._down
+            for c in range(self.n_channels)
+        ]
+
+    def _latent(self, j: int, louder: int) -> Latent:
+        """A factor's scales: an observation's says how far the factor is above its noise."""
+        observed = _index(self._latent_averages[j], self.factors, j)
+        floor = clamp(int(self.factors.floor[j]) + louder, 0, N_SCALES - 1)
+        contrast = clamp(observed - floor, 1, MAX_CONTRAST)
+        return Latent(
+            clamp(floor + int(SIGNAL[contrast]), 0, N_SCALES - 1),
+            clamp(floor + int(SHRINK[contrast]), 0, N_SCALES - 1),
+            int(GAIN[contrast]),
+        )
+
+    def means(self, step: Step, latents: Sequence[int]) -> list[int]:
+        """Predicted positions given the latents' values, or given none."""
+        shared = self._mix(self.factors.loadings, latents) if len(latents) else [0] * self.n_channels
+        return [
+            clamp(
+                step.own[c] + lift(step.added[c] + shared[c], int(self.factors.noise[c])),
+                1 - POSITION_LIMIT,
+                POSITION_LIMIT - 1,
+            )
+            for c in range(self.n_channels)
+        ]
+
+    def window(self, step: Step, t: int, c: int, mean: int) -> reference.Window:
+        """The distribution of a channel's code, given its predicted position."""
+        index = step.index[c]
+        if not self.has_latents(t):
+            index = min(index + self.factors.widen, N_SCALES - 1)
+        tail = self.head.tails[int(self.head.shape[c])]
+        return reference.window_of(mean + int(self.positions.offset[c]), index, tail, self.positions, c)
+
+    def learn(self, step: Step, t: int, codes: Sequence[int], marked: Sequence[bool]) -> list[int]:
+        """Take in a time step; return the latents' posterior means."""
+        position = [reference.position_of(code, self.positions, c) for c, code in enumerate(codes)]
+        noise = [int(v) for v in self.factors.noise]
+        white = [whiten(position[c] - step.own[c], noise[c]) for c in range(self.n_channels)]
+        if self._past:
+            self._past = (self._observe(white) + self._past)[: len(self._past)]
+            white = [a - b for a, b in zip(white, step.added, strict=True)]
+        observed = self._observe(white)
+        centers = [value * latent.gain >> 16 for value, latent in zip(observed, step.latents, strict=True)]
+        for j, value in enumerate(observed):
+            self._latent_averages[j] = _moved(self._latent_averages[j], value)
+        for c, mean in enumerate(self.means(step, centers)):
+            if not marked[c]:
+                self._averages[c] = _moved(self._averages[c], position[c] - mean)
+            if self._adaptive.own:
+                self._adapt(c, t, position[c], step)
+            self._history.put(c, t, position[c])
+        return centers
+
+    def _observe(self, white: Sequence[int]) -> list[int]:
+        """What whitened residuals say of the factors, stronger factors first and taken off weaker ones."""
+        factors = self.factors
+        scores = [sum(int(a) * w for a, w in zip(row, white, strict=True)) for row in factors.loadings]
+        observed: list[int] = []
+        for j, score in enumerate(scores):
+            for i, known in enumerate(observed):
+                score -= int(factors.overlap[i, j]) * known >> self._down
+            value = clamp(score, -SCORE_LIMIT, SCORE_LIMIT) * int(factors.reciprocal[j])
+            observed.append(clamp(value >> int(factors.down[j]), -LATENT_LIMIT, LATENT_LIMIT))
+        return observed
+
+    def _adapt(self, c: int, t: int, position: int, step: Step) -> None:
+        unit = int(self._adaptive.unit[c])
+        inputs = reference.adaptive_inputs(self._units, self._adaptive, c, t)
+        move = reference.adaptive_step(inputs, position - step.own[c], unit, self._adaptive.rate)
+        self._weights[c] = reference.adaptive_weights(self._weights[c], inputs, move)
+        self._units.put(c, t, reference.to_units(position - step.linear[c], unit))
+
+    def below(self, latent: Latent, center: int) -> Callable[[int], int]:
+        """Cumulative frequencies of the bins of a latent's prior, under its posterior."""
+        tail = self.head.tails[GAUSSIAN]
+
+        def cumulative(b: int) -> int:
+            if b in (0, LATENT_BINS):
+                return b // LATENT_BINS * TOTAL
+            edge = latent_value(int(self.factors.quantiles[2 * b]), latent.prior)
+            return b + reference.mass_below(edge - center, latent.posterior, tail)
+
+        return cumulative
+
+    def value(self, latent: Latent, b: int) -> int:
+        """A latent's value: the middle of its bin."""
+        return latent_value(int(self.factors.quantiles[2 * b + 1]), latent.prior)
+
+
+def _index(averages: Sequence[int], head: Head | Factors, i: int) -> int:
+    return reference.scale_index(averages, head.weights[i].tolist(), int(head.bias[i]))
+
+
+def _moved(averages: Sequence[int], error: int) -> list[int]:
+    return [reference.next_average(a, abs(error), speed) for a, speed in zip(averages, SPEEDS, strict=True)]
+
+
+def encode(
+    codes: NDArray[np.int32], coder: LatentCoder, lanes: int, marks: NDArray[np.uint8] | None = None
+) -> list[int] | None:
+    """The flattened message of (channels, time) codes, or None if latents find too few bits on the stack."""
+    n_channels, n_times = codes.shape
+    marks = np.zeros(codes.shape, np.uint8) if marks is None else marks
+    steps = []
+    for t in range(n_times):
+        step = coder.foresee(t)
+        steps.append((step, coder.learn(step, t, codes[:, t].tolist(), marks[:, t].astype(bool).tolist())))
+    message = Message([STATE_FLOOR] * lanes)
+    for t in reversed(range(n_times)):
+        step, centers = steps[t]
+        try:
+            bins = _pop_latents(coder, step, centers, message, lanes) if coder.has_latents(t) else []
+        except CorruptPayload:
+            return None
+        values = [coder.value(latent, b) for latent, b in zip(step.latents, bins, strict=False)]
+        means = coder.means(step, values)
+        windows = [coder.window(step, t, c, mean) for c, mean in enumerate(means)]
+        present = [c for c in reversed(range(n_channels)) if not marks[c, t]]
+        for c in present:
+            _push_rest(message, c % lanes, int(codes[c, t]), windows[c])
+        for c in present:
+            symbol = reference.symbol_of(int(codes[c, t]), windows[c])
+            start = reference.cumulative(symbol, windows[c], coder.positions)
+            end = reference.cumulative(symbol + 1, windows[c], coder.positions)
+            message.push(c % lanes, start, end - start, PRECISION)
+        for j in reversed(range(len(bins))):
+            message.push_bits(j % lanes, bins[j], LATENT_BINS_BITS)
+    return message.flatten()
+
+
+def _pop_latents(
+    coder: LatentCoder, step: Step, centers: Sequence[int], message: Message, lanes: int
+) -> list[int]:
+    """An encoder's draw of all latents of a time step."""
+    bins = []
+    for j, (latent, center) in enumerate(zip(step.latents, centers, strict=True)):
+        below, slot = coder.below(latent, center), message.peek(j % lanes, PRECISION)
+        inside, beyond = 0, LATENT_BINS
+        while beyond - inside > 1:
+            middle = (inside + beyond) // 2
+            inside, beyond = (middle, beyond) if below(middle) <= slot else (inside, middle)
+        message.pop(j % lanes, below(inside), below(inside + 1) - below(inside), PRECISION)
+        bins.append(inside)
+    return bins
+
+
+def _push_rest(message: Message, lane: int, code: int, window: reference.Window) -> None:
+    """Push what a symbol leaves out: low bits, then how far beyond the window an escape lies."""
+    symbol = reference.symbol_of(code, window)
+    if window.coarse:
+        message.push_bits(lane, code, window.coarse)
+    if reference.is_escape(symbol):
+        beyond = abs((code >> window.coarse) - window.first - symbol) + 1
+        length = reference.floor_log2(beyond)
+        message.push_bits(lane, beyond, length)
+        message.push_bits(lane, length, LENGTH_BITS)
+
+
+def _pop_rest(message: Message, lane: int, symbol: int, window: reference.Window) -> int:
+    """The code of a symbol."""
+    group = window.first + symbol
+    if reference.is_escape(symbol):
+        length = message.pop_bits(lane, LENGTH_BITS)
+        beyond = (1 << length) + message.pop_bits(lane, length) - 1
+        group += beyond if symbol else -beyond
+    return group << window.coarse | (message.pop_bits(lane, window.coarse) if window.coarse else 0)
+
+
+def decode(
+    words: Sequence[int], coder: LatentCoder, lanes: int, marks: NDArray[np.uint8] | None = None
+) -> NDArray[np.int32]:
+    """The inverse of `encode`; `CorruptPayload` for words that no encoder makes."""
+    n_channels, n_times = coder.n_channels, coder.n_times
+    marks = np.zeros((n_channels, n_times), np.uint8) if marks is None else marks
+    message = Message.unflatten(words, lanes)
+    codes = np.zeros((n_channels, n_times), np.int32)
+    for t in range(n_times):
+        step, bins = coder.foresee(t), []
+        if coder.has_latents(t):
+            bins = [message.pop_bits(j % lanes, LATENT_BINS_BITS) for j in range(coder.n_factors)]
+        values = [coder.value(latent, b) for latent, b in zip(step.latents, bins, strict=False)]
+        means = coder.means(step, values)
+        windows = [coder.window(step, t, c, mean) for c, mean in enumerate(means)]
+        present = [c for c in range(n_channels) if not marks[c, t]]
+        symbols = {}
+        for c in present:
+            slot = message.peek(c % lanes, PRECISION)
+            symbols[c] = reference.find_symbol(slot, windows[c], coder.positions)
+            start = reference.cumulative(symbols[c], windows[c], coder.positions)
+            end = reference.cumulative(symbols[c] + 1, windows[c], coder.positions)
+            message.pop(c % lanes, start, end - start, PRECISION)
+        for c in range(n_channels):
+            if marks[c, t]:
+                codes[c, t] = codes[c, t - 1] if t else coder.positions.low
+                continue
+            code = _pop_rest(message, c % lanes, symbols[c], windows[c])
+            if not coder.positions.low <= code <= coder.positions.high:
+                raise CorruptPayload("a code is out of range")
+            codes[c, t] = code
+        centers = coder.learn(step, t, codes[:, t].tolist(), marks[:, t].astype(bool).tolist())
+        for j in reversed(range(len(bins))):
+            below = coder.below(step.latents[j], centers[j])
+            message.push(j % lanes, below(bins[j]), below(bins[j] + 1) - below(bins[j]), PRECISION)
+    if message.words or any(state != STATE_FLOOR for state in message.states):
+        raise CorruptPayload("words are left over, or a state is not the one an encoder begins with")
+    return codes
