@@ -160,7 +160,8 @@ def complain(error: BaseException, about: object = None) -> None:
 
 def explain(error: BaseException, about: object = None) -> str:
     """What went wrong, in one line."""
-    if isinstance(error, LosslessnnError):
+    missing_extra = isinstance(error, ModuleNotFoundError) and "pip install" in str(error)
+    if isinstance(error, LosslessnnError) or missing_extra:
         text = str(error)
     elif isinstance(error, OSError):
         text = error.strerror or str(error)
