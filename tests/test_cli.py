@@ -18,6 +18,7 @@ import pytest
 from losslessnn import open_archive
 from losslessnn.archive import ArchiveHeader, Source, pack_header, pack_index
 from losslessnn.cli import main
+from losslessnn.cli.common import explain
 from losslessnn.layout import Literal
 from support import make_recording
 
@@ -493,3 +494,10 @@ def test_a_new_installation_says_why_it_takes_its_time(tmp_path: Path) -> None:
         done = subprocess.run(call, cwd=tmp_path, env=environment, capture_output=True, check=True)
         said.append(done.stderr.count(b"compiling kernels"))
     assert said == [1, 0]
+
+
+def test_a_missing_extra_is_no_bug() -> None:
+    assert (
+        explain(ModuleNotFoundError('pip install "losslessnn[train]"')) == 'pip install "losslessnn[train]"'
+    )
+    assert "a bug in losslessnn" in explain(ModuleNotFoundError("No module named 'losslessnn.nowhere'"))
