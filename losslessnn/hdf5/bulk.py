@@ -23,6 +23,7 @@ from losslessnn.hdf5.filter import FILTER_ID, decode_values, encode_values, real
 from losslessnn.hdf5.layout import ChunkLayout, unpack_layout
 
 Offset = tuple[int, ...]
+_AHEAD = 4  # chunks of each thread that need not wait for a slow one before them
 
 
 # ------------------------------------------------------------------------------------------------------------
@@ -73,7 +74,7 @@ def write(dset: h5py.Dataset, array: Any, *, start: int = 0, threads: int = 0) -
     with worker_pool(threads) as (pool, count):
         waiting: deque[tuple[Offset, Future[bytes]]] = deque()
         for offset in offsets:
-            if len(waiting) > count:
+            if len(waiting) > _AHEAD * count:
                 _store(dset, *waiting.popleft())
             waiting.append((offset, pool.submit(writer.frame, offset)))
         while waiting:
@@ -197,7 +198,7 @@ def read(dset: h5py.Dataset, selection: Any = (), *, threads: int = 0) -> Any:
     with worker_pool(threads) as (pool, count):
         waiting: deque[Future[None]] = deque()
         for offset in _chunks_of(spans, chunks):
-            if len(waiting) > count:
+            if len(waiting) > _AHEAD * count:
                 waiting.popleft().result()
             waiting.append(pool.submit(place, offset, *_stored(dset, offset)))
         while waiting:
