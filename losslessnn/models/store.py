@@ -272,7 +272,7 @@ def load_model(model: str | os.PathLike[str] | Profile) -> Profile:
         return known[0]
     raise MissingModelError(
         f"no file and no profile is called {wanted!r} (looked in {_listed(search_path())}); "
-        "`losslessnn models list` shows those there are"
+        f"`losslessnn models list` shows those there are; families are {' and '.join(Family)}"
     )
 
 
