@@ -8,7 +8,7 @@ Barber, "Practical lossless compression with latent variables using bits back co
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -34,7 +34,7 @@ from losslessnn.kernels.constants import (
 )
 from losslessnn.kernels.cpu import adaptive
 from losslessnn.kernels.cpu import latent as kernel
-from losslessnn.kernels.parameters import Factors, Foreseen, LinearTaps
+from losslessnn.kernels.parameters import Factors, Foreseen, LinearTaps, Networks
 from losslessnn.models.autoregressive import (
     MOST_SAMPLES_PER_BYTE,
     NO_MARKS,
@@ -47,6 +47,7 @@ from losslessnn.models.autoregressive import (
     predict_linear,
 )
 from losslessnn.models.shapes import quantiles
+from losslessnn.models.vae import no_networks
 
 FACTOR_FAMILY = 1
 SPARE_WORDS = 1 << 16
@@ -68,10 +69,18 @@ class FactorModel:
         What channels are by themselves: positions, prediction from their own past, head, number of lanes.
     factors : Factors
         What they share.
+    networks : Networks
+        What makes a variational autoencoder of that.
     """
 
     base: AutoregressiveModel
     factors: Factors
+    networks: Networks = field(default_factory=no_networks)
+
+    def memory(self) -> kernel.Working:
+        """What a kernel needs to go through samples once."""
+        k, n = self.factors.loadings.shape
+        return kernel.working_memory(n, k, len(self.factors.past), self.networks)
 
 
 @dataclass(frozen=True)
@@ -228,12 +237,14 @@ def foresee(
         np.empty((n_times, k), np.uint8),
         np.empty((n_times, k), np.int32),
         np.empty((n_times, k), np.uint8),
+        np.empty((n_times, n) if model.networks.block > 1 else (0, 0), np.int8),
     )
     explained = np.empty((n, n_times) if explain else (0, 0), np.int32)
     history = np.ascontiguousarray(prediction.history[:, PAD:-PAD].T)
     level = kernel.foresee(
-        history, np.ascontiguousarray(marked.T), own, model.base.head, model.factors, foreseen, explained
-    )
+        history, np.ascontiguousarray(marked.T), own, model.base.head, model.factors, model.memory(),
+        foreseen, explained,
+    )  # fmt: skip
     return foreseen, explained, int(level)
 
 
@@ -281,8 +292,8 @@ def codec(model: FactorModel, n_times: int) -> Codec:
         by_time, base = np.ascontiguousarray(codes.T), model.base
         message.run(
             lambda *state: kernel.encode(
-                by_time, nothing, foreseen, base.positions, base.head, model.factors,
-                *state, np.zeros(_SPENT), np.zeros(len(codes)),
+                by_time, nothing, foreseen, base.positions, base.head, model.factors, model.networks,
+                model.memory(), *state, np.zeros(_SPENT), np.zeros(len(codes)),
             ),
             room=_room(codes.size, n_times, model),
         )  # fmt: skip
@@ -297,7 +308,8 @@ def codec(model: FactorModel, n_times: int) -> Codec:
 
 def _room(n_samples: int, n_times: int, model: FactorModel) -> int:
     """More words than a message can grow by."""
-    return 3 * n_samples + 2 * len(model.factors.loadings) * n_times + 64
+    upper = model.networks.prior_hidden.weights.shape[0]
+    return 3 * n_samples + 2 * (len(model.factors.loadings) + upper) * n_times + 64
 
 
 def _push_all(
@@ -310,7 +322,8 @@ def _push_all(
     spent, channels = np.zeros(_SPENT), np.zeros(n_channels)
     height = kernel.encode(
         np.ascontiguousarray(codes.T), np.ascontiguousarray(marked.T), foreseen, model.base.positions,
-        model.base.head, model.factors, states, words, np.int64(0), spent, channels,
+        model.base.head, model.factors, model.networks, model.memory(), states, words, np.int64(0), spent,
+        channels,
     )  # fmt: skip
     if height < 0 or spent[3] - height > SPARE_WORDS:
         if model.factors.seed == n_times:
@@ -371,6 +384,7 @@ def _pop_all(
     )
     left: Any = kernel.decode(
         states, words, height, np.ascontiguousarray(marked.T), base.positions, own, base.taps.shift,
-        stage, base.adaptive.rate, base.head, model.factors, np.zeros((PAD + n_times, n), np.int32), codes,
+        stage, base.adaptive.rate, base.head, model.factors, model.networks, model.memory(),
+        np.zeros((PAD + n_times, n), np.int32), codes,
     )  # fmt: skip
     return int(left)
