@@ -610,8 +610,8 @@ def decode(
 ):  # fmt: skip
     """Fill ``codes`` (time, channels); return the height in the end, or -3 for a code out of range.
 
-    ``own`` is (lags, channels) of coefficients, lag 1 first; ``history`` (PAD + time, channels), ``stage`` and
-    ``working`` are new.
+    ``own`` is (lags, channels) of coefficients, lag 1 first; ``history`` (PAD + time, channels), ``stage``
+    and ``working`` are new.
     """
     n_times, n = codes.shape
     k = factors.loadings.shape[0]

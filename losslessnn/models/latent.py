@@ -82,6 +82,13 @@ class FactorModel:
         k, n = self.factors.loadings.shape
         return kernel.working_memory(n, k, len(self.factors.past), self.networks)
 
+    def checked(self) -> FactorModel:
+        """Itself; `CorruptFrameError` if channels are predicted from more than their own past."""
+        own_coefficients(self.base.taps)
+        if self.base.adaptive.source.size or self.base.network.outward.size:
+            raise CorruptFrameError("a factor model's channels are predicted from their own past alone")
+        return self
+
 
 @dataclass(frozen=True)
 class Spent:
@@ -370,11 +377,9 @@ def _pop_all(
     codes: Codes,
 ) -> int:
     """Fill (time, channels) ``codes`` from a message; return the height that is left, below 0 if it fails."""
-    base = model.base
+    base = model.checked().base
     n_times, n = codes.shape
     own = own_coefficients(base.taps)
-    if base.adaptive.source.size or base.network.outward.size:
-        raise CorruptFrameError("a factor model's channels are predicted from their own past alone")
     stage = adaptive.new_state(
         np.zeros((n + 1) * (n_times + 2 * PAD) if base.adaptive.own else 0, np.int32),
         np.arange(n) * (n_times + 2 * PAD) + PAD,
