@@ -40,7 +40,7 @@ _SHOWN, _SHOWN_IN_TORCH = 1 << 24, 1 << 26  # samples, to the network
 Say = Callable[[str], None]
 TRAINERS = ("numba", "torch")
 FAMILIES = ("autoregressive", "latent")
-_MOST_FOR_LATENTS, _SHOWN_FOR_LATENTS = 1 << 22, 1 << 25  # samples: in memory, in torch; to the networks
+_MOST_FOR_LATENTS = 1 << 22  # samples
 
 
 def fit(
@@ -239,7 +239,7 @@ def _latent_profiles(
 
     plan = training.Plan(
         hidden=hidden or training.HIDDEN,
-        shown=shown or _SHOWN_FOR_LATENTS,
+        shown=shown or _SHOWN_IN_TORCH,
         seed=seed,
         checkpoint=None if checkpoint is None else Path(checkpoint),
     )

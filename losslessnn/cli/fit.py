@@ -55,7 +55,7 @@ USUAL_MB = 64.0
     "--shown",
     type=click.FloatRange(0.001),
     metavar="MILLIONS",
-    help="Millions of samples to show to the network. Default: 16, in torch at most 64; for latents 32.",
+    help="Millions of samples to show to the network. Default: 16, in torch at most 64.",
 )
 @click.option("--device", default="auto", show_default=True, help="Where torch trains: cpu, cuda, cuda:1, …")
 @click.option(

@@ -75,7 +75,7 @@ class Plan:
     """
 
     hidden: int = HIDDEN
-    shown: int = 1 << 25
+    shown: int = 1 << 26
     seed: int = 0
     checkpoint: Path | None = None
 
@@ -162,10 +162,14 @@ class Graph(torch.nn.Module):
         self.register_buffer("table", torch.from_numpy(base.model.positions.table.astype(np.int64)))
         self.register_buffer("width", torch.from_numpy(_width(np.arange(256)).astype(np.float32)))
 
+    @staticmethod
+    def _unit(name: str) -> float:
+        """What a weight of 1 is as an integer."""
+        return float(1 << HIDDEN_SHIFT) if name.endswith("hidden") else _OUTPUT / _ONE
+
     def _sums(self, name: str, seen: Tensor, rounding: bool) -> Tensor:
         """A layer's sums, of activations; biases differ along the last axis but one, or not at all."""
-        hidden = name.endswith("hidden")
-        unit = float(1 << HIDDEN_SHIFT) if hidden else _OUTPUT / _ONE
+        unit = self._unit(name)
         weights, bias = self.weights[name] * unit, self.biases[name] * (unit * _ONE)
         if rounding:
             weights = Round.apply(weights, vae.WEIGHT_MAX)
@@ -240,11 +244,16 @@ class Graph(torch.nn.Module):
         samples = Samples(torch.zeros(len(chosen[0]), 0, dtype=torch.uint8), *chosen)
         return self.head.bits(samples, bins, corrections[blocks.free], rounding).sum()
 
+    def price(self) -> Tensor:
+        """About how many bits the weights take in a profile."""
+        units = ((self.weights[name], self._unit(name)) for name in vae.LAYERS)
+        return sum(torch.log2(1 + abs(weights) * unit).sum() for weights, unit in units)
+
     def networks(self) -> Networks:
         """The integers."""
         networks = vae.blank(BLOCK, self.loadings.shape[1], self.n_factors, UPPER, self.hidden)
         for name in vae.LAYERS:
-            unit = float(1 << HIDDEN_SHIFT) if name.endswith("hidden") else _OUTPUT / _ONE
+            unit = self._unit(name)
             layer = getattr(networks, name)
             for place, part, scale, most in (
                 (layer.weights, self.weights[name], unit, vae.WEIGHT_MAX),
@@ -360,6 +369,7 @@ class _Run:
             which = torch.randint(len(blocks.code), (BATCH // BLOCK,), generator=chance)
             batch = blocks.at(which)
             loss = sum(self.graph(batch, bins, offset, self.stage, chance)) / batch.code.numel()
+            loss = loss + self.graph.price() / blocks.code.numel()
             self._optimiser.zero_grad(set_to_none=True)
             loss.backward()
             self._optimiser.step()
