@@ -369,7 +369,8 @@ class _Run:
             which = torch.randint(len(blocks.code), (BATCH // BLOCK,), generator=chance)
             batch = blocks.at(which)
             loss = sum(self.graph(batch, bins, offset, self.stage, chance)) / batch.code.numel()
-            loss = loss + self.graph.price() / blocks.code.numel()
+            # at first weights are free: most are worth something only together with others
+            loss = loss + done * self.graph.price() / blocks.code.numel()
             self._optimiser.zero_grad(set_to_none=True)
             loss.backward()
             self._optimiser.step()
