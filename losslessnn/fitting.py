@@ -87,8 +87,8 @@ def fit(
     shown : int, optional
         Samples to show to the network. Default: 16 million, in torch at most 64 million.
     device : str, optional
-        Where torch trains: "cpu", "cuda", "cuda:1", ...; "auto": on a GPU if there is one. Autoencoders are so small
-        that they are always trained on the CPU.
+        Where torch trains: "cpu", "cuda", "cuda:1", ...; "auto": on a GPU if there is one. Autoencoders
+        are so small that they are always trained on the CPU.
     checkpoint : path-like, optional
         A file in which torch keeps the state of the training every few seconds; if it is there, the training
         goes on from it, and on a CPU ends with the same profile as if it had not been interrupted.
