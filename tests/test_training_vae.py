@@ -61,7 +61,7 @@ def test_layers_are_the_decoders(form: neural.ClosedLatents, alone: Profile, siz
 
 
 def test_the_last_stage_is_what_a_frame_spends(form: neural.ClosedLatents, alone: Profile) -> None:
-    networks, figures = trained(form, alone, training.Plan(hidden=8, shown=2_000_000))
+    networks, figures = trained(form, alone, training.Plan(hidden=8, shown=6_000_000))
     stages = list(figures.values())
     assert list(figures) == ["factors", *training.STAGES]
     assert min(stages) == pytest.approx(stages[-1], rel=0.02)
@@ -116,7 +116,7 @@ def test_an_interrupted_training_goes_on_as_if_nothing_had_happened(
 def test_the_door(tmp_path: Path) -> None:
     recording = make_bursts(5000, CHANNELS)
     lines: list[str] = []
-    profile = losslessnn.fit(recording, family="latent", shown=2_000_000, hidden=8, say=lines.append)
+    profile = losslessnn.fit(recording, family="latent", shown=6_000_000, hidden=8, say=lines.append)
     assert profile.networks
     assert profile.facts["bits"] < 0.97 * profile.facts["bits_before"]
     assert any("quantisation-aware" in line for line in lines)

@@ -48,7 +48,7 @@ from losslessnn.training.graph import Bins, Halve, HeadGraph, Round, Samples
 from losslessnn.training.stages import one_thread
 
 BLOCK, UPPER, HIDDEN = 4, 4, 32
-BATCH = 256  # time steps
+BATCH, BATCH_SAMPLES = 256, 1 << 13  # time steps, samples: at least
 PACE, WARM_UP, DECAY = 0.003, 50, 0.02  # Adam's step size at first; steps; of weights, in such steps
 MEMORY = 200  # steps that weights are averaged over, at most
 ROUNDS = 20  # after each, held-out time is looked at
@@ -293,7 +293,9 @@ class _Run:
         self._known, self._unseen = (blocks_of(*part, base, model) for part in (codes, unseen))
         self.graph = Graph(model, base, plan.hidden, self._chance(0))
         self._parameters = list(self.graph.parameters())
-        self._steps = max(1, round(plan.shown / ROUNDS / (BATCH * codes[0].shape[0])))
+        n_channels = codes[0].shape[0]
+        self._batch = max(BATCH, BATCH_SAMPLES // n_channels) // BLOCK
+        self._steps = max(1, round(plan.shown / ROUNDS / (self._batch * BLOCK * n_channels)))
         self._optimiser = self._new_optimiser()
         self.round, self._step, self.stage = 0, 0, "synthesis"
         self._average = [p.detach().clone() for p in self._parameters]
@@ -366,7 +368,7 @@ class _Run:
                 group["lr"] = (
                     PACE * (0.5 * (1 + math.cos(math.pi * done)) + 0.01) * min(1, self._step / WARM_UP)
                 )
-            which = torch.randint(len(blocks.code), (BATCH // BLOCK,), generator=chance)
+            which = torch.randint(len(blocks.code), (self._batch,), generator=chance)
             batch = blocks.at(which)
             loss = sum(self.graph(batch, bins, offset, self.stage, chance)) / batch.code.numel()
             # at first weights are free: most are worth something only together with others
