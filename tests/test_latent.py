@@ -254,6 +254,13 @@ def test_what_channels_share_is_coded_once() -> None:
     assert own < everything < per_sample < 1.015 * everything
 
 
+def test_a_gap_says_nothing_of_how_precise_channels_are() -> None:
+    array = make_shared(6000, 16, 3, scale=20.0)
+    with_gap = np.concatenate([array, np.zeros((300, 16), array.dtype)])
+    whole, gapped = (len(compress(one, model="latent-factor")) for one in (array, with_gap))
+    assert gapped < 1.02 * whole
+
+
 def test_covariances_that_cannot_be_are_not_explained_by_past_factors() -> None:
     """Of more channels than samples, what past factors leave over may have no positive covariance."""
     rng = np.random.default_rng(0)
