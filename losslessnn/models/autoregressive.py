@@ -141,13 +141,18 @@ def blank_network(hidden: int, sources: NDArray[np.int32]) -> Network:
 
 
 def network_sources(taps: LinearTaps) -> NDArray[np.int32]:
-    """The channels whose errors a network sees: a channel's first windows on earlier ones, (channels, 4)."""
+    """The channels whose errors a network sees: a channel's first windows on earlier ones, at most four.
+
+    (channels, as many as any channel has), -1 where a channel has fewer.
+    """
     sources = np.full((taps.shift.size, NETWORK_REFERENCES), -1, np.int32)
+    most = 0
     for k, row in enumerate(sources):
         windows = taps.source[taps.first[k] : taps.first[k + 1]]
         earlier = windows[windows < k][:NETWORK_REFERENCES]
         row[: earlier.size] = earlier
-    return sources
+        most = max(most, earlier.size)
+    return np.ascontiguousarray(sources[:, :most])
 
 
 @dataclass(frozen=True)
