@@ -54,7 +54,6 @@ from losslessnn.kernels.constants import (
     NETWORK_INSTEAD,
     NETWORK_MAGNITUDES,
     NETWORK_OLDER,
-    NETWORK_REFERENCES,
     OUTPUT_BITS,
     POSITION_LIMIT,
     PRECISION,

@@ -320,8 +320,8 @@ def decode(
                 t = s - skew * k
                 bare = mean[k] - positions.offset[k]
                 network.see(
-                    memory, history, correction.sources, skew, k, t, n_times, index[k], averages, fraction_bits,
-                    linear[k], bare, inputs,
+                    memory, history, correction.sources, skew, k, t, n_times, index[k], averages,
+                    fraction_bits, linear[k], bare, inputs,
                 )  # fmt: skip
                 network.think(correction, inputs, activations)
                 correct = network.corrected_mean(bare, index[k], np.int64(activations[width]))

@@ -94,9 +94,7 @@ def remember(memory, k, t, error, index):
 
 
 @inlined
-def see(
-    memory, history, sources, skew, k, t, n_times, index, averages, fraction_bits, linear, mean, inputs
-):
+def see(memory, history, sources, skew, k, t, n_times, index, averages, fraction_bits, linear, mean, inputs):
     """Fill the (NETWORK_INPUTS,) int32 inputs of one sample.
 
     linear, mean : the linear stage's prediction and the one to be corrected; sources : (channels, as many
@@ -249,6 +247,7 @@ def go_through(
 
 
 assert OUTPUT_LANES == 8
-assert NETWORK_ERRORS + NETWORK_MAGNITUDES + 4 + 2 * NETWORK_REFERENCES + 8 + len(NETWORK_OLDER) == NETWORK_INPUTS
+_OF_ITS_OWN = NETWORK_ERRORS + NETWORK_MAGNITUDES + 8 + len(NETWORK_OLDER)
+assert _OF_ITS_OWN + 2 * NETWORK_REFERENCES + 4 == NETWORK_INPUTS
 assert len(NETWORK_INSTEAD) == 2 * NETWORK_REFERENCES
 assert max(NETWORK_INSTEAD + NETWORK_OLDER) <= PAD

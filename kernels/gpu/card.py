@@ -12,7 +12,8 @@ import triton.language as tl
 FIELDS = (
     "n_channels", "n_times", "n_steps", "skew", "lanes", "fraction_bits", "low", "high",
     "edges", "edge_row", "inverse", "inverse_row",  # ADC tables, and how long their rows are
-    "channels", "taps", "n_taps", "inputs", "n_inputs", "rate", "references", "n_references", "weights", "biases", "marks",
+    "channels", "taps", "n_taps", "inputs", "n_inputs", "rate", "references", "n_references",
+    "weights", "biases", "marks",
     "words", "n_words", "raw", "n_raw",  # uint32 words, and bytes of raw bits
     "samples", "work", "n_rows", "states", "activations",
 )  # fmt: skip

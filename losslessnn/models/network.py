@@ -70,6 +70,8 @@ class Training:
         Adam's step size, at first: the less is shown, the longer steps must be.
     passes : int
         How often a sample of a small chunk is shown, at most.
+    batch : int
+        Samples that a step of Adam averages over.
     weight_bits : float
         What a weight costs the frame.
     """
@@ -81,6 +83,7 @@ class Training:
     least_gain: float
     pace: float
     passes: int = 32
+    batch: int = BATCH
     weight_bits: float = BITS_PER_WEIGHT
 
 
@@ -216,12 +219,12 @@ class Trainer:
         self._tails = (load_shapes().tails / float(MASS)).astype(np.float32)
         self.weights = first_weights(hidden)
 
-    def train(self, samples: int, pace: float) -> None:
-        """Show it so many samples; ``pace`` is Adam's step size, at first."""
-        e, steps = self._examples, max(1, samples // BATCH)
+    def train(self, samples: int, pace: float, batch: int = BATCH) -> None:
+        """Show it so many samples, ``batch`` for each step; ``pace`` is Adam's step size, at first."""
+        e, steps = self._examples, max(1, samples // batch)
         training.train(
             e.inputs, e.low, e.high, e.scale, e.shape, self.weights, self._hidden, self._tails,
-            steps, BATCH, np.float32(pace),
+            steps, batch, np.float32(pace),
         )  # fmt: skip
 
     def held_out_bits(self, weights: Float32s | None = None) -> float:
@@ -310,7 +313,7 @@ def fit_network(
     if examples.low.size < FEWEST_EXAMPLES:
         return None
     trainer = Trainer(examples, hidden)
-    trainer.train(min(effort.samples, effort.passes * codes.size), effort.pace)
+    trainer.train(min(effort.samples, effort.passes * codes.size), effort.pace, effort.batch)
     if not trainer.pays(effort.least_gain, effort.weight_bits * weight_count(hidden) / codes.size):
         return None
     return to_network(trainer.weights, hidden, network_sources(model.taps))
