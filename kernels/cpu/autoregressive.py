@@ -11,13 +11,24 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from losslessnn.kernels.constants import NETWORK_INPUTS, PAD, POSITION_LIMIT, STATE_FLOOR, TOTAL, WINDOW
-from losslessnn.kernels.cpu import adaptive, head, network, rans
+from losslessnn.kernels.constants import (
+    INVERSE,
+    NETWORK_INPUTS,
+    PAD,
+    POSITION_LIMIT,
+    SCALE,
+    STATE_FLOOR,
+    TOTAL,
+    WINDOW,
+)
+from losslessnn.kernels.cpu import adaptive, head, head_lanes, network, rans
 from losslessnn.kernels.cpu.compiling import kernel, lean_kernel, part
-from losslessnn.kernels.cpu.integers import dot_octets, highest_bit, prefetch
+from losslessnn.kernels.cpu.integers import dot_octets, highest_bit, lowest_bit, prefetch
+from losslessnn.kernels.cpu.vectors import LANES
 from losslessnn.kernels.parameters import Bins, LinearTaps
 
 _LIMIT = np.int64(POSITION_LIMIT - 1)
+_SCALE, _INVERSE = SCALE, INVERSE
 BLOCK = 1024
 
 
@@ -208,8 +219,9 @@ class Working(NamedTuple):
 
     averages: NDArray[np.int64]  # (speeds, channels)
     weights: NDArray[np.int64]  # (speeds, channels)
-    numbers: NDArray[np.int64]  # (11, channels)
-    states: NDArray[np.uint64]  # (lanes,)
+    numbers: NDArray[np.int64]  # (4, channels)
+    columns: head_lanes.Columns
+    states: NDArray[np.uint64]  # (lanes and more,)
     inputs: NDArray[np.int32]  # (NETWORK_INPUTS,)
     units: NDArray[np.int32]  # of a network
 
@@ -219,8 +231,9 @@ def working_memory(n_channels: int, lanes: int = 0, n_units: int = 0) -> Working
     return Working(
         np.empty((3, n_channels), np.int64),
         np.empty((3, n_channels), np.int64),
-        np.zeros((11, n_channels), np.int64),
-        np.empty(lanes, np.uint64),
+        np.zeros((4, n_channels), np.int64),
+        head_lanes.new_columns(n_channels),
+        np.zeros(lanes + LANES, np.uint64),
         np.zeros(NETWORK_INPUTS, np.int32),
         np.empty(n_units, np.int32),
     )
@@ -274,28 +287,30 @@ def decode(
     skew = taps.skew
     row_length, flat_codes = np.int64(history.shape[1]), codes.reshape(-1)
     own = stage.own_weights.shape[1]
-    averages, weights = working.averages, working.weights
+    averages, weights, columns = working.averages, working.weights, working.columns
     start_scales(parameters, averages, weights)
     bins = Bins(positions.fraction_bits, positions.low, positions.high, positions.edges, positions.inverse)
-    numbers = working.numbers
-    error, linear, mean, index, first = numbers[0], numbers[1], numbers[2], numbers[3], numbers[4]
-    symbol, start, end, shape = numbers[5], numbers[6], numbers[7], numbers[8]
+    tables = head_lanes.Tables(_SCALE, _INVERSE, parameters.tails, parameters.guesses)
+    tabled = positions.inverse.size > 0
     for k in range(n_channels):
-        shape[k] = parameters.shape[k]
+        columns.shape[k] = parameters.shape[k]
+        columns.table[k] = positions.table[k]
+        columns.offset[k] = positions.offset[k]
     width = correction.outward.shape[0]
     networked = width > 0
+    numbers = working.numbers
+    error, linear = numbers[0], numbers[1]
+    # what the head gets is something else only if a network corrects it
+    mean = numbers[2] if networked else columns.centre
+    index = numbers[3] if networked else columns.scale
     inputs, activations = working.inputs, working.units
-    # what the head gets: other arrays only if a network corrects them
-    centre = numbers[9] if networked else mean
-    scale = numbers[10] if networked else index
     state = working.states
     n_words = words.size - n_channels - 1
     if n_words < 2 * lanes:
         return 1
-    word = rans.read_states(words, state)
+    word = rans.read_states(words, lanes, state)
     place = np.int64(0)
     fraction_bits = positions.fraction_bits
-    tails, guesses = parameters.tails, parameters.guesses
     # Each step in passes over the channels: one channel's look-ups do not wait for another's branches.
     for s in range(n_times + skew * (n_channels - 1)):
         k_begin, k_end = max(0, (s - n_times + skew) // skew), min(n_channels, s // skew + 1)
@@ -309,16 +324,16 @@ def decode(
                 octets.coefficients, flat, octets.offsets, octets.first[k], octets.first[k + 1], t
             )
             linear[k] = min(max(total >> shift, -_LIMIT), _LIMIT)
-            mean[k] = linear[k] + positions.offset[k]
+            mean[k] = linear[k] + columns.offset[k]
         if own > 0:
             adaptive.predict(stage, s, k_begin, k_end, error)
             for k in range(k_begin, k_end):
-                mean[k] = min(max(linear[k] + error[k], -_LIMIT), _LIMIT) + positions.offset[k]
+                mean[k] = min(max(linear[k] + error[k], -_LIMIT), _LIMIT) + columns.offset[k]
         head.scale_indices(averages, weights, parameters.bias, k_begin, k_end, index)
         if networked:
             for k in range(k_begin, k_end):
                 t = s - skew * k
-                bare = mean[k] - positions.offset[k]
+                bare = mean[k] - columns.offset[k]
                 network.see(
                     memory, correction.sources, skew, k, t, n_times, index[k], averages, fraction_bits,
                     linear[k], bare,
@@ -326,69 +341,72 @@ def decode(
                 )  # fmt: skip
                 network.think(correction, inputs, activations)
                 correct = network.corrected_mean(bare, index[k], np.int64(activations[width]))
-                centre[k] = correct + positions.offset[k]
-                scale[k] = network.corrected_index(index[k], np.int64(activations[width + 1]))
+                columns.centre[k] = correct + columns.offset[k]
+                columns.scale[k] = network.corrected_index(index[k], np.int64(activations[width + 1]))
                 base = np.int64(parameters.shape[k])
-                shape[k] = network.corrected_shape(base, np.int64(activations[width + 2]))
-        for batch in range(k_begin, k_end, lanes):
-            batch_end = min(k_end, batch + lanes)
-            lane = batch % lanes
-            for k in range(batch, batch_end):
-                slot = rans.slot_of(state[lane])
-                lane = lane + 1 if lane + 1 < lanes else 0
-                coarse = head.coarse_bits(scale[k], fraction_bits)
-                nearest = head.nearest_code(centre[k], bins, positions.table[k])
-                first[k] = (nearest >> coarse) - WINDOW // 2
-                symbol[k], start[k], end[k] = head.guess_symbol(
-                    slot, first[k], centre[k], scale[k], tails, guesses, shape[k],
-                    bins, positions.table[k],
-                )  # fmt: skip
-            if marked.size > 0:
-                for k in range(batch, batch_end):
-                    if marked[k, s - skew * k]:  # the interval that leaves a state as it is
-                        symbol[k], start[k], end[k] = WINDOW // 2, 0, TOTAL
-            lane = batch % lanes
-            for k in range(batch, batch_end):
-                x = state[lane]
-                slot = rans.slot_of(x)
-                coarse = head.coarse_bits(scale[k], fraction_bits)
-                if slot < start[k] or slot >= end[k]:
-                    symbol[k], start[k], end[k] = head.find_symbol(
-                        slot, first[k], coarse, centre[k], scale[k], tails, shape[k],
-                        bins, positions.table[k], symbol[k],
+                columns.shape[k] = network.corrected_shape(base, np.int64(activations[width + 2]))
+        if marked.size > 0:
+            for k in range(k_begin, k_end):
+                columns.held[k] = marked[k, s - skew * k]
+        batch = k_begin
+        while batch < k_end:
+            batch_end = min(k_end, (batch // lanes + 1) * lanes)
+            for k in range(batch, batch_end, LANES):
+                lane, n = k % lanes, batch_end - k
+                if tabled:
+                    missed = head_lanes.guess_tabled(state, lane, columns, k, n, tables, bins)
+                else:
+                    missed = head_lanes.guess_plain(state, lane, columns, k, n, tables, bins)
+                while missed > 0:
+                    i = k + lowest_bit(missed)
+                    missed &= missed - 1
+                    coarse = head.coarse_bits(columns.scale[i], fraction_bits)
+                    columns.symbol[i], columns.start[i], columns.end[i] = head.find_symbol(
+                        rans.slot_of(state[i % lanes]), columns.first[i], coarse, columns.centre[i], columns.scale[i],
+                        parameters.tails, columns.shape[i], bins, positions.table[i], columns.symbol[i],
                     )  # fmt: skip
-                x = rans.advance(x, start[k], end[k] - start[k], slot)
-                low = x < np.uint64(STATE_FLOOR)  # a branch here would be taken at random
-                refilled = rans.refill(x, words[np.uintp(word)])
-                state[lane] = refilled if low else x
-                word += 1 if low else 0
-                lane = lane + 1 if lane + 1 < lanes else 0
+            for k in range(batch, batch_end, LANES):
+                word += head_lanes.pop(state, k % lanes, columns, k, batch_end - k, words, word)
+            batch = batch_end
         if word > n_words:
             return 2
+        for k in range(k_begin, k_end, LANES):
+            if tabled:
+                odd = head_lanes.settle_tabled(columns, k, k_end - k, bins)
+            else:
+                odd = head_lanes.settle_plain(columns, k, k_end - k, bins)
+            while odd > 0:
+                i = k + lowest_bit(odd)
+                odd &= odd - 1
+                held = columns.held[i] > 0
+                coarse = 0 if held else head.coarse_bits(columns.scale[i], fraction_bits)
+                symbol = columns.symbol[i]
+                code = (columns.first[i] + symbol) << coarse
+                if held:
+                    t = s - skew * i
+                    code = np.int64(codes[i, t - 1]) if t > 0 else np.int64(positions.low)
+                elif symbol == 0 or symbol == WINDOW - 1:
+                    beyond, place = _get_escape(raw, place, np.int64(5), np.int64(31))
+                    code += (beyond if symbol else -beyond) << coarse
+                if coarse > 0:
+                    rest, place = _get_bits(raw, place, coarse)
+                    code |= rest
+                if code < positions.low or code > positions.high:
+                    return 3
+                columns.code[i] = code
+                columns.position[i] = head.position_of(code, bins, positions.table[i])
         for k in range(k_begin, k_end):
             t = s - skew * k
-            held = marked.size > 0 and marked[k, t] > 0
-            coarse = 0 if held else head.coarse_bits(scale[k], fraction_bits)
-            code = (first[k] + symbol[k]) << coarse
-            if held:
-                code = np.int64(codes[k, t - 1]) if t > 0 else np.int64(positions.low)
-            elif symbol[k] == 0 or symbol[k] == WINDOW - 1:
-                beyond, place = _get_escape(raw, place, np.int64(5), np.int64(31))
-                code += (beyond if symbol[k] else -beyond) << coarse
-            if coarse > 0:
-                rest, place = _get_bits(raw, place, coarse)
-                code |= rest
-            if code < positions.low or code > positions.high:
-                return 3
-            codes[k, t] = code
+            codes[k, t] = columns.code[k]
+            history[k, PAD + t] = columns.position[k] - columns.offset[k]
             if t & 15 == 0:  # a cache line holds 16 samples, and nobody foresees so many rows' next ones
                 prefetch(flat, k * row_length + PAD + t + 32)
                 prefetch(flat_codes, k * n_times + t + 32)
-            position = head.position_of(code, bins, positions.table[k])
-            history[k, PAD + t] = position - positions.offset[k]
-            error[k] = position - mean[k]
-            if networked:
-                network.remember(memory, k, t, error[k], index[k])
+        for k in range(k_begin, k_end):
+            error[k] = columns.position[k] - mean[k]
+        if networked:
+            for k in range(k_begin, k_end):
+                network.remember(memory, k, s - skew * k, error[k], index[k])
         if marked.size > 0:
             head.move_unmarked_averages(averages, error, marked, s, skew, k_begin, k_end)
         else:

@@ -24,6 +24,16 @@ def _leading_zeros(typing_context, value):  # type: ignore[no-untyped-def]
     return types.int64(types.int64), codegen
 
 
+@intrinsic
+def lowest_bit(typing_context, value):  # type: ignore[no-untyped-def]
+    """Index of the lowest set bit of ``value``, which is not 0."""
+
+    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        return builder.cttz(arguments[0], cgutils.true_bit)
+
+    return types.int64(types.int64), codegen
+
+
 @contextmanager
 def _eights(builder, n):  # type: ignore[no-untyped-def]
     i64 = ir.IntType(64)
