@@ -140,45 +140,46 @@ def code_intervals(
     how many; ``raw_bits`` is how many each channel has.
     """
     n_channels, n_times = codes.shape
-    averages, weights = memory.averages, memory.weights
-    start_scales(parameters, averages, weights)
+    averages, weights, columns = memory.averages, memory.weights, memory.columns
+    start_columns(parameters, positions, averages, weights, columns)
     bins = Bins(positions.fraction_bits, positions.low, positions.high, positions.edges, positions.inverse)
-    index, error = memory.numbers[0], memory.numbers[1]
-    tails = parameters.tails
-    n = np.uintp(0)
+    tables = head_lanes.Tables(_SCALE, _INVERSE, parameters.tails, parameters.guesses)
+    tabled, networked = positions.inverse.size > 0, corrected.means.size > 0
+    error = memory.numbers[0]
+    index = memory.numbers[1] if networked else columns.scale
+    here = 0
     for s in range(n_times + skew * (n_channels - 1)):
         k_begin, k_end = max(0, (s - n_times + skew) // skew), min(n_channels, s // skew + 1)
         head.scale_indices(averages, weights, parameters.bias, k_begin, k_end, index)
         for k in range(k_begin, k_end):
             channel, time = np.uintp(k), np.uintp(s - skew * k)
-            here = n
-            n += np.uintp(1)
-            channel_of[here] = k
-            if marked.size > 0 and marked[channel, time]:
-                start[here], freq[here] = 0, TOTAL
-                continue
             mean = np.int64(means[channel, time])
             error[channel] = np.int64(history[channel, time + np.uintp(PAD)]) - mean
-            scale, shape = index[channel], np.int64(parameters.shape[channel])
-            if corrected.means.size > 0:
-                mean = np.int64(corrected.means[channel, time])
-                scale, shape = (
-                    np.int64(corrected.scales[channel, time]),
-                    np.int64(corrected.shapes[channel, time]),
-                )
-            mean += positions.offset[channel]
-            coarse = head.coarse_bits(scale, positions.fraction_bits)
-            row = positions.table[channel]
-            code = np.int64(codes[channel, time])
-            first = (head.nearest_code(mean, bins, row) >> coarse) - WINDOW // 2
-            symbol = min(max((code >> coarse) - first, 0), WINDOW - 1)
-            below = head.cumulative(symbol, first, coarse, mean, scale, tails, shape, bins, row)
-            above = head.cumulative(symbol + 1, first, coarse, mean, scale, tails, shape, bins, row)
-            start[here] = below
-            freq[here] = above - below
-            if coarse > 0 or symbol == 0 or symbol == WINDOW - 1:
-                rest[here], rest_bits[here] = _rest(code, coarse, first, symbol)
-                raw_bits[channel] += rest_bits[here]
+            columns.code[channel] = codes[channel, time]
+            columns.centre[channel] = mean + columns.offset[channel]
+        if networked:
+            for k in range(k_begin, k_end):
+                time = s - skew * k
+                columns.centre[k] = corrected.means[k, time] + columns.offset[k]
+                columns.scale[k], columns.shape[k] = corrected.scales[k, time], corrected.shapes[k, time]
+        if marked.size > 0:
+            for k in range(k_begin, k_end):
+                columns.held[k] = marked[k, s - skew * k]
+        for k in range(k_begin, k_end, LANES):
+            n = min(LANES, k_end - k)
+            if tabled:
+                odd = head_lanes.interval_tabled(columns, k, n, tables, bins, start, freq, channel_of, here)
+            else:
+                odd = head_lanes.interval_plain(columns, k, n, tables, bins, start, freq, channel_of, here)
+            while odd > 0:
+                lane = lowest_bit(odd)
+                odd &= odd - 1
+                i = k + lane
+                coarse = head.coarse_bits(columns.scale[i], positions.fraction_bits)
+                bits, length = _rest(columns.code[i], coarse, columns.first[i], columns.symbol[i])
+                rest[here + lane], rest_bits[here + lane] = bits, length
+                raw_bits[i] += length
+            here += n
         if marked.size > 0:
             head.move_unmarked_averages(averages, error, marked, s, skew, k_begin, k_end)
         else:
@@ -248,6 +249,16 @@ def start_scales(parameters, averages, weights):
             weights[i, k] = parameters.weights[k, i]
 
 
+@part
+def start_columns(parameters, positions, averages, weights, columns):
+    """What the head is given before the first sample."""
+    start_scales(parameters, averages, weights)
+    for k in range(averages.shape[1]):
+        columns.shape[k] = parameters.shape[k]
+        columns.table[k] = positions.table[k]
+        columns.offset[k] = positions.offset[k]
+
+
 class Octets(NamedTuple):
     """`LinearTaps` cut into eights, for `dot_octets`; ``first[k]:first[k + 1]`` belong to channel k."""
 
@@ -288,14 +299,10 @@ def decode(
     row_length, flat_codes = np.int64(history.shape[1]), codes.reshape(-1)
     own = stage.own_weights.shape[1]
     averages, weights, columns = working.averages, working.weights, working.columns
-    start_scales(parameters, averages, weights)
+    start_columns(parameters, positions, averages, weights, columns)
     bins = Bins(positions.fraction_bits, positions.low, positions.high, positions.edges, positions.inverse)
     tables = head_lanes.Tables(_SCALE, _INVERSE, parameters.tails, parameters.guesses)
     tabled = positions.inverse.size > 0
-    for k in range(n_channels):
-        columns.shape[k] = parameters.shape[k]
-        columns.table[k] = positions.table[k]
-        columns.offset[k] = positions.offset[k]
     width = correction.outward.shape[0]
     networked = width > 0
     numbers = working.numbers

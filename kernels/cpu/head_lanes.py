@@ -35,6 +35,7 @@ from losslessnn.kernels.cpu.vectors import (
     count_before,
     first_lanes,
     in_lanes,
+    lane_numbers,
     maximum,
     minimum,
     select,
@@ -217,3 +218,34 @@ def settle_plain(columns: Any, k: Numbers, n: Numbers, bins: Any) -> Numbers:
 @in_lanes
 def settle_tabled(columns: Any, k: Numbers, n: Numbers, bins: Any) -> Numbers:
     return _settle(columns, k, n, bins, True)
+
+
+def _interval(columns: Any, k: Numbers, n: Numbers, tables: Any, bins: Any, start: Array, freq: Array,
+              channel_of: Array, here: Numbers, tabled: bool) -> Numbers:
+    mine = _Bins(bins, columns.table.eight(k) if tabled else None)
+    window = _Window(columns, k, tables, mine, bins.fraction_bits)
+    code = columns.code.eight(k)
+    symbol = (code >> window.coarse) - window.first
+    symbol = minimum(maximum(symbol, 0), WINDOW - 1)
+    outer, inner = symbol <= 0, symbol >= WINDOW - 1
+    below = select(outer, 0, window.cumulative(symbol))
+    above = select(inner, TOTAL, window.cumulative(symbol + 1))
+    held = columns.held.eight(k) > 0
+    start.put(here, select(held, 0, below))
+    freq.put(here, select(held, TOTAL, above - below))
+    channel_of.put(here, lane_numbers(k) + k)
+    columns.first.put(k, window.first)
+    columns.symbol.put(k, symbol)
+    return as_bits((outer | inner | (window.coarse > 0)) & first_lanes(n) & ~held)
+
+
+@in_lanes
+def interval_plain(columns: Any, k: Numbers, n: Numbers, tables: Any, bins: Any, start: Array, freq: Array,
+              channel_of: Array, here: Numbers) -> Numbers:
+    return _interval(columns, k, n, tables, bins, start, freq, channel_of, here, False)
+
+
+@in_lanes
+def interval_tabled(columns: Any, k: Numbers, n: Numbers, tables: Any, bins: Any, start: Array, freq: Array,
+              channel_of: Array, here: Numbers) -> Numbers:
+    return _interval(columns, k, n, tables, bins, start, freq, channel_of, here, True)

@@ -179,7 +179,12 @@ def maximum(a: Numbers, b: Numbers | int) -> Numbers:
 
 def first_lanes(n: Numbers) -> Numbers:
     """Truth in the first ``n`` lanes."""
-    return Numbers(n.builder, ir.Constant(_WIDE, list(range(LANES)))) < n
+    return lane_numbers(n) < n
+
+
+def lane_numbers(like: Numbers) -> Numbers:
+    """0 to 7."""
+    return Numbers(like.builder, ir.Constant(_WIDE, list(range(LANES))))
 
 
 def as_bits(truths: Numbers) -> Numbers:

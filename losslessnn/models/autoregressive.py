@@ -209,8 +209,7 @@ class _Intervals:
 
 def _intervals(codes: Codes, model: AutoregressiveModel, prediction: Prediction, marked: Marks) -> _Intervals:
     n = codes.size
-    start, freq = np.empty(n, np.uint32), np.empty(n, np.uint32)
-    channel = np.empty(n, np.uint32)
+    start, freq, channel = (np.empty(n + kernel.LANES, np.uint32) for _ in range(3))
     rest, rest_bits = np.empty(n, np.uint64), np.zeros(n, np.uint8)
     raw_bits = np.zeros(len(codes), np.int64)
     kernel.code_intervals(
@@ -221,7 +220,7 @@ def _intervals(codes: Codes, model: AutoregressiveModel, prediction: Prediction,
     raw = np.zeros((int(raw_bits.sum()) + 7) // 8, np.uint8)
     if raw.size:
         kernel.join_rests(rest, rest_bits, raw)
-    return _Intervals(start, freq, channel, raw, raw_bits)
+    return _Intervals(start[:n], freq[:n], channel[:n], raw, raw_bits)
 
 
 def encode(
