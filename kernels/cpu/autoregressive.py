@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from losslessnn.kernels.constants import (
     INVERSE,
+    LOG2,
     NETWORK_INPUTS,
     PAD,
     POSITION_LIMIT,
@@ -28,7 +29,8 @@ from losslessnn.kernels.cpu.vectors import LANES
 from losslessnn.kernels.parameters import Bins, LinearTaps
 
 _LIMIT = np.int64(POSITION_LIMIT - 1)
-_SCALE, _INVERSE = SCALE, INVERSE
+_SCALE, _INVERSE, _LOG2 = SCALE, INVERSE, LOG2
+STEPS = 256
 BLOCK = 1024
 
 
@@ -127,63 +129,67 @@ def _get_escape(raw, place, size_bits, most):
     return rest + (np.int64(1) << top) - 1, place
 
 
+def samples_before(n_channels: int, n_times: int, skew: int) -> NDArray[np.int64]:
+    """How many samples are coded before each step of the wavefront."""
+    step = np.arange(n_times + skew * (n_channels - 1), dtype=np.int64)
+    begun = np.minimum(n_channels, step // skew + 1)
+    ended = np.maximum(0, (step - n_times + skew) // skew)
+    return np.concatenate([[0], np.cumsum(begun - ended)[:-1]])
+
+
 @lean_kernel
 def code_intervals(
-    codes, marked, history, means, corrected, positions, skew, parameters, memory, start, freq, channel_of,
+    codes, marked, means, corrected, positions, skew, parameters, memory, begin_of, start, freq, channel_of,
     rest, rest_bits, raw_bits,
 ):  # fmt: skip
     """Intervals and channels of every sample in coding order, and the bits that follow them.
 
     ``corrected`` is what a network made of means, scale indices and shapes, or empty arrays for none.
     ``marked`` is (channels, time), or empty for none: such samples take no bits, and the averages do not
-    learn from them. ``rest`` gets the raw bits of those samples that have any, ``rest_bits``, zero before,
-    how many; ``raw_bits`` is how many each channel has.
+    learn from them. ``begin_of`` says how many samples come before each step. ``start`` and ``freq`` are some
+    numbers longer than there are samples. ``rest`` gets the raw bits of those samples that have any,
+    ``rest_bits``, zero before, how many; ``raw_bits`` is how many each channel has.
     """
     n_channels, n_times = codes.shape
-    averages, weights, columns = memory.averages, memory.weights, memory.columns
-    start_columns(parameters, positions, averages, weights, columns)
+    columns = memory.columns
+    start_columns(parameters, positions, memory, n_times - skew)
     bins = Bins(positions.fraction_bits, positions.low, positions.high, positions.edges, positions.inverse)
-    tables = head_lanes.Tables(_SCALE, _INVERSE, parameters.tails, parameters.guesses)
-    tabled, networked = positions.inverse.size > 0, corrected.means.size > 0
-    error = memory.numbers[0]
-    index = memory.numbers[1] if networked else columns.scale
-    here = 0
-    for s in range(n_times + skew * (n_channels - 1)):
-        k_begin, k_end = max(0, (s - n_times + skew) // skew), min(n_channels, s // skew + 1)
-        head.scale_indices(averages, weights, parameters.bias, k_begin, k_end, index)
-        for k in range(k_begin, k_end):
-            channel, time = np.uintp(k), np.uintp(s - skew * k)
-            mean = np.int64(means[channel, time])
-            error[channel] = np.int64(history[channel, time + np.uintp(PAD)]) - mean
-            columns.code[channel] = codes[channel, time]
-            columns.centre[channel] = mean + columns.offset[channel]
-        if networked:
-            for k in range(k_begin, k_end):
-                time = s - skew * k
-                columns.centre[k] = corrected.means[k, time] + columns.offset[k]
-                columns.scale[k], columns.shape[k] = corrected.scales[k, time], corrected.shapes[k, time]
-        if marked.size > 0:
-            for k in range(k_begin, k_end):
-                columns.held[k] = marked[k, s - skew * k]
-        for k in range(k_begin, k_end, LANES):
-            n = min(LANES, k_end - k)
-            if tabled:
-                odd = head_lanes.interval_tabled(columns, k, n, tables, bins, start, freq, channel_of, here)
-            else:
-                odd = head_lanes.interval_plain(columns, k, n, tables, bins, start, freq, channel_of, here)
-            while odd > 0:
-                lane = lowest_bit(odd)
-                odd &= odd - 1
-                i = k + lane
-                coarse = head.coarse_bits(columns.scale[i], positions.fraction_bits)
-                bits, length = _rest(columns.code[i], coarse, columns.first[i], columns.symbol[i])
-                rest[here + lane], rest_bits[here + lane] = bits, length
-                raw_bits[i] += length
-            here += n
-        if marked.size > 0:
-            head.move_unmarked_averages(averages, error, marked, s, skew, k_begin, k_end)
-        else:
-            head.move_averages(averages, error, k_begin, k_end)
+    tables = head_lanes.Tables(_SCALE, _INVERSE, _LOG2, parameters.tails, parameters.guesses)
+    n_steps = n_times + skew * (n_channels - 1)
+    lanes = 1 if n_channels == 1 else LANES
+    # a few channels for a while, and then the next: what they need stays in cache
+    for block in range(0, n_steps, STEPS):
+        for k in range(0, n_channels, lanes):
+            last = min(k + lanes, n_channels) - 1
+            for s in range(max(block, skew * k), min(block + STEPS, n_times + skew * last)):
+                k_begin, k_end = max(0, (s - n_times + skew) // skew), min(n_channels, s // skew + 1)
+                here = begin_of[s] + k - k_begin
+                begin, end = max(k, k_begin), min(last + 1, k_end)
+                if lanes == 1:
+                    odd = head_lanes.code_step_one(
+                        codes, marked, means, corrected, memory.averages, memory.weights, columns, tables, bins,
+                        s, k, begin, end, start, freq, here,
+                    )  # fmt: skip
+                else:
+                    odd = head_lanes.code_step(
+                        codes, marked, means, corrected, memory.averages, memory.weights, columns, tables, bins,
+                        s, k, begin, end, start, freq, here,
+                    )  # fmt: skip
+                for i in range(begin, end):
+                    channel_of[here + i - k] = i
+                if end - begin < lanes:
+                    for i in range(begin, end):
+                        start[here + i - k], freq[here + i - k] = columns.start[i], columns.end[i] - columns.start[i]
+                while odd > 0:
+                    i = lowest_bit(odd)
+                    odd &= odd - 1
+                    channel = k + i
+                    coarse = head.coarse_bits(columns.scale[channel], positions.fraction_bits)
+                    bits, length = _rest(
+                        np.int64(codes[channel, s - skew * channel]), coarse, columns.first[channel], columns.symbol[channel]
+                    )
+                    rest[here + i], rest_bits[here + i] = bits, length
+                    raw_bits[channel] += length
 
 
 @part
@@ -218,8 +224,8 @@ def join_rests(rest, rest_bits, raw):
 class Working(NamedTuple):
     """Memory for what a kernel works with."""
 
-    averages: NDArray[np.int64]  # (speeds, channels)
-    weights: NDArray[np.int64]  # (speeds, channels)
+    averages: NDArray[np.int64]  # (speeds, channels and more)
+    weights: NDArray[np.int64]  # (speeds, channels and more)
     numbers: NDArray[np.int64]  # (4, channels)
     columns: head_lanes.Columns
     states: NDArray[np.uint64]  # (lanes and more,)
@@ -230,8 +236,8 @@ class Working(NamedTuple):
 def working_memory(n_channels: int, lanes: int = 0, n_units: int = 0) -> Working:
     """Memory for `code_intervals` and `decode`."""
     return Working(
-        np.empty((3, n_channels), np.int64),
-        np.empty((3, n_channels), np.int64),
+        head_lanes.new_rows(3, n_channels),
+        head_lanes.new_rows(3, n_channels),
         np.zeros((4, n_channels), np.int64),
         head_lanes.new_columns(n_channels),
         np.zeros(lanes + LANES, np.uint64),
@@ -245,18 +251,22 @@ def start_scales(parameters, averages, weights):
     """The running averages before the first sample, and their weights, in rows of channels for vectors."""
     for i in range(3):
         for k in range(averages.shape[1]):
-            averages[i, k] = parameters.initial[k]
-            weights[i, k] = parameters.weights[k, i]
+            known = k < parameters.initial.size
+            averages[i, k] = parameters.initial[k] if known else 1
+            weights[i, k] = parameters.weights[k, i] if known else 0
 
 
 @part
-def start_columns(parameters, positions, averages, weights, columns):
+def start_columns(parameters, positions, working, row_length):
     """What the head is given before the first sample."""
-    start_scales(parameters, averages, weights)
-    for k in range(averages.shape[1]):
+    start_scales(parameters, working.averages, working.weights)
+    columns = working.columns
+    for k in range(parameters.shape.size):
         columns.shape[k] = parameters.shape[k]
-        columns.table[k] = positions.table[k]
+        columns.bias[k] = parameters.bias[k]
         columns.offset[k] = positions.offset[k]
+        columns.table[k] = positions.table[k]
+        columns.begin[k] = k * row_length
 
 
 class Octets(NamedTuple):
@@ -299,10 +309,9 @@ def decode(
     row_length, flat_codes = np.int64(history.shape[1]), codes.reshape(-1)
     own = stage.own_weights.shape[1]
     averages, weights, columns = working.averages, working.weights, working.columns
-    start_columns(parameters, positions, averages, weights, columns)
+    start_columns(parameters, positions, working, 0)
     bins = Bins(positions.fraction_bits, positions.low, positions.high, positions.edges, positions.inverse)
-    tables = head_lanes.Tables(_SCALE, _INVERSE, parameters.tails, parameters.guesses)
-    tabled = positions.inverse.size > 0
+    tables = head_lanes.Tables(_SCALE, _INVERSE, _LOG2, parameters.tails, parameters.guesses)
     width = correction.outward.shape[0]
     networked = width > 0
     numbers = working.numbers
@@ -359,11 +368,10 @@ def decode(
         while batch < k_end:
             batch_end = min(k_end, (batch // lanes + 1) * lanes)
             for k in range(batch, batch_end, LANES):
+                head_lanes.guess(state, k % lanes, columns, k, tables, bins)
+            for k in range(batch, batch_end, LANES):
                 lane, n = k % lanes, batch_end - k
-                if tabled:
-                    missed = head_lanes.guess_tabled(state, lane, columns, k, n, tables, bins)
-                else:
-                    missed = head_lanes.guess_plain(state, lane, columns, k, n, tables, bins)
+                missed = head_lanes.check(state, lane, columns, k, n, tables, bins)
                 while missed > 0:
                     i = k + lowest_bit(missed)
                     missed &= missed - 1
@@ -378,10 +386,7 @@ def decode(
         if word > n_words:
             return 2
         for k in range(k_begin, k_end, LANES):
-            if tabled:
-                odd = head_lanes.settle_tabled(columns, k, k_end - k, bins)
-            else:
-                odd = head_lanes.settle_plain(columns, k, k_end - k, bins)
+            odd = head_lanes.settle(columns, k, k_end - k, bins)
             while odd > 0:
                 i = k + lowest_bit(odd)
                 odd &= odd - 1

@@ -209,13 +209,14 @@ class _Intervals:
 
 def _intervals(codes: Codes, model: AutoregressiveModel, prediction: Prediction, marked: Marks) -> _Intervals:
     n = codes.size
+    codes, marked, means = (np.ascontiguousarray(array) for array in (codes, marked, prediction.means))
     start, freq, channel = (np.empty(n + kernel.LANES, np.uint32) for _ in range(3))
     rest, rest_bits = np.empty(n, np.uint64), np.zeros(n, np.uint8)
     raw_bits = np.zeros(len(codes), np.int64)
     kernel.code_intervals(
-        codes, marked, prediction.history, prediction.means, _correct(model, prediction, marked),
+        codes, marked, means, _correct(model, prediction, marked),
         model.positions, model.taps.skew, model.head, kernel.working_memory(len(codes)),
-        start, freq, channel, rest, rest_bits, raw_bits,
+        kernel.samples_before(*codes.shape, model.taps.skew), start, freq, channel, rest, rest_bits, raw_bits,
     )  # fmt: skip
     raw = np.zeros((int(raw_bits.sum()) + 7) // 8, np.uint8)
     if raw.size:
