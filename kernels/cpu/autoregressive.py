@@ -226,7 +226,7 @@ class Working(NamedTuple):
 
     averages: NDArray[np.int64]  # (speeds, channels and more)
     weights: NDArray[np.int64]  # (speeds, channels and more)
-    numbers: NDArray[np.int64]  # (4, channels)
+    numbers: NDArray[np.int64]  # (6, channels and more)
     columns: head_lanes.Columns
     states: NDArray[np.uint64]  # (lanes and more,)
     inputs: NDArray[np.int32]  # (NETWORK_INPUTS,)
@@ -238,7 +238,7 @@ def working_memory(n_channels: int, lanes: int = 0, n_units: int = 0) -> Working
     return Working(
         head_lanes.new_rows(3, n_channels),
         head_lanes.new_rows(3, n_channels),
-        np.zeros((4, n_channels), np.int64),
+        head_lanes.new_rows(6, n_channels),
         head_lanes.new_columns(n_channels),
         np.zeros(lanes + LANES, np.uint64),
         np.zeros(NETWORK_INPUTS, np.int32),
@@ -270,26 +270,53 @@ def start_columns(parameters, positions, working, row_length):
 
 
 class Octets(NamedTuple):
-    """`LinearTaps` cut into eights, for `dot_octets`; ``first[k]:first[k + 1]`` belong to channel k."""
+    """`LinearTaps` cut into eights, of eight channels side by side, for `dot_octets`.
 
-    first: NDArray[np.int64]  # (channels + 1,)
-    offsets: NDArray[np.int64]  # (octets,) where in a flat history each one's first sample of time 0 lies
-    coefficients: NDArray[np.int32]  # (octets, 8), oldest sample first, zeros after a window's last
+    Channels 8 g to 8 g + 7 have the octets ``first[g]:first[g + 1]``, as many as the one with most of them
+    needs.
+    """
+
+    first: NDArray[np.int64]  # (groups + 1,)
+    offsets: NDArray[np.int64]  # (octets, 8) where in a flat history each one's first sample is at step 0
+    coefficients: NDArray[np.int32]  # (octets, 8, 8), oldest sample first, zeros after a window's last
+    short: bool  # whether 32 bits hold all sums
 
 
-def cut_octets(taps: LinearTaps, row_length: int) -> Octets:
-    """The taps of windows over a history of rows of this length."""
+@part
+def margin(skew):
+    """How much longer than its rows a flat history is at either end.
+
+    Eight channels are predicted at once, also while some of them are before their first or behind their last
+    sample.
+    """
+    return (LANES * skew + LANES + 15) & ~15
+
+
+def cut_octets(taps: LinearTaps, row_length: int, most: int) -> Octets:
+    """The taps of windows over a history of rows of this length; no position in it is above ``most``."""
     length = taps.length.astype(np.int64)
     count = (length + 7) >> 3
     begin = np.concatenate([[0], np.cumsum(count)])
     window = np.repeat(np.arange(length.size), count)
     within = (np.arange(begin[-1]) - begin[window]) * 8
-    oldest = taps.source * row_length + PAD - taps.lag - length + 1
     place = within[:, None] + np.arange(8)
     inside = place < length[window, None]
     coefficients = np.zeros(inside.shape, np.int32)
     coefficients[inside] = taps.coefficients[(taps.start[window, None] + place)[inside]]
-    return Octets(begin[taps.first], oldest[window] + within, coefficients)
+
+    n_channels = taps.shift.size
+    first = begin[taps.first]
+    channel = np.repeat(np.arange(n_channels), np.diff(first))
+    oldest = taps.source * row_length + PAD - taps.lag - length + 1
+    places = oldest[window] + within - taps.skew * channel + margin(taps.skew)
+    depth = np.zeros((n_channels + LANES - 1) // LANES * LANES, np.int64)
+    depth[:n_channels] = np.diff(first)
+    group = np.concatenate([[0], np.cumsum(depth.reshape(-1, LANES).max(axis=1))])
+    row, column = group[channel // LANES] + np.arange(channel.size) - first[channel], channel % LANES
+    offsets, weights = np.zeros((group[-1], LANES), np.int64), np.zeros((group[-1], LANES, 8), np.int32)
+    offsets[row, column], weights[row, column] = places, coefficients
+    greatest = np.bincount(channel, np.abs(coefficients.astype(np.int64)).sum(axis=1)).max(initial=0)
+    return Octets(group, offsets, weights, bool(greatest * most < 1 << 31))
 
 
 @lean_kernel
@@ -315,10 +342,13 @@ def decode(
     width = correction.outward.shape[0]
     networked = width > 0
     numbers = working.numbers
-    error, linear = numbers[0], numbers[1]
+    error, linear, shift, rounding = numbers[0], numbers[1], numbers[2], numbers[3]
+    for k in range(n_channels):
+        shift[k] = taps.shift[k]
+        rounding[k] = (np.int64(1) << shift[k]) >> 1
     # what the head gets is something else only if a network corrects it
-    mean = numbers[2] if networked else columns.centre
-    index = numbers[3] if networked else columns.scale
+    mean = numbers[4] if networked else columns.centre
+    index = numbers[5] if networked else columns.scale
     inputs, activations = working.inputs, working.units
     state = working.states
     n_words = words.size - n_channels - 1
@@ -327,19 +357,20 @@ def decode(
     word = rans.read_states(words, lanes, state)
     place = np.int64(0)
     fraction_bits = positions.fraction_bits
+    ahead = margin(skew) + PAD + 32
     # Each step in passes over the channels: one channel's look-ups do not wait for another's branches.
     for s in range(n_times + skew * (n_channels - 1)):
         k_begin, k_end = max(0, (s - n_times + skew) // skew), min(n_channels, s // skew + 1)
         if own > 0:
             adaptive.look(stage, s, k_begin, k_end)
-        for k in range(k_begin, k_end):
-            t = s - skew * k
-            shift = np.int64(taps.shift[k])
-            total = (np.int64(1) << shift) >> 1
-            total += dot_octets(
-                octets.coefficients, flat, octets.offsets, octets.first[k], octets.first[k + 1], t
-            )
-            linear[k] = min(max(total >> shift, -_LIMIT), _LIMIT)
+        for k in range(k_begin & ~(LANES - 1), k_end, LANES):
+            group = k // LANES
+            dot_octets(
+                octets.coefficients, flat, octets.offsets, octets.first[group], octets.first[group + 1], s,
+                octets.short, linear, k,
+            )  # fmt: skip
+        for k in range(np.uintp(k_begin), np.uintp(k_end)):
+            linear[k] = min(max((linear[k] + rounding[k]) >> shift[k], -_LIMIT), _LIMIT)
             mean[k] = linear[k] + columns.offset[k]
         if own > 0:
             adaptive.predict(stage, s, k_begin, k_end, error)
@@ -412,7 +443,7 @@ def decode(
             codes[k, t] = columns.code[k]
             history[k, PAD + t] = columns.position[k] - columns.offset[k]
             if t & 15 == 0:  # a cache line holds 16 samples, and nobody foresees so many rows' next ones
-                prefetch(flat, k * row_length + PAD + t + 32)
+                prefetch(flat, ahead + k * row_length + t)
                 prefetch(flat_codes, k * n_times + t + 32)
         for k in range(k_begin, k_end):
             error[k] = columns.position[k] - mean[k]

@@ -34,6 +34,9 @@ def lowest_bit(typing_context, value):  # type: ignore[no-untyped-def]
     return types.int64(types.int64), codegen
 
 
+_WIDE = ir.VectorType(ir.IntType(64), 8)
+
+
 @contextmanager
 def _eights(builder, n):  # type: ignore[no-untyped-def]
     i64 = ir.IntType(64)
@@ -70,34 +73,63 @@ def _sum_of_lanes(builder, vector):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def dot_octets(typing_context, weights, samples, offsets, begin, end, at):  # type: ignore[no-untyped-def]
-    """Sum over octets o from ``begin`` to ``end`` of weights[o, :] times samples[offsets[o] + at:][:8].
+def dot_octets(typing_context, weights, samples, offsets, begin, end, at, short, totals, place):  # type: ignore[no-untyped-def]
+    """Eight sums of products: totals[place + c] is that over o from ``begin`` to ``end`` of weights[o, c, :] times
+    samples[offsets[o, c] + at:][:8].
 
-    weights : (octets, 8) int32; samples : flat int32; offsets : (octets,) int64. Sums are of 64 bits. Every
-    octet of samples must lie inside the array. Spelled out in vectors of eight, which compilers do not make
-    of a loop over loops this short.
+    weights : (octets, 8, 8) int32; samples : flat int32; offsets : (octets, 8) int64; totals : flat int64.
+    ``short`` says that 32 bits hold all sums; else they have 64. Every octet of samples must lie inside the
+    array. Eight sums at once keep a processor busy, and come out side by side, as a vector.
     """
 
     def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         i32, i64 = ir.IntType(32), ir.IntType(64)
-        narrow, wide = ir.VectorType(i32, 8), ir.VectorType(i64, 8)
-        arrays = [
-            context.make_array(kind)(context, builder, value).data
-            for kind, value in zip(signature.args[:3], arguments[:3], strict=True)
-        ]
-        begin, end, at = arguments[3:]
-        total = cgutils.alloca_once_value(builder, ir.Constant(wide, [0] * 8))
-        with cgutils.for_range_slice(builder, begin, end, ir.Constant(i64, 1)) as (octet, _):
-            offset = builder.load(builder.gep(arrays[2], [octet]))
-            places = (builder.shl(octet, ir.Constant(i64, 3)), builder.add(offset, at))
-            factors = []
-            for array, place in zip(arrays[:2], places, strict=True):
-                pointer = builder.bitcast(builder.gep(array, [place]), narrow.as_pointer())
-                factors.append(builder.sext(builder.load(pointer, align=4), wide))
-            builder.store(builder.add(builder.load(total), builder.mul(*factors)), total)
-        return _sum_of_lanes(builder, builder.load(total))
+        weight_data, sample_data, offset_data, total_data = (
+            context.make_array(signature.args[i])(context, builder, arguments[i]).data for i in (0, 1, 2, 7)
+        )
+        begin, end, at, short = arguments[3:7]
+        recent = builder.gep(sample_data, [at])
 
-    return types.int64(weights, samples, offsets, types.int64, types.int64, types.int64), codegen
+        def sums(kind):  # type: ignore[no-untyped-def]
+            totals = [cgutils.alloca_once_value(builder, ir.Constant(kind, [0] * 8)) for _ in range(8)]
+            with cgutils.for_range_slice(builder, begin, end, ir.Constant(i64, 1)) as (octet, _):
+                for c, total in enumerate(totals):
+                    which = builder.add(builder.shl(octet, ir.Constant(i64, 3)), ir.Constant(i64, c))
+                    place = builder.load(builder.gep(offset_data, [which]))
+                    factors = [
+                        _load(builder, start, first, ir.VectorType(i32, 8))
+                        for start, first in (
+                            (weight_data, builder.shl(which, ir.Constant(i64, 3))),
+                            (recent, place),
+                        )
+                    ]
+                    if kind.element != i32:
+                        factors = [builder.sext(factor, kind) for factor in factors]
+                    builder.store(builder.add(builder.load(total), builder.mul(*factors)), total)
+            return builder.sext(_sums_of_eight(builder, [builder.load(total) for total in totals]), _WIDE)
+
+        place = builder.bitcast(builder.gep(total_data, [arguments[8]]), _WIDE.as_pointer())
+        with builder.if_else(builder.icmp_signed("!=", short, ir.Constant(short.type, 0))) as (yes, no):
+            for side, element in ((yes, i32), (no, i64)):
+                with side:
+                    builder.store(sums(ir.VectorType(element, 8)), place, align=8)
+        return context.get_dummy_value()
+
+    i64 = types.int64
+    return types.void(weights, samples, offsets, i64, i64, i64, types.int64, totals, i64), codegen
+
+
+def _sums_of_eight(builder, vectors):  # type: ignore[no-untyped-def]
+    """The sums of eight vectors' lanes, as a vector: neighbours are added until one number of each is left."""
+    even, odd = (
+        ir.Constant(ir.VectorType(ir.IntType(32), 8), list(range(begin, 16, 2))) for begin in (0, 1)
+    )
+    while len(vectors) > 1:
+        pairs = zip(vectors[::2], vectors[1::2], strict=True)
+        vectors = [
+            builder.add(builder.shuffle_vector(*pair, even), builder.shuffle_vector(*pair, odd)) for pair in pairs
+        ]
+    return vectors[0]
 
 
 @intrinsic

@@ -268,6 +268,14 @@ def _row_length(n_times: int) -> int:
     return (lines | 1) * _LINE
 
 
+def _farthest(positions: Positions) -> int:
+    """How far from 0 a position less its channel's offset may be."""
+    ends = np.array([positions.low, positions.high], np.int64) << positions.fraction_bits
+    if positions.edges.size:
+        ends = positions.edges[:, [0, -1]].astype(np.int64)
+    return int(np.abs(ends[..., None] - positions.offset).max())
+
+
 def decode(
     words: bytes | memoryview,
     raw: bytes | memoryview,
@@ -290,12 +298,14 @@ def decode(
     stream[: len(words) // 4] = np.frombuffer(words, "<u4")  # a copy, as sections lie at odd addresses
     bits = np.frombuffer(memoryview(raw).toreadonly(), np.uint8)
     row_length = _row_length(n_times)
-    flat = np.zeros(n_channels * row_length + 8, np.int32)  # the last octet may reach over the last row
-    history = flat[:-8].reshape(n_channels, row_length)
+    margin = kernel.margin(model.taps.skew)
+    flat = np.zeros(n_channels * row_length + 2 * margin, np.int32)
+    history = flat[margin:-margin].reshape(n_channels, row_length)
+    octets = kernel.cut_octets(model.taps, row_length, _farthest(model.positions))
     memory = network_kernel.new_memory(n_channels, n_times if model.network.outward.size else 0)
     status: Any = kernel.decode(
         stream, bits, marked, model.positions, model.taps,
-        kernel.cut_octets(model.taps, row_length), flat, history, _lockstep(model, row_length),
+        octets, flat, history, _lockstep(model, row_length),
         model.adaptive.rate, model.head, model.network, memory,
         kernel.working_memory(n_channels, model.lanes, model.network.bias.size), model.lanes, codes,
     )  # fmt: skip
