@@ -30,6 +30,7 @@ from losslessnn.kernels.parameters import Bins, LinearTaps
 
 _LIMIT = np.int64(POSITION_LIMIT - 1)
 _SCALE, _INVERSE, _LOG2 = SCALE, INVERSE, LOG2
+FEW = 2  # channels that are quicker one by one
 STEPS = 256
 BLOCK = 1024
 
@@ -156,7 +157,7 @@ def code_intervals(
     bins = Bins(positions.fraction_bits, positions.low, positions.high, positions.edges, positions.inverse)
     tables = head_lanes.Tables(_SCALE, _INVERSE, _LOG2, parameters.tails, parameters.guesses)
     n_steps = n_times + skew * (n_channels - 1)
-    lanes = 1 if n_channels == 1 else LANES
+    lanes = LANES if n_channels > FEW else 1
     # a few channels for a while, and then the next: what they need stays in cache
     for block in range(0, n_steps, STEPS):
         for k in range(0, n_channels, lanes):
@@ -165,16 +166,10 @@ def code_intervals(
                 k_begin, k_end = max(0, (s - n_times + skew) // skew), min(n_channels, s // skew + 1)
                 here = begin_of[s] + k - k_begin
                 begin, end = max(k, k_begin), min(last + 1, k_end)
-                if lanes == 1:
-                    odd = head_lanes.code_step_one(
-                        codes, marked, means, corrected, memory.averages, memory.weights, columns, tables, bins,
-                        s, k, begin, end, start, freq, here,
-                    )  # fmt: skip
-                else:
-                    odd = head_lanes.code_step(
-                        codes, marked, means, corrected, memory.averages, memory.weights, columns, tables, bins,
-                        s, k, begin, end, start, freq, here,
-                    )  # fmt: skip
+                odd = head_lanes.code_step(
+                    lanes, codes, marked, means, corrected, memory.averages, memory.weights, columns, tables, bins,
+                    s, k, begin, end, start, freq, here,
+                )  # fmt: skip
                 for i in range(begin, end):
                     channel_of[here + i - k] = i
                 if end - begin < lanes:
@@ -279,7 +274,7 @@ class Octets(NamedTuple):
     first: NDArray[np.int64]  # (groups + 1,)
     offsets: NDArray[np.int64]  # (octets, 8) where in a flat history each one's first sample is at step 0
     coefficients: NDArray[np.int32]  # (octets, 8, 8), oldest sample first, zeros after a window's last
-    short: bool  # whether 32 bits hold all sums
+    short: NDArray[np.int16]  # these instead, where 32 bits hold all sums
 
 
 @part
@@ -316,7 +311,10 @@ def cut_octets(taps: LinearTaps, row_length: int, most: int) -> Octets:
     offsets, weights = np.zeros((group[-1], LANES), np.int64), np.zeros((group[-1], LANES, 8), np.int32)
     offsets[row, column], weights[row, column] = places, coefficients
     greatest = np.bincount(channel, np.abs(coefficients.astype(np.int64)).sum(axis=1)).max(initial=0)
-    return Octets(group, offsets, weights, bool(greatest * most < 1 << 31))
+    nothing = weights[:0]
+    if greatest * most < 1 << 31 and weights.max(initial=0) < 1 << 15 and weights.min(initial=0) >= -(1 << 15):
+        return Octets(group, offsets, nothing, weights.astype(np.int16))
+    return Octets(group, offsets, weights, nothing.astype(np.int16))
 
 
 @lean_kernel
@@ -358,17 +356,15 @@ def decode(
     place = np.int64(0)
     fraction_bits = positions.fraction_bits
     ahead = margin(skew) + PAD + 32
+    together = LANES if lanes > FEW else 1
     # Each step in passes over the channels: one channel's look-ups do not wait for another's branches.
     for s in range(n_times + skew * (n_channels - 1)):
         k_begin, k_end = max(0, (s - n_times + skew) // skew), min(n_channels, s // skew + 1)
         if own > 0:
             adaptive.look(stage, s, k_begin, k_end)
-        for k in range(k_begin & ~(LANES - 1), k_end, LANES):
+        for k in range(k_begin & -together, k_end, together):
             group = k // LANES
-            dot_octets(
-                octets.coefficients, flat, octets.offsets, octets.first[group], octets.first[group + 1], s,
-                octets.short, linear, k,
-            )  # fmt: skip
+            dot_octets(together, octets, flat, octets.first[group], octets.first[group + 1], s, linear, k)
         for k in range(np.uintp(k_begin), np.uintp(k_end)):
             linear[k] = min(max((linear[k] + rounding[k]) >> shift[k], -_LIMIT), _LIMIT)
             mean[k] = linear[k] + columns.offset[k]
@@ -398,11 +394,11 @@ def decode(
         batch = k_begin
         while batch < k_end:
             batch_end = min(k_end, (batch // lanes + 1) * lanes)
-            for k in range(batch, batch_end, LANES):
-                head_lanes.guess(state, k % lanes, columns, k, tables, bins)
-            for k in range(batch, batch_end, LANES):
-                lane, n = k % lanes, batch_end - k
-                missed = head_lanes.check(state, lane, columns, k, n, tables, bins)
+            for k in range(batch, batch_end, together):
+                head_lanes.guess(together, state, k % lanes, columns, k, tables, bins)
+            for k in range(batch, batch_end, together):
+                n = batch_end - k
+                missed = head_lanes.check(together, state, k % lanes, columns, k, n, tables, bins)
                 while missed > 0:
                     i = k + lowest_bit(missed)
                     missed &= missed - 1
@@ -411,13 +407,13 @@ def decode(
                         rans.slot_of(state[i % lanes]), columns.first[i], coarse, columns.centre[i], columns.scale[i],
                         parameters.tails, columns.shape[i], bins, positions.table[i], columns.symbol[i],
                     )  # fmt: skip
-            for k in range(batch, batch_end, LANES):
-                word += head_lanes.pop(state, k % lanes, columns, k, batch_end - k, words, word)
+            for k in range(batch, batch_end, together):
+                word += head_lanes.pop(together, state, k % lanes, columns, k, batch_end - k, words, word)
             batch = batch_end
         if word > n_words:
             return 2
-        for k in range(k_begin, k_end, LANES):
-            odd = head_lanes.settle(columns, k, k_end - k, bins)
+        for k in range(k_begin, k_end, together):
+            odd = head_lanes.settle(together, columns, k, k_end - k, bins)
             while odd > 0:
                 i = k + lowest_bit(odd)
                 odd &= odd - 1

@@ -202,7 +202,8 @@ def _prepared(columns: Any, k: Numbers, tables: Any, bins: Any) -> tuple[_Bins, 
     return mine, _Window(columns, k, tables, mine, bins.fraction_bits, centre, scale, shape)
 
 
-def _guess(states: Array, lane: Numbers, columns: Any, k: Numbers, tables: Any, bins: Any) -> Numbers:
+@in_lanes
+def guess(states: Array, lane: Numbers, columns: Any, k: Numbers, tables: Any, bins: Any) -> Numbers:
     """Symbols that very probably are those at which the states point."""
     mine, window = _prepared(columns, k, tables, bins)
     slot = states.load(lane) & (TOTAL - 1)
@@ -216,7 +217,8 @@ def _guess(states: Array, lane: Numbers, columns: Any, k: Numbers, tables: Any, 
     return k
 
 
-def _check(states: Array, lane: Numbers, columns: Any, k: Numbers, n: Numbers, tables: Any, bins: Any) -> Numbers:
+@in_lanes
+def check(states: Array, lane: Numbers, columns: Any, k: Numbers, n: Numbers, tables: Any, bins: Any) -> Numbers:
     """Intervals of the guessed symbols; the bits of those channels whose state is not in its interval."""
     mine = _Bins(bins, columns.table.load(k))
     window = _Window.__new__(_Window)
@@ -238,7 +240,8 @@ def _check(states: Array, lane: Numbers, columns: Any, k: Numbers, n: Numbers, t
     return as_bits(missed)
 
 
-def _pop(states: Array, lane: Numbers, columns: Any, k: Numbers, n: Numbers, words: Array, word: Numbers) -> Numbers:
+@in_lanes
+def pop(states: Array, lane: Numbers, columns: Any, k: Numbers, n: Numbers, words: Array, word: Numbers) -> Numbers:
     """Take symbols off the states; return how many words that took."""
     x = states.load(lane)
     start = columns.start.load(k)
@@ -249,7 +252,8 @@ def _pop(states: Array, lane: Numbers, columns: Any, k: Numbers, n: Numbers, wor
     return taken
 
 
-def _settle(columns: Any, k: Numbers, n: Numbers, bins: Any) -> Numbers:
+@in_lanes
+def settle(columns: Any, k: Numbers, n: Numbers, bins: Any) -> Numbers:
     """Codes and positions of the symbols; the bits of those channels for which there is more to it."""
     mine = _Bins(bins, columns.table.load(k))
     symbol = columns.symbol.load(k)
@@ -264,10 +268,6 @@ def _settle(columns: Any, k: Numbers, n: Numbers, bins: Any) -> Numbers:
     return as_bits(odd)
 
 
-guess, guess_one = in_lanes(LANES)(_guess), in_lanes(1)(_guess)
-check, check_one = in_lanes(LANES)(_check), in_lanes(1)(_check)
-pop, pop_one = in_lanes(LANES)(_pop), in_lanes(1)(_pop)
-settle, settle_one = in_lanes(LANES)(_settle), in_lanes(1)(_settle)
 
 
 def _log2(value: Numbers, table: Array) -> Numbers:
@@ -292,7 +292,8 @@ def _move_averages(averages: Array, k: Numbers, magnitude: Numbers, moving: Numb
         averages.store(place, select(moving, new, old))
 
 
-def _code_step(codes: Array, marked: Array, means: Array, corrected: Any, averages: Array, weights: Array,
+@in_lanes
+def code_step(codes: Array, marked: Array, means: Array, corrected: Any, averages: Array, weights: Array,
                columns: Any, tables: Any, bins: Any, step: Numbers, k: Numbers, begin: Numbers, end: Numbers,
                start: Array, freq: Array, here: Numbers) -> Numbers:
     """Intervals of one step's samples of the channels from ``k`` on; only ``begin:end`` have one.
@@ -351,4 +352,3 @@ def _magnitude(error: Numbers) -> Numbers:
     return maximum(error, 0 - error)
 
 
-code_step, code_step_one = in_lanes(LANES)(_code_step), in_lanes(1)(_code_step)

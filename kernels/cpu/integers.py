@@ -55,7 +55,7 @@ def _starts(context, builder, signature, arguments):  # type: ignore[no-untyped-
 
 
 def _load(builder, start, i, kind):  # type: ignore[no-untyped-def]
-    return builder.load(builder.bitcast(builder.gep(start, [i]), kind.as_pointer()), align=4)
+    return builder.load(builder.bitcast(builder.gep(start, [i]), kind.as_pointer()), align=kind.element.width // 8)
 
 
 def _spread(builder, value, kind):  # type: ignore[no-untyped-def]
@@ -73,50 +73,58 @@ def _sum_of_lanes(builder, vector):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def dot_octets(typing_context, weights, samples, offsets, begin, end, at, short, totals, place):  # type: ignore[no-untyped-def]
-    """Eight sums of products: totals[place + c] is that over o from ``begin`` to ``end`` of weights[o, c, :] times
-    samples[offsets[o, c] + at:][:8].
+def dot_octets(typing_context, together, octets, samples, begin, end, at, totals, place):  # type: ignore[no-untyped-def]
+    """Sums of products, side by side: totals[place + c] is the sum over octets o from ``begin`` to ``end`` of
+    coefficients[o, place % 8 + c, :] times samples[offsets[o, place % 8 + c] + at:][:8].
 
-    weights : (octets, 8, 8) int32; samples : flat int32; offsets : (octets, 8) int64; totals : flat int64.
-    ``short`` says that 32 bits hold all sums; else they have 64. Every octet of samples must lie inside the
-    array. Eight sums at once keep a processor busy, and come out side by side, as a vector.
+    together : of eight channels, the first of which is ``place``, or 1: of one. octets : what
+    `autoregressive.cut_octets` gives; samples : flat int32, all octets inside; totals : flat int64. Where there
+    are short coefficients, 32 bits hold all sums. Eight sums do not wait for each other, and their lanes are
+    added as those of one.
     """
 
     def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        i32, i64 = ir.IntType(32), ir.IntType(64)
-        weight_data, sample_data, offset_data, total_data = (
-            context.make_array(signature.args[i])(context, builder, arguments[i]).data for i in (0, 1, 2, 7)
-        )
-        begin, end, at, short = arguments[3:7]
-        recent = builder.gep(sample_data, [at])
+        i16, i32, i64 = (ir.IntType(bits) for bits in (16, 32, 64))
+        together, octets, samples, begin, end, at, totals, place = arguments
+        kind = signature.args[1]
+        fields = zip(kind.fields, kind, cgutils.unpack_tuple(builder, octets), strict=True)
+        arrays = {name: context.make_array(array)(context, builder, value) for name, array, value in fields}
+        recent = builder.gep(context.make_array(signature.args[2])(context, builder, samples).data, [at])
+        column = builder.and_(place, ir.Constant(i64, 7))
 
-        def sums(kind):  # type: ignore[no-untyped-def]
-            totals = [cgutils.alloca_once_value(builder, ir.Constant(kind, [0] * 8)) for _ in range(8)]
+        def sums(name, narrow, width, channels):  # type: ignore[no-untyped-def]
+            wide = ir.VectorType(ir.IntType(width), 8)
+            sums = [cgutils.alloca_once_value(builder, ir.Constant(wide, [0] * 8)) for _ in range(channels)]
             with cgutils.for_range_slice(builder, begin, end, ir.Constant(i64, 1)) as (octet, _):
-                for c, total in enumerate(totals):
-                    which = builder.add(builder.shl(octet, ir.Constant(i64, 3)), ir.Constant(i64, c))
-                    place = builder.load(builder.gep(offset_data, [which]))
+                row = builder.add(builder.shl(octet, ir.Constant(i64, 3)), column)
+                for c, total in enumerate(sums):
+                    which = builder.add(row, ir.Constant(i64, c))
+                    offset = builder.load(builder.gep(arrays["offsets"].data, [which]))
+                    eight = builder.shl(which, ir.Constant(i64, 3))
+                    weights = _load(builder, arrays[name].data, eight, ir.VectorType(narrow, 8))
+                    window = _load(builder, recent, offset, ir.VectorType(i32, 8))
                     factors = [
-                        _load(builder, start, first, ir.VectorType(i32, 8))
-                        for start, first in (
-                            (weight_data, builder.shl(which, ir.Constant(i64, 3))),
-                            (recent, place),
-                        )
+                        factor if factor.type == wide else builder.sext(factor, wide) for factor in (weights, window)
                     ]
-                    if kind.element != i32:
-                        factors = [builder.sext(factor, kind) for factor in factors]
                     builder.store(builder.add(builder.load(total), builder.mul(*factors)), total)
-            return builder.sext(_sums_of_eight(builder, [builder.load(total) for total in totals]), _WIDE)
+            sums = [builder.load(total) for total in sums]
+            if channels == 1:
+                return _sum_of_lanes(builder, builder.sext(sums[0], _WIDE))
+            return builder.sext(_sums_of_eight(builder, sums), _WIDE)
 
-        place = builder.bitcast(builder.gep(total_data, [arguments[8]]), _WIDE.as_pointer())
-        with builder.if_else(builder.icmp_signed("!=", short, ir.Constant(short.type, 0))) as (yes, no):
-            for side, element in ((yes, i32), (no, i64)):
-                with side:
-                    builder.store(sums(ir.VectorType(element, 8)), place, align=8)
+        result = builder.gep(context.make_array(signature.args[6])(context, builder, totals).data, [place])
+        several = builder.icmp_signed(">", together, ir.Constant(i64, 1))
+        n_short = cgutils.unpack_tuple(builder, arrays["short"].shape)[0]
+        short = builder.icmp_signed(">", n_short, ir.Constant(i64, 0))
+        for channels, which in ((8, several), (1, builder.not_(several))):
+            to = builder.bitcast(result, (_WIDE if channels == 8 else i64).as_pointer())
+            for how, when in ((("short", i16, 32), short), (("coefficients", i32, 64), builder.not_(short))):
+                with builder.if_then(builder.and_(which, when)):
+                    builder.store(sums(*how, channels), to, align=8)
         return context.get_dummy_value()
 
     i64 = types.int64
-    return types.void(weights, samples, offsets, i64, i64, i64, types.int64, totals, i64), codegen
+    return types.void(i64, octets, samples, i64, i64, i64, totals, i64), codegen
 
 
 def _sums_of_eight(builder, vectors):  # type: ignore[no-untyped-def]

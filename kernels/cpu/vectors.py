@@ -184,7 +184,7 @@ def either(
     with b.if_else(condition.value) as sides:
         for side, function in zip(sides, (yes, no), strict=True):
             with side:
-                found.append([numbers.spread() for numbers in function()])
+                found.append([numbers.value for numbers in function()])
                 blocks.append(b.block)
     joined = []
     for values in zip(*found, strict=True):
@@ -241,30 +241,29 @@ def count_before(truths: Numbers) -> tuple[Numbers, Numbers]:
     return truths.made(before), truths.made(b.lshr(sums, ir.Constant(_I64, 56)))
 
 
-def in_lanes(lanes: int) -> Callable[[Callable[..., Any]], Any]:
-    """Let kernels call a function of `Array`, `Numbers` and named tuples of them, in so many lanes; decorator.
+def in_lanes(function: Callable[..., Any]) -> Any:
+    """Let kernels call a function of `Array`, `Numbers` and named tuples of them; decorator.
 
-    A kernel's numbers arrive as `Numbers` that are the same in all lanes. What it returns is one number.
+    A kernel says before all arguments how many lanes to work in: `LANES`, or 1, which costs less where there
+    is but one. Its numbers arrive as `Numbers` that are the same in all lanes, and the result is one of those.
     """
 
-    def decorate(function: Callable[..., Any]) -> Any:
-        def typing(typing_context, *arguments):  # type: ignore[no-untyped-def]
-            def codegen(context, builder, signature, values):  # type: ignore[no-untyped-def]
-                opened = [
-                    _opened(context, builder, *pair, lanes)
-                    for pair in zip(signature.args, values, strict=True)
-                ]
-                return function(*opened).value
+    def typing(typing_context, lanes, *arguments):  # type: ignore[no-untyped-def]
+        def codegen(context, builder, signature, values):  # type: ignore[no-untyped-def]
+            def run(lanes: int) -> tuple[Numbers]:
+                pairs = zip(signature.args[1:], values[1:], strict=True)
+                return (function(*(_opened(context, builder, *pair, lanes) for pair in pairs)),)
 
-            return types.int64(*arguments), codegen
+            several = Numbers(builder, values[0], 1) > 1
+            return either(several, lambda: run(LANES), lambda: run(1))[0].value
 
-        first = inspect.Parameter("typing_context", inspect.Parameter.POSITIONAL_OR_KEYWORD)
-        parameters = inspect.signature(function).parameters.values()
-        typing.__signature__ = inspect.Signature([first, *parameters])  # type: ignore[attr-defined]
-        typing.__name__, typing.__doc__ = function.__name__, function.__doc__
-        return intrinsic(typing)
+        return types.int64(types.int64, *arguments), codegen
 
-    return decorate
+    others = inspect.signature(function).parameters.values()
+    ours = (inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in ("typing_context", "lanes"))
+    typing.__signature__ = inspect.Signature([*ours, *others])  # type: ignore[attr-defined]
+    typing.__name__, typing.__doc__ = function.__name__, function.__doc__
+    return intrinsic(typing)
 
 
 def _opened(context: Any, builder: Any, kind: Any, value: Any, lanes: int) -> Any:
