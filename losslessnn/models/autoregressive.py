@@ -214,19 +214,19 @@ class _Intervals:
 
 def _intervals(codes: Codes, model: AutoregressiveModel, prediction: Prediction, marked: Marks) -> _Intervals:
     n = codes.size
-    start, freq = np.empty(n, np.uint32), np.empty(n, np.uint32)
-    channel = np.empty(n, np.uint32)
+    codes, marked, means = (np.ascontiguousarray(array) for array in (codes, marked, prediction.means))
+    start, freq, channel = (np.empty(n + kernel.LANES, np.uint32) for _ in range(3))
     rest, rest_bits = np.empty(n, np.uint64), np.zeros(n, np.uint8)
     raw_bits = np.zeros(len(codes), np.int64)
     kernel.code_intervals(
-        codes, marked, prediction.history, prediction.means, _correct(model, prediction, marked),
+        codes, marked, means, _correct(model, prediction, marked),
         model.positions, model.taps.skew, model.head, kernel.working_memory(len(codes)),
-        start, freq, channel, rest, rest_bits, raw_bits,
+        kernel.samples_before(*codes.shape, model.taps.skew), start, freq, channel, rest, rest_bits, raw_bits,
     )  # fmt: skip
     raw = np.zeros((int(raw_bits.sum()) + 7) // 8, np.uint8)
     if raw.size:
         kernel.join_rests(rest, rest_bits, raw)
-    return _Intervals(start, freq, channel, raw, raw_bits)
+    return _Intervals(start[:n], freq[:n], channel[:n], raw, raw_bits)
 
 
 def encode(
@@ -273,6 +273,14 @@ def _row_length(n_times: int) -> int:
     return (lines | 1) * _LINE
 
 
+def _farthest(positions: Positions) -> int:
+    """How far from 0 a position less its channel's offset may be."""
+    ends = np.array([positions.low, positions.high], np.int64) << positions.fraction_bits
+    if positions.edges.size:
+        ends = positions.edges[:, [0, -1]].astype(np.int64)
+    return int(np.abs(ends[..., None] - positions.offset).max())
+
+
 def decode(
     words: bytes | memoryview,
     raw: bytes | memoryview,
@@ -295,12 +303,14 @@ def decode(
     stream[: len(words) // 4] = np.frombuffer(words, "<u4")  # a copy, as sections lie at odd addresses
     bits = np.frombuffer(memoryview(raw).toreadonly(), np.uint8)
     row_length = _row_length(n_times)
-    flat = np.zeros(n_channels * row_length + 8, np.int32)  # the last octet may reach over the last row
-    history = flat[:-8].reshape(n_channels, row_length)
+    margin = kernel.margin(model.taps.skew)
+    flat = np.zeros(n_channels * row_length + 2 * margin, np.int32)
+    history = flat[margin:-margin].reshape(n_channels, row_length)
+    octets = kernel.cut_octets(model.taps, row_length, _farthest(model.positions))
     memory = network_kernel.new_memory(n_channels, n_times if model.network.outward.size else 0)
     status: Any = kernel.decode(
         stream, bits, marked, model.positions, model.taps,
-        kernel.cut_octets(model.taps, row_length), flat, history, _lockstep(model, row_length),
+        octets, flat, history, _lockstep(model, row_length),
         model.adaptive.rate, model.head, model.network, memory,
         kernel.working_memory(n_channels, model.lanes, model.network.bias.size), model.lanes, codes,
     )  # fmt: skip
