@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from losslessnn.kernels.constants import (
     INVERSE,
     LOG2,
+    MAX_HIDDEN,
     NETWORK_INPUTS,
+    OUTPUT_LANES,
     PAD,
     POSITION_LIMIT,
     SCALE,
@@ -174,14 +176,20 @@ def code_intervals(
                     channel_of[here + i - k] = i
                 if end - begin < lanes:
                     for i in range(begin, end):
-                        start[here + i - k], freq[here + i - k] = columns.start[i], columns.end[i] - columns.start[i]
+                        start[here + i - k], freq[here + i - k] = (
+                            columns.start[i],
+                            columns.end[i] - columns.start[i],
+                        )
                 while odd > 0:
                     i = lowest_bit(odd)
                     odd &= odd - 1
                     channel = k + i
                     coarse = head.coarse_bits(columns.scale[channel], positions.fraction_bits)
                     bits, length = _rest(
-                        np.int64(codes[channel, s - skew * channel]), coarse, columns.first[channel], columns.symbol[channel]
+                        np.int64(codes[channel, s - skew * channel]),
+                        coarse,
+                        columns.first[channel],
+                        columns.symbol[channel],
                     )
                     rest[here + i], rest_bits[here + i] = bits, length
                     raw_bits[channel] += length
@@ -224,20 +232,25 @@ class Working(NamedTuple):
     numbers: NDArray[np.int64]  # (6, channels and more)
     columns: head_lanes.Columns
     states: NDArray[np.uint64]  # (lanes and more,)
-    inputs: NDArray[np.int32]  # (NETWORK_INPUTS,)
-    units: NDArray[np.int32]  # of a network
+    inputs: NDArray[np.int16]  # (lines, NETWORK_INPUTS) of a network
+    pairs: NDArray[np.int32]  # the same bytes, two inputs in one number
+    units: NDArray[np.int32]  # (lines, hidden + OUTPUT_LANES)
+    hidden: NDArray[np.int32]  # of one line, in pairs
 
 
-def working_memory(n_channels: int, lanes: int = 0, n_units: int = 0) -> Working:
+def working_memory(n_channels: int, lanes: int = 0, n_units: int = OUTPUT_LANES) -> Working:
     """Memory for `code_intervals` and `decode`."""
+    inputs = np.zeros((max(n_channels, network.LINES), NETWORK_INPUTS), np.int16)
     return Working(
         head_lanes.new_rows(3, n_channels),
         head_lanes.new_rows(3, n_channels),
         head_lanes.new_rows(6, n_channels),
         head_lanes.new_columns(n_channels),
         np.zeros(lanes + LANES, np.uint64),
-        np.zeros(NETWORK_INPUTS, np.int32),
-        np.empty(n_units, np.int32),
+        inputs,
+        inputs.view(np.int32),
+        np.empty((len(inputs), n_units), np.int32),
+        np.zeros((MAX_HIDDEN + 1) // 2, np.int32),
     )
 
 
@@ -312,7 +325,11 @@ def cut_octets(taps: LinearTaps, row_length: int, most: int) -> Octets:
     offsets[row, column], weights[row, column] = places, coefficients
     greatest = np.bincount(channel, np.abs(coefficients.astype(np.int64)).sum(axis=1)).max(initial=0)
     nothing = weights[:0]
-    if greatest * most < 1 << 31 and weights.max(initial=0) < 1 << 15 and weights.min(initial=0) >= -(1 << 15):
+    if (
+        greatest * most < 1 << 31
+        and weights.max(initial=0) < 1 << 15
+        and weights.min(initial=0) >= -(1 << 15)
+    ):
         return Octets(group, offsets, nothing, weights.astype(np.int16))
     return Octets(group, offsets, weights, nothing.astype(np.int16))
 
@@ -337,7 +354,7 @@ def decode(
     start_columns(parameters, positions, working, 0)
     bins = Bins(positions.fraction_bits, positions.low, positions.high, positions.edges, positions.inverse)
     tables = head_lanes.Tables(_SCALE, _INVERSE, _LOG2, parameters.tails, parameters.guesses)
-    width = correction.outward.shape[0]
+    units, width = working.units, working.units.shape[1] - OUTPUT_LANES
     networked = width > 0
     numbers = working.numbers
     error, linear, shift, rounding = numbers[0], numbers[1], numbers[2], numbers[3]
@@ -347,7 +364,6 @@ def decode(
     # what the head gets is something else only if a network corrects it
     mean = numbers[4] if networked else columns.centre
     index = numbers[5] if networked else columns.scale
-    inputs, activations = working.inputs, working.units
     state = working.states
     n_words = words.size - n_channels - 1
     if n_words < 2 * lanes:
@@ -375,18 +391,19 @@ def decode(
         head.scale_indices(averages, weights, parameters.bias, k_begin, k_end, index)
         if networked:
             for k in range(k_begin, k_end):
-                t = s - skew * k
-                bare = mean[k] - columns.offset[k]
                 network.see(
-                    memory, history, correction.sources, skew, k, t, n_times, index[k], averages,
-                    fraction_bits, linear[k], bare, inputs,
+                    memory, history, correction.sources, skew, k, s - skew * k, n_times, index[k], averages,
+                    fraction_bits, linear[k], mean[k] - columns.offset[k], k, working.inputs, working.pairs,
                 )  # fmt: skip
-                network.think(correction, inputs, activations)
-                correct = network.corrected_mean(bare, index[k], np.int64(activations[width]))
+            for k in range(k_begin, k_end):
+                network.think(correction, k, working.pairs, units, working.hidden)
+            for k in range(k_begin, k_end):
+                bare = mean[k] - columns.offset[k]
+                correct = network.corrected_mean(bare, index[k], np.int64(units[k, width]))
                 columns.centre[k] = correct + columns.offset[k]
-                columns.scale[k] = network.corrected_index(index[k], np.int64(activations[width + 1]))
+                columns.scale[k] = network.corrected_index(index[k], np.int64(units[k, width + 1]))
                 base = np.int64(parameters.shape[k])
-                columns.shape[k] = network.corrected_shape(base, np.int64(activations[width + 2]))
+                columns.shape[k] = network.corrected_shape(base, np.int64(units[k, width + 2]))
         if marked.size > 0:
             for k in range(k_begin, k_end):
                 columns.held[k] = marked[k, s - skew * k]

@@ -55,7 +55,9 @@ def _starts(context, builder, signature, arguments):  # type: ignore[no-untyped-
 
 
 def _load(builder, start, i, kind):  # type: ignore[no-untyped-def]
-    return builder.load(builder.bitcast(builder.gep(start, [i]), kind.as_pointer()), align=kind.element.width // 8)
+    return builder.load(
+        builder.bitcast(builder.gep(start, [i]), kind.as_pointer()), align=kind.element.width // 8
+    )
 
 
 def _spread(builder, value, kind):  # type: ignore[no-untyped-def]
@@ -104,7 +106,8 @@ def dot_octets(typing_context, together, octets, samples, begin, end, at, totals
                     weights = _load(builder, arrays[name].data, eight, ir.VectorType(narrow, 8))
                     window = _load(builder, recent, offset, ir.VectorType(i32, 8))
                     factors = [
-                        factor if factor.type == wide else builder.sext(factor, wide) for factor in (weights, window)
+                        factor if factor.type == wide else builder.sext(factor, wide)
+                        for factor in (weights, window)
                     ]
                     builder.store(builder.add(builder.load(total), builder.mul(*factors)), total)
             sums = [builder.load(total) for total in sums]
@@ -129,13 +132,12 @@ def dot_octets(typing_context, together, octets, samples, begin, end, at, totals
 
 def _sums_of_eight(builder, vectors):  # type: ignore[no-untyped-def]
     """The sums of eight vectors' lanes, as a vector: neighbours are added until one number of each is left."""
-    even, odd = (
-        ir.Constant(ir.VectorType(ir.IntType(32), 8), list(range(begin, 16, 2))) for begin in (0, 1)
-    )
+    even, odd = (ir.Constant(ir.VectorType(ir.IntType(32), 8), list(range(begin, 16, 2))) for begin in (0, 1))
     while len(vectors) > 1:
         pairs = zip(vectors[::2], vectors[1::2], strict=True)
         vectors = [
-            builder.add(builder.shuffle_vector(*pair, even), builder.shuffle_vector(*pair, odd)) for pair in pairs
+            builder.add(builder.shuffle_vector(*pair, even), builder.shuffle_vector(*pair, odd))
+            for pair in pairs
         ]
     return vectors[0]
 
@@ -218,24 +220,40 @@ def move_eights(typing_context, weights, at_w, samples, at_s, n, step, limit):  
     return types.void(*arguments), codegen
 
 
-@intrinsic
-def weigh(typing_context, sums, at_s, inputs, n, weights, at_w, row_length, lanes):  # type: ignore[no-untyped-def]
-    """Add inputs[i] * weights[at_w + i * row_length + j] to sums[at_s + j] over i < ``n``, for j < ``lanes``.
+def _every_second(builder, vector, first):  # type: ignore[no-untyped-def]
+    count = vector.type.count
+    places = ir.Constant(ir.VectorType(ir.IntType(32), count // 2), list(range(first, count, 2)))
+    return builder.shuffle_vector(vector, ir.Constant(vector.type, ir.Undefined), places)
 
-    All int32; ``lanes`` is written as a number, since it becomes a vector's length. Places in ``weights``
-    count from its beginning.
+
+@intrinsic
+def weigh_pairs(  # type: ignore[no-untyped-def]
+    typing_context, sums, at_s, first, at_f, inputs, at_i, n, weights, at_w, row_length, lanes
+):
+    """To first[at_f + j] add products of the pairs inputs[at_i + i] and weights[at_w + i * row_length + j].
+
+    The results go to sums[at_s + j]. Over i < ``n``, for j < ``lanes``, which is written as a number, since it
+    becomes a vector's length. All are int32; a pair is two 16-bit numbers in one, the first in its low half.
+    Places count from an array's beginning, whatever its shape. Many processors multiply and add pairs in one
+    instruction.
     """
 
     def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        i64 = ir.IntType(64)
-        vector = ir.VectorType(ir.IntType(32), signature.args[7].literal_value)
-        data = [context.make_array(signature.args[i])(context, builder, arguments[i]).data for i in (0, 2, 4)]
-        at_s, n, at_w, row_length = arguments[1], arguments[3], arguments[5], arguments[6]
-        total = cgutils.alloca_once_value(builder, _load(builder, data[0], at_s, vector))
+        i64, lanes = ir.IntType(64), signature.args[10].literal_value
+        vector = ir.VectorType(ir.IntType(32), lanes)
+        halves, wide = (ir.VectorType(ir.IntType(bits), 2 * lanes) for bits in (16, 32))
+        data = [
+            context.make_array(signature.args[i])(context, builder, arguments[i]).data for i in (0, 2, 4, 7)
+        ]
+        at_s, at_f, at_i, n, at_w, row_length = (arguments[i] for i in (1, 3, 5, 6, 8, 9))
+        total = cgutils.alloca_once_value(builder, _load(builder, data[1], at_f, vector))
         with cgutils.for_range_slice(builder, ir.Constant(i64, 0), n, ir.Constant(i64, 1)) as (i, _):
-            value = builder.load(builder.gep(data[1], [i]))
+            pair = builder.load(builder.gep(data[2], [builder.add(at_i, i)]))
             place = builder.add(at_w, builder.mul(i, row_length))
-            product = builder.mul(_spread(builder, value, vector), _load(builder, data[2], place, vector))
+            pairs = (_spread(builder, pair, vector), _load(builder, data[3], place, vector))
+            factors = (builder.sext(builder.bitcast(both, halves), wide) for both in pairs)
+            products = builder.mul(*factors, flags=["nsw"])
+            product = builder.add(*(_every_second(builder, products, first) for first in range(2)))
             builder.store(builder.add(builder.load(total), product), total)
         place = builder.bitcast(builder.gep(data[0], [at_s]), vector.as_pointer())
         builder.store(builder.load(total), place, align=4)
@@ -244,7 +262,7 @@ def weigh(typing_context, sums, at_s, inputs, n, weights, at_w, row_length, lane
     if not isinstance(lanes, types.IntegerLiteral):
         return None
     i64 = types.int64
-    return types.void(sums, i64, inputs, i64, weights, i64, i64, lanes), codegen
+    return types.void(sums, i64, first, i64, inputs, i64, i64, weights, i64, i64, lanes), codegen
 
 
 @intrinsic

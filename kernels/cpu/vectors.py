@@ -98,6 +98,14 @@ class Numbers:
     def __invert__(self) -> Numbers:
         return self.made(self.builder.not_(self.value))
 
+    def reversed(self) -> Numbers:
+        """The last lane's number first."""
+        if self.lanes == 1:
+            return self
+        order = ir.Constant(ir.VectorType(_I32, self.lanes), list(range(self.lanes))[::-1])
+        value = self.spread()
+        return self.made(self.builder.shuffle_vector(value, ir.Constant(value.type, ir.Undefined), order))
+
     def unsigned_below(self, other: Numbers | int) -> Numbers:
         """Whether numbers without a sign are smaller."""
         return self.made(self.builder.icmp_unsigned("<", *self._with(other)))
@@ -130,6 +138,10 @@ class Array:
         """The number at a place in the first lane, those behind it in the others."""
         pointer = self._pointer(place.value, self._several(self._kind))
         return self._widened(self._builder.load(pointer, align=self._kind.width // 8))
+
+    def start(self) -> Numbers:
+        """The array's first numbers."""
+        return self.load(self.length.made(ir.Constant(_I64, 0)))
 
     def store(self, place: Numbers, numbers: Numbers) -> None:
         """Write all lanes' numbers, cut to the array's width, from a place on."""

@@ -195,8 +195,8 @@ def _correct(model: AutoregressiveModel, prediction: Prediction, marked: Marks) 
     no_inputs = np.empty((0, 0, NETWORK_INPUTS), np.uint8)
     network_kernel.go_through(
         prediction.history, prediction.linear, prediction.means, marked, model.taps.skew,
-        model.positions.fraction_bits, model.head, model.network, seen.memory, seen.indices,
-        channels, 1, kernel.working_memory(shape[0], n_units=model.network.bias.size), no_inputs, corrected,
+        model.positions.fraction_bits, model.head, network_kernel.in_pairs(model.network), seen.memory,
+        seen.indices, channels, 1, kernel.working_memory(shape[0], n_units=model.network.bias.size), no_inputs, corrected,
     )  # fmt: skip
     return corrected
 
@@ -311,7 +311,7 @@ def decode(
     status: Any = kernel.decode(
         stream, bits, marked, model.positions, model.taps,
         octets, flat, history, _lockstep(model, row_length),
-        model.adaptive.rate, model.head, model.network, memory,
+        model.adaptive.rate, model.head, network_kernel.in_pairs(model.network), memory,
         kernel.working_memory(n_channels, model.lanes, model.network.bias.size), model.lanes, codes,
     )  # fmt: skip
     if status:

@@ -151,7 +151,7 @@ def look(marks: Marks, model: AutoregressiveModel, prediction: Prediction, most:
     seen = observe(prediction, model.head, marks, needed[needed >= 0].astype(np.int64))
     stride = max(1, n_chosen * n_times // most)
     inputs = np.empty((n_chosen, -(-n_times // stride), NETWORK_INPUTS), np.uint8)
-    nothing = no_network(n_channels)._replace(sources=sources)
+    nothing = network_kernel.in_pairs(no_network(n_channels)._replace(sources=sources))
     network_kernel.go_through(
         prediction.history, prediction.linear, prediction.means, marks, model.taps.skew,
         model.positions.fraction_bits, model.head, nothing, seen.memory, seen.indices,
