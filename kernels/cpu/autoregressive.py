@@ -15,20 +15,31 @@ from losslessnn.kernels.constants import NETWORK_INPUTS, PAD, POSITION_LIMIT, ST
 from losslessnn.kernels.cpu import adaptive, head, network, rans
 from losslessnn.kernels.cpu.compiling import kernel, lean_kernel, part
 from losslessnn.kernels.cpu.integers import dot_octets, highest_bit, prefetch
-from losslessnn.kernels.parameters import Bins, LinearTaps
+from losslessnn.kernels.parameters import Bins, Head, LinearTaps
 
 _LIMIT = np.int64(POSITION_LIMIT - 1)
 BLOCK = 1024
 
 
 @lean_kernel
-def linear_predictions(history, taps, total, predictions):
-    """Linear predictions of every sample at once: the encoder's half, free of serial steps.
+def write_positions(codes, positions, column, history):
+    """Write the positions of (channels, time) codes into ``history`` from a column on."""
+    bins = Bins(positions.fraction_bits, positions.low, positions.high, positions.edges, positions.inverse)
+    for k in range(codes.shape[0]):
+        row, offset = positions.table[k], positions.offset[k]
+        for t in range(np.uintp(codes.shape[1])):
+            history[k, np.uintp(column) + t] = head.position_of(np.int64(codes[k, t]), bins, row) - offset
+
+
+@lean_kernel
+def linear_predictions(history, taps, channels, total, predictions):
+    """Linear predictions of some channels, (channels, time): the encoder's half, free of serial steps.
 
     ``total`` is memory for `BLOCK` sums.
     """
-    n_channels, n_times = predictions.shape
-    for k in range(n_channels):
+    n_times = predictions.shape[1]
+    for n in range(channels.size):
+        k = channels[n]
         shift = np.int64(taps.shift[k])
         rounding = (np.int64(1) << shift) >> 1
         for begin in range(0, n_times, BLOCK):
@@ -57,35 +68,50 @@ def linear_predictions(history, taps, total, predictions):
                     for t in range(np.uintp(size)):
                         total[t] += coefficient * samples[t]
             for t in range(size):
-                predictions[k, begin + t] = min(max(total[t] >> shift, -_LIMIT), _LIMIT)
+                predictions[n, begin + t] = min(max(total[t] >> shift, -_LIMIT), _LIMIT)
 
 
 @lean_kernel
-def fill_units(history, linear, unit, channels, units):
-    """The adaptive stage's residuals of some channels; rows of flat ``units`` are as long as history's."""
-    for k in channels:
-        begin = k * np.int64(history.shape[1]) + PAD
-        for t in range(np.uintp(linear.shape[1])):
-            residual = np.int64(history[k, PAD + t]) - linear[k, t]
-            units[np.uintp(begin) + t] = adaptive.to_units(residual, np.int64(unit[k]))
+def fill_units(errors, unit, channels, units):
+    """The adaptive stage's residuals of some channels, after the first ``PAD`` columns of ``units``.
 
-
-@lean_kernel
-def adaptive_predictions(history, predictions, rate, state, channels, change):
-    """Add the adaptive stage to some channels' ``predictions`` in place.
-
-    ``state`` and the memory ``change`` are of these channels.
+    ``errors``, of the linear stage, are of these channels; ``units`` and ``unit`` of all.
     """
-    n_times, n = predictions.shape[1], channels.size
+    for c in range(channels.size):
+        k = channels[c]
+        for t in range(np.uintp(errors.shape[1])):
+            residual = np.int64(errors[c, t])
+            units[k, np.uintp(PAD) + t] = adaptive.to_units(residual, np.int64(unit[k]))
+
+
+@lean_kernel
+def adaptive_errors(positions, rate, state, first, change, errors):
+    """Turn the linear stage's errors into those of both, in place.
+
+    ``state`` and the memory ``change`` are of channels from row ``first`` of ``positions`` and ``errors``,
+    (channels, time), on.
+    """
+    n_times, n = errors.shape[1], change.size
     for t in range(n_times):
         adaptive.look(state, t, np.int64(0), n)
         adaptive.predict(state, t, np.int64(0), n, change)
         for i in range(n):
-            k = channels[i]
-            mean = min(max(predictions[k, t] + change[i], -_LIMIT), _LIMIT)
-            predictions[k, t] = mean
-            change[i] = np.int64(history[k, PAD + t]) - mean
+            position = np.int64(positions[first + i, t])
+            mean = min(max(position - errors[first + i, t] + change[i], -_LIMIT), _LIMIT)
+            change[i] = position - mean
+            errors[first + i, t] = change[i]
         adaptive.update(state, rate, t, np.int64(0), n, change)
+
+
+@lean_kernel
+def pass_averages(errors, marked, steps, skew, averages):
+    """What `code_intervals` does to the running ``averages`` (3, channels), and nothing else."""
+    for k in range(errors.shape[0]):
+        fast, mid, slow = averages[0, k], averages[1, k], averages[2, k]
+        for t in range(max(0, steps.begin - skew * k), min(steps.n_times, steps.end - skew * k)):
+            if marked.size == 0 or not marked[k, t]:
+                fast, mid, slow = head.moved_averages(fast, mid, slow, abs(np.int64(errors[k, t])))
+        averages[0, k], averages[1, k], averages[2, k] = fast, mid, slow
 
 
 @part
@@ -118,24 +144,25 @@ def _get_escape(raw, place, size_bits, most):
 
 @lean_kernel
 def code_intervals(
-    codes, marked, history, means, corrected, positions, skew, parameters, memory, start, freq, channel_of,
-    rest, rest_bits, raw_bits,
+    codes, marked, history, means, corrected, positions, skew, parameters, memory, steps, start, freq,
+    channel_of, rest, rest_bits, raw_bits,
 ):  # fmt: skip
-    """Intervals and channels of every sample in coding order, and the bits that follow them.
+    """Intervals and channels of the samples of some steps in coding order, and the bits that follow them.
 
-    ``corrected`` is what a network made of means, scale indices and shapes, or empty arrays for none.
-    ``marked`` is (channels, time), or empty for none: such samples take no bits, and the averages do not
-    learn from them. ``rest`` gets the raw bits of those samples that have any, ``rest_bits``, zero before,
-    how many; ``raw_bits`` is how many each channel has.
+    Return how many there are. Times and ``steps`` count from where the arrays begin, which hold all that is
+    coded in these steps; the averages in ``memory`` go on from there. ``corrected`` is what a network made of
+    means, scale indices and shapes, or empty arrays for none. ``marked`` is (channels, time), or empty for
+    none: such samples take no bits, and the averages do not learn from them. ``rest`` gets the raw bits of
+    those samples that have any, ``rest_bits``, zero before, how many; ``raw_bits`` is how many each channel
+    has.
     """
-    n_channels, n_times = codes.shape
+    n_channels, n_times = codes.shape[0], steps.n_times
     averages, weights = memory.averages, memory.weights
-    start_scales(parameters, averages, weights)
     bins = Bins(positions.fraction_bits, positions.low, positions.high, positions.edges, positions.inverse)
     index, error = memory.numbers[0], memory.numbers[1]
     tails = parameters.tails
     n = np.uintp(0)
-    for s in range(n_times + skew * (n_channels - 1)):
+    for s in range(steps.begin, steps.end):
         k_begin, k_end = max(0, (s - n_times + skew) // skew), min(n_channels, s // skew + 1)
         head.scale_indices(averages, weights, parameters.bias, k_begin, k_end, index)
         for k in range(k_begin, k_end):
@@ -172,6 +199,7 @@ def code_intervals(
             head.move_unmarked_averages(averages, error, marked, s, skew, k_begin, k_end)
         else:
             head.move_averages(averages, error, k_begin, k_end)
+    return n
 
 
 @part
@@ -209,21 +237,29 @@ class Working(NamedTuple):
     averages: NDArray[np.int64]  # (speeds, channels)
     weights: NDArray[np.int64]  # (speeds, channels)
     numbers: NDArray[np.int64]  # (11, channels)
-    states: NDArray[np.uint64]  # (lanes,)
+    states: NDArray[np.uint64]  # (lanes,) of rANS
+    read: NDArray[np.int64]  # (2,) how many words and raw bits a decoder has read
     inputs: NDArray[np.int32]  # (NETWORK_INPUTS,)
     units: NDArray[np.int32]  # of a network
 
 
 def working_memory(n_channels: int, lanes: int = 0, n_units: int = 0) -> Working:
-    """Memory for `code_intervals` and `decode`."""
+    """Memory for `code_intervals` and `decode`, which `start` makes ready."""
     return Working(
         np.empty((3, n_channels), np.int64),
         np.empty((3, n_channels), np.int64),
         np.zeros((11, n_channels), np.int64),
         np.empty(lanes, np.uint64),
+        np.zeros(2, np.int64),
         np.zeros(NETWORK_INPUTS, np.int32),
         np.empty(n_units, np.int32),
     )
+
+
+def start(working: Working, parameters: Head) -> None:
+    """Set the running averages to what they are before the first sample, and their weights."""
+    working.averages[:] = parameters.initial
+    working.weights[:] = parameters.weights.T
 
 
 @part
@@ -261,21 +297,22 @@ def cut_octets(taps: LinearTaps, row_length: int) -> Octets:
 @lean_kernel
 def decode(
     words, raw, marked, positions, taps, octets, flat, history, stage, rate, parameters, correction,
-    memory, working, lanes, codes,
+    memory, working, lanes, steps, n_words, codes,
 ):  # fmt: skip
-    """Fill ``codes`` (channels, time); return 0, or a positive number if the bytes cannot be right.
+    """Fill ``codes`` (channels, time) in some steps; return 0, or a positive number if the bytes are wrong.
 
-    ``words`` has one entry more than channels behind its last, which may be looked at. ``octets`` come from
-    `cut_octets`; ``flat``, of which ``history`` is a view, ``stage`` and ``memory`` are new.
+    Times and ``steps`` count from where ``codes``, ``history``, ``marked``, ``stage`` and ``memory`` begin;
+    what came before is still in them as far as anybody looks back, and ``working`` goes on from there.
+    There are ``n_words``; of ``words`` those are needed that so many samples may take, and one more than
+    channels, which may be looked at. ``octets`` come from `cut_octets`; ``history`` is a view of ``flat``.
     ``marked`` is (channels, time), or empty for none: such samples repeat the code before them (the first:
     the lowest).
     """
-    n_channels, n_times = codes.shape
+    n_channels, n_times = codes.shape[0], steps.n_times
     skew = taps.skew
     row_length, flat_codes = np.int64(history.shape[1]), codes.reshape(-1)
     own = stage.own_weights.shape[1]
     averages, weights = working.averages, working.weights
-    start_scales(parameters, averages, weights)
     bins = Bins(positions.fraction_bits, positions.low, positions.high, positions.edges, positions.inverse)
     numbers = working.numbers
     error, linear, mean, index, first = numbers[0], numbers[1], numbers[2], numbers[3], numbers[4]
@@ -289,15 +326,11 @@ def decode(
     centre = numbers[9] if networked else mean
     scale = numbers[10] if networked else index
     state = working.states
-    n_words = words.size - n_channels - 1
-    if n_words < 2 * lanes:
-        return 1
-    word = rans.read_states(words, state)
-    place = np.int64(0)
+    word, place = working.read[0], working.read[1]
     fraction_bits = positions.fraction_bits
     tails, guesses = parameters.tails, parameters.guesses
     # Each step in passes over the channels: one channel's look-ups do not wait for another's branches.
-    for s in range(n_times + skew * (n_channels - 1)):
+    for s in range(steps.begin, steps.end):
         k_begin, k_end = max(0, (s - n_times + skew) // skew), min(n_channels, s // skew + 1)
         if own > 0:
             adaptive.look(stage, s, k_begin, k_end)
@@ -364,7 +397,7 @@ def decode(
                 word += 1 if low else 0
                 lane = lane + 1 if lane + 1 < lanes else 0
         if word > n_words:
-            return 2
+            return 1
         for k in range(k_begin, k_end):
             t = s - skew * k
             held = marked.size > 0 and marked[k, t] > 0
@@ -379,11 +412,11 @@ def decode(
                 rest, place = _get_bits(raw, place, coarse)
                 code |= rest
             if code < positions.low or code > positions.high:
-                return 3
+                return 2
             codes[k, t] = code
             if t & 15 == 0:  # a cache line holds 16 samples, and nobody foresees so many rows' next ones
                 prefetch(flat, k * row_length + PAD + t + 32)
-                prefetch(flat_codes, k * n_times + t + 32)
+                prefetch(flat_codes, k * np.int64(codes.shape[1]) + t + 32)
             position = head.position_of(code, bins, positions.table[k])
             history[k, PAD + t] = position - positions.offset[k]
             error[k] = position - mean[k]
@@ -398,9 +431,5 @@ def decode(
                 residual = np.int64(history[k, PAD + s - skew * k]) - linear[k]
                 stage.units[stage.rows[k] + s] = adaptive.to_units(residual, np.int64(stage.unit[k]))
             adaptive.update(stage, rate, s, k_begin, k_end, error)
-    if (place + 7) >> 3 != raw.size or word != n_words:
-        return 4
-    for i in range(lanes):
-        if state[i] != np.uint64(STATE_FLOOR):
-            return 5
+    working.read[0], working.read[1] = word, place
     return 0

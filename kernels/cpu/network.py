@@ -181,12 +181,15 @@ def corrected_shape(shape, output):
 
 
 @lean_kernel
-def observe(history, means, marked, parameters, channels, memory, indices):
-    """Fill the memory of some channels, and their uncorrected scale indices, (channels, time) uint8."""
+def observe(history, means, marked, parameters, channels, begin, averages, memory, indices):
+    """Fill the memory of some channels, and their uncorrected scale indices, (channels, time) uint8.
+
+    From the column ``begin`` on; the running ``averages`` (3, channels) go on from there.
+    """
     n_times = means.shape[1]
     for k in channels:
-        fast = mid = slow = np.int64(parameters.initial[k])
-        for t in range(n_times):
+        fast, mid, slow = averages[0, k], averages[1, k], averages[2, k]
+        for t in range(begin, n_times):
             octaves = head.log_scale(fast, mid, slow, parameters.weights, k)
             index = head.scale_index(octaves, np.int64(parameters.bias[k]))
             indices[k, t] = index
@@ -194,31 +197,30 @@ def observe(history, means, marked, parameters, channels, memory, indices):
             remember(memory, k, t, error, index)
             if marked.size == 0 or not marked[k, t]:
                 fast, mid, slow = head.moved_averages(fast, mid, slow, abs(error))
+        averages[0, k], averages[1, k], averages[2, k] = fast, mid, slow
 
 
 @lean_kernel
 def go_through(
     history, linear, means, marked, skew, fraction_bits, parameters, network, memory, indices,
-    channels, stride, working, inputs, corrected,
+    channels, stride, steps, working, inputs, corrected,
 ):  # fmt: skip
     """After `observe`, once more through every ``stride``-th sample of some channels, for one of two things.
 
     Of a network without hidden units, keep what it would see, (len(channels), ceil(time / stride),
-    NETWORK_INPUTS) uint8. Of another, what it makes of that, in ``corrected``, (channels, time) each.
+    NETWORK_INPUTS) uint8. Of another, what it makes of that, in ``corrected``, (channels, time) each. The
+    averages in ``working`` are those where ``steps`` begin, and go on from there.
     """
-    n_times = means.shape[1]
     averages, error = working.averages, working.numbers[0]
     seen, units = working.inputs, working.units
     width = network.outward.shape[0]
     for c in range(channels.size):
         k = channels[c]
-        for i in range(3):
-            averages[i, k] = parameters.initial[k]
-        for t in range(n_times):
+        for t in range(steps.begin, steps.end):
             index, mean = np.int64(indices[k, t]), np.int64(means[k, t])
             if t % stride == 0:
                 see(
-                    memory, network.sources, skew, k, t, n_times, index, averages, fraction_bits,
+                    memory, network.sources, skew, k, t, steps.n_times, index, averages, fraction_bits,
                     np.int64(linear[k, t]), mean,
                     np.int64(history[k, PAD + t - 1]), np.int64(history[k, PAD + t - 2]), seen,
                 )  # fmt: skip

@@ -19,10 +19,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from losslessnn.blocks import Codes
 from losslessnn.device import device_or_default
 from losslessnn.errors import CorruptFrameError
 from losslessnn.models import autoregressive
-from losslessnn.models.autoregressive import AutoregressiveModel, Codes, Marks, Prediction
+from losslessnn.models.autoregressive import AutoregressiveModel, Marks
+from losslessnn.models.prediction import Prediction
 
 MEMORY_SHARE = 0.5  # of what is free on a GPU, for one launch
 
@@ -37,12 +39,12 @@ class Coded(NamedTuple):
     n_times: int
     model: AutoregressiveModel
     marked: Marks
+    by_time: bool = False
 
 
 class Uncoded(NamedTuple):
     """Samples to encode: the arguments of `autoregressive.encode`."""
 
-    codes: Codes
     model: AutoregressiveModel
     prediction: Prediction
     marked: Marks
@@ -200,7 +202,7 @@ class Gpu:
         """(channels, time) codes as the kernels would leave them."""
         import torch
 
-        return torch.from_numpy(np.ascontiguousarray(codes.T)).to(self.device)
+        return torch.from_numpy(np.ascontiguousarray(codes.T, np.int32)).to(self.device)
 
     def _distrust(self) -> None:
         self.trusted = False
@@ -240,7 +242,14 @@ class Gpu:
             coded = encoder.encode(encoder.pack(chosen, kind), self.device)
             return [(words.astype("<u4").tobytes(), raw.tobytes()) for words, raw in coded]
 
-        given = [encoder.Uncoded(chunk.codes, chunk.model, chunk.marked) for chunk in chunks]
+        given = [
+            encoder.Uncoded(
+                np.ascontiguousarray(chunk.prediction.codes, np.int32),
+                chunk.model,
+                np.ascontiguousarray(chunk.marked),
+            )
+            for chunk in chunks
+        ]
         results = self._together(given, encoder.memory, launch, alone)
         return self._proved(given, results, alone)
 

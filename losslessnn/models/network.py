@@ -12,22 +12,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from losslessnn.kernels.constants import ACTIVATION_ZERO, GAUSSIAN, MASS, NETWORK_INPUTS, SCALE
+from losslessnn.blocks import Codes
+from losslessnn.kernels.constants import ACTIVATION_ZERO, GAUSSIAN, MASS, NETWORK_INPUTS, PAD, SCALE
 from losslessnn.kernels.cpu import network as network_kernel
 from losslessnn.kernels.cpu import training
-from losslessnn.kernels.cpu.autoregressive import working_memory
-from losslessnn.kernels.parameters import Network, Positions
+from losslessnn.kernels.cpu.autoregressive import start, working_memory
+from losslessnn.kernels.parameters import Network, Positions, Steps
 from losslessnn.models.autoregressive import (
     NOTHING_CORRECTED,
     AutoregressiveModel,
-    Codes,
     Marks,
-    Prediction,
     blank_network,
     network_sources,
     no_network,
-    observe,
 )
+from losslessnn.models.prediction import Prediction, positions_between, predict_linear
 from losslessnn.models.shapes import load_shapes
 
 Float32s = NDArray[np.float32]
@@ -126,12 +125,15 @@ class Sights:
     inputs : (chosen, ceil(time / stride), NETWORK_INPUTS) uint8
     indices : (chosen, ceil(time / stride)) uint8
         Scale indices to be corrected.
+    means : (chosen, ceil(time / stride)) int32
+        Predictions to be corrected, in positions.
     """
 
     channels: NDArray[np.int64]
     stride: int
     inputs: NDArray[np.uint8]
     indices: NDArray[np.uint8]
+    means: NDArray[np.int32]
 
     def of(self, values: NDArray[Any]) -> NDArray[Any]:
         """The part of (channels, time) values that belongs to these samples."""
@@ -140,29 +142,56 @@ class Sights:
 
 def look(marks: Marks, model: AutoregressiveModel, prediction: Prediction, most: int) -> Sights:
     """What a network would see in a chunk, evenly spread over its channels and time, about ``most`` times."""
-    n_channels, n_times = prediction.means.shape
+    marks = np.ascontiguousarray(marks)
+    n_channels, n_times = prediction.codes.shape
     n_chosen = max(1, min(n_channels, most // min(n_times, SAMPLES_OF_A_CHANNEL)))
     channels = np.arange(n_chosen, dtype=np.int64) * n_channels // n_chosen
     sources = network_sources(model.taps)
-    needed = np.union1d(channels, sources[channels])
-    seen = observe(prediction, model.head, marks, needed[needed >= 0].astype(np.int64))
+    seen = np.union1d(channels, sources[channels])
+    seen = seen[seen >= 0].astype(np.int64)
+    history, linear, means = _some_rows(prediction, channels, seen)
+    memory = network_kernel.new_memory(n_channels, n_times)
+    indices = np.zeros((n_channels, n_times), np.uint8)
+    working = working_memory(n_channels)
+    start(working, model.head)
+    averages = working.averages.copy()
+    network_kernel.observe(history, means, marks, model.head, seen, np.int64(0), averages, memory, indices)
     stride = max(1, n_chosen * n_times // most)
     inputs = np.empty((n_chosen, -(-n_times // stride), NETWORK_INPUTS), np.uint8)
     nothing = no_network(n_channels)._replace(sources=sources)
     network_kernel.go_through(
-        prediction.history, prediction.linear, prediction.means, marks, model.taps.skew,
-        model.positions.fraction_bits, model.head, nothing, seen.memory, seen.indices,
-        channels, stride, working_memory(n_channels), inputs, NOTHING_CORRECTED,
+        history, linear, means, marks, model.taps.skew, model.positions.fraction_bits, model.head, nothing,
+        memory, indices, channels, stride, Steps(0, n_times, n_times), working, inputs, NOTHING_CORRECTED,
     )  # fmt: skip
-    return Sights(channels, stride, inputs, seen.indices[channels][:, ::stride])
+    return Sights(channels, stride, inputs, indices[channels][:, ::stride], means[channels][:, ::stride])
 
 
-def gather(
-    codes: Codes, marks: Marks, model: AutoregressiveModel, prediction: Prediction, most: int
-) -> Examples:
+def _some_rows(
+    prediction: Prediction, channels: NDArray[np.int64], seen: NDArray[np.int64]
+) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
+    """History, linear predictions of ``channels``, and means of those that are ``seen``.
+
+    Arrays are of all channels, but numpy takes memory for a row when it is written to, not before.
+    """
+    codes, taps = prediction.codes, prediction.taps
+    n_channels, n_times = codes.shape
+    sources = [taps.source[taps.first[k] : taps.first[k + 1]] for k in channels]
+    needed = np.unique(np.concatenate([seen, *sources])).astype(np.int64)
+    history = np.zeros((n_channels, n_times + 2 * PAD), np.int32)
+    linear, means = (np.zeros((n_channels, n_times), np.int32) for _ in range(2))
+    for k in needed:
+        row = np.array([k])
+        history[row] = positions_between(codes[k : k + 1], prediction.positions.of(row), 0, n_times)
+    linear[channels] = predict_linear(history, taps, channels)
+    for k in seen:
+        means[k] = history[k, PAD:-PAD] - prediction.errors[k]
+    return history, linear, means
+
+
+def gather(marks: Marks, model: AutoregressiveModel, prediction: Prediction, most: int) -> Examples:
     """Examples from a chunk, evenly spread over its channels and time, about ``most`` of them."""
     seen = look(marks, model, prediction, most)
-    low, high = _bin_edges(codes, prediction.means, model.positions, seen.channels, seen.stride)
+    low, high = _bin_edges(seen.of(prediction.codes), seen.means, model.positions.of(seen.channels))
     scale = (SCALE[seen.indices] / 256.0).astype(np.float32)
     kind = np.repeat(model.head.shape[seen.channels, None], low.shape[1], axis=1).astype(np.float32)
     order = _shuffled(low.size)
@@ -172,18 +201,16 @@ def gather(
     return Examples(seen.inputs.reshape(-1, NETWORK_INPUTS)[order], *parts)
 
 
-def _bin_edges(
-    codes: Codes, means: NDArray[np.int32], positions: Positions, channels: NDArray[np.int64], stride: int
-) -> tuple[Float32s, Float32s]:
-    """Edges of the samples' bins less their means, (len(channels), ceil(time / stride)) each."""
-    chosen = codes[channels][:, ::stride].astype(np.int64)
+def _bin_edges(codes: Codes, means: NDArray[np.int32], positions: Positions) -> tuple[Float32s, Float32s]:
+    """Edges of the samples' bins less their means, (channels, time) each, as all else."""
+    chosen = codes.astype(np.int64)
     low = (chosen << positions.fraction_bits) - ((1 << positions.fraction_bits) >> 1)
     high = low + (1 << positions.fraction_bits)
-    for c, k in enumerate(channels):
-        if positions.table[k] >= 0:
-            edges, at = positions.edges[positions.table[k]], chosen[c] - positions.low
-            low[c], high[c] = edges[at], edges[at + 1]
-    mean = means[channels][:, ::stride] + positions.offset[channels, None]
+    for k, table in enumerate(positions.table):
+        if table >= 0:
+            edges, at = positions.edges[table], chosen[k] - positions.low
+            low[k], high[k] = edges[at], edges[at + 1]
+    mean = means + positions.offset[:, None]
     return (
         np.where(chosen > positions.low, low - mean, -FAR).astype(np.float32),
         np.where(chosen < positions.high, high - mean, FAR).astype(np.float32),
@@ -276,27 +303,29 @@ def _integers(values: Float32s, unit: int) -> NDArray[np.int32]:
     return np.rint(values.astype(np.float64) * unit).astype(np.int32)
 
 
-def may_pay(
-    codes: Codes, marks: Marks, model: AutoregressiveModel, prediction: Prediction, effort: Training
-) -> bool:
+def may_pay(marks: Marks, model: AutoregressiveModel, prediction: Prediction, effort: Training) -> bool:
     """Whether a network that was shown a few samples of the chunk saves a good part of what it should.
 
     Channels whose shape no network knows are taken for ones of one that is nearly alike.
     """
-    if codes.size < PRICE_OF_FEWEST:
+    if prediction.codes.size < PRICE_OF_FEWEST:
         return False
     shape = np.where(model.head.shape > GAUSSIAN, NEARLY_LAPLACE, model.head.shape).astype(np.int32)
     model = replace(model, head=model.head._replace(shape=shape))
-    examples = gather(codes, marks, model, prediction, effort.trial)
+    examples = gather(marks, model, prediction, effort.trial)
     if examples.low.size < FEWEST_EXAMPLES:  # nearly all may be marked
         return False
     trainer = Trainer(examples, FEWEST_HIDDEN)
-    trainer.train(min(effort.trial, codes.size), effort.pace)  # a small chunk is not worth more of them
-    return trainer.pays(TRIAL_SHARE * effort.least_gain, TRIAL_SHARE * PRICE_OF_FEWEST / codes.size)
+    trainer.train(
+        min(effort.trial, prediction.codes.size), effort.pace
+    )  # a small chunk is not worth more of them
+    return trainer.pays(
+        TRIAL_SHARE * effort.least_gain, TRIAL_SHARE * PRICE_OF_FEWEST / prediction.codes.size
+    )
 
 
 def fit_network(
-    codes: Codes, marks: Marks, model: AutoregressiveModel, prediction: Prediction, effort: Training
+    marks: Marks, model: AutoregressiveModel, prediction: Prediction, effort: Training
 ) -> Network | None:
     """A network that makes the chunk smaller by its held-out samples, or None.
 
@@ -304,13 +333,16 @@ def fit_network(
     """
     assert int(model.head.shape.max()) <= GAUSSIAN
     hidden = effort.hidden
-    while hidden > FEWEST_HIDDEN and effort.weight_bits * weight_count(hidden) > MOST_PRICE * codes.size:
+    while (
+        hidden > FEWEST_HIDDEN
+        and effort.weight_bits * weight_count(hidden) > MOST_PRICE * prediction.codes.size
+    ):
         hidden //= 2
-    examples = gather(codes, marks, model, prediction, effort.seen)
+    examples = gather(marks, model, prediction, effort.seen)
     if examples.low.size < FEWEST_EXAMPLES:
         return None
     trainer = Trainer(examples, hidden)
-    trainer.train(min(effort.samples, effort.passes * codes.size), effort.pace)
-    if not trainer.pays(effort.least_gain, effort.weight_bits * weight_count(hidden) / codes.size):
+    trainer.train(min(effort.samples, effort.passes * prediction.codes.size), effort.pace)
+    if not trainer.pays(effort.least_gain, effort.weight_bits * weight_count(hidden) / prediction.codes.size):
         return None
     return to_network(trainer.weights, hidden, network_sources(model.taps))
