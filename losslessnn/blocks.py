@@ -43,7 +43,12 @@ def codes_between(codes: Codes, begin: int, end: int) -> NDArray[np.int32]:
 
 
 def row_groups(codes: Codes) -> Iterator[tuple[slice, Codes]]:
-    """All channels, some at a time, each with its codes side by side in memory."""
+    """All channels, some at a time, each with its codes side by side in memory; the next overwrite them."""
+    memory = np.empty((min(len(codes), _ROWS), codes.shape[1]), codes.dtype)
     for first in range(0, len(codes), _ROWS):
         rows = slice(first, first + _ROWS)
-        yield rows, np.ascontiguousarray(codes[rows])
+        some = codes[rows]
+        if not some.flags.c_contiguous:
+            memory[: len(some)] = some
+            some = memory[: len(some)]
+        yield rows, some

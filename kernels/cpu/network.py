@@ -203,13 +203,14 @@ def observe(history, means, marked, parameters, channels, begin, averages, memor
 @lean_kernel
 def go_through(
     history, linear, means, marked, skew, fraction_bits, parameters, network, memory, indices,
-    channels, stride, steps, working, inputs, corrected,
+    channels, stride, first, steps, working, inputs, corrected,
 ):  # fmt: skip
     """After `observe`, once more through every ``stride``-th sample of some channels, for one of two things.
 
     Of a network without hidden units, keep what it would see, (len(channels), ceil(time / stride),
-    NETWORK_INPUTS) uint8. Of another, what it makes of that, in ``corrected``, (channels, time) each. The
-    averages in ``working`` are those where ``steps`` begin, and go on from there.
+    NETWORK_INPUTS) uint8. Of another, what it makes of that, in ``corrected``, (channels, time) each.
+    Arrays but ``inputs`` begin at the time ``first``, from where ``steps`` count; the averages in ``working``
+    go on from step to step.
     """
     averages, error = working.averages, working.numbers[0]
     seen, units = working.inputs, working.units
@@ -218,7 +219,7 @@ def go_through(
         k = channels[c]
         for t in range(steps.begin, steps.end):
             index, mean = np.int64(indices[k, t]), np.int64(means[k, t])
-            if t % stride == 0:
+            if (first + t) % stride == 0:
                 see(
                     memory, network.sources, skew, k, t, steps.n_times, index, averages, fraction_bits,
                     np.int64(linear[k, t]), mean,
@@ -226,7 +227,7 @@ def go_through(
                 )  # fmt: skip
                 if width == 0:
                     for i in range(NETWORK_INPUTS):
-                        inputs[c, t // stride, i] = seen[i]
+                        inputs[c, (first + t) // stride, i] = seen[i]
                 else:
                     think(network, seen, units)
                     corrected.means[k, t] = corrected_mean(mean, index, np.int64(units[width]))

@@ -24,7 +24,8 @@ from losslessnn.kernels.cpu import adaptive, rans
 from losslessnn.kernels.cpu import autoregressive as kernel
 from losslessnn.kernels.cpu import network as network_kernel
 from losslessnn.kernels.parameters import Adaptive, Corrected, Head, LinearTaps, Network, Positions, Steps
-from losslessnn.models.prediction import Prediction, predict_linear
+from losslessnn.models.prediction import Prediction
+from losslessnn.models.sight import EVERYTHING, look_around, slide
 
 Marks = NDArray[np.uint8]
 NO_MARKS: Marks = np.zeros((0, 0), np.uint8)
@@ -102,45 +103,22 @@ def correct(model: AutoregressiveModel, prediction: Prediction, marked: Marks) -
     channels = np.arange(n_channels, dtype=np.int64)
     working = kernel.working_memory(n_channels, n_units=model.network.bias.size)
     kernel.start(working, model.head)
-    ahead = working.averages.copy()  # after the samples that were observed
-    size = min(block_size(n_channels), n_times) + NETWORK_ERRORS + 1
-    memory = network_kernel.new_memory(n_channels, size)
-    indices = np.zeros((n_channels, size), np.uint8)
     no_inputs = np.empty((0, 0, NETWORK_INPUTS), np.uint8)
-    origin = seen = 0
-    for begin, end in prediction.blocks():
-        first, until = max(0, begin - NETWORK_ERRORS), min(end + 1, n_times)  # references are seen one ahead
-        if first > origin:
-            for array in memory:
-                _slide(array, first - origin, seen - first + NETWORK_ERRORS)
-            _slide(indices, first - origin, seen - first)
-        origin = first
-        _, history, means = prediction.window(first, until)
-        marks = _part(marked, slice(first, until))
-        network_kernel.observe(
-            history, means, marks, model.head, channels, np.int64(seen - first), ahead, memory, indices
-        )
-        here = _new_corrected(n_channels, until - first)
+    for seen in look_around(prediction, model.head, marked, channels, model.network.sources):
+        part = _new_corrected(n_channels, seen.end - seen.first)
         network_kernel.go_through(
-            history, predict_linear(history, model.taps), means, marks, model.taps.skew,
-            model.positions.fraction_bits, model.head, model.network, memory, indices, channels, 1,
-            Steps(begin - first, end - first, n_times - first), working, no_inputs, here,
+            seen.history, seen.linear, seen.means, seen.marks, model.taps.skew, model.positions.fraction_bits,
+            model.head, model.network, seen.memory, seen.indices, channels, 1, seen.first, seen.steps,
+            working, no_inputs, part,
         )  # fmt: skip
-        for whole, part in zip(corrected, here, strict=True):
-            whole[:, begin:end] = part[:, begin - first : end - first]
-        seen = until
+        for whole, here in zip(corrected, part, strict=True):
+            whole[:, seen.begin : seen.end] = here[:, seen.begin - seen.first :]
     return corrected
 
 
 def _new_corrected(n_channels: int, n_times: int) -> Corrected:
     shape = (n_channels, n_times)
     return Corrected(np.empty(shape, np.int32), np.empty(shape, np.uint8), np.empty(shape, np.uint8))
-
-
-def _slide(array: NDArray[Any], moved: int, kept: int) -> None:
-    """Move columns to the front, and clear all behind those that are kept."""
-    array[:, :kept] = array[:, moved : moved + kept]
-    array[:, kept:] = 0
 
 
 @dataclass(frozen=True)
@@ -227,7 +205,7 @@ def _part(values: NDArray[Any], window: slice) -> NDArray[Any]:
 
 def encode(
     model: AutoregressiveModel, prediction: Prediction, marked: Marks = NO_MARKS
-) -> tuple[bytes, bytes]:
+) -> tuple[memoryview, bytes]:
     """Code the codes that a prediction is of; return the rANS words and the raw bits, as bytes.
 
     Samples that are ``marked``, (channels, time), take no bits: a decoder is told of them, and they must
@@ -235,17 +213,16 @@ def encode(
     """
     lane_of = np.arange(len(prediction.codes)) % model.lanes
     state = np.full(model.lanes, STATE_FLOOR, np.uint64)
-    words: list[bytes] = []
     raw: list[tuple[NDArray[np.uint8], int]] = []
-    scratch = np.empty(0, np.uint32)
+    # room for more than there can be, filled from its end: memory is taken for what is written to
+    words = np.empty(prediction.codes.size + 2 * model.lanes, "<u4")
+    place = words.size
     for block in _Encoder(model, prediction, marked).backwards():
-        if scratch.size < block.start.size:
-            scratch = np.empty(block.start.size, np.uint32)
-        used: Any = rans.push(block.start, block.freq, block.channel, lane_of, state, scratch)
-        words.append(scratch[scratch.size - used :].astype("<u4").tobytes())
+        place -= rans.push(block.start, block.freq, block.channel, lane_of, state, words[:place])
         raw.append((block.raw, int(block.raw_bits.sum())))
-    words.append(state.astype("<u8").tobytes())
-    return b"".join(words[::-1]), _join_bits(raw[::-1])
+    place -= 2 * model.lanes
+    words[place : place + 2 * model.lanes] = state.astype("<u8").view("<u4")
+    return words[place:].view(np.uint8).data, _join_bits(raw[::-1])
 
 
 def _join_bits(parts: list[tuple[NDArray[np.uint8], int]]) -> bytes:
@@ -313,11 +290,11 @@ class _Window:
         moved, kept = origin - self.origin, min(begin, self._n_times) - origin
         self.origin = origin
         if moved:
-            _slide(self.codes, moved, kept)
+            slide(self.codes, EVERYTHING, moved, kept)
             for array in (self.history, self._units):
-                _slide(array, moved, kept + PAD)
+                slide(array, EVERYTHING, moved, kept + PAD)
             for array in self.memory if self._networked else ():
-                _slide(array, moved, kept + NETWORK_ERRORS)
+                slide(array, EVERYTHING, moved, kept + NETWORK_ERRORS)
 
 
 def decode(

@@ -74,7 +74,7 @@ def decode_there(chunks: Sequence[Coded], gpu: Gpu) -> list[Any]:
     ]
 
 
-def encode(chunk: Uncoded, device: str | None) -> tuple[bytes, bytes]:
+def encode(chunk: Uncoded, device: str | None) -> tuple[bytes | memoryview, bytes]:
     """The rANS words and raw bits of one chunk; on a GPU together with those that other threads are at."""
     gpu = gpu_for(device)
     return autoregressive.encode(*chunk) if gpu is None else gpu.encode([chunk])[0]
@@ -232,13 +232,13 @@ class Gpu:
         ]
         return self._together(given, decoder.memory, launch, alone)
 
-    def _encode(self, chunks: list[Uncoded]) -> list[tuple[bytes, bytes]]:
+    def _encode(self, chunks: list[Uncoded]) -> list[tuple[bytes | memoryview, bytes]]:
         from losslessnn.kernels.gpu import encoder
 
-        def alone(i: int) -> tuple[bytes, bytes]:
+        def alone(i: int) -> tuple[bytes | memoryview, bytes]:
             return autoregressive.encode(*chunks[i])
 
-        def launch(chosen: list[encoder.Uncoded], kind: Any) -> list[tuple[bytes, bytes]]:
+        def launch(chosen: list[encoder.Uncoded], kind: Any) -> list[tuple[bytes | memoryview, bytes]]:
             coded = encoder.encode(encoder.pack(chosen, kind), self.device)
             return [(words.astype("<u4").tobytes(), raw.tobytes()) for words, raw in coded]
 
@@ -256,9 +256,9 @@ class Gpu:
     def _proved(
         self,
         given: list[Any],
-        results: list[tuple[bytes, bytes]],
-        alone: Callable[[int], tuple[bytes, bytes]],
-    ) -> list[tuple[bytes, bytes]]:
+        results: list[tuple[bytes | memoryview, bytes]],
+        alone: Callable[[int], tuple[bytes | memoryview, bytes]],
+    ) -> list[tuple[bytes | memoryview, bytes]]:
         """The results, if the first of every new kind is what the CPU makes of it; else all from the CPU."""
         for i, chunk in enumerate(given):
             kind = _kind_of(chunk)

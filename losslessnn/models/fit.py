@@ -278,8 +278,13 @@ def _whiten(
     """What a predictor leaves over of some spans, one behind another; neighbours are predicted together."""
     apart = np.flatnonzero(begins[1:] != ends[:-1]) + 1
     runs = zip(begins[np.r_[0, apart]], ends[np.r_[apart - 1, -1]], strict=True)
-    parts = [np.ascontiguousarray(reduced[:, begin : end + 2 * PAD]) for begin, end in runs]
-    return np.concatenate([part[:, PAD:-PAD] - predict_linear(part, whitening) for part in parts], axis=1)
+    whitened = np.empty((len(reduced), int((ends - begins).sum())), np.int32)
+    at = 0
+    for begin, end in runs:
+        part = np.ascontiguousarray(reduced[:, begin : end + 2 * PAD])
+        whitened[:, at : at + end - begin] = part[:, PAD:-PAD] - predict_linear(part, whitening)
+        at += end - begin
+    return whitened
 
 
 def _mean_square(samples: NDArray[np.int32]) -> NDArray[np.float64]:

@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from losslessnn.blocks import Codes
-from losslessnn.kernels.constants import ACTIVATION_ZERO, GAUSSIAN, MASS, NETWORK_INPUTS, PAD, SCALE
+from losslessnn.kernels.constants import ACTIVATION_ZERO, GAUSSIAN, MASS, NETWORK_INPUTS, SCALE
 from losslessnn.kernels.cpu import network as network_kernel
 from losslessnn.kernels.cpu import training
 from losslessnn.kernels.cpu.autoregressive import start, working_memory
-from losslessnn.kernels.parameters import Network, Positions, Steps
+from losslessnn.kernels.parameters import Network, Positions
 from losslessnn.models.autoregressive import (
     NOTHING_CORRECTED,
     AutoregressiveModel,
@@ -26,8 +26,9 @@ from losslessnn.models.autoregressive import (
     network_sources,
     no_network,
 )
-from losslessnn.models.prediction import Prediction, positions_between, predict_linear
+from losslessnn.models.prediction import Prediction
 from losslessnn.models.shapes import load_shapes
+from losslessnn.models.sight import look_around
 
 Float32s = NDArray[np.float32]
 
@@ -142,50 +143,28 @@ class Sights:
 
 def look(marks: Marks, model: AutoregressiveModel, prediction: Prediction, most: int) -> Sights:
     """What a network would see in a chunk, evenly spread over its channels and time, about ``most`` times."""
-    marks = np.ascontiguousarray(marks)
     n_channels, n_times = prediction.codes.shape
     n_chosen = max(1, min(n_channels, most // min(n_times, SAMPLES_OF_A_CHANNEL)))
     channels = np.arange(n_chosen, dtype=np.int64) * n_channels // n_chosen
-    sources = network_sources(model.taps)
-    seen = np.union1d(channels, sources[channels])
-    seen = seen[seen >= 0].astype(np.int64)
-    history, linear, means = _some_rows(prediction, channels, seen)
-    memory = network_kernel.new_memory(n_channels, n_times)
-    indices = np.zeros((n_channels, n_times), np.uint8)
+    stride = max(1, n_chosen * n_times // most)
+    shape = (n_chosen, -(-n_times // stride))
+    sights = Sights(
+        channels, stride,
+        np.empty((*shape, NETWORK_INPUTS), np.uint8), np.empty(shape, np.uint8), np.empty(shape, np.int32),
+    )  # fmt: skip
+    nothing = no_network(n_channels)._replace(sources=network_sources(model.taps))
     working = working_memory(n_channels)
     start(working, model.head)
-    averages = working.averages.copy()
-    network_kernel.observe(history, means, marks, model.head, seen, np.int64(0), averages, memory, indices)
-    stride = max(1, n_chosen * n_times // most)
-    inputs = np.empty((n_chosen, -(-n_times // stride), NETWORK_INPUTS), np.uint8)
-    nothing = no_network(n_channels)._replace(sources=sources)
-    network_kernel.go_through(
-        history, linear, means, marks, model.taps.skew, model.positions.fraction_bits, model.head, nothing,
-        memory, indices, channels, stride, Steps(0, n_times, n_times), working, inputs, NOTHING_CORRECTED,
-    )  # fmt: skip
-    return Sights(channels, stride, inputs, indices[channels][:, ::stride], means[channels][:, ::stride])
-
-
-def _some_rows(
-    prediction: Prediction, channels: NDArray[np.int64], seen: NDArray[np.int64]
-) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
-    """History, linear predictions of ``channels``, and means of those that are ``seen``.
-
-    Arrays are of all channels, but numpy takes memory for a row when it is written to, not before.
-    """
-    codes, taps = prediction.codes, prediction.taps
-    n_channels, n_times = codes.shape
-    sources = [taps.source[taps.first[k] : taps.first[k + 1]] for k in channels]
-    needed = np.unique(np.concatenate([seen, *sources])).astype(np.int64)
-    history = np.zeros((n_channels, n_times + 2 * PAD), np.int32)
-    linear, means = (np.zeros((n_channels, n_times), np.int32) for _ in range(2))
-    for k in needed:
-        row = np.array([k])
-        history[row] = positions_between(codes[k : k + 1], prediction.positions.of(row), 0, n_times)
-    linear[channels] = predict_linear(history, taps, channels)
-    for k in seen:
-        means[k] = history[k, PAD:-PAD] - prediction.errors[k]
-    return history, linear, means
+    for seen in look_around(prediction, model.head, marks, channels, nothing.sources):
+        network_kernel.go_through(
+            seen.history, seen.linear, seen.means, seen.marks, model.taps.skew, model.positions.fraction_bits,
+            model.head, nothing, seen.memory, seen.indices, channels, stride, seen.first, seen.steps,
+            working, sights.inputs, NOTHING_CORRECTED,
+        )  # fmt: skip
+        times = np.arange(-(-seen.begin // stride) * stride, seen.end, stride)
+        sights.indices[:, times // stride] = seen.indices[channels[:, None], times - seen.first]
+        sights.means[:, times // stride] = seen.means[channels[:, None], times - seen.first]
+    return sights
 
 
 def gather(marks: Marks, model: AutoregressiveModel, prediction: Prediction, most: int) -> Examples:

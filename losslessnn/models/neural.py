@@ -24,7 +24,7 @@ from losslessnn.models.latent_fit import FAR, NEAR, fit_factors
 from losslessnn.models.points import Points, fill, find_points
 from losslessnn.models.prediction import Prediction
 from losslessnn.models.store import ID_BYTES, Family, Profile, find
-from losslessnn.wire import Reader, pack_varint
+from losslessnn.wire import Bytes, Reader, pack_varint
 
 _log = logging.getLogger(__name__)
 
@@ -143,7 +143,7 @@ def encode(
     level: int,
     chosen: Profile | Family | None = None,
     device: str | None = None,
-) -> dict[Section, bytes]:
+) -> dict[Section, Bytes]:
     """Sections of flat codes (|code| < CODE_LIMIT), with a profile where it makes them smaller.
 
     Without a family that was chosen, the highest level takes the one that makes them smallest.
@@ -160,7 +160,7 @@ def encode(
     tables = adc.estimate(samples, low, high, _spread(samples)) if level >= 2 else None
     if tables is not None and not tables.fits(max(abs(low), abs(high)) << adc.FRACTION_BITS):
         tables = None
-    common = {
+    common: dict[Section, Bytes] = {
         Section.CHANNELS: channels.pack(),
         Section.POINTS: points.pack(marks) if points is not None else b"",
     }
@@ -174,7 +174,7 @@ def encode(
     return sections
 
 
-def _present(sections: dict[Section, bytes]) -> dict[Section, bytes]:
+def _present(sections: dict[Section, Bytes]) -> dict[Section, Bytes]:
     return {tag: content for tag, content in sections.items() if content}
 
 
@@ -187,7 +187,7 @@ def _encode_autoregressive(
     profile: Profile | None,
     level: int,
     device: str | None = None,
-) -> dict[Section, bytes]:
+) -> dict[Section, Bytes]:
     """Sections of samples predicted one channel after the other."""
     base = None if profile is None else profile.base
     own_tables = b"" if tables is None else tables.pack()
@@ -197,16 +197,20 @@ def _encode_autoregressive(
     return {
         Section.ADC: b"" if all(by_profile) else own_tables,
         Section.SEGMENTS: _pack_segments(segments),
-        Section.MODEL: b"".join(segment.model for segment in segments),
-        Section.PAYLOAD: b"".join(segment.payload for segment in segments),
-        Section.RAW: b"".join(segment.raw for segment in segments),
+        Section.MODEL: _joined([segment.model for segment in segments]),
+        Section.PAYLOAD: _joined([segment.payload for segment in segments]),
+        Section.RAW: _joined([segment.raw for segment in segments]),
         Section.PROFILE: _pack_use(profile, by_profile) if profile is not None and any(by_profile) else b"",
     }
 
 
+def _joined(parts: list[Bytes]) -> Bytes:
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
 def _encode_latent(
     samples: Codes, marks: Marks, low: int, high: int, tables: adc.AdcTables | None, level: int
-) -> dict[Section, bytes]:
+) -> dict[Section, Bytes]:
     """Sections of samples whose channels are independent given latents."""
     reach = FAR if level > FAST_LATENTS_LEVEL else NEAR
     positions = _positions(samples, low, high, tables)
@@ -677,5 +681,5 @@ def _spread(samples: Codes) -> float:
     """Typical size of a sample's unpredictable part, in codes: half a median channel's mean step."""
     if samples.shape[1] < 2:
         return 0.0
-    part = samples[:: max(1, len(samples) // 64), :16384].astype(np.int64)
-    return 0.5 * float(np.median(np.abs(np.diff(part, axis=1)).mean(axis=1)))
+    part = samples[:: max(1, len(samples) // 64), :16384]
+    return 0.5 * float(np.median([np.abs(np.diff(row.astype(np.int64))).mean() for row in part]))

@@ -24,17 +24,26 @@ _GROUP = 64  # channels: enough for their chains of updates to overlap, few enou
 _SHORT = np.iinfo(np.int16)
 
 
-def positions_between(codes: Codes, positions: Positions, begin: int, end: int) -> Int32s:
-    """Positions from ``PAD`` before a stretch to ``PAD`` after it, zero where there are no codes."""
-    return _known_between(codes, positions, begin, end)[1]
+def positions_between(
+    codes: Codes, positions: Positions, begin: int, end: int, channels: NDArray[np.int64] | None = None
+) -> Int32s:
+    """Positions from ``PAD`` before a stretch to ``PAD`` after it, zero where there are no codes.
+
+    Of all channels or some.
+    """
+    return _known_between(codes, positions, begin, end, channels)[1]
 
 
-def _known_between(codes: Codes, positions: Positions, begin: int, end: int) -> tuple[Int32s, Int32s]:
+def _known_between(
+    codes: Codes, positions: Positions, begin: int, end: int, channels: NDArray[np.int64] | None = None
+) -> tuple[Int32s, Int32s]:
     """The codes there are from ``PAD`` before a stretch to ``PAD`` after it, and `positions_between`."""
-    n_channels, n_times = codes.shape
-    history = np.zeros((n_channels, end - begin + 2 * PAD), np.int32)
-    first = max(begin - PAD, 0)
-    known = codes_between(codes, first, min(end + PAD, n_times))
+    first, last = max(begin - PAD, 0), min(end + PAD, codes.shape[1])
+    if channels is None:
+        known = codes_between(codes, first, last)
+    else:
+        known, positions = codes_between(codes[channels, first:last], 0, last - first), positions.of(channels)
+    history = np.zeros((len(known), end - begin + 2 * PAD), np.int32)
     kernel.write_positions(known, positions, np.int64(first - begin + PAD), history)
     return known, history
 
@@ -99,10 +108,12 @@ class Prediction:
         """Stretches of time to work through."""
         return time_blocks(*self.codes.shape)
 
-    def history(self, begin: int = 0, end: int | None = None) -> Int32s:
-        """Positions of a stretch of time, and ``PAD`` more on either side."""
+    def history(
+        self, begin: int = 0, end: int | None = None, channels: NDArray[np.int64] | None = None
+    ) -> Int32s:
+        """Positions of a stretch of time, and ``PAD`` more on either side; of all channels or some."""
         end = self.codes.shape[1] if end is None else end
-        return positions_between(self.codes, self.positions, begin, end)
+        return positions_between(self.codes, self.positions, begin, end, channels)
 
     def window(self, begin: int, end: int) -> tuple[Int32s, Int32s, Int32s]:
         """Codes, positions with ``PAD`` more on either side, and predictions of a stretch of time."""
