@@ -66,7 +66,7 @@ class Effort:
 
 NO_NETWORK = Training(0, 0, 0, 0, 0.0, 0.0)
 TRAINING = {
-    5: Training(8, 1 << 16, 1 << 19, 1 << 17, 0.01, 0.02, 8),
+    5: Training(8, 1 << 16, 1 << 19, 1 << 17, 0.01, 0.02, 8, small_pace=0.012),
     6: Training(16, 1 << 17, 1 << 20, 1 << 18, 0.01, 0.015, 16),
     7: Training(16, 1 << 17, 1 << 21, 1 << 19, 0.004, 0.012),
     8: Training(16, 1 << 18, 1 << 22, 1 << 20, 0.002, 0.008),
@@ -168,8 +168,8 @@ def find_changes(codes: Codes, positions: Positions) -> list[int]:
     down = _reduction(codes, positions)
     noise = 4.0 ** (positions.fraction_bits - down) / 12.0
     edges = np.arange(CHANGE_LEAVES + 1, dtype=np.int64) * n_times // CHANGE_LEAVES
-    pilots = [np.array([k]) for k in _pilots(len(codes))]
-    grams = [_leaf_grams(codes[k], positions.of(k), down, edges) for k in pilots]
+    spans = [_grams(codes, positions, down, int(begin), int(end)) for begin, end in pairwise(edges)]
+    grams = [np.stack(of_channel) for of_channel in zip(*spans, strict=True)]
     gains = np.zeros(CHANGE_LEAVES)
     for leaf in range(1, CHANGE_LEAVES):
         if min(edges[leaf], n_times - edges[leaf]) < SHORTEST_SEGMENT:
@@ -181,19 +181,16 @@ def find_changes(codes: Codes, positions: Positions) -> list[int]:
     return [int(edges[leaf]) for leaf in likeliest if gains[leaf] > CHANGE_GAIN * n_times * len(grams)]
 
 
-def _leaf_grams(
-    codes: Codes, positions: Positions, down: int, edges: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    """Gram matrices of a channel's own past and, last, its sample in consecutive spans: (spans, n, n)."""
-    source, lag, count = np.array([0, 0]), np.array([1, 0]), np.array([WHITENING_TAPS, 1])
-    zero, one = np.zeros(1, np.int64), np.ones(1)
-    grams = []
-    for begin, end in pairwise(edges):
-        reduced = positions_between(codes, positions, int(begin), int(end)) >> np.int32(down)
-        grams.append(
-            statistics.gram_matrix(reduced, 2, source, lag, count, 1, zero, np.array([end - begin]), one)
-        )
-    return np.stack(grams)
+def _grams(codes: Codes, positions: Positions, down: int, begin: int, end: int) -> list[NDArray[np.float64]]:
+    """Gram matrices of the pilots' own past and, last, their samples in a span of time: (n, n) each."""
+    pilots = _pilots(len(codes))
+    reduced = positions_between(codes, positions, begin, end, pilots) >> np.int32(down)
+    lag, count = np.array([1, 0]), np.array([WHITENING_TAPS, 1])
+    zero, length, one = np.zeros(1, np.int64), np.array([end - begin]), np.ones(1)
+    return [
+        statistics.gram_matrix(reduced, 2, np.array([i, i]), lag, count, 1, zero, length, one)
+        for i in range(pilots.size)
+    ]
 
 
 def _lanes(n_channels: int, n_times: int) -> int:

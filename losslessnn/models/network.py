@@ -7,6 +7,7 @@ trained in earnest. What is weighed in the end is whole frames, weights included
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,9 @@ from losslessnn.models.sight import look_around
 
 Float32s = NDArray[np.float32]
 
-BATCH = 256  # samples
+BATCH, SMALL_BATCH = 256, 64  # samples
+TRIAL_PART = 4  # a trial is shown one in so many samples of a small chunk
+TRIAL_PACE = 0.02  # there
 HELD_OUT = 8  # one in so many samples is not trained on
 BITS_PER_WEIGHT = 6
 FEWEST_HIDDEN = 8
@@ -72,6 +75,10 @@ class Training:
         How often a sample of a small chunk is shown, at most.
     weight_bits : float
         What a weight costs the frame.
+    small_pace : float
+        `pace` on chunks of fewer samples than a trial is shown of others.
+    batch : int
+        Samples a step.
     """
 
     hidden: int
@@ -82,6 +89,17 @@ class Training:
     pace: float
     passes: int = 32
     weight_bits: float = BITS_PER_WEIGHT
+    small_pace: float = 0.0
+    batch: int = BATCH
+
+    def of_chunk(self, n_samples: int) -> Training:
+        """The same for a chunk of so many samples.
+
+        What there is less of is shown in smaller batches, since more steps learn more from as many samples.
+        """
+        if n_samples >= self.trial or not self.small_pace:
+            return self
+        return replace(self, pace=self.small_pace, passes=self.passes // 2, batch=SMALL_BATCH)
 
 
 @dataclass(frozen=True)
@@ -196,6 +214,7 @@ def _bin_edges(codes: Codes, means: NDArray[np.int32], positions: Positions) -> 
     )
 
 
+@lru_cache(8)  # chunks of a recording are of the same size
 def _shuffled(n: int) -> NDArray[np.int64]:
     """The numbers below n in an order that looks random and is the same everywhere."""
     keys = np.arange(n, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
@@ -222,12 +241,12 @@ class Trainer:
         self._tails = (load_shapes().tails / float(MASS)).astype(np.float32)
         self.weights = first_weights(hidden)
 
-    def train(self, samples: int, pace: float) -> None:
-        """Show it so many samples; ``pace`` is Adam's step size, at first."""
-        e, steps = self._examples, max(1, samples // BATCH)
+    def train(self, samples: int, pace: float, batch: int = BATCH) -> None:
+        """Show it so many samples, in batches; ``pace`` is Adam's step size, at first."""
+        e, steps = self._examples, max(1, samples // batch)
         training.train(
             e.inputs, e.low, e.high, e.scale, e.shape, self.weights, self._hidden, self._tails,
-            steps, BATCH, np.float32(pace),
+            steps, batch, np.float32(pace),
         )  # fmt: skip
 
     def held_out_bits(self, weights: Float32s | None = None) -> float:
@@ -287,20 +306,21 @@ def may_pay(marks: Marks, model: AutoregressiveModel, prediction: Prediction, ef
 
     Channels whose shape no network knows are taken for ones of one that is nearly alike.
     """
-    if prediction.codes.size < PRICE_OF_FEWEST:
+    n_samples = prediction.codes.size
+    if n_samples < PRICE_OF_FEWEST:
         return False
     shape = np.where(model.head.shape > GAUSSIAN, NEARLY_LAPLACE, model.head.shape).astype(np.int32)
     model = replace(model, head=model.head._replace(shape=shape))
-    examples = gather(marks, model, prediction, effort.trial)
+    if n_samples < effort.trial:  # a small chunk is not worth more
+        shown, pace, batch = n_samples // TRIAL_PART, TRIAL_PACE, SMALL_BATCH
+    else:
+        shown, pace, batch = effort.trial, effort.pace, BATCH
+    examples = gather(marks, model, prediction, shown)
     if examples.low.size < FEWEST_EXAMPLES:  # nearly all may be marked
         return False
     trainer = Trainer(examples, FEWEST_HIDDEN)
-    trainer.train(
-        min(effort.trial, prediction.codes.size), effort.pace
-    )  # a small chunk is not worth more of them
-    return trainer.pays(
-        TRIAL_SHARE * effort.least_gain, TRIAL_SHARE * PRICE_OF_FEWEST / prediction.codes.size
-    )
+    trainer.train(shown, pace, batch)
+    return trainer.pays(TRIAL_SHARE * effort.least_gain, TRIAL_SHARE * PRICE_OF_FEWEST / n_samples)
 
 
 def fit_network(
@@ -311,17 +331,15 @@ def fit_network(
     ``model`` has shapes 0 to `GAUSSIAN`, and its own network does not matter.
     """
     assert int(model.head.shape.max()) <= GAUSSIAN
-    hidden = effort.hidden
-    while (
-        hidden > FEWEST_HIDDEN
-        and effort.weight_bits * weight_count(hidden) > MOST_PRICE * prediction.codes.size
-    ):
+    hidden, n_samples = effort.hidden, prediction.codes.size
+    effort = effort.of_chunk(n_samples)
+    while hidden > FEWEST_HIDDEN and effort.weight_bits * weight_count(hidden) > MOST_PRICE * n_samples:
         hidden //= 2
     examples = gather(marks, model, prediction, effort.seen)
     if examples.low.size < FEWEST_EXAMPLES:
         return None
     trainer = Trainer(examples, hidden)
-    trainer.train(min(effort.samples, effort.passes * prediction.codes.size), effort.pace)
-    if not trainer.pays(effort.least_gain, effort.weight_bits * weight_count(hidden) / prediction.codes.size):
+    trainer.train(min(effort.samples, effort.passes * n_samples), effort.pace, effort.batch)
+    if not trainer.pays(effort.least_gain, effort.weight_bits * weight_count(hidden) / n_samples):
         return None
     return to_network(trainer.weights, hidden, network_sources(model.taps))
