@@ -670,7 +670,7 @@ def test_rans_gives_back_what_was_pushed(pushed: tuple[list[tuple[int, int, int]
     assert words == cpu_push(found, lanes)
     reader = reference.RansReader(words, lanes)
     states = np.empty(lanes, np.uint64)
-    at = cpu_rans.read_states(np.array(words, np.uint32), states)
+    at = cpu_rans.read_states(np.array(words, np.uint32), states.size, states)
     for start, size, lane in found:
         slot = reader.slot(lane)
         assert start <= slot < start + size
@@ -691,7 +691,7 @@ def test_rans_pops_from_any_state(words: list[int], data: st.DataObject) -> None
     """Hostile states may be any 64 bits: they stay 64 bits, and every word is read at most once."""
     reader = reference.RansReader(words, 1)
     state = np.empty(1, np.uint64)
-    at = cpu_rans.read_states(np.array(words, np.uint32), state)
+    at = cpu_rans.read_states(np.array(words, np.uint32), state.size, state)
     for _ in range(40):
         slot = reader.slot(0)
         start = data.draw(st.integers(max(0, slot - 100), slot))

@@ -79,7 +79,7 @@ def test_what_is_trained_is_what_is_coded_with() -> None:
     weights = networks.first_weights(HIDDEN)
     weights += rng.normal(0, 0.3, weights.size).astype(np.float32)
     inputs = rng.integers(0, 128, (50, NETWORK_INPUTS)).astype(np.uint8)
-    integers = networks.to_network(weights, HIDDEN, np.full((1, 4), -1, np.int32))
+    integers = networks.to_network(weights, HIDDEN, np.zeros((1, 0), np.int32))
     rounded = np.empty_like(weights)
     training.round_weights(weights, HIDDEN, rounded)
     seen, hidden = np.empty(NETWORK_INPUTS, np.float32), np.empty(HIDDEN, np.float32)

@@ -24,6 +24,19 @@ def _leading_zeros(typing_context, value):  # type: ignore[no-untyped-def]
     return types.int64(types.int64), codegen
 
 
+@intrinsic
+def lowest_bit(typing_context, value):  # type: ignore[no-untyped-def]
+    """Index of the lowest set bit of ``value``, which is not 0."""
+
+    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        return builder.cttz(arguments[0], cgutils.true_bit)
+
+    return types.int64(types.int64), codegen
+
+
+_WIDE = ir.VectorType(ir.IntType(64), 8)
+
+
 @contextmanager
 def _eights(builder, n):  # type: ignore[no-untyped-def]
     i64 = ir.IntType(64)
@@ -42,7 +55,7 @@ def _starts(context, builder, signature, arguments):  # type: ignore[no-untyped-
 
 
 def _load(builder, start, i, kind):  # type: ignore[no-untyped-def]
-    return builder.load(builder.bitcast(builder.gep(start, [i]), kind.as_pointer()), align=4)
+    return builder.load(builder.bitcast(builder.gep(start, [i]), kind.as_pointer()), align=kind.element.width // 8)
 
 
 def _spread(builder, value, kind):  # type: ignore[no-untyped-def]
@@ -60,34 +73,71 @@ def _sum_of_lanes(builder, vector):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def dot_octets(typing_context, weights, samples, offsets, begin, end, at):  # type: ignore[no-untyped-def]
-    """Sum over octets o from ``begin`` to ``end`` of weights[o, :] times samples[offsets[o] + at:][:8].
+def dot_octets(typing_context, together, octets, samples, begin, end, at, totals, place):  # type: ignore[no-untyped-def]
+    """Sums of products, side by side: totals[place + c] is the sum over octets o from ``begin`` to ``end`` of
+    coefficients[o, place % 8 + c, :] times samples[offsets[o, place % 8 + c] + at:][:8].
 
-    weights : (octets, 8) int32; samples : flat int32; offsets : (octets,) int64. Sums are of 64 bits. Every
-    octet of samples must lie inside the array. Spelled out in vectors of eight, which compilers do not make
-    of a loop over loops this short.
+    together : of eight channels, the first of which is ``place``, or 1: of one. octets : what
+    `autoregressive.cut_octets` gives; samples : flat int32, all octets inside; totals : flat int64. Where there
+    are short coefficients, 32 bits hold all sums. Eight sums do not wait for each other, and their lanes are
+    added as those of one.
     """
 
     def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        i32, i64 = ir.IntType(32), ir.IntType(64)
-        narrow, wide = ir.VectorType(i32, 8), ir.VectorType(i64, 8)
-        arrays = [
-            context.make_array(kind)(context, builder, value).data
-            for kind, value in zip(signature.args[:3], arguments[:3], strict=True)
-        ]
-        begin, end, at = arguments[3:]
-        total = cgutils.alloca_once_value(builder, ir.Constant(wide, [0] * 8))
-        with cgutils.for_range_slice(builder, begin, end, ir.Constant(i64, 1)) as (octet, _):
-            offset = builder.load(builder.gep(arrays[2], [octet]))
-            places = (builder.shl(octet, ir.Constant(i64, 3)), builder.add(offset, at))
-            factors = []
-            for array, place in zip(arrays[:2], places, strict=True):
-                pointer = builder.bitcast(builder.gep(array, [place]), narrow.as_pointer())
-                factors.append(builder.sext(builder.load(pointer, align=4), wide))
-            builder.store(builder.add(builder.load(total), builder.mul(*factors)), total)
-        return _sum_of_lanes(builder, builder.load(total))
+        i16, i32, i64 = (ir.IntType(bits) for bits in (16, 32, 64))
+        together, octets, samples, begin, end, at, totals, place = arguments
+        kind = signature.args[1]
+        fields = zip(kind.fields, kind, cgutils.unpack_tuple(builder, octets), strict=True)
+        arrays = {name: context.make_array(array)(context, builder, value) for name, array, value in fields}
+        recent = builder.gep(context.make_array(signature.args[2])(context, builder, samples).data, [at])
+        column = builder.and_(place, ir.Constant(i64, 7))
 
-    return types.int64(weights, samples, offsets, types.int64, types.int64, types.int64), codegen
+        def sums(name, narrow, width, channels):  # type: ignore[no-untyped-def]
+            wide = ir.VectorType(ir.IntType(width), 8)
+            sums = [cgutils.alloca_once_value(builder, ir.Constant(wide, [0] * 8)) for _ in range(channels)]
+            with cgutils.for_range_slice(builder, begin, end, ir.Constant(i64, 1)) as (octet, _):
+                row = builder.add(builder.shl(octet, ir.Constant(i64, 3)), column)
+                for c, total in enumerate(sums):
+                    which = builder.add(row, ir.Constant(i64, c))
+                    offset = builder.load(builder.gep(arrays["offsets"].data, [which]))
+                    eight = builder.shl(which, ir.Constant(i64, 3))
+                    weights = _load(builder, arrays[name].data, eight, ir.VectorType(narrow, 8))
+                    window = _load(builder, recent, offset, ir.VectorType(i32, 8))
+                    factors = [
+                        factor if factor.type == wide else builder.sext(factor, wide) for factor in (weights, window)
+                    ]
+                    builder.store(builder.add(builder.load(total), builder.mul(*factors)), total)
+            sums = [builder.load(total) for total in sums]
+            if channels == 1:
+                return _sum_of_lanes(builder, builder.sext(sums[0], _WIDE))
+            return builder.sext(_sums_of_eight(builder, sums), _WIDE)
+
+        result = builder.gep(context.make_array(signature.args[6])(context, builder, totals).data, [place])
+        several = builder.icmp_signed(">", together, ir.Constant(i64, 1))
+        n_short = cgutils.unpack_tuple(builder, arrays["short"].shape)[0]
+        short = builder.icmp_signed(">", n_short, ir.Constant(i64, 0))
+        for channels, which in ((8, several), (1, builder.not_(several))):
+            to = builder.bitcast(result, (_WIDE if channels == 8 else i64).as_pointer())
+            for how, when in ((("short", i16, 32), short), (("coefficients", i32, 64), builder.not_(short))):
+                with builder.if_then(builder.and_(which, when)):
+                    builder.store(sums(*how, channels), to, align=8)
+        return context.get_dummy_value()
+
+    i64 = types.int64
+    return types.void(i64, octets, samples, i64, i64, i64, totals, i64), codegen
+
+
+def _sums_of_eight(builder, vectors):  # type: ignore[no-untyped-def]
+    """The sums of eight vectors' lanes, as a vector: neighbours are added until one number of each is left."""
+    even, odd = (
+        ir.Constant(ir.VectorType(ir.IntType(32), 8), list(range(begin, 16, 2))) for begin in (0, 1)
+    )
+    while len(vectors) > 1:
+        pairs = zip(vectors[::2], vectors[1::2], strict=True)
+        vectors = [
+            builder.add(builder.shuffle_vector(*pair, even), builder.shuffle_vector(*pair, odd)) for pair in pairs
+        ]
+    return vectors[0]
 
 
 @intrinsic

@@ -24,7 +24,9 @@ from losslessnn.kernels.constants import (
     N_SCALES,
     NETWORK_ERRORS,
     NETWORK_INPUTS,
+    NETWORK_INSTEAD,
     NETWORK_MAGNITUDES,
+    NETWORK_OLDER,
     NETWORK_REFERENCES,
     OUTPUT_BITS,
     OUTPUT_LANES,
@@ -42,6 +44,7 @@ _LIMIT = np.int64(POSITION_LIMIT - 1)
 _BACK = NETWORK_ERRORS
 _UNIT = AVERAGE_BITS << LOG_BITS
 _AS_IT_IS, _HALVED = np.int64(0), np.int64(1)
+_OLDER, _INSTEAD = np.array(NETWORK_OLDER, np.uintp), np.array(NETWORK_INSTEAD, np.uintp)
 
 
 class Memory(NamedTuple):
@@ -91,15 +94,14 @@ def remember(memory, k, t, error, index):
 
 
 @inlined
-def see(
-    memory, sources, skew, k, t, n_times, index, averages, fraction_bits, linear, mean, before, old, inputs
-):
+def see(memory, history, sources, skew, k, t, n_times, index, averages, fraction_bits, linear, mean, inputs):
     """Fill the (NETWORK_INPUTS,) int32 inputs of one sample.
 
-    linear, mean : the linear stage's prediction and the one to be corrected; before, old : the two positions
-    before it; averages : the channel's column of the running averages.
+    linear, mean : the linear stage's prediction and the one to be corrected; sources : (channels, as many
+    references as any channel has), -1 for none; averages : (3, channels) running averages.
     """
-    row, at = np.uintp(k), np.uintp(t + _BACK)
+    row, at, now = np.uintp(k), np.uintp(t + _BACK), np.uintp(t + PAD)
+    n_references = sources.shape[1]
     n = np.uintp(0)
     for i in range(NETWORK_ERRORS):
         inputs[n] = in_scales(memory.error[row, at - np.uintp(i + 1)], index, _AS_IT_IS)
@@ -112,15 +114,20 @@ def see(
         n += np.uintp(1)
     inputs[n] = in_octaves(np.int64(32 * index), 8 * (fraction_bits + 2))
     n += np.uintp(1)
-    for r in range(NETWORK_REFERENCES):
+    for r in range(n_references, NETWORK_REFERENCES):
+        for i in range(np.uintp(2 * r), np.uintp(2 * r + 2)):
+            older = np.int64(history[row, now - _INSTEAD[i]])
+            inputs[n + i] = in_scales(older - mean, index, _HALVED)
+    for r in range(n_references):
         source = sources[row, r]
         inputs[n] = inputs[n + np.uintp(1)] = ACTIVATION_ZERO
         if source >= 0:
             inputs[n] = ACTIVATION_ZERO + memory.unit_error[np.uintp(source), at]
             inputs[n + np.uintp(1)] = ACTIVATION_ZERO + memory.unit_magnitude[np.uintp(source), at]
         n += np.uintp(2)
+    n += np.uintp(2 * (NETWORK_REFERENCES - n_references))
     for r in range(2):
-        source = sources[row, r]
+        source = sources[row, r] if r < n_references else np.int32(-1)
         inputs[n] = inputs[n + np.uintp(1)] = ACTIVATION_ZERO
         if source >= 0 and skew * (k - source) >= 2 and t + 1 < n_times:
             inputs[n] = ACTIVATION_ZERO + memory.unit_error[np.uintp(source), at + np.uintp(1)]
@@ -128,10 +135,14 @@ def see(
                 ACTIVATION_ZERO + memory.unit_magnitude[np.uintp(source), at + np.uintp(1)]
             )
         n += np.uintp(2)
+    before, old = np.int64(history[row, now - np.uintp(1)]), np.int64(history[row, now - np.uintp(2)])
     inputs[n] = in_scales(mean - linear, index, _AS_IT_IS)
     inputs[n + np.uintp(1)] = in_scales(before - old, index, _HALVED)
     inputs[n + np.uintp(2)] = in_scales(before - mean, index, _HALVED)
     inputs[n + np.uintp(3)] = in_scales(old - mean, index, _HALVED)
+    n += np.uintp(4)
+    for i in range(np.uintp(_OLDER.size)):
+        inputs[n + i] = in_scales(np.int64(history[row, now - _OLDER[i]]) - mean, index, _HALVED)
 
 
 @inlined
@@ -221,9 +232,8 @@ def go_through(
             index, mean = np.int64(indices[k, t]), np.int64(means[k, t])
             if (first + t) % stride == 0:
                 see(
-                    memory, network.sources, skew, k, t, steps.n_times, index, averages, fraction_bits,
-                    np.int64(linear[k, t]), mean,
-                    np.int64(history[k, PAD + t - 1]), np.int64(history[k, PAD + t - 2]), seen,
+                    memory, history, network.sources, skew, k, t, steps.n_times, index, averages, fraction_bits,
+                    np.int64(linear[k, t]), mean, seen,
                 )  # fmt: skip
                 if width == 0:
                     for i in range(NETWORK_INPUTS):
@@ -240,4 +250,7 @@ def go_through(
 
 
 assert OUTPUT_LANES == 8
-assert NETWORK_ERRORS + NETWORK_MAGNITUDES + 4 + 2 * NETWORK_REFERENCES + 8 == NETWORK_INPUTS
+_OF_ITS_OWN = NETWORK_ERRORS + NETWORK_MAGNITUDES + 8 + len(NETWORK_OLDER)
+assert _OF_ITS_OWN + 2 * NETWORK_REFERENCES + 4 == NETWORK_INPUTS
+assert len(NETWORK_INSTEAD) == 2 * NETWORK_REFERENCES
+assert max(NETWORK_INSTEAD + NETWORK_OLDER) <= PAD

@@ -123,7 +123,7 @@ def read_marks(words, n_codes, marks):
     state = np.empty(1, np.uint64)
     if words.size < 2:
         return 1
-    word = rans.read_states(words, state)
+    word = rans.read_states(words, state.size, state)
     x = state[0]
     for row in range(marks.shape[0]):
         latest = 0

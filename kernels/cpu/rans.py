@@ -67,11 +67,11 @@ def push_all(start, freq, channel, lanes, words):
 
 
 @kernel
-def read_states(words, state):
+def read_states(words, lanes, state):
     """Load the lanes' states from the front of ``words``; return how many words that took."""
-    for k in range(state.size):
+    for k in range(lanes):
         state[k] = np.uint64(words[2 * k]) | (np.uint64(words[2 * k + 1]) << _WORD)
-    return 2 * state.size
+    return 2 * lanes
 
 
 @part

@@ -80,13 +80,18 @@ def blank_network(hidden: int, sources: NDArray[np.int32]) -> Network:
 
 
 def network_sources(taps: LinearTaps) -> NDArray[np.int32]:
-    """The channels whose errors a network sees: a channel's first windows on earlier ones, (channels, 4)."""
+    """The channels whose errors a network sees: a channel's first windows on earlier ones, at most four.
+
+    (channels, as many as any channel has), -1 where a channel has fewer.
+    """
     sources = np.full((taps.shift.size, NETWORK_REFERENCES), -1, np.int32)
+    most = 0
     for k, row in enumerate(sources):
         windows = taps.source[taps.first[k] : taps.first[k + 1]]
         earlier = windows[windows < k][:NETWORK_REFERENCES]
         row[: earlier.size] = earlier
-    return sources
+        most = max(most, earlier.size)
+    return np.ascontiguousarray(sources[:, :most])
 
 
 NOTHING_CORRECTED = Corrected(
@@ -163,7 +168,7 @@ class _Encoder:
             kernel.pass_averages(errors, _part(marked, window), steps, model.taps.skew, averages)
             self._starts.append((begin, averages))
         self._ends = [*(begin for begin, _ in self._starts[1:]), n_steps]
-        most = min(size, n_steps) * self._n_channels
+        most = min(size, n_steps) * self._n_channels + kernel.LANES
         kinds = (np.uint32, np.uint32, np.uint32, np.uint64, np.uint8)
         self._memory = [np.empty(most, kind) for kind in kinds]
 
@@ -182,16 +187,18 @@ class _Encoder:
     def _intervals(self, begin: int, end: int) -> _Intervals:
         model, prediction = self._model, self._prediction
         window, steps = self._window(begin, end)
-        codes, history, means = prediction.window(window.start, window.stop)
+        codes, means = prediction.coded(window.start, window.stop)
+        begin_of = kernel.samples_before(self._n_channels, model.taps.skew, steps)
         start, freq, channel, rest, rest_bits = self._memory
         rest_bits[:] = 0
         raw_bits = np.zeros(self._n_channels, np.int64)
-        n: Any = kernel.code_intervals(
-            codes, _part(self._marked, window), history, means,
+        kernel.code_intervals(
+            codes, _part(self._marked, window), means,
             Corrected(*(_part(values, window) for values in self._corrected)),
-            model.positions, model.taps.skew, model.head, self._working, steps,
+            model.positions, model.taps.skew, model.head, self._working, steps, begin_of[:-1],
             start, freq, channel, rest, rest_bits, raw_bits,
         )  # fmt: skip
+        n = begin_of[-1]
         raw = np.zeros((int(raw_bits.sum()) + 7) // 8, np.uint8)
         if raw.size:
             kernel.join_rests(rest[:n], rest_bits[:n], raw)
@@ -268,8 +275,9 @@ class _Window:
         size = min(self.step + self.reach, n_times)
         lines = (size + 2 * PAD + _LINE - 1) // _LINE
         length = (lines | 1) * _LINE  # an odd number of cache lines: rows do not compete for the same ones
-        self.flat = np.zeros(n_channels * length + 8, np.int32)  # the last octet may reach over the last row
-        self.history = self.flat[:-8].reshape(n_channels, length)
+        margin = kernel.margin(skew)
+        self.flat = np.zeros(n_channels * length + 2 * margin, np.int32)
+        self.history = self.flat[margin:-margin].reshape(n_channels, length)
         self.codes = np.empty((n_channels, size), np.int32)
         n_rows = n_channels + 1 if model.adaptive.own else 0
         self._units = np.zeros((n_rows, length), np.int32)
@@ -295,6 +303,14 @@ class _Window:
                 slide(array, EVERYTHING, moved, kept + PAD)
             for array in self.memory if self._networked else ():
                 slide(array, EVERYTHING, moved, kept + NETWORK_ERRORS)
+
+
+def _farthest(positions: Positions) -> int:
+    """How far from 0 a position less its channel's offset may be."""
+    ends = np.array([positions.low, positions.high], np.int64) << positions.fraction_bits
+    if positions.edges.size:
+        ends = positions.edges[:, [0, -1]].astype(np.int64)
+    return int(np.abs(ends[..., None] - positions.offset).max())
 
 
 def decode(
@@ -327,10 +343,10 @@ def decode(
     kernel.start(working, model.head)
     if n_words < 2 * model.lanes:
         _refuse("the coder's states are missing")
-    working.states[:] = stream[: 8 * model.lanes].copy().view("<u8")
+    working.states[: model.lanes] = stream[: 8 * model.lanes].copy().view("<u8")
     word, done = 2 * model.lanes, 0
     window = _Window(model, n_times)
-    octets = kernel.cut_octets(model.taps, window.history.shape[1])
+    octets = kernel.cut_octets(model.taps, window.history.shape[1], _farthest(model.positions))
     n_steps = n_times + skew * (n_channels - 1)
     # one kind of array whatever the buffers are, since numba would compile a decoder for each kind
     few = np.zeros(min(n_words - word, window.step * n_channels) + n_channels + 1, np.uint32)
@@ -357,7 +373,7 @@ def decode(
         done = known
     if word != n_words or (int(working.read[1]) + 7) // 8 != bits.size:
         _refuse("there are more of them than samples take")
-    if (working.states != STATE_FLOOR).any():
+    if (working.states[: model.lanes] != STATE_FLOOR).any():
         _refuse("the coder does not end where it began")
     return codes
 

@@ -73,12 +73,12 @@ class Training:
         Adam's step size, at first: the less is shown, the longer steps must be.
     passes : int
         How often a sample of a small chunk is shown, at most.
+    batch : int
+        Samples that a step of Adam averages over.
     weight_bits : float
         What a weight costs the frame.
     small_pace : float
         `pace` on chunks of fewer samples than a trial is shown of others.
-    batch : int
-        Samples a step.
     """
 
     hidden: int
@@ -88,9 +88,9 @@ class Training:
     least_gain: float
     pace: float
     passes: int = 32
+    batch: int = BATCH
     weight_bits: float = BITS_PER_WEIGHT
     small_pace: float = 0.0
-    batch: int = BATCH
 
     def of_chunk(self, n_samples: int) -> Training:
         """The same for a chunk of so many samples.
@@ -242,7 +242,7 @@ class Trainer:
         self.weights = first_weights(hidden)
 
     def train(self, samples: int, pace: float, batch: int = BATCH) -> None:
-        """Show it so many samples, in batches; ``pace`` is Adam's step size, at first."""
+        """Show it so many samples, ``batch`` for each step; ``pace`` is Adam's step size, at first."""
         e, steps = self._examples, max(1, samples // batch)
         training.train(
             e.inputs, e.low, e.high, e.scale, e.shape, self.weights, self._hidden, self._tails,
@@ -314,7 +314,7 @@ def may_pay(marks: Marks, model: AutoregressiveModel, prediction: Prediction, ef
     if n_samples < effort.trial:  # a small chunk is not worth more
         shown, pace, batch = n_samples // TRIAL_PART, TRIAL_PACE, SMALL_BATCH
     else:
-        shown, pace, batch = effort.trial, effort.pace, BATCH
+        shown, pace, batch = effort.trial, effort.pace, effort.batch
     examples = gather(marks, model, prediction, shown)
     if examples.low.size < FEWEST_EXAMPLES:  # nearly all may be marked
         return False

@@ -31,13 +31,6 @@ def positions_between(
 
     Of all channels or some.
     """
-    return _known_between(codes, positions, begin, end, channels)[1]
-
-
-def _known_between(
-    codes: Codes, positions: Positions, begin: int, end: int, channels: NDArray[np.int64] | None = None
-) -> tuple[Int32s, Int32s]:
-    """The codes there are from ``PAD`` before a stretch to ``PAD`` after it, and `positions_between`."""
     first, last = max(begin - PAD, 0), min(end + PAD, codes.shape[1])
     if channels is None:
         known = codes_between(codes, first, last)
@@ -45,7 +38,7 @@ def _known_between(
         known, positions = codes_between(codes[channels, first:last], 0, last - first), positions.of(channels)
     history = np.zeros((len(known), end - begin + 2 * PAD), np.int32)
     kernel.write_positions(known, positions, np.int64(first - begin + PAD), history)
-    return known, history
+    return history
 
 
 def positions_around(
@@ -115,12 +108,18 @@ class Prediction:
         end = self.codes.shape[1] if end is None else end
         return positions_between(self.codes, self.positions, begin, end, channels)
 
-    def window(self, begin: int, end: int) -> tuple[Int32s, Int32s, Int32s]:
-        """Codes, positions with ``PAD`` more on either side, and predictions of a stretch of time."""
-        known, history = _known_between(self.codes, self.positions, begin, end)
-        left = begin - max(begin - PAD, 0)
-        codes = np.ascontiguousarray(known[:, left : left + end - begin])
-        return codes, history, history[:, PAD:-PAD] - self.errors[:, begin:end]
+    def window(self, begin: int, end: int) -> tuple[Int32s, Int32s]:
+        """Positions with ``PAD`` more on either side, and predictions of a stretch of time."""
+        history = self.history(begin, end)
+        return history, history[:, PAD:-PAD] - self.errors[:, begin:end]
+
+    def coded(self, begin: int, end: int) -> tuple[Int32s, Int32s]:
+        """Codes and predictions of a stretch of time."""
+        codes = codes_between(self.codes, begin, end)
+        means = np.empty_like(codes)
+        kernel.write_positions(codes, self.positions, np.int64(0), means)
+        means -= self.errors[:, begin:end]
+        return codes, means
 
     def means(self) -> Int32s:
         """Predictions of everything, (channels, time)."""

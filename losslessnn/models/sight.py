@@ -100,7 +100,7 @@ def _predicted(
     """
     taps, n_channels = prediction.taps, len(prediction.codes)
     if chosen.size == n_channels:
-        _, history, means = prediction.window(begin, end)
+        history, means = prediction.window(begin, end)
         return history, predict_linear(history, taps), means
     references = [taps.source[taps.first[k] : taps.first[k + 1]] for k in chosen]
     needed = np.unique(np.concatenate([seen, *references])).astype(np.int64)
