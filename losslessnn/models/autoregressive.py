@@ -303,6 +303,7 @@ class _Window:
                 slide(array, EVERYTHING, moved, kept + PAD)
             for array in self.memory if self._networked else ():
                 slide(array, EVERYTHING, moved, kept + NETWORK_ERRORS)
+            self.history[:, self._n_times - origin + PAD :] = 0  # behind the end
 
 
 def _farthest(positions: Positions) -> int:

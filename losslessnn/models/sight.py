@@ -113,6 +113,5 @@ def _predicted(
 
 
 def slide(array: NDArray[Any], rows: Channels | slice, moved: int, kept: int) -> None:
-    """Move columns of some rows to the front, and clear all behind those that are kept."""
+    """Move columns of some rows to the front."""
     array[rows, :kept] = array[rows, moved : moved + kept]
-    array[rows, kept:] = 0
