@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numba import njit
 
-from losslessnn import adc
+from losslessnn import adc, blocks
 from losslessnn.coding.sequence import SequenceReader, SequenceWriter
 from losslessnn.errors import CorruptFrameError
 from losslessnn.frame import Section
@@ -234,12 +235,8 @@ def make_network(rng: np.random.Generator, hidden: int, calm: bool, taps: Linear
 
 
 def cpu_encode(case: Case) -> tuple[bytes, bytes]:
-    model = case.model
-    history = autoregressive.position_history(case.codes, model.positions)
-    linear = autoregressive.predict_linear(history, model.taps)
-    means = autoregressive.add_adaptive(history, linear, model.adaptive)
-    prediction = autoregressive.Prediction(history, linear, means)
-    return autoregressive.encode(case.codes, model, prediction, case.marks)
+    prediction = autoregressive.predict(case.codes, case.model)
+    return autoregressive.encode(case.model, prediction, case.marks)
 
 
 def reference_encode(case: Case) -> tuple[bytes, bytes]:
@@ -277,6 +274,14 @@ def assert_oracle_and_cpu_agree(case: Case) -> tuple[bytes, bytes]:
 @given(case=cases())
 def test_oracle_and_cpu_write_the_same_bytes_and_read_each_other(case: Case) -> None:
     assert_oracle_and_cpu_agree(case)
+
+
+@settings(max_examples=100)
+@given(case=cases(), size=st.integers(1, 20))
+def test_in_blocks_of_any_length(case: Case, size: int) -> None:
+    """Averages, weights and states go on from block to block, and all that is looked back at stays."""
+    with mock.patch.multiple(blocks, _SAMPLES=0, _SHORTEST=size):
+        assert_oracle_and_cpu_agree(case)
 
 
 @settings(max_examples=200)
@@ -446,7 +451,7 @@ def test_fitted_models_too(seed: int, level: int) -> None:
     low, high = int(codes.min()), int(codes.max())
     positions = adc.plain_positions(low, high, 5, codes.mean(axis=1).astype(np.int64) << 5)
     model, prediction = fit(codes, positions, EFFORT[level])
-    words, raw = autoregressive.encode(codes, model, prediction)
+    words, raw = autoregressive.encode(model, prediction)
     assert (words, raw) == assert_oracle_and_cpu_agree(Case(codes, model))
 
 

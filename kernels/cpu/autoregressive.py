@@ -20,15 +20,13 @@ from losslessnn.kernels.constants import (
     PAD,
     POSITION_LIMIT,
     SCALE,
-    STATE_FLOOR,
-    TOTAL,
     WINDOW,
 )
 from losslessnn.kernels.cpu import adaptive, head, head_lanes, network, rans
 from losslessnn.kernels.cpu.compiling import kernel, lean_kernel, part
 from losslessnn.kernels.cpu.integers import dot_octets, highest_bit, lowest_bit, prefetch
 from losslessnn.kernels.cpu.vectors import LANES
-from losslessnn.kernels.parameters import Bins, LinearTaps
+from losslessnn.kernels.parameters import Bins, Head, LinearTaps, Steps
 
 _LIMIT = np.int64(POSITION_LIMIT - 1)
 _SCALE, _INVERSE, _LOG2 = SCALE, INVERSE, LOG2
@@ -38,13 +36,24 @@ BLOCK = 1024
 
 
 @lean_kernel
-def linear_predictions(history, taps, total, predictions):
-    """Linear predictions of every sample at once: the encoder's half, free of serial steps.
+def write_positions(codes, positions, column, history):
+    """Write the positions of (channels, time) codes into ``history`` from a column on."""
+    bins = Bins(positions.fraction_bits, positions.low, positions.high, positions.edges, positions.inverse)
+    for k in range(codes.shape[0]):
+        row, offset = positions.table[k], positions.offset[k]
+        for t in range(np.uintp(codes.shape[1])):
+            history[k, np.uintp(column) + t] = head.position_of(np.int64(codes[k, t]), bins, row) - offset
+
+
+@lean_kernel
+def linear_predictions(history, taps, channels, total, predictions):
+    """Linear predictions of some channels, (channels, time): the encoder's half, free of serial steps.
 
     ``total`` is memory for `BLOCK` sums.
     """
-    n_channels, n_times = predictions.shape
-    for k in range(n_channels):
+    n_times = predictions.shape[1]
+    for n in range(channels.size):
+        k = channels[n]
         shift = np.int64(taps.shift[k])
         rounding = (np.int64(1) << shift) >> 1
         for begin in range(0, n_times, BLOCK):
@@ -73,35 +82,50 @@ def linear_predictions(history, taps, total, predictions):
                     for t in range(np.uintp(size)):
                         total[t] += coefficient * samples[t]
             for t in range(size):
-                predictions[k, begin + t] = min(max(total[t] >> shift, -_LIMIT), _LIMIT)
+                predictions[n, begin + t] = min(max(total[t] >> shift, -_LIMIT), _LIMIT)
 
 
 @lean_kernel
-def fill_units(history, linear, unit, channels, units):
-    """The adaptive stage's residuals of some channels; rows of flat ``units`` are as long as history's."""
-    for k in channels:
-        begin = k * np.int64(history.shape[1]) + PAD
-        for t in range(np.uintp(linear.shape[1])):
-            residual = np.int64(history[k, PAD + t]) - linear[k, t]
-            units[np.uintp(begin) + t] = adaptive.to_units(residual, np.int64(unit[k]))
+def fill_units(errors, unit, channels, units):
+    """The adaptive stage's residuals of some channels, after the first ``PAD`` columns of ``units``.
 
-
-@lean_kernel
-def adaptive_predictions(history, predictions, rate, state, channels, change):
-    """Add the adaptive stage to some channels' ``predictions`` in place.
-
-    ``state`` and the memory ``change`` are of these channels.
+    ``errors``, of the linear stage, are of these channels; ``units`` and ``unit`` of all.
     """
-    n_times, n = predictions.shape[1], channels.size
+    for c in range(channels.size):
+        k = channels[c]
+        for t in range(np.uintp(errors.shape[1])):
+            residual = np.int64(errors[c, t])
+            units[k, np.uintp(PAD) + t] = adaptive.to_units(residual, np.int64(unit[k]))
+
+
+@lean_kernel
+def adaptive_errors(positions, rate, state, first, change, errors):
+    """Turn the linear stage's errors into those of both, in place.
+
+    ``state`` and the memory ``change`` are of channels from row ``first`` of ``positions`` and ``errors``,
+    (channels, time), on.
+    """
+    n_times, n = errors.shape[1], change.size
     for t in range(n_times):
         adaptive.look(state, t, np.int64(0), n)
         adaptive.predict(state, t, np.int64(0), n, change)
         for i in range(n):
-            k = channels[i]
-            mean = min(max(predictions[k, t] + change[i], -_LIMIT), _LIMIT)
-            predictions[k, t] = mean
-            change[i] = np.int64(history[k, PAD + t]) - mean
+            position = np.int64(positions[first + i, t])
+            mean = min(max(position - errors[first + i, t] + change[i], -_LIMIT), _LIMIT)
+            change[i] = position - mean
+            errors[first + i, t] = change[i]
         adaptive.update(state, rate, t, np.int64(0), n, change)
+
+
+@lean_kernel
+def pass_averages(errors, marked, steps, skew, averages):
+    """What `code_intervals` does to the running ``averages`` (3, channels), and nothing else."""
+    for k in range(errors.shape[0]):
+        fast, mid, slow = averages[0, k], averages[1, k], averages[2, k]
+        for t in range(max(0, steps.begin - skew * k), min(steps.n_times, steps.end - skew * k)):
+            if marked.size == 0 or not marked[k, t]:
+                fast, mid, slow = head.moved_averages(fast, mid, slow, abs(np.int64(errors[k, t])))
+        averages[0, k], averages[1, k], averages[2, k] = fast, mid, slow
 
 
 @part
@@ -132,41 +156,41 @@ def _get_escape(raw, place, size_bits, most):
     return rest + (np.int64(1) << top) - 1, place
 
 
-def samples_before(n_channels: int, n_times: int, skew: int) -> NDArray[np.int64]:
-    """How many samples are coded before each step of the wavefront."""
-    step = np.arange(n_times + skew * (n_channels - 1), dtype=np.int64)
+def samples_before(n_channels: int, skew: int, steps: Steps) -> NDArray[np.int64]:
+    """How many samples of some steps of the wavefront are coded before each of them and, last, in all."""
+    step = np.arange(steps.begin, steps.end, dtype=np.int64)
     begun = np.minimum(n_channels, step // skew + 1)
-    ended = np.maximum(0, (step - n_times + skew) // skew)
-    return np.concatenate([[0], np.cumsum(begun - ended)[:-1]])
+    ended = np.maximum(0, (step - steps.n_times + skew) // skew)
+    return np.concatenate([[0], np.cumsum(begun - ended)])
 
 
 @lean_kernel
 def code_intervals(
-    codes, marked, means, corrected, positions, skew, parameters, memory, begin_of, start, freq, channel_of,
-    rest, rest_bits, raw_bits,
+    codes, marked, means, corrected, positions, skew, parameters, memory, steps, begin_of, start, freq,
+    channel_of, rest, rest_bits, raw_bits,
 ):  # fmt: skip
-    """Intervals and channels of every sample in coding order, and the bits that follow them.
+    """Intervals and channels of the samples of some steps in coding order, and the bits that follow them.
 
-    ``corrected`` is what a network made of means, scale indices and shapes, or empty arrays for none.
+    Times and ``steps`` count from where the arrays begin, which hold all that is coded in these steps; the
+    averages in ``memory`` go on from there. ``corrected`` is what a network made of means, scale indices and shapes, or empty arrays for none.
     ``marked`` is (channels, time), or empty for none: such samples take no bits, and the averages do not
-    learn from them. ``begin_of`` says how many samples come before each step. ``start`` and ``freq`` are some
+    learn from them. ``begin_of`` comes from `samples_before`. ``start`` and ``freq`` are some
     numbers longer than there are samples. ``rest`` gets the raw bits of those samples that have any,
     ``rest_bits``, zero before, how many; ``raw_bits`` is how many each channel has.
     """
-    n_channels, n_times = codes.shape
+    n_channels, n_times = codes.shape[0], steps.n_times
     columns = memory.columns
-    start_columns(parameters, positions, memory, n_times - skew)
+    start_columns(parameters, positions, columns, codes.shape[1] - skew)
     bins = Bins(positions.fraction_bits, positions.low, positions.high, positions.edges, positions.inverse)
     tables = head_lanes.Tables(_SCALE, _INVERSE, _LOG2, parameters.tails, parameters.guesses)
-    n_steps = n_times + skew * (n_channels - 1)
     lanes = LANES if n_channels > FEW else 1
     # a few channels for a while, and then the next: what they need stays in cache
-    for block in range(0, n_steps, STEPS):
+    for block in range(steps.begin, steps.end, STEPS):
         for k in range(0, n_channels, lanes):
             last = min(k + lanes, n_channels) - 1
-            for s in range(max(block, skew * k), min(block + STEPS, n_times + skew * last)):
+            for s in range(max(block, skew * k), min(block + STEPS, steps.end, n_times + skew * last)):
                 k_begin, k_end = max(0, (s - n_times + skew) // skew), min(n_channels, s // skew + 1)
-                here = begin_of[s] + k - k_begin
+                here = begin_of[s - steps.begin] + k - k_begin
                 begin, end = max(k, k_begin), min(last + 1, k_end)
                 odd = head_lanes.code_step(
                     lanes, codes, marked, means, corrected, memory.averages, memory.weights, columns, tables, bins,
@@ -231,7 +255,8 @@ class Working(NamedTuple):
     weights: NDArray[np.int64]  # (speeds, channels and more)
     numbers: NDArray[np.int64]  # (6, channels and more)
     columns: head_lanes.Columns
-    states: NDArray[np.uint64]  # (lanes and more,)
+    states: NDArray[np.uint64]  # (lanes and more,) of rANS
+    read: NDArray[np.int64]  # (2,) how many words and raw bits a decoder has read
     inputs: NDArray[np.int16]  # (lines, NETWORK_INPUTS) of a network
     pairs: NDArray[np.int32]  # the same bytes, two inputs in one number
     units: NDArray[np.int32]  # (lines, hidden + OUTPUT_LANES)
@@ -239,7 +264,7 @@ class Working(NamedTuple):
 
 
 def working_memory(n_channels: int, lanes: int = 0, n_units: int = OUTPUT_LANES) -> Working:
-    """Memory for `code_intervals` and `decode`."""
+    """Memory for `code_intervals` and `decode`, which `start` makes ready."""
     inputs = np.zeros((max(n_channels, network.LINES), NETWORK_INPUTS), np.int16)
     return Working(
         head_lanes.new_rows(3, n_channels),
@@ -247,6 +272,7 @@ def working_memory(n_channels: int, lanes: int = 0, n_units: int = OUTPUT_LANES)
         head_lanes.new_rows(6, n_channels),
         head_lanes.new_columns(n_channels),
         np.zeros(lanes + LANES, np.uint64),
+        np.zeros(2, np.int64),
         inputs,
         inputs.view(np.int32),
         np.empty((len(inputs), n_units), np.int32),
@@ -264,11 +290,17 @@ def start_scales(parameters, averages, weights):
             weights[i, k] = parameters.weights[k, i] if known else 0
 
 
+def start(working: Working, parameters: Head) -> None:
+    """Set the running averages to what they are before the first sample, and their weights."""
+    n_channels = parameters.initial.size
+    working.averages[:], working.weights[:] = 1, 0
+    working.averages[:, :n_channels] = parameters.initial
+    working.weights[:, :n_channels] = parameters.weights.T
+
+
 @part
-def start_columns(parameters, positions, working, row_length):
-    """What the head is given before the first sample."""
-    start_scales(parameters, working.averages, working.weights)
-    columns = working.columns
+def start_columns(parameters, positions, columns, row_length):
+    """What the head is given of every channel."""
     for k in range(parameters.shape.size):
         columns.shape[k] = parameters.shape[k]
         columns.bias[k] = parameters.bias[k]
@@ -337,21 +369,23 @@ def cut_octets(taps: LinearTaps, row_length: int, most: int) -> Octets:
 @lean_kernel
 def decode(
     words, raw, marked, positions, taps, octets, flat, history, stage, rate, parameters, correction,
-    memory, working, lanes, codes,
+    memory, working, lanes, steps, n_words, codes,
 ):  # fmt: skip
-    """Fill ``codes`` (channels, time); return 0, or a positive number if the bytes cannot be right.
+    """Fill ``codes`` (channels, time) in some steps; return 0, or a positive number if the bytes are wrong.
 
-    ``words`` has one entry more than channels behind its last, which may be looked at. ``octets`` come from
-    `cut_octets`; ``flat``, of which ``history`` is a view, ``stage`` and ``memory`` are new.
+    Times and ``steps`` count from where ``codes``, ``history``, ``marked``, ``stage`` and ``memory`` begin;
+    what came before is still in them as far as anybody looks back, and ``working`` goes on from there.
+    There are ``n_words``; of ``words`` those are needed that so many samples may take, and one more than
+    channels, which may be looked at. ``octets`` come from `cut_octets`; ``history`` is a view of ``flat``.
     ``marked`` is (channels, time), or empty for none: such samples repeat the code before them (the first:
     the lowest).
     """
-    n_channels, n_times = codes.shape
+    n_channels, n_times = codes.shape[0], steps.n_times
     skew = taps.skew
     row_length, flat_codes = np.int64(history.shape[1]), codes.reshape(-1)
     own = stage.own_weights.shape[1]
     averages, weights, columns = working.averages, working.weights, working.columns
-    start_columns(parameters, positions, working, 0)
+    start_columns(parameters, positions, columns, 0)
     bins = Bins(positions.fraction_bits, positions.low, positions.high, positions.edges, positions.inverse)
     tables = head_lanes.Tables(_SCALE, _INVERSE, _LOG2, parameters.tails, parameters.guesses)
     units, width = working.units, working.units.shape[1] - OUTPUT_LANES
@@ -365,16 +399,12 @@ def decode(
     mean = numbers[4] if networked else columns.centre
     index = numbers[5] if networked else columns.scale
     state = working.states
-    n_words = words.size - n_channels - 1
-    if n_words < 2 * lanes:
-        return 1
-    word = rans.read_states(words, lanes, state)
-    place = np.int64(0)
+    word, place = working.read[0], working.read[1]
     fraction_bits = positions.fraction_bits
     ahead = margin(skew) + PAD + 32
     together = LANES if lanes > FEW else 1
     # Each step in passes over the channels: one channel's look-ups do not wait for another's branches.
-    for s in range(n_times + skew * (n_channels - 1)):
+    for s in range(steps.begin, steps.end):
         k_begin, k_end = max(0, (s - n_times + skew) // skew), min(n_channels, s // skew + 1)
         if own > 0:
             adaptive.look(stage, s, k_begin, k_end)
@@ -427,7 +457,7 @@ def decode(
                 word += head_lanes.pop(together, state, k % lanes, columns, k, batch_end - k, words, word)
             batch = batch_end
         if word > n_words:
-            return 2
+            return 1
         for k in range(k_begin, k_end, together):
             odd = head_lanes.settle(together, columns, k, k_end - k, bins)
             while odd > 0:
@@ -447,7 +477,7 @@ def decode(
                     rest, place = _get_bits(raw, place, coarse)
                     code |= rest
                 if code < positions.low or code > positions.high:
-                    return 3
+                    return 2
                 columns.code[i] = code
                 columns.position[i] = head.position_of(code, bins, positions.table[i])
         for k in range(k_begin, k_end):
@@ -456,7 +486,7 @@ def decode(
             history[k, PAD + t] = columns.position[k] - columns.offset[k]
             if t & 15 == 0:  # a cache line holds 16 samples, and nobody foresees so many rows' next ones
                 prefetch(flat, ahead + k * row_length + t)
-                prefetch(flat_codes, k * n_times + t + 32)
+                prefetch(flat_codes, k * np.int64(codes.shape[1]) + t + 32)
         for k in range(k_begin, k_end):
             error[k] = columns.position[k] - mean[k]
         if networked:
@@ -471,9 +501,5 @@ def decode(
                 residual = np.int64(history[k, PAD + s - skew * k]) - linear[k]
                 stage.units[stage.rows[k] + s] = adaptive.to_units(residual, np.int64(stage.unit[k]))
             adaptive.update(stage, rate, s, k_begin, k_end, error)
-    if (place + 7) >> 3 != raw.size or word != n_words:
-        return 4
-    for i in range(lanes):
-        if state[i] != np.uint64(STATE_FLOOR):
-            return 5
+    working.read[0], working.read[1] = word, place
     return 0

@@ -52,7 +52,7 @@ from losslessnn.kernels.parameters import Network
 
 _INVERSE, _REACH, _SCALE = INVERSE, REACH, SCALE
 _LIMIT = np.int64(POSITION_LIMIT - 1)
-_BACK = LANES  # as many errors are read at once
+BACK = LANES  # as many errors are read at once
 _UNIT = AVERAGE_BITS << LOG_BITS
 _LAST, _INSTEAD = np.array((1, 1, 1, 2, *NETWORK_OLDER)), np.array(NETWORK_INSTEAD)  # so many steps back
 LINES = 64  # samples that are seen before the first is thought of
@@ -70,7 +70,7 @@ class Memory(NamedTuple):
 
 def new_memory(n_channels: int, n_times: int) -> Memory:
     """A `Memory` of no errors. Numpy takes memory for a channel when it is written to, not before."""
-    size = n_times + _BACK + 1
+    size = n_times + BACK + 1
     return Memory(
         np.zeros((n_channels, size), np.int64),
         np.zeros((n_channels, size), np.int32),
@@ -96,7 +96,7 @@ def in_octaves(logarithm, index):
 @inlined
 def remember(memory, k, t, error, index):
     """Take in the error of one sample and the scale the averages gave it."""
-    at, row = np.uintp(t + _BACK), np.uintp(k)
+    at, row = np.uintp(t + BACK), np.uintp(k)
     memory.error[row, at] = error
     magnitude = log2(max(abs(error), np.int64(1)))
     memory.magnitude[row, at] = magnitude
@@ -188,7 +188,7 @@ def see(
     linear, mean : the linear stage's prediction and the one to be corrected; sources : (channels, as many
     references as any channel has), -1 for none; averages : (3, channels) running averages.
     """
-    row, at = np.uintp(k), np.uintp(t + _BACK)
+    row, at = np.uintp(k), np.uintp(t + BACK)
     now = np.int64(k) * np.int64(history.shape[1]) + t + PAD
     reach, inverse = _REACH[np.uintp(index)], _INVERSE[np.uintp(index)]
     n_references = sources.shape[1]
@@ -302,12 +302,15 @@ def corrected_shape(shape, output):
 
 
 @lean_kernel
-def observe(history, means, marked, parameters, channels, memory, indices):
-    """Fill the memory of some channels, and their uncorrected scale indices, (channels, time) uint8."""
+def observe(history, means, marked, parameters, channels, begin, averages, memory, indices):
+    """Fill the memory of some channels, and their uncorrected scale indices, (channels, time) uint8.
+
+    From the column ``begin`` on; the running ``averages`` (3, channels) go on from there.
+    """
     n_times = means.shape[1]
     for k in channels:
-        fast = mid = slow = np.int64(parameters.initial[k])
-        for t in range(n_times):
+        fast, mid, slow = averages[0, k], averages[1, k], averages[2, k]
+        for t in range(begin, n_times):
             octaves = head.log_scale(fast, mid, slow, parameters.weights, k)
             index = head.scale_index(octaves, np.int64(parameters.bias[k]))
             indices[k, t] = index
@@ -315,48 +318,48 @@ def observe(history, means, marked, parameters, channels, memory, indices):
             remember(memory, k, t, error, index)
             if marked.size == 0 or not marked[k, t]:
                 fast, mid, slow = head.moved_averages(fast, mid, slow, abs(error))
+        averages[0, k], averages[1, k], averages[2, k] = fast, mid, slow
 
 
 @lean_kernel
 def go_through(
     history, linear, means, marked, skew, fraction_bits, parameters, network, memory, indices,
-    channels, stride, working, inputs, corrected,
+    channels, stride, first, steps, working, inputs, corrected,
 ):  # fmt: skip
     """After `observe`, once more through every ``stride``-th sample of some channels, for one of two things.
 
     Of a network without hidden units, keep what it would see, (len(channels), ceil(time / stride),
     NETWORK_INPUTS) uint8. Of another, what it makes of that, in ``corrected``, (channels, time) each.
+    Arrays but ``inputs`` begin at the time ``first``, from where ``steps`` count; the averages in ``working``
+    go on from step to step.
     """
-    n_times = means.shape[1]
     averages, error, units = working.averages, working.numbers[0], working.units
     width = network.bias.size - OUTPUT_LANES
     for c in range(channels.size):
         k = channels[c]
-        for i in range(3):
-            averages[i, k] = parameters.initial[k]
-        for begin in range(0, n_times, LINES):
-            end = min(begin + LINES, n_times)
+        for begin in range(steps.begin, steps.end, LINES):
+            end = min(begin + LINES, steps.end)
             for t in range(begin, end):
                 mean = np.int64(means[k, t])
-                if t % stride == 0:
+                if (first + t) % stride == 0:
                     see(
-                        memory, history, network.sources, skew, k, t, n_times, np.int64(indices[k, t]),
-                        averages, fraction_bits, np.int64(linear[k, t]), mean, t - begin, working.inputs, working.pairs,
+                        memory, history, network.sources, skew, k, t, steps.n_times, np.int64(indices[k, t]),
+                        averages, fraction_bits, np.int64(linear[k, t]), mean, t - begin, working.inputs,
+                        working.pairs,
                     )  # fmt: skip
                 if marked.size == 0 or not marked[k, t]:
                     error[k] = np.int64(history[k, PAD + t]) - mean
                     head.move_averages(averages, error, k, k + 1)
-            for t in range(begin + -begin % stride, end, stride):
+            for t in range(begin + -(first + begin) % stride, end, stride):
                 line = np.uintp(t - begin)
                 if width == 0:
                     for i in range(NETWORK_INPUTS):
-                        inputs[c, t // stride, i] = working.inputs[line, i]
+                        inputs[c, (first + t) // stride, i] = working.inputs[line, i]
                     continue
                 think(network, line, working.pairs, units, working.hidden)
                 index, shape = np.int64(indices[k, t]), np.int64(parameters.shape[k])
-                corrected.means[k, t] = corrected_mean(
-                    np.int64(means[k, t]), index, np.int64(units[line, width])
-                )
+                mean = np.int64(means[k, t])
+                corrected.means[k, t] = corrected_mean(mean, index, np.int64(units[line, width]))
                 corrected.scales[k, t] = corrected_index(index, np.int64(units[line, width + 1]))
                 corrected.shapes[k, t] = corrected_shape(shape, np.int64(units[line, width + 2]))
 
