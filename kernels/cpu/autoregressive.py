@@ -174,14 +174,20 @@ def code_intervals(
                     channel_of[here + i - k] = i
                 if end - begin < lanes:
                     for i in range(begin, end):
-                        start[here + i - k], freq[here + i - k] = columns.start[i], columns.end[i] - columns.start[i]
+                        start[here + i - k], freq[here + i - k] = (
+                            columns.start[i],
+                            columns.end[i] - columns.start[i],
+                        )
                 while odd > 0:
                     i = lowest_bit(odd)
                     odd &= odd - 1
                     channel = k + i
                     coarse = head.coarse_bits(columns.scale[channel], positions.fraction_bits)
                     bits, length = _rest(
-                        np.int64(codes[channel, s - skew * channel]), coarse, columns.first[channel], columns.symbol[channel]
+                        np.int64(codes[channel, s - skew * channel]),
+                        coarse,
+                        columns.first[channel],
+                        columns.symbol[channel],
                     )
                     rest[here + i], rest_bits[here + i] = bits, length
                     raw_bits[channel] += length
@@ -312,7 +318,11 @@ def cut_octets(taps: LinearTaps, row_length: int, most: int) -> Octets:
     offsets[row, column], weights[row, column] = places, coefficients
     greatest = np.bincount(channel, np.abs(coefficients.astype(np.int64)).sum(axis=1)).max(initial=0)
     nothing = weights[:0]
-    if greatest * most < 1 << 31 and weights.max(initial=0) < 1 << 15 and weights.min(initial=0) >= -(1 << 15):
+    if (
+        greatest * most < 1 << 31
+        and weights.max(initial=0) < 1 << 15
+        and weights.min(initial=0) >= -(1 << 15)
+    ):
         return Octets(group, offsets, nothing, weights.astype(np.int16))
     return Octets(group, offsets, weights, nothing.astype(np.int16))
 

@@ -55,7 +55,9 @@ def _starts(context, builder, signature, arguments):  # type: ignore[no-untyped-
 
 
 def _load(builder, start, i, kind):  # type: ignore[no-untyped-def]
-    return builder.load(builder.bitcast(builder.gep(start, [i]), kind.as_pointer()), align=kind.element.width // 8)
+    return builder.load(
+        builder.bitcast(builder.gep(start, [i]), kind.as_pointer()), align=kind.element.width // 8
+    )
 
 
 def _spread(builder, value, kind):  # type: ignore[no-untyped-def]
@@ -104,7 +106,8 @@ def dot_octets(typing_context, together, octets, samples, begin, end, at, totals
                     weights = _load(builder, arrays[name].data, eight, ir.VectorType(narrow, 8))
                     window = _load(builder, recent, offset, ir.VectorType(i32, 8))
                     factors = [
-                        factor if factor.type == wide else builder.sext(factor, wide) for factor in (weights, window)
+                        factor if factor.type == wide else builder.sext(factor, wide)
+                        for factor in (weights, window)
                     ]
                     builder.store(builder.add(builder.load(total), builder.mul(*factors)), total)
             sums = [builder.load(total) for total in sums]
@@ -129,13 +132,12 @@ def dot_octets(typing_context, together, octets, samples, begin, end, at, totals
 
 def _sums_of_eight(builder, vectors):  # type: ignore[no-untyped-def]
     """The sums of eight vectors' lanes, as a vector: neighbours are added until one number of each is left."""
-    even, odd = (
-        ir.Constant(ir.VectorType(ir.IntType(32), 8), list(range(begin, 16, 2))) for begin in (0, 1)
-    )
+    even, odd = (ir.Constant(ir.VectorType(ir.IntType(32), 8), list(range(begin, 16, 2))) for begin in (0, 1))
     while len(vectors) > 1:
         pairs = zip(vectors[::2], vectors[1::2], strict=True)
         vectors = [
-            builder.add(builder.shuffle_vector(*pair, even), builder.shuffle_vector(*pair, odd)) for pair in pairs
+            builder.add(builder.shuffle_vector(*pair, even), builder.shuffle_vector(*pair, odd))
+            for pair in pairs
         ]
     return vectors[0]
 

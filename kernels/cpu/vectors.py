@@ -195,7 +195,7 @@ def either(
     return tuple(joined)
 
 
-def when(condition: Numbers, action: Callable[[], None]) -> None:
+def when(condition: Numbers, action: Callable[[], object]) -> None:
     """Do something only if ``condition``, the same for all lanes, is true."""
     with condition.builder.if_then(condition.value):
         action()
@@ -260,7 +260,10 @@ def in_lanes(function: Callable[..., Any]) -> Any:
         return types.int64(types.int64, *arguments), codegen
 
     others = inspect.signature(function).parameters.values()
-    ours = (inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in ("typing_context", "lanes"))
+    ours = (
+        inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        for name in ("typing_context", "lanes")
+    )
     typing.__signature__ = inspect.Signature([*ours, *others])  # type: ignore[attr-defined]
     typing.__name__, typing.__doc__ = function.__name__, function.__doc__
     return intrinsic(typing)
