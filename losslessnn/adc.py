@@ -145,7 +145,8 @@ def estimate(codes: NDArray[np.int32], low: int, high: int, spread: float) -> Ad
     n_codes = high - low + 1
     if not 4 <= n_codes <= MAX_CODES or spread < 1.5 or codes.size < 64 * 16:
         return None
-    counts = np.stack([_count_codes(channel, low, n_codes) for channel in codes])
+    counts = np.zeros((len(codes), n_codes), np.int64)
+    kernel.count_codes(np.ascontiguousarray(codes), low, counts)
     total = counts.sum(axis=0)
     reach = int(min(8.0, max(1.0, 0.5 * spread)))
     common = _quantise(kernel.bin_widths(total[None], np.ones(n_codes), reach, _PRIOR))[0]
@@ -195,12 +196,3 @@ def _price(log_widths: NDArray[np.int64]) -> float:
     """About how many bits a row of widths costs."""
     return 64 + _BITS_PER_WIDTH * int(np.count_nonzero(log_widths)) + 0.3 * log_widths.size
 
-
-def _count_codes(codes: NDArray[np.int32], low: int, n_codes: int) -> NDArray[np.int64]:
-    """How often one channel has each code, but for values held three times or more.
-
-    A lead that is off or an amplifier at its rail says nothing about the width of a bin.
-    """
-    now = codes[2:]
-    moving = (now != codes[1:-1]) | (now != codes[:-2])
-    return np.bincount(now[moving] - low, minlength=n_codes)
