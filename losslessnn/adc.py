@@ -195,4 +195,3 @@ def _gain(counts: NDArray[np.int64], log_widths: NDArray[np.int64], reference: N
 def _price(log_widths: NDArray[np.int64]) -> float:
     """About how many bits a row of widths costs."""
     return 64 + _BITS_PER_WIDTH * int(np.count_nonzero(log_widths)) + 0.3 * log_widths.size
-

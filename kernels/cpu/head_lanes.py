@@ -112,7 +112,7 @@ class _Bins:
         self._last_cell = bins.inverse.length - 1
 
     def coarseness(self, scale: Numbers) -> Numbers:
-        """Eight times the number of low bits that a scale is too wide to care about, less 7 at most."""
+        """By how much a scale is wider than those that care about every bit of a code."""
         return scale - (self._bits * SCALE_STEPS + COARSE_INDEX)
 
     def _code_of_cell(self, position: Numbers) -> Numbers:
@@ -169,7 +169,8 @@ class _Window:
     """Symbols around the middle of a distribution, and how probable they are."""
 
     def __init__(self, mine: _Bins, tables: Any, centre: Numbers, scale: Numbers, shape: Numbers) -> None:
-        self._bins, self.centre, self.coarse = mine, centre, maximum(mine.coarseness(scale) >> 3, 0)
+        self._bins, self.centre = mine, centre
+        self.coarse = maximum(mine.coarseness(scale) >> 3, 0)
         self.unit, self._inverse = tables.scale[scale], tables.inverse[scale]
         self._tails, self._tail = tables.tails, shape * (TAIL_CELLS + 1)
 
@@ -273,11 +274,12 @@ def _log2(value: Numbers, table: Array) -> Numbers:
     return ((63 - zeros) << LOG_BITS) + table[(value << zeros).unsigned_shift(55) & 255]
 
 
-def _scale_index(averages: Array, weights: Array, bias: Numbers, k: Numbers, log2: Array) -> Numbers:
+def _scale_index(averages: Array, weights: Array, columns: Any, k: Numbers, log2: Array) -> Numbers:
     """`head.scale_indices`."""
     rows = [k + averages.length * row for row in range(3)]
     octaves = [weights.load(row) * (_log2(averages.load(row), log2) - _UNIT) for row in rows]
-    place = (((octaves[0] + octaves[1] + octaves[2]) >> 8) + bias + _ROUND) >> _INDEX_SHIFT
+    octave = ((octaves[0] + octaves[1] + octaves[2]) >> 8) + columns.bias.load(k)
+    place = (octave + _ROUND) >> _INDEX_SHIFT
     return minimum(maximum(place, 0), N_SCALES - 1)
 
 
@@ -299,8 +301,8 @@ def code_step(
 ) -> Numbers:  # fmt: skip
     """Intervals of a step's samples in the channels from ``k`` on, of which ``begin:end`` have one.
 
-    They are written to ``start`` and ``freq`` from ``here`` on if every lane has one, else to `Columns`. A bit
-    is returned for each sample that needs raw bits.
+    They are written to ``start`` and ``freq`` from ``here`` on if every lane has one, else to `Columns`. A
+    bit is returned for each sample that needs raw bits.
     """
     channel = lane_numbers(k) + k
     real = (channel >= begin) & (channel < end)
@@ -310,11 +312,7 @@ def code_step(
     centre, scale, shape = either(
         corrected.means.length > 0,
         lambda: (corrected.means[place], corrected.scales[place], corrected.shapes[place]),
-        lambda: (
-            mean,
-            _scale_index(averages, weights, columns.bias.load(k), k, tables.log2),
-            columns.shape.load(k),
-        ),
+        lambda: (mean, _scale_index(averages, weights, columns, k, tables.log2), columns.shape.load(k)),
     )
     mine = _Bins(bins, columns.table.load(k))
     window = _Window(mine, tables, centre + offset, scale, shape)

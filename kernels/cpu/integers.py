@@ -74,14 +74,16 @@ def _sum_of_lanes(builder, vector):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def dot_octets(typing_context, together, octets, samples, begin, end, at, totals, place):  # type: ignore[no-untyped-def]
-    """Sums of products, side by side: totals[place + c] is the sum over octets o from ``begin`` to ``end`` of
+def dot_octets(  # type: ignore[no-untyped-def]
+    typing_context, together, octets, samples, begin, end, at, totals, place
+):
+    """Sums of products, side by side: totals[place + c] is that over octets o from ``begin`` to ``end`` of
     coefficients[o, place % 8 + c, :] times samples[offsets[o, place % 8 + c] + at:][:8].
 
     together : of eight channels, the first of which is ``place``, or 1: of one. octets : what
-    `autoregressive.cut_octets` gives; samples : flat int32, all octets inside; totals : flat int64. Where there
-    are short coefficients, 32 bits hold all sums. Eight sums do not wait for each other, and their lanes are
-    added as those of one.
+    `autoregressive.cut_octets` gives; samples : flat int32, all octets inside; totals : flat int64. Where
+    there are short coefficients, 32 bits hold all sums. Eight sums do not wait for each other, and their
+    lanes are added as those of one.
     """
 
     def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
@@ -130,7 +132,7 @@ def dot_octets(typing_context, together, octets, samples, begin, end, at, totals
 
 
 def _sums_of_eight(builder, vectors):  # type: ignore[no-untyped-def]
-    """The sums of eight vectors' lanes, as a vector: neighbours are added until one number of each is left."""
+    """The sums of eight vectors' lanes, as a vector: neighbours are added until one number each is left."""
     even, odd = (ir.Constant(ir.VectorType(ir.IntType(32), 8), list(range(begin, 16, 2))) for begin in (0, 1))
     while len(vectors) > 1:
         pairs = zip(vectors[::2], vectors[1::2], strict=True)
@@ -146,7 +148,7 @@ LAGS = 4  # sums that `lagged_sums` takes at once
 
 @intrinsic
 def lagged_sums(typing_context, flat, fixed, moving, count, n, sums):  # type: ignore[no-untyped-def]
-    """sums[i] = sum over t < ``n`` of flat[fixed + t] * flat[moving - i + t] for i < ``count``, at most `LAGS`.
+    """sums[i] = sum of flat[fixed + t] * flat[moving - i + t] over t < ``n``; i < ``count``, at most `LAGS`.
 
     flat : int32; sums : (LAGS,) int64; ``n`` is a multiple of 16. Even and odd places are multiplied apart,
     which spares widening them.

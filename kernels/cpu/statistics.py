@@ -27,9 +27,10 @@ def _all_lagged_sums(flat, fixed, moving, count, n, sums):
 def _add_pair(gram, row, begin_a, count_a, column, begin_b, count_b, flat, n, weight, sums):
     """Add sum over n times of a[t - i] * b[t - j], weighted, for every pair of lags of two windows.
 
-    ``begin_a`` and ``begin_b`` are where the windows' newest samples of the first time lie in the flat history.
-    Only sums along two edges of the block are taken over all t; their neighbours along a diagonal follow by
-    adding the product that enters and taking off the one that leaves. ``sums`` is memory for `LAGS` of them.
+    ``begin_a`` and ``begin_b`` are where the windows' newest samples of the first time lie in the flat
+    history. Only sums along two edges of the block are taken over all t; their neighbours along a diagonal
+    follow by adding the product that enters and taking off the one that leaves. ``sums`` is memory for `LAGS`
+    of them.
     """
     for edge in range(2):  # j = 0, then i = 0, where the corner belongs to; half of a symmetric block will do
         first, last = (1, count_a) if edge == 0 else (0, 1 if row == column else count_b)

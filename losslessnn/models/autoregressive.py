@@ -209,12 +209,12 @@ class _Intervals:
 
 def _intervals(codes: Codes, model: AutoregressiveModel, prediction: Prediction, marked: Marks) -> _Intervals:
     n = codes.size
-    codes, marked, means = (np.ascontiguousarray(array) for array in (codes, marked, prediction.means))
+    codes, marked = np.ascontiguousarray(codes), np.ascontiguousarray(marked)
     start, freq, channel = (np.empty(n + kernel.LANES, np.uint32) for _ in range(3))
     rest, rest_bits = np.empty(n, np.uint64), np.zeros(n, np.uint8)
     raw_bits = np.zeros(len(codes), np.int64)
     kernel.code_intervals(
-        codes, marked, means, _correct(model, prediction, marked),
+        codes, marked, np.ascontiguousarray(prediction.means), _correct(model, prediction, marked),
         model.positions, model.taps.skew, model.head, kernel.working_memory(len(codes)),
         kernel.samples_before(*codes.shape, model.taps.skew), start, freq, channel, rest, rest_bits, raw_bits,
     )  # fmt: skip
