@@ -172,11 +172,11 @@ def code_intervals(
     """Intervals and channels of the samples of some steps in coding order, and the bits that follow them.
 
     Times and ``steps`` count from where the arrays begin, which hold all that is coded in these steps; the
-    averages in ``memory`` go on from there. ``corrected`` is what a network made of means, scale indices and shapes, or empty arrays for none.
-    ``marked`` is (channels, time), or empty for none: such samples take no bits, and the averages do not
-    learn from them. ``begin_of`` comes from `samples_before`. ``start`` and ``freq`` are some
-    numbers longer than there are samples. ``rest`` gets the raw bits of those samples that have any,
-    ``rest_bits``, zero before, how many; ``raw_bits`` is how many each channel has.
+    averages in ``memory`` go on from there. ``corrected`` is what a network made of means, scale indices and
+    shapes, or empty arrays for none. ``marked`` is (channels, time), or empty for none: such samples take no
+    bits, and the averages do not learn from them. ``begin_of`` comes from `samples_before`. ``start`` and
+    ``freq`` are some numbers longer than there are samples. ``rest`` gets the raw bits of those samples that
+    have any, ``rest_bits``, zero before, how many; ``raw_bits`` is how many each channel has.
     """
     n_channels, n_times = codes.shape[0], steps.n_times
     columns = memory.columns
@@ -193,30 +193,24 @@ def code_intervals(
                 here = begin_of[s - steps.begin] + k - k_begin
                 begin, end = max(k, k_begin), min(last + 1, k_end)
                 odd = head_lanes.code_step(
-                    lanes, codes, marked, means, corrected, memory.averages, memory.weights, columns, tables, bins,
-                    s, k, begin, end, start, freq, here,
+                    lanes, codes, marked, means, corrected, memory.averages, memory.weights, columns, tables,
+                    bins, s, k, begin, end, start, freq, here,
                 )  # fmt: skip
+                here -= k
                 for i in range(begin, end):
-                    channel_of[here + i - k] = i
+                    channel_of[here + i] = i
                 if end - begin < lanes:
                     for i in range(begin, end):
-                        start[here + i - k], freq[here + i - k] = (
-                            columns.start[i],
-                            columns.end[i] - columns.start[i],
-                        )
+                        start[here + i] = columns.start[i]
+                        freq[here + i] = columns.end[i] - columns.start[i]
                 while odd > 0:
-                    i = lowest_bit(odd)
+                    i = k + lowest_bit(odd)
                     odd &= odd - 1
-                    channel = k + i
-                    coarse = head.coarse_bits(columns.scale[channel], positions.fraction_bits)
-                    bits, length = _rest(
-                        np.int64(codes[channel, s - skew * channel]),
-                        coarse,
-                        columns.first[channel],
-                        columns.symbol[channel],
-                    )
+                    code = np.int64(codes[i, s - skew * i])
+                    coarse = head.coarse_bits(columns.scale[i], positions.fraction_bits)
+                    bits, length = _rest(code, coarse, columns.first[i], columns.symbol[i])
                     rest[here + i], rest_bits[here + i] = bits, length
-                    raw_bits[channel] += length
+                    raw_bits[i] += length
 
 
 @part
@@ -324,10 +318,10 @@ class Octets(NamedTuple):
 
 @part
 def margin(skew):
-    """How much longer than its rows a flat history is at either end.
+    """How much longer than its rows a decoder's flat history is at either end.
 
-    Eight channels are predicted at once, also while some of them are before their first or behind their last
-    sample.
+    Eight channels are predicted at once, also while some of them are not at their first sample yet, or beyond
+    their last.
     """
     return (LANES * skew + LANES + 15) & ~15
 
@@ -356,14 +350,10 @@ def cut_octets(taps: LinearTaps, row_length: int, most: int) -> Octets:
     offsets, weights = np.zeros((group[-1], LANES), np.int64), np.zeros((group[-1], LANES, 8), np.int32)
     offsets[row, column], weights[row, column] = places, coefficients
     greatest = np.bincount(channel, np.abs(coefficients.astype(np.int64)).sum(axis=1)).max(initial=0)
-    nothing = weights[:0]
-    if (
-        greatest * most < 1 << 31
-        and weights.max(initial=0) < 1 << 15
-        and weights.min(initial=0) >= -(1 << 15)
-    ):
-        return Octets(group, offsets, nothing, weights.astype(np.int16))
-    return Octets(group, offsets, weights, nothing.astype(np.int16))
+    short = weights.astype(np.int16)
+    if greatest * most < 1 << 31 and (short == weights).all():
+        return Octets(group, offsets, weights[:0], short)
+    return Octets(group, offsets, weights, short[:0])
 
 
 @lean_kernel
@@ -448,10 +438,11 @@ def decode(
                 while missed > 0:
                     i = k + lowest_bit(missed)
                     missed &= missed - 1
+                    slot = rans.slot_of(state[i % lanes])
                     coarse = head.coarse_bits(columns.scale[i], fraction_bits)
                     columns.symbol[i], columns.start[i], columns.end[i] = head.find_symbol(
-                        rans.slot_of(state[i % lanes]), columns.first[i], coarse, columns.centre[i], columns.scale[i],
-                        parameters.tails, columns.shape[i], bins, positions.table[i], columns.symbol[i],
+                        slot, columns.first[i], coarse, columns.centre[i], columns.scale[i], parameters.tails,
+                        columns.shape[i], bins, positions.table[i], columns.symbol[i],
                     )  # fmt: skip
             for k in range(batch, batch_end, together):
                 word += head_lanes.pop(together, state, k % lanes, columns, k, batch_end - k, words, word)

@@ -54,10 +54,9 @@ def _starts(context, builder, signature, arguments):  # type: ignore[no-untyped-
     ]
 
 
-def _load(builder, start, i, kind):  # type: ignore[no-untyped-def]
-    return builder.load(
-        builder.bitcast(builder.gep(start, [i]), kind.as_pointer()), align=kind.element.width // 8
-    )
+def _load(builder, start, i, kind, align=None):  # type: ignore[no-untyped-def]
+    place = builder.bitcast(builder.gep(start, [i]), kind.as_pointer())
+    return builder.load(place, align=align or kind.element.width // 8)
 
 
 def _spread(builder, value, kind):  # type: ignore[no-untyped-def]
@@ -75,14 +74,16 @@ def _sum_of_lanes(builder, vector):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def dot_octets(typing_context, together, octets, samples, begin, end, at, totals, place):  # type: ignore[no-untyped-def]
-    """Sums of products, side by side: totals[place + c] is the sum over octets o from ``begin`` to ``end`` of
+def dot_octets(  # type: ignore[no-untyped-def]
+    typing_context, together, octets, samples, begin, end, at, totals, place
+):
+    """Sums of products, side by side: totals[place + c] is that over octets o from ``begin`` to ``end`` of
     coefficients[o, place % 8 + c, :] times samples[offsets[o, place % 8 + c] + at:][:8].
 
     together : of eight channels, the first of which is ``place``, or 1: of one. octets : what
-    `autoregressive.cut_octets` gives; samples : flat int32, all octets inside; totals : flat int64. Where there
-    are short coefficients, 32 bits hold all sums. Eight sums do not wait for each other, and their lanes are
-    added as those of one.
+    `autoregressive.cut_octets` gives; samples : flat int32, all octets inside; totals : flat int64. Where
+    there are short coefficients, 32 bits hold all sums. Eight sums do not wait for each other, and their
+    lanes are added as those of one.
     """
 
     def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
@@ -131,7 +132,7 @@ def dot_octets(typing_context, together, octets, samples, begin, end, at, totals
 
 
 def _sums_of_eight(builder, vectors):  # type: ignore[no-untyped-def]
-    """The sums of eight vectors' lanes, as a vector: neighbours are added until one number of each is left."""
+    """The sums of eight vectors' lanes, as a vector: neighbours are added until one number each is left."""
     even, odd = (ir.Constant(ir.VectorType(ir.IntType(32), 8), list(range(begin, 16, 2))) for begin in (0, 1))
     while len(vectors) > 1:
         pairs = zip(vectors[::2], vectors[1::2], strict=True)
@@ -142,35 +143,49 @@ def _sums_of_eight(builder, vectors):  # type: ignore[no-untyped-def]
     return vectors[0]
 
 
-@intrinsic
-def dot_sixteens(typing_context, flat, at_a, at_b, n):  # type: ignore[no-untyped-def]
-    """Sum of flat[at_a + i] * flat[at_b + i] over i < ``n``, a multiple of 16; int32 in, 64-bit sums.
+LAGS = 4  # sums that `lagged_sums` takes at once
 
-    Even and odd places are multiplied apart, which spares widening them.
+
+@intrinsic
+def lagged_sums(typing_context, flat, fixed, moving, count, n, sums):  # type: ignore[no-untyped-def]
+    """sums[i] = sum of flat[fixed + t] * flat[moving - i + t] over t < ``n``; i < ``count``, at most `LAGS`.
+
+    flat : int32; sums : (LAGS,) int64; ``n`` is a multiple of 16. Even and odd places are multiplied apart,
+    which spares widening them.
     """
 
     def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         i64 = ir.IntType(64)
-        wide = ir.VectorType(i64, 8)
-        half = ir.Constant(wide, [32] * 8)
-        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
-        starts = [builder.gep(data, [at]) for at in arguments[1:3]]
-        totals = [cgutils.alloca_once_value(builder, ir.Constant(wide, [0] * 8)) for _ in range(2)]
-        with cgutils.for_range_slice(builder, ir.Constant(i64, 0), arguments[3], ir.Constant(i64, 16)) as (
-            i,
-            _,
-        ):
-            pairs = [
-                builder.load(builder.bitcast(builder.gep(start, [i]), wide.as_pointer()), align=4)
-                for start in starts
-            ]
+        flat, sums = (
+            context.make_array(signature.args[i])(context, builder, arguments[i]).data for i in (0, 5)
+        )
+        fixed, moving, count, n = arguments[1:5]
+        half, last = ir.Constant(_WIDE, [32] * 8), builder.sub(count, ir.Constant(i64, 1))
+        starts = [builder.gep(flat, [fixed])]
+        for i in range(LAGS):  # no more of them than there are: others may lie outside
+            lag = ir.Constant(i64, i)
+            lag = builder.select(builder.icmp_signed("<", lag, last), lag, last)
+            starts.append(builder.gep(flat, [builder.sub(moving, lag)]))
+        totals = [
+            [cgutils.alloca_once_value(builder, ir.Constant(_WIDE, [0] * 8)) for _ in range(2)]
+            for _ in range(LAGS)
+        ]
+        sixteens = (ir.Constant(i64, 0), n, ir.Constant(i64, 16))
+        with cgutils.for_range_slice(builder, *sixteens) as (t, _):
+            pairs = [_load(builder, start, t, _WIDE, align=4) for start in starts]
             odd = [builder.ashr(pair, half) for pair in pairs]
             even = [builder.ashr(builder.shl(pair, half), half) for pair in pairs]
-            for total, (a, b) in zip(totals, (even, odd), strict=True):
-                builder.store(builder.add(builder.load(total), builder.mul(a, b)), total)
-        return _sum_of_lanes(builder, builder.add(*(builder.load(total) for total in totals)))
+            for i, both in enumerate(totals):
+                for total, numbers in zip(both, (even, odd), strict=True):
+                    product = builder.mul(numbers[0], numbers[1 + i])
+                    builder.store(builder.add(builder.load(total), product), total)
+        for i, both in enumerate(totals):
+            total = _sum_of_lanes(builder, builder.add(*(builder.load(half) for half in both)))
+            builder.store(total, builder.gep(sums, [ir.Constant(i64, i)]))
+        return context.get_dummy_value()
 
-    return types.int64(flat, types.int64, types.int64, types.int64), codegen
+    i64 = types.int64
+    return types.void(flat, i64, i64, i64, i64, sums), codegen
 
 
 @intrinsic
@@ -232,7 +247,7 @@ def weigh_pairs(  # type: ignore[no-untyped-def]
 ):
     """To first[at_f + j] add products of the pairs inputs[at_i + i] and weights[at_w + i * row_length + j].
 
-    The results go to sums[at_s + j]. Over i < ``n``, for j < ``lanes``, which is written as a number, since it
+    The results go to sums[at_s + j]. Over i < ``n``, for j < ``lanes``, which is written as a number: it
     becomes a vector's length. All are int32; a pair is two 16-bit numbers in one, the first in its low half.
     Places count from an array's beginning, whatever its shape. Many processors multiply and add pairs in one
     instruction.

@@ -241,8 +241,8 @@ def think(network, row, pairs, units, hidden):
     """From inputs to units, in the row of each: hidden ones, then outputs.
 
     ``pairs`` is (rows, NETWORK_INPUTS / 2), ``units`` (rows, hidden + OUTPUT_LANES) int32, ``hidden`` memory
-    for hidden units in pairs. All sums run over the units, side by side: summing up one unit's inputs alone takes
-    ten times as long.
+    for hidden units in pairs. All sums run over the units, side by side: summing up one unit's inputs alone
+    takes ten times as long.
     """
     inward, outward = network.inward, network.outward
     size, n_pairs = np.int64(units.shape[1]), np.int64(pairs.shape[1])
