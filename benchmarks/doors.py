@@ -1,10 +1,12 @@
 """What the containers cost: throughput of each door against plain `compress`/`decompress` on the same chunks.
 
-    python -m benchmarks.doors [--data DIR] [--only NAME] [--threads N] [--repeats N]
+    python -m benchmarks.doors [--data DIR] [--only NAME] [--threads N] [--repeats N] [--mb N] [--chunk-mb N]
 
 Prints, for each recording and door, MB/s of writing and reading and their share of the plain functions' in a
 pool of as many threads; the target is 0.9 (0.8 for doors that HDF5 calls back one chunk at a time). A door is
-an entry in `DOORS`: how to write an array chunk by chunk into a folder, and how to read it back.
+an entry in `DOORS`: how to write an array chunk by chunk into a folder, and how to read it back. Short
+recordings are put end to end until there is enough to keep all threads busy: what a container takes to open,
+and a shard or chunk left over for one thread, are not throughput.
 """
 
 from __future__ import annotations
@@ -22,12 +24,14 @@ from typing import Any
 import numpy as np
 
 from benchmarks.recordings import load, names
+from benchmarks.speed.material import tiled
 from losslessnn import NeuralCodec, compress, decompress
 from losslessnn.archiving import thread_count
 
 Array = np.ndarray[Any, Any]
 
 ONE_THREAD = "plain, one thread"
+PER_SHARD = 4  # chunks
 
 
 @dataclass(frozen=True)
@@ -140,7 +144,7 @@ def _write_zarr_3(task: Task, folder: Path, shards: tuple[int, ...] | None = Non
 
 
 def _write_zarr_3_shards(task: Task, folder: Path) -> None:
-    _write_zarr_3(task, folder, shards=(4 * task.steps, *task.chunks[1:]))
+    _write_zarr_3(task, folder, shards=(PER_SHARD * task.steps, *task.chunks[1:]))
 
 
 def _write_zarr_2(task: Task, folder: Path) -> None:
@@ -204,7 +208,7 @@ def _read_hdf5_bulk(task: Task, folder: Path) -> Array:
 
 DOORS: list[Door] = [
     Door("Zarr 3", _write_zarr_3, _read_zarr, prepare=_zarr_threads),
-    Door("Zarr 3, shards of 4", _write_zarr_3_shards, _read_zarr, prepare=_zarr_threads),
+    Door(f"Zarr 3, shards of {PER_SHARD}", _write_zarr_3_shards, _read_zarr, prepare=_zarr_threads),
     Door("Zarr 2", _write_zarr_2, _read_zarr, prepare=_zarr_threads),
     Door("HDF5, bulk", _write_hdf5_bulk, _read_hdf5_bulk),
     Door("HDF5, filter", _write_hdf5, _read_hdf5, target=0.8, serial=True),
@@ -285,6 +289,14 @@ def simulated(seconds: float = 6.0) -> Array:
     return simulate_probe(seconds).samples
 
 
+def make_task(array: Array, size: float, chunk_size: float, level: int, threads: int) -> Task:
+    """An array of at least ``size`` MB in whole shards of chunks of about ``chunk_size``: padding is work."""
+    row = array[0].nbytes / 1e6
+    steps = max(1, round(chunk_size / row))
+    shards = -(-max(size, array.nbytes / 1e6) // (PER_SHARD * steps * row))
+    return Task(tiled(array, PER_SHARD * steps * int(shards)), steps, level, threads)
+
+
 def main() -> int:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description="Throughput of each door against the plain functions.")
@@ -293,7 +305,8 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=0, help="0: one for each core")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--level", type=int, default=5)
-    parser.add_argument("--chunks", type=int, default=8, help="chunks to cut each recording into")
+    parser.add_argument("--mb", type=float, default=32.0, help="size of the arrays, in MB, at least")
+    parser.add_argument("--chunk-mb", type=float, default=2.0, help="size of a chunk, about")
     options = parser.parse_args()
     if options.data is None:
         recordings = {"simulated probe": simulated()}
@@ -301,9 +314,7 @@ def main() -> int:
         recordings = {name: load(options.data, name) for name in options.only or names(options.data)}
     good = True
     for name, array in recordings.items():
-        steps = -(-len(array) // options.chunks)
-        array = array[: len(array) // steps * steps]  # whole chunks only: padding would be extra work
-        task = Task(array, steps, options.level, thread_count(options.threads))
+        task = make_task(array, options.mb, options.chunk_mb, options.level, thread_count(options.threads))
         good &= report(name, task, measure(task, DOORS, options.repeats), DOORS)
     return 0 if good else 1
 

@@ -31,10 +31,12 @@ import numpy as np
 from benchmarks.machine import cpu_name
 from benchmarks.recordings import FIRST_COLUMNS, Array, add_data_option, data_folder, load, names
 from losslessnn import adc, lattice
+from losslessnn.blocks import Codes
 from losslessnn.kernels.constants import NETWORK_INPUTS, TOTAL
 from losslessnn.models import autoregressive, devices, neural
-from losslessnn.models.autoregressive import NO_MARKS, AutoregressiveModel, Codes, Prediction
+from losslessnn.models.autoregressive import NO_MARKS, AutoregressiveModel
 from losslessnn.models.fit import EFFORT, add_network, fit
+from losslessnn.models.prediction import Prediction
 from losslessnn.simulate import simulate_probe
 
 RESULTS = Path(__file__).parent / "results"
@@ -103,7 +105,7 @@ def models(samples: Codes) -> Iterator[tuple[AutoregressiveModel, Prediction]]:
         tables = None
     model, prediction = fit(samples, neural._positions(samples, low, high, tables), EFFORT[LEVEL])
     yield model, prediction
-    networked = add_network(samples, NO_MARKS, model, prediction, EFFORT[LEVEL])
+    networked = add_network(NO_MARKS, model, prediction, EFFORT[LEVEL])
     if networked is not None:
         yield networked, prediction
 
@@ -117,7 +119,7 @@ def check(gpu: devices.Gpu, folder: Path, name: str, n_samples: int) -> bool:
         return True
     samples = np.ascontiguousarray(found[1].T)
     for model, prediction in models(samples):
-        chunk = devices.Uncoded(samples, model, prediction, NO_MARKS)
+        chunk = devices.Uncoded(model, prediction, NO_MARKS)
         words, raw = autoregressive.encode(*chunk)
         same = gpu.encode([chunk]) == [(words, raw)]
         coded = devices.Coded(words, raw, samples.shape[1], model, NO_MARKS)
@@ -144,14 +146,14 @@ def make_chunk(folder: Path, seconds: float) -> devices.Uncoded:
         x = simulate_probe(seconds, channels=CHANNELS, sampling_rate=RATE).samples
     samples = np.ascontiguousarray(x[: max(2, round(seconds * RATE))].T.astype(np.int32))
     model, prediction = next(models(samples))
-    return devices.Uncoded(samples, model, prediction, NO_MARKS)
+    return devices.Uncoded(model, prediction, NO_MARKS)
 
 
 def time_batch(gpu: devices.Gpu, chunk: devices.Uncoded, count: int) -> dict[str, Any]:
     """Encode and decode so many copies of a chunk."""
     words, raw = autoregressive.encode(*chunk)
-    coded = devices.Coded(words, raw, chunk.codes.shape[1], chunk.model, NO_MARKS)
-    n_bytes = 2 * chunk.codes.size
+    coded = devices.Coded(words, raw, chunk.prediction.codes.shape[1], chunk.model, NO_MARKS)
+    n_bytes = 2 * chunk.prediction.codes.size
     result: dict[str, Any] = {
         "chunks": count,
         "bytes": n_bytes * count,

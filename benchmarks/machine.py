@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import resource
+import signal
 import subprocess
 import sys
 import time
@@ -53,6 +54,11 @@ def pin(core: int) -> None:
     """Hold this process, and those it starts, to one core, where the system can."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {core})
+
+
+def leave_when_terminated() -> None:
+    """End by an exception when the system asks to: started programs and temporary folders go too."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 
 def peak_memory() -> int:

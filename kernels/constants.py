@@ -46,9 +46,11 @@ MARK_REACH = 16  # an encoder compares a code with so many on either side
 
 # Network: 7-bit inputs and hidden units, 8-bit weights, 32-bit sums. Numbers in 1/16 around ACTIVATION_ZERO.
 NETWORK_INPUTS = 32
-NETWORK_ERRORS = 8  # own past errors it sees
-NETWORK_MAGNITUDES = 4  # own past magnitudes
+NETWORK_ERRORS = 6  # own past errors it sees
+NETWORK_MAGNITUDES = 2  # own past magnitudes
 NETWORK_REFERENCES = 4
+NETWORK_OLDER = (3, 4, 6, 10)  # so many steps back it sees positions
+NETWORK_INSTEAD = (5, 12, 8, 14, 20, 28, 40, 56)  # and so many, two for each reference that no channel has
 MAX_HIDDEN = 64
 ACTIVATION_ZERO = 64
 ACTIVATION_MAX = 127

@@ -23,6 +23,18 @@ class Positions(NamedTuple):
     edges: NDArray[np.int32]  # (tables, codes + 1) bin edges in positions
     inverse: NDArray[np.int32]  # (tables, cells) the code (less ``low``) at each cell of one code's width
 
+    def of(self, channels: NDArray[np.int64]) -> Positions:
+        """The same for some channels alone."""
+        return self._replace(offset=self.offset[channels], table=self.table[channels])
+
+
+class Steps(NamedTuple):
+    """A stretch of the coding order, counted from where arrays begin that hold a part of a recording."""
+
+    begin: int
+    end: int
+    n_times: int  # where the recording ends
+
 
 class Bins(NamedTuple):
     """The part of `Positions` that the head looks at for every sample."""

@@ -51,7 +51,9 @@ from losslessnn.kernels.constants import (
     MEAN_LIMIT,
     N_SCALES,
     NETWORK_ERRORS,
+    NETWORK_INSTEAD,
     NETWORK_MAGNITUDES,
+    NETWORK_OLDER,
     OUTPUT_BITS,
     POSITION_LIMIT,
     PRECISION,
@@ -638,7 +640,8 @@ class Coder:
         The channel's last errors, magnitudes of the last of them, the averages, the scale itself beside four
         codes; errors and magnitudes of references, each beside the scale it had, at this time and, of the
         first two, where it is known, the next; then the adaptive stage's part of the mean, the last step, and
-        the last two positions less the mean.
+        the last two positions and four older ones less the mean. In the place of references that no channel
+        has there are more of these.
         """
 
         def beside(source: int, at: int) -> list[int]:
@@ -646,6 +649,9 @@ class Coder:
                 return [ACTIVATION_ZERO, ACTIVATION_ZERO]
             error, scale = self._errors.at(source, at), self._indices.at(source, at)
             return [in_scales(error, scale, 0), in_octaves(magnitude(error), scale)]
+
+        def older(back: int) -> int:
+            return in_scales(self._history.at(k, t - back) - mean, index, 1)
 
         past = [self._errors.at(k, t - 1 - i) for i in range(NETWORK_ERRORS)]
         inputs = [in_scales(error, index, 0) for error in past]
@@ -657,12 +663,13 @@ class Coder:
         sources = [int(source) for source in self._network.sources[k]]
         for source in sources:
             inputs += beside(source, t)
-        for source in sources[:2]:
+        inputs += [older(back) for back in NETWORK_INSTEAD[2 * len(sources) :]]
+        for source in (*sources, -1, -1)[:2]:
             known = self._taps.skew * (k - source) >= 2
             inputs += beside(source if known else -1, t + 1)
-        before, old = self._history.at(k, t - 1), self._history.at(k, t - 2)
-        inputs.append(in_scales(mean - linear, index, 0))
-        return inputs + [in_scales(step, index, 1) for step in (before - old, before - mean, old - mean)]
+        step = self._history.at(k, t - 1) - self._history.at(k, t - 2)
+        inputs += [in_scales(mean - linear, index, 0), in_scales(step, index, 1)]
+        return inputs + [older(back) for back in (1, 2, *NETWORK_OLDER)]
 
     def learn(self, k: int, t: int, code: int, marked: bool) -> None:
         """Take in the code of channel ``k`` at time ``t``; the averages do not move where it is marked."""

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from losslessnn.blocks import Codes, row_groups
 from losslessnn.coding.sequence import SequenceReader, SequenceWriter
 from losslessnn.errors import CorruptFrameError
 from losslessnn.kernels.constants import POSITION_LIMIT, SCALE
@@ -131,12 +132,12 @@ def inverse_of(edges: NDArray[np.int32]) -> NDArray[np.int32]:
     return np.clip(np.stack(rows), 0, edges.shape[1] - 2).astype(np.int32)
 
 
-def estimate(codes: NDArray[np.int32], low: int, high: int, spread: float) -> AdcTables | None:
+def estimate(codes: Codes, low: int, high: int, spread: float) -> AdcTables | None:
     """Estimate tables from (channels, time) codes; None where they would not pay for themselves.
 
     Parameters
     ----------
-    codes : (channels, time) int32
+    codes : (channels, time) integers
     low, high : int
         Smallest and largest code.
     spread : float
@@ -145,7 +146,9 @@ def estimate(codes: NDArray[np.int32], low: int, high: int, spread: float) -> Ad
     n_codes = high - low + 1
     if not 4 <= n_codes <= MAX_CODES or spread < 1.5 or codes.size < 64 * 16:
         return None
-    counts = np.stack([_count_codes(channel, low, n_codes) for channel in codes])
+    counts = np.zeros((len(codes), n_codes), np.int64)
+    for group, some in row_groups(codes):
+        kernel.count_codes(np.ascontiguousarray(some), low, counts[group])
     total = counts.sum(axis=0)
     reach = int(min(8.0, max(1.0, 0.5 * spread)))
     common = _quantise(kernel.bin_widths(total[None], np.ones(n_codes), reach, _PRIOR))[0]
@@ -194,13 +197,3 @@ def _gain(counts: NDArray[np.int64], log_widths: NDArray[np.int64], reference: N
 def _price(log_widths: NDArray[np.int64]) -> float:
     """About how many bits a row of widths costs."""
     return 64 + _BITS_PER_WIDTH * int(np.count_nonzero(log_widths)) + 0.3 * log_widths.size
-
-
-def _count_codes(codes: NDArray[np.int32], low: int, n_codes: int) -> NDArray[np.int64]:
-    """How often one channel has each code, but for values held three times or more.
-
-    A lead that is off or an amplifier at its rail says nothing about the width of a bin.
-    """
-    now = codes[2:]
-    moving = (now != codes[1:-1]) | (now != codes[:-2])
-    return np.bincount(now[moving] - low, minlength=n_codes)

@@ -25,7 +25,7 @@ from .models.store import Family, Profile, remember
 from .nearby import quantise
 from .plain import PLAIN_MODES, decode_plain, encode_plain
 from .repeats import Repeats, find_repeats
-from .wire import Reader, pack_double
+from .wire import Bytes, Reader, pack_double
 
 _log = logging.getLogger(__name__)
 
@@ -169,7 +169,7 @@ def _encode_content(
     level: int,
     model: Profile | Family | None,
     device: str | None,
-) -> tuple[Mode, dict[Section, bytes]]:
+) -> tuple[Mode, dict[Section, Bytes]]:
     """The smaller of the neural mode, where it applies, and the best plain mode."""
     itemsize = max(array.dtype.itemsize, 1)
     try:
@@ -191,7 +191,7 @@ def _encode_content(
 
 def _encode_neural(
     array: npt.NDArray[Any], level: int, model: Profile | Family | None, device: str | None
-) -> dict[Section, bytes] | None:
+) -> dict[Section, Bytes] | None:
     """Sections of the neural mode, or None where it cannot hold the array or is too small to try."""
     if array.size < _FEWEST_SAMPLES or array.dtype.kind not in "iuf":
         return None

@@ -202,7 +202,7 @@ def _trained(form: ClosedForm, effort: Effort, hidden: int, shown: int) -> Autor
 
     training = replace(effort.network, hidden=hidden, samples=shown, least_gain=_LEAST_GAIN, weight_bits=0.0)
     effort = replace(effort, network=training)
-    return add_network(form.samples, form.marks, form.model, form.prediction, effort)
+    return add_network(form.marks, form.model, form.prediction, effort)
 
 
 def _latent_profiles(

@@ -19,7 +19,7 @@ import google_crc32c
 import numpy as np
 
 from .errors import CorruptFrameError, NewerFormatError
-from .wire import MAX_VARINT_BYTES, Reader, pack_varint
+from .wire import MAX_VARINT_BYTES, Bytes, Reader, pack_varint
 
 MAGIC = b"LNN"
 VERSION = 1
@@ -123,7 +123,7 @@ def content_checksum(content: np.ndarray[Any, Any]) -> int:
     return int(google_crc32c.value(content))
 
 
-def pack_frame(header: FrameHeader, sections: Mapping[Section, bytes]) -> bytes:
+def pack_frame(header: FrameHeader, sections: Mapping[Section, Bytes]) -> bytes:
     """Write a frame.
 
     Parameters
@@ -162,8 +162,11 @@ def pack_frame(header: FrameHeader, sections: Mapping[Section, bytes]) -> bytes:
         body.append(tag)
         body += pack_varint(len(sections[tag]))
     contents = [sections[tag] for tag in sorted(sections)]
-    frame = b"".join([_pack_prefix(len(body) + sum(map(len, contents)) + _CRC_BYTES), body, *contents])
-    return frame + int(google_crc32c.value(frame)).to_bytes(_CRC_BYTES, "little")
+    parts = [_pack_prefix(len(body) + sum(map(len, contents)) + _CRC_BYTES), bytes(body), *contents]
+    checksum = 0
+    for part in parts:
+        checksum = google_crc32c.extend(checksum, np.frombuffer(part, np.uint8))
+    return b"".join([*parts, checksum.to_bytes(_CRC_BYTES, "little")])
 
 
 def unpack_frame(buffer: bytes | bytearray | memoryview) -> tuple[FrameHeader, dict[Section, memoryview]]:

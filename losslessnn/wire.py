@@ -15,6 +15,8 @@ from .errors import CorruptFrameError
 MAX_VARINT_BYTES = 10
 _U64_END = 1 << 64
 
+Bytes = bytes | memoryview
+
 
 def pack_varint(value: int) -> bytes:
     """Write an integer in [0, 2**64) as a varint.

@@ -7,7 +7,8 @@ through the bulk path, and reads it in a few hundred random ways, in turn with h
 from __future__ import annotations
 
 import sys
-import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ import h5py
 import numpy as np
 
 from losslessnn.hdf5 import Neural, read, write
+from random_reads import Check, make_reads, random_index, random_layout
 
 RECORD = np.dtype([("time", "<u4"), ("inner", [("x", ">f8"), ("ok", "?")]), ("name", "S3")])
 DTYPES = (
@@ -48,26 +50,17 @@ class Case:
 
 
 def check_reads(count: int, seed: int, report: bool = False) -> int:
-    """Make this many random reads; return how many were made, all equal to numpy's.
+    """Make this many random reads; return how many were made, all equal to numpy's (`make_reads`)."""
+    return make_reads(open_dataset, READS_PER_ARRAY, count, seed, report)
 
-    Raises
-    ------
-    AssertionError
-        At the first that differs, with all it takes to repeat it.
-    """
-    rng = np.random.default_rng(seed)
-    done = 0
-    started = time.perf_counter()
-    while done < count:
-        case = random_case(rng)
-        with h5py.File("reads.h5", "w", driver="core", backing_store=False) as file:
-            dset = store(file, case)
-            for _ in range(min(READS_PER_ARRAY, count - done)):
-                check_read(rng, dset, case, f"seed {seed}, read {done}")
-                done += 1
-        if report:
-            print(f"\r{done} reads, {done / (time.perf_counter() - started):.0f}/s", end="", flush=True)
-    return done
+
+@contextmanager
+def open_dataset(rng: np.random.Generator) -> Iterator[Check]:
+    """A random array in a file in memory, and how to check a read of it."""
+    case = random_case(rng)
+    with h5py.File("reads.h5", "w", driver="core", backing_store=False) as file:
+        dset = store(file, case)
+        yield lambda rng, where: check_read(rng, dset, case, where)
 
 
 def check_read(rng: np.random.Generator, dset: Any, case: Case, where: str) -> None:
@@ -97,11 +90,7 @@ def random_case(rng: np.random.Generator) -> Case:
         values["name"] = walk.astype("S3")
     else:
         values = walk.astype(dtype)
-    layout = rng.integers(3)
-    if layout == 1:
-        values = np.asfortranarray(values)
-    elif layout == 2:
-        values = np.repeat(values, 2, axis=-1)[..., ::2]
+    values = random_layout(rng, values)
     return Case(values, chunks, bulk=bool(rng.random() < 0.5), level=int(rng.integers(1, 4)))
 
 
@@ -121,7 +110,7 @@ def random_selection(rng: np.random.Generator, shape: tuple[int, ...]) -> Any:
     kind = rng.random()
     if kind < 0.05:
         return rng.random(shape) < rng.random()
-    selection = [_random_index(rng, n) for n in shape[: rng.integers(1, len(shape) + 1)]]
+    selection = [random_index(rng, n) for n in shape[: rng.integers(1, len(shape) + 1)]]
     if kind < 0.2:
         axis = int(rng.integers(len(selection)))
         selection = [part if isinstance(part, slice) else slice(part, part + 1 or None) for part in selection]
@@ -130,15 +119,8 @@ def random_selection(rng: np.random.Generator, shape: tuple[int, ...]) -> Any:
     elif kind < 0.3:
         selection.insert(int(rng.integers(len(selection) + 1)), ...)
         if len(selection) - 1 < len(shape):  # the indices behind the dots count from the last axis
-            selection = [..., *(_random_index(rng, n) for n in shape[-(len(selection) - 1) :])]
+            selection = [..., *(random_index(rng, n) for n in shape[-(len(selection) - 1) :])]
     return tuple(selection)
-
-
-def _random_index(rng: np.random.Generator, length: int) -> Any:
-    if rng.random() < 0.25:
-        return int(rng.integers(-length, length))
-    start, stop = sorted(int(i) for i in rng.integers(0, length + 1, 2))
-    return slice(start, stop, int(rng.integers(1, 5)))
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ def test_a_wave_that_arrives_at_later_channels_first() -> None:
     model, prediction = fit(codes, positions, EFFORT[5])
     channel = np.repeat(np.arange(8), np.diff(model.taps.first))
     assert (model.taps.source > channel).any()
-    words, raw = autoregressive.encode(codes, model, prediction)
+    words, raw = autoregressive.encode(model, prediction)
     assert np.array_equal(autoregressive.decode(words, raw, 8000, model), codes)
     alone, _ = fit(codes, positions, replace(EFFORT[5], later=0))
     assert autoregressive.measure(codes, model).sum() < 0.99 * autoregressive.measure(codes, alone).sum()

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numba import njit
 
-from losslessnn import adc
+from losslessnn import adc, blocks
 from losslessnn.coding.sequence import SequenceReader, SequenceWriter
 from losslessnn.errors import CorruptFrameError
 from losslessnn.frame import Section
@@ -92,7 +93,11 @@ SIGNALS = ("noise", "walk", "constant", "jumps", "rails")
 @st.composite
 def cases(draw: st.DrawFn, tables: bool | None = None) -> Case:
     """Any model a frame can hold, with codes of any kind; ``tables`` says whether with ADC tables."""
-    n_channels, n_times = draw(st.integers(1, 6)), draw(st.integers(1, 80))
+    # few channels for long or, as kernels take eight at a time, many for a short while
+    n_channels, longest = draw(
+        st.sampled_from([(1, 80), (2, 80), (3, 80), (6, 80), (9, 20), (19, 12), (40, 6)])
+    )
+    n_times = draw(st.integers(1, longest))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     with_tables = draw(st.booleans()) if tables is None else tables
     low, high = (
@@ -234,12 +239,8 @@ def make_network(rng: np.random.Generator, hidden: int, calm: bool, taps: Linear
 
 
 def cpu_encode(case: Case) -> tuple[bytes, bytes]:
-    model = case.model
-    history = autoregressive.position_history(case.codes, model.positions)
-    linear = autoregressive.predict_linear(history, model.taps)
-    means = autoregressive.add_adaptive(history, linear, model.adaptive)
-    prediction = autoregressive.Prediction(history, linear, means)
-    return autoregressive.encode(case.codes, model, prediction, case.marks)
+    prediction = autoregressive.predict(case.codes, case.model)
+    return autoregressive.encode(case.model, prediction, case.marks)
 
 
 def reference_encode(case: Case) -> tuple[bytes, bytes]:
@@ -277,6 +278,14 @@ def assert_oracle_and_cpu_agree(case: Case) -> tuple[bytes, bytes]:
 @given(case=cases())
 def test_oracle_and_cpu_write_the_same_bytes_and_read_each_other(case: Case) -> None:
     assert_oracle_and_cpu_agree(case)
+
+
+@settings(max_examples=100)
+@given(case=cases(), size=st.integers(1, 20))
+def test_in_blocks_of_any_length(case: Case, size: int) -> None:
+    """Averages, weights and states go on from block to block, and all that is looked back at stays."""
+    with mock.patch.multiple(blocks, _SAMPLES=0, _SHORTEST=size):
+        assert_oracle_and_cpu_agree(case)
 
 
 @settings(max_examples=200)
@@ -334,6 +343,28 @@ def adc_tables(positions: Positions) -> bytes | None:
     widths = np.maximum((SCALE[:81] + 128) >> 8, 1)
     log_widths = np.searchsorted(widths, np.diff(positions.edges.astype(np.int64), axis=1)) - 40
     return adc.AdcTables(positions.low, log_widths, positions.table).pack()
+
+
+@pytest.mark.parametrize("n_channels", range(1, 41))
+def test_any_number_of_channels_whatever_a_vector_holds(n_channels: int) -> None:
+    """Loud and calm channels, marks, escapes and low bits beside each other in the same eight."""
+    rng = np.random.default_rng(n_channels)
+    for n_times, with_tables in ((1, False), (14, False), (14, True)):
+        low, high = (-300, 400) if with_tables else (-(1 << 22), 1 << 22)
+        spread = np.array([2.0, 40.0, 3e5])[rng.integers(0, 3, n_channels), None]
+        codes = np.clip(rng.standard_cauchy((n_channels, n_times)) * spread, low, high).astype(np.int32)
+        model = AutoregressiveModel(
+            positions=make_positions(rng, n_channels, low, high, with_tables, 4),
+            taps=make_taps(rng, n_channels, int(rng.choice([1, 2, PAD])), True),
+            adaptive=make_adaptive(rng, n_channels, int(rng.choice([0, 8])), True),
+            head=make_head(rng, n_channels, True),
+            network=no_network(n_channels),
+            lanes=int(rng.integers(1, n_channels + 1)),
+        )
+        assert_oracle_and_cpu_agree(Case(codes, model))
+        assert_oracle_and_cpu_agree(Case(codes, replace(model, lanes=n_channels)))
+        marks = make_marks(rng, codes.shape, rng.integers(0, 3, n_channels))
+        assert_oracle_and_cpu_agree(Case(fill(codes, marks, low), model, marks))
 
 
 # the corners, one by one: hypothesis finds most of them, but not on every run
@@ -446,7 +477,7 @@ def test_fitted_models_too(seed: int, level: int) -> None:
     low, high = int(codes.min()), int(codes.max())
     positions = adc.plain_positions(low, high, 5, codes.mean(axis=1).astype(np.int64) << 5)
     model, prediction = fit(codes, positions, EFFORT[level])
-    words, raw = autoregressive.encode(codes, model, prediction)
+    words, raw = autoregressive.encode(model, prediction)
     assert (words, raw) == assert_oracle_and_cpu_agree(Case(codes, model))
 
 
@@ -665,7 +696,7 @@ def test_rans_gives_back_what_was_pushed(pushed: tuple[list[tuple[int, int, int]
     assert words == cpu_push(found, lanes)
     reader = reference.RansReader(words, lanes)
     states = np.empty(lanes, np.uint64)
-    at = cpu_rans.read_states(np.array(words, np.uint32), states)
+    at = cpu_rans.read_states(np.array(words, np.uint32), states.size, states)
     for start, size, lane in found:
         slot = reader.slot(lane)
         assert start <= slot < start + size
@@ -686,7 +717,7 @@ def test_rans_pops_from_any_state(words: list[int], data: st.DataObject) -> None
     """Hostile states may be any 64 bits: they stay 64 bits, and every word is read at most once."""
     reader = reference.RansReader(words, 1)
     state = np.empty(1, np.uint64)
-    at = cpu_rans.read_states(np.array(words, np.uint32), state)
+    at = cpu_rans.read_states(np.array(words, np.uint32), state.size, state)
     for _ in range(40):
         slot = reader.slot(0)
         start = data.draw(st.integers(max(0, slot - 100), slot))

@@ -33,15 +33,15 @@ def beats() -> np.ndarray:
 def model_of(recording: np.ndarray, level: int = 6):
     codes = np.ascontiguousarray(recording.T.astype(np.int32))
     positions = neural._positions(codes, int(codes.min()), int(codes.max()), None)
-    return codes, *fit(codes, positions, EFFORT[level])
+    return fit(codes, positions, EFFORT[level])
 
 
 def test_a_recording_it_understands_becomes_smaller(beats: np.ndarray) -> None:
-    codes, model, prediction = model_of(beats)
-    networked = add_network(codes, NO_MARKS, model, prediction, EFFORT[6])
+    model, prediction = model_of(beats)
+    networked = add_network(NO_MARKS, model, prediction, EFFORT[6])
     assert networked is not None
-    plain, _ = encode(codes, model, prediction)
-    words, _ = encode(codes, networked, prediction)
+    plain, _ = encode(model, prediction)
+    words, _ = encode(networked, prediction)
     weights = len(side.pack_model(networked)) - len(side.pack_model(model))
     assert len(words) + weights < 0.98 * len(plain)
     frame = encode_chunk(beats, level=6)
@@ -51,25 +51,25 @@ def test_a_recording_it_understands_becomes_smaller(beats: np.ndarray) -> None:
 
 def test_noise_leaves_nothing_to_learn() -> None:
     noise = np.random.default_rng(0).normal(size=(20_000, 2)) * 50
-    codes, model, prediction = model_of(np.round(noise).astype("<i2"), level=9)
-    assert add_network(codes, NO_MARKS, model, prediction, EFFORT[9]) is None
+    model, prediction = model_of(np.round(noise).astype("<i2"), level=9)
+    assert add_network(NO_MARKS, model, prediction, EFFORT[9]) is None
 
 
 def test_a_short_recording_has_no_room_for_weights() -> None:
-    codes, model, prediction = model_of(make_recording(300, 3), level=9)
-    assert add_network(codes, NO_MARKS, model, prediction, EFFORT[9]) is None
+    model, prediction = model_of(make_recording(300, 3), level=9)
+    assert add_network(NO_MARKS, model, prediction, EFFORT[9]) is None
 
 
 def test_a_recording_of_marks_alone_leaves_nothing_to_train_on() -> None:
-    codes, model, prediction = model_of(make_recording(4000, 3), level=9)
-    everywhere = np.ones(codes.shape, np.uint8)
-    assert networks.gather(codes, everywhere, model, prediction, 1 << 16).low.size == 0
-    assert add_network(codes, everywhere, model, prediction, EFFORT[9]) is None
+    model, prediction = model_of(make_recording(4000, 3), level=9)
+    everywhere = np.ones(prediction.codes.shape, np.uint8)
+    assert networks.gather(everywhere, model, prediction, 1 << 16).low.size == 0
+    assert add_network(everywhere, model, prediction, EFFORT[9]) is None
 
 
 def test_training_twice_gives_the_same_weights(beats: np.ndarray) -> None:
-    codes, model, prediction = model_of(beats)
-    once, again = (add_network(codes, NO_MARKS, model, prediction, EFFORT[6]) for _ in range(2))
+    model, prediction = model_of(beats)
+    once, again = (add_network(NO_MARKS, model, prediction, EFFORT[6]) for _ in range(2))
     assert side.pack_model(once) == side.pack_model(again)
 
 
@@ -79,16 +79,17 @@ def test_what_is_trained_is_what_is_coded_with() -> None:
     weights = networks.first_weights(HIDDEN)
     weights += rng.normal(0, 0.3, weights.size).astype(np.float32)
     inputs = rng.integers(0, 128, (50, NETWORK_INPUTS)).astype(np.uint8)
-    integers = networks.to_network(weights, HIDDEN, np.full((1, 4), -1, np.int32))
+    integers = networks.to_network(weights, HIDDEN, np.zeros((1, 0), np.int32))
     rounded = np.empty_like(weights)
     training.round_weights(weights, HIDDEN, rounded)
     seen, hidden = np.empty(NETWORK_INPUTS, np.float32), np.empty(HIDDEN, np.float32)
-    outputs, units = np.empty(3, np.float32), np.empty(integers.bias.size, np.int32)
+    outputs, units = np.empty(3, np.float32), np.empty((50, integers.bias.size), np.int32)
+    pairs = np.empty(HIDDEN // 2, np.int32)
     for n in range(len(inputs)):
         forward(inputs, n, rounded, HIDDEN, seen, hidden, outputs)
-        think(integers, inputs[n].astype(np.int32), units)
-        assert units[HIDDEN : HIDDEN + 3].tolist() == reference.think(inputs[n].tolist(), integers)
-        np.testing.assert_allclose(outputs * 2048, units[HIDDEN : HIDDEN + 3], atol=2.0)
+        think(network_kernel.in_pairs(integers), n, inputs.astype(np.int16).view(np.int32), units, pairs)
+        assert units[n, HIDDEN : HIDDEN + 3].tolist() == reference.think(inputs[n].tolist(), integers)
+        np.testing.assert_allclose(outputs * 2048, units[n, HIDDEN : HIDDEN + 3], atol=2.0)
 
 
 def test_the_gradient_is_that_of_the_bits() -> None:

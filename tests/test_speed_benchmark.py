@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -163,6 +165,27 @@ def test_a_group_that_fails_is_a_line_that_fails(monkeypatch: pytest.MonkeyPatch
     assert failed.remark == "a frame does not decode to its chunk"
     assert not_here.passed
     assert not_here.reached == "not measured"
+
+
+def test_what_is_terminated_leaves_no_folders(checkout: Path) -> None:
+    program = """
+import tempfile, time
+from benchmarks import machine
+machine.leave_when_terminated()
+with tempfile.TemporaryDirectory() as folder:
+    print(folder, flush=True)
+    time.sleep(60)
+"""
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], cwd=checkout, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    folder = Path(process.stdout.readline().strip())
+    assert folder.is_dir()
+    process.terminate()
+    process.communicate()
+    assert process.returncode == 128 + signal.SIGTERM
+    assert not folder.exists()
 
 
 def test_material_has_hardly_a_row_twice_and_all_its_channels() -> None:

@@ -7,7 +7,8 @@ in a hundred random ways: slices with steps, integers, lists of indices, masks.
 from __future__ import annotations
 
 import sys
-import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 
 from losslessnn import NeuralCodec
 from losslessnn.zarr import NeuralArrayCodec
+from random_reads import Check, make_reads, random_index, random_layout
 
 DTYPES = ("<i2", ">i2", "u1", "<u2", "<i4", ">i4", "<f4", ">f8", "<i8", "?", "<c8", "<f2")
 READS_PER_ARRAY = 100
@@ -32,26 +34,16 @@ class Case:
 
 
 def check_reads(count: int, seed: int, report: bool = False) -> int:
-    """Make this many random reads; return how many were made, all equal to numpy's.
+    """Make this many random reads; return how many were made, all equal to numpy's (`make_reads`)."""
+    return make_reads(open_store, READS_PER_ARRAY, count, seed, report)
 
-    Raises
-    ------
-    AssertionError
-        At the first that differs, with all it takes to repeat it.
-    """
-    rng = np.random.default_rng(seed)
-    done = 0
-    started = time.perf_counter()
-    while done < count:
-        case = random_case(rng)
-        stored = store(case)
-        for _ in range(min(READS_PER_ARRAY, count - done)):
-            kind, selection = random_selection(rng, case.values.shape)
-            check_read(stored, case, kind, selection, f"seed {seed}, read {done}")
-            done += 1
-        if report:
-            print(f"\r{done} reads, {done / (time.perf_counter() - started):.0f}/s", end="", flush=True)
-    return done
+
+@contextmanager
+def open_store(rng: np.random.Generator) -> Iterator[Check]:
+    """A random array in a store in memory, and how to check a read of it."""
+    case = random_case(rng)
+    stored = store(case)
+    yield lambda rng, where: check_read(stored, case, *random_selection(rng, case.values.shape), where)
 
 
 def check_read(stored: Any, case: Case, kind: str, selection: Any, where: str) -> None:
@@ -83,11 +75,7 @@ def random_case(rng: np.random.Generator) -> Case:
     shards = tuple(c * int(rng.integers(1, 4)) for c in chunks) if rng.random() < 0.4 else None
     walk = rng.integers(-20, 21, shape).cumsum(axis=0)
     values = walk.astype(DTYPES[rng.integers(len(DTYPES))])
-    layout = rng.integers(3)
-    if layout == 1:
-        values = np.asfortranarray(values)
-    elif layout == 2:
-        values = np.repeat(values, 2, axis=-1)[..., ::2]
+    values = random_layout(rng, values)
     zarr_format = 2 if shards is None and rng.random() < 0.5 else 3
     return Case(values, chunks, shards, "CF"[rng.integers(2)], zarr_format)
 
@@ -122,20 +110,13 @@ def random_selection(rng: np.random.Generator, shape: tuple[int, ...]) -> tuple[
     """A way to read an array of this shape: its kind, and what goes into the brackets."""
     kind = rng.choice(["basic", "basic", "basic", "orthogonal", "points", "mask"])
     if kind == "basic":
-        return kind, tuple(_random_index(rng, n) for n in shape[: rng.integers(1, len(shape) + 1)])
+        return kind, tuple(random_index(rng, n) for n in shape[: rng.integers(1, len(shape) + 1)])
     if kind == "orthogonal":
         return kind, tuple(np.sort(rng.integers(0, n, rng.integers(1, 6))) for n in shape)
     if kind == "points":
         number = int(rng.integers(1, 8))
         return kind, tuple(rng.integers(0, n, number) for n in shape)
     return "points", rng.random(shape) < rng.random()
-
-
-def _random_index(rng: np.random.Generator, length: int) -> Any:
-    if rng.random() < 0.25:
-        return int(rng.integers(-length, length))
-    start, stop = sorted(int(i) for i in rng.integers(0, length + 1, 2))
-    return slice(start, stop, int(rng.integers(1, 5)))
 
 
 if __name__ == "__main__":

@@ -76,6 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     table = figure = None
     if options.output or not options.quick:
         table, figure = ((options.output or to) / name for to, name in DESTINATIONS)
+    machine.leave_when_terminated()
     print(f"{machine.machine()}\n")
     if busy := _busy():
         print(f"{busy}\n")

@@ -11,24 +11,49 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from losslessnn.kernels.constants import NETWORK_INPUTS, PAD, POSITION_LIMIT, STATE_FLOOR, TOTAL, WINDOW
-from losslessnn.kernels.cpu import adaptive, head, network, rans
+from losslessnn.kernels.constants import (
+    INVERSE,
+    LOG2,
+    MAX_HIDDEN,
+    NETWORK_INPUTS,
+    OUTPUT_LANES,
+    PAD,
+    POSITION_LIMIT,
+    SCALE,
+    WINDOW,
+)
+from losslessnn.kernels.cpu import adaptive, head, head_lanes, network, rans
 from losslessnn.kernels.cpu.compiling import kernel, lean_kernel, part
-from losslessnn.kernels.cpu.integers import dot_octets, highest_bit, prefetch
-from losslessnn.kernels.parameters import Bins, LinearTaps
+from losslessnn.kernels.cpu.integers import dot_octets, highest_bit, lowest_bit, prefetch
+from losslessnn.kernels.cpu.vectors import LANES
+from losslessnn.kernels.parameters import Bins, Head, LinearTaps, Steps
 
 _LIMIT = np.int64(POSITION_LIMIT - 1)
+_SCALE, _INVERSE, _LOG2 = SCALE, INVERSE, LOG2
+FEW = 2  # channels that are quicker one by one
+STEPS = 256
 BLOCK = 1024
 
 
 @lean_kernel
-def linear_predictions(history, taps, total, predictions):
-    """Linear predictions of every sample at once: the encoder's half, free of serial steps.
+def write_positions(codes, positions, column, history):
+    """Write the positions of (channels, time) codes into ``history`` from a column on."""
+    bins = Bins(positions.fraction_bits, positions.low, positions.high, positions.edges, positions.inverse)
+    for k in range(codes.shape[0]):
+        row, offset = positions.table[k], positions.offset[k]
+        for t in range(np.uintp(codes.shape[1])):
+            history[k, np.uintp(column) + t] = head.position_of(np.int64(codes[k, t]), bins, row) - offset
+
+
+@lean_kernel
+def linear_predictions(history, taps, channels, total, predictions):
+    """Linear predictions of some channels, (channels, time): the encoder's half, free of serial steps.
 
     ``total`` is memory for `BLOCK` sums.
     """
-    n_channels, n_times = predictions.shape
-    for k in range(n_channels):
+    n_times = predictions.shape[1]
+    for n in range(channels.size):
+        k = channels[n]
         shift = np.int64(taps.shift[k])
         rounding = (np.int64(1) << shift) >> 1
         for begin in range(0, n_times, BLOCK):
@@ -57,35 +82,50 @@ def linear_predictions(history, taps, total, predictions):
                     for t in range(np.uintp(size)):
                         total[t] += coefficient * samples[t]
             for t in range(size):
-                predictions[k, begin + t] = min(max(total[t] >> shift, -_LIMIT), _LIMIT)
+                predictions[n, begin + t] = min(max(total[t] >> shift, -_LIMIT), _LIMIT)
 
 
 @lean_kernel
-def fill_units(history, linear, unit, channels, units):
-    """The adaptive stage's residuals of some channels; rows of flat ``units`` are as long as history's."""
-    for k in channels:
-        begin = k * np.int64(history.shape[1]) + PAD
-        for t in range(np.uintp(linear.shape[1])):
-            residual = np.int64(history[k, PAD + t]) - linear[k, t]
-            units[np.uintp(begin) + t] = adaptive.to_units(residual, np.int64(unit[k]))
+def fill_units(errors, unit, channels, units):
+    """The adaptive stage's residuals of some channels, after the first ``PAD`` columns of ``units``.
 
-
-@lean_kernel
-def adaptive_predictions(history, predictions, rate, state, channels, change):
-    """Add the adaptive stage to some channels' ``predictions`` in place.
-
-    ``state`` and the memory ``change`` are of these channels.
+    ``errors``, of the linear stage, are of these channels; ``units`` and ``unit`` of all.
     """
-    n_times, n = predictions.shape[1], channels.size
+    for c in range(channels.size):
+        k = channels[c]
+        for t in range(np.uintp(errors.shape[1])):
+            residual = np.int64(errors[c, t])
+            units[k, np.uintp(PAD) + t] = adaptive.to_units(residual, np.int64(unit[k]))
+
+
+@lean_kernel
+def adaptive_errors(positions, rate, state, first, change, errors):
+    """Turn the linear stage's errors into those of both, in place.
+
+    ``state`` and the memory ``change`` are of channels from row ``first`` of ``positions`` and ``errors``,
+    (channels, time), on.
+    """
+    n_times, n = errors.shape[1], change.size
     for t in range(n_times):
         adaptive.look(state, t, np.int64(0), n)
         adaptive.predict(state, t, np.int64(0), n, change)
         for i in range(n):
-            k = channels[i]
-            mean = min(max(predictions[k, t] + change[i], -_LIMIT), _LIMIT)
-            predictions[k, t] = mean
-            change[i] = np.int64(history[k, PAD + t]) - mean
+            position = np.int64(positions[first + i, t])
+            mean = min(max(position - errors[first + i, t] + change[i], -_LIMIT), _LIMIT)
+            change[i] = position - mean
+            errors[first + i, t] = change[i]
         adaptive.update(state, rate, t, np.int64(0), n, change)
+
+
+@lean_kernel
+def pass_averages(errors, marked, steps, skew, averages):
+    """What `code_intervals` does to the running ``averages`` (3, channels), and nothing else."""
+    for k in range(errors.shape[0]):
+        fast, mid, slow = averages[0, k], averages[1, k], averages[2, k]
+        for t in range(max(0, steps.begin - skew * k), min(steps.n_times, steps.end - skew * k)):
+            if marked.size == 0 or not marked[k, t]:
+                fast, mid, slow = head.moved_averages(fast, mid, slow, abs(np.int64(errors[k, t])))
+        averages[0, k], averages[1, k], averages[2, k] = fast, mid, slow
 
 
 @part
@@ -116,62 +156,61 @@ def _get_escape(raw, place, size_bits, most):
     return rest + (np.int64(1) << top) - 1, place
 
 
+def samples_before(n_channels: int, skew: int, steps: Steps) -> NDArray[np.int64]:
+    """How many samples of some steps of the wavefront are coded before each of them and, last, in all."""
+    step = np.arange(steps.begin, steps.end, dtype=np.int64)
+    begun = np.minimum(n_channels, step // skew + 1)
+    ended = np.maximum(0, (step - steps.n_times + skew) // skew)
+    return np.concatenate([[0], np.cumsum(begun - ended)])
+
+
 @lean_kernel
 def code_intervals(
-    codes, marked, history, means, corrected, positions, skew, parameters, memory, start, freq, channel_of,
-    rest, rest_bits, raw_bits,
+    codes, marked, means, corrected, positions, skew, parameters, memory, steps, begin_of, start, freq,
+    channel_of, rest, rest_bits, raw_bits,
 ):  # fmt: skip
-    """Intervals and channels of every sample in coding order, and the bits that follow them.
+    """Intervals and channels of the samples of some steps in coding order, and the bits that follow them.
 
-    ``corrected`` is what a network made of means, scale indices and shapes, or empty arrays for none.
-    ``marked`` is (channels, time), or empty for none: such samples take no bits, and the averages do not
-    learn from them. ``rest`` gets the raw bits of those samples that have any, ``rest_bits``, zero before,
-    how many; ``raw_bits`` is how many each channel has.
+    Times and ``steps`` count from where the arrays begin, which hold all that is coded in these steps; the
+    averages in ``memory`` go on from there. ``corrected`` is what a network made of means, scale indices and
+    shapes, or empty arrays for none. ``marked`` is (channels, time), or empty for none: such samples take no
+    bits, and the averages do not learn from them. ``begin_of`` comes from `samples_before`. ``start`` and
+    ``freq`` are some numbers longer than there are samples. ``rest`` gets the raw bits of those samples that
+    have any, ``rest_bits``, zero before, how many; ``raw_bits`` is how many each channel has.
     """
-    n_channels, n_times = codes.shape
-    averages, weights = memory.averages, memory.weights
-    start_scales(parameters, averages, weights)
+    n_channels, n_times = codes.shape[0], steps.n_times
+    columns = memory.columns
+    start_columns(parameters, positions, columns, codes.shape[1] - skew)
     bins = Bins(positions.fraction_bits, positions.low, positions.high, positions.edges, positions.inverse)
-    index, error = memory.numbers[0], memory.numbers[1]
-    tails = parameters.tails
-    n = np.uintp(0)
-    for s in range(n_times + skew * (n_channels - 1)):
-        k_begin, k_end = max(0, (s - n_times + skew) // skew), min(n_channels, s // skew + 1)
-        head.scale_indices(averages, weights, parameters.bias, k_begin, k_end, index)
-        for k in range(k_begin, k_end):
-            channel, time = np.uintp(k), np.uintp(s - skew * k)
-            here = n
-            n += np.uintp(1)
-            channel_of[here] = k
-            if marked.size > 0 and marked[channel, time]:
-                start[here], freq[here] = 0, TOTAL
-                continue
-            mean = np.int64(means[channel, time])
-            error[channel] = np.int64(history[channel, time + np.uintp(PAD)]) - mean
-            scale, shape = index[channel], np.int64(parameters.shape[channel])
-            if corrected.means.size > 0:
-                mean = np.int64(corrected.means[channel, time])
-                scale, shape = (
-                    np.int64(corrected.scales[channel, time]),
-                    np.int64(corrected.shapes[channel, time]),
-                )
-            mean += positions.offset[channel]
-            coarse = head.coarse_bits(scale, positions.fraction_bits)
-            row = positions.table[channel]
-            code = np.int64(codes[channel, time])
-            first = (head.nearest_code(mean, bins, row) >> coarse) - WINDOW // 2
-            symbol = min(max((code >> coarse) - first, 0), WINDOW - 1)
-            below = head.cumulative(symbol, first, coarse, mean, scale, tails, shape, bins, row)
-            above = head.cumulative(symbol + 1, first, coarse, mean, scale, tails, shape, bins, row)
-            start[here] = below
-            freq[here] = above - below
-            if coarse > 0 or symbol == 0 or symbol == WINDOW - 1:
-                rest[here], rest_bits[here] = _rest(code, coarse, first, symbol)
-                raw_bits[channel] += rest_bits[here]
-        if marked.size > 0:
-            head.move_unmarked_averages(averages, error, marked, s, skew, k_begin, k_end)
-        else:
-            head.move_averages(averages, error, k_begin, k_end)
+    tables = head_lanes.Tables(_SCALE, _INVERSE, _LOG2, parameters.tails, parameters.guesses)
+    lanes = LANES if n_channels > FEW else 1
+    # a few channels for a while, and then the next: what they need stays in cache
+    for block in range(steps.begin, steps.end, STEPS):
+        for k in range(0, n_channels, lanes):
+            last = min(k + lanes, n_channels) - 1
+            for s in range(max(block, skew * k), min(block + STEPS, steps.end, n_times + skew * last)):
+                k_begin, k_end = max(0, (s - n_times + skew) // skew), min(n_channels, s // skew + 1)
+                here = begin_of[s - steps.begin] + k - k_begin
+                begin, end = max(k, k_begin), min(last + 1, k_end)
+                odd = head_lanes.code_step(
+                    lanes, codes, marked, means, corrected, memory.averages, memory.weights, columns, tables,
+                    bins, s, k, begin, end, start, freq, here,
+                )  # fmt: skip
+                here -= k
+                for i in range(begin, end):
+                    channel_of[here + i] = i
+                if end - begin < lanes:
+                    for i in range(begin, end):
+                        start[here + i] = columns.start[i]
+                        freq[here + i] = columns.end[i] - columns.start[i]
+                while odd > 0:
+                    i = k + lowest_bit(odd)
+                    odd &= odd - 1
+                    code = np.int64(codes[i, s - skew * i])
+                    coarse = head.coarse_bits(columns.scale[i], positions.fraction_bits)
+                    bits, length = _rest(code, coarse, columns.first[i], columns.symbol[i])
+                    rest[here + i], rest_bits[here + i] = bits, length
+                    raw_bits[i] += length
 
 
 @part
@@ -206,23 +245,32 @@ def join_rests(rest, rest_bits, raw):
 class Working(NamedTuple):
     """Memory for what a kernel works with."""
 
-    averages: NDArray[np.int64]  # (speeds, channels)
-    weights: NDArray[np.int64]  # (speeds, channels)
-    numbers: NDArray[np.int64]  # (11, channels)
-    states: NDArray[np.uint64]  # (lanes,)
-    inputs: NDArray[np.int32]  # (NETWORK_INPUTS,)
-    units: NDArray[np.int32]  # of a network
+    averages: NDArray[np.int64]  # (speeds, channels and more)
+    weights: NDArray[np.int64]  # (speeds, channels and more)
+    numbers: NDArray[np.int64]  # (6, channels and more)
+    columns: head_lanes.Columns
+    states: NDArray[np.uint64]  # (lanes and more,) of rANS
+    read: NDArray[np.int64]  # (2,) how many words and raw bits a decoder has read
+    inputs: NDArray[np.int16]  # (lines, NETWORK_INPUTS) of a network
+    pairs: NDArray[np.int32]  # the same bytes, two inputs in one number
+    units: NDArray[np.int32]  # (lines, hidden + OUTPUT_LANES)
+    hidden: NDArray[np.int32]  # of one line, in pairs
 
 
-def working_memory(n_channels: int, lanes: int = 0, n_units: int = 0) -> Working:
-    """Memory for `code_intervals` and `decode`."""
+def working_memory(n_channels: int, lanes: int = 0, n_units: int = OUTPUT_LANES) -> Working:
+    """Memory for `code_intervals` and `decode`, which `start` makes ready."""
+    inputs = np.zeros((max(n_channels, network.LINES), NETWORK_INPUTS), np.int16)
     return Working(
-        np.empty((3, n_channels), np.int64),
-        np.empty((3, n_channels), np.int64),
-        np.zeros((11, n_channels), np.int64),
-        np.empty(lanes, np.uint64),
-        np.zeros(NETWORK_INPUTS, np.int32),
-        np.empty(n_units, np.int32),
+        head_lanes.new_rows(3, n_channels),
+        head_lanes.new_rows(3, n_channels),
+        head_lanes.new_rows(6, n_channels),
+        head_lanes.new_columns(n_channels),
+        np.zeros(lanes + LANES, np.uint64),
+        np.zeros(2, np.int64),
+        inputs,
+        inputs.view(np.int32),
+        np.empty((len(inputs), n_units), np.int32),
+        np.zeros((MAX_HIDDEN + 1) // 2, np.int32),
     )
 
 
@@ -231,164 +279,210 @@ def start_scales(parameters, averages, weights):
     """The running averages before the first sample, and their weights, in rows of channels for vectors."""
     for i in range(3):
         for k in range(averages.shape[1]):
-            averages[i, k] = parameters.initial[k]
-            weights[i, k] = parameters.weights[k, i]
+            known = k < parameters.initial.size
+            averages[i, k] = parameters.initial[k] if known else 1
+            weights[i, k] = parameters.weights[k, i] if known else 0
+
+
+def start(working: Working, parameters: Head) -> None:
+    """Set the running averages to what they are before the first sample, and their weights."""
+    n_channels = parameters.initial.size
+    working.averages[:], working.weights[:] = 1, 0
+    working.averages[:, :n_channels] = parameters.initial
+    working.weights[:, :n_channels] = parameters.weights.T
+
+
+@part
+def start_columns(parameters, positions, columns, row_length):
+    """What the head is given of every channel."""
+    for k in range(parameters.shape.size):
+        columns.shape[k] = parameters.shape[k]
+        columns.bias[k] = parameters.bias[k]
+        columns.offset[k] = positions.offset[k]
+        columns.table[k] = positions.table[k]
+        columns.begin[k] = k * row_length
 
 
 class Octets(NamedTuple):
-    """`LinearTaps` cut into eights, for `dot_octets`; ``first[k]:first[k + 1]`` belong to channel k."""
+    """`LinearTaps` cut into eights, of eight channels side by side, for `dot_octets`.
 
-    first: NDArray[np.int64]  # (channels + 1,)
-    offsets: NDArray[np.int64]  # (octets,) where in a flat history each one's first sample of time 0 lies
-    coefficients: NDArray[np.int32]  # (octets, 8), oldest sample first, zeros after a window's last
+    Channels 8 g to 8 g + 7 have the octets ``first[g]:first[g + 1]``, as many as the one with most of them
+    needs.
+    """
+
+    first: NDArray[np.int64]  # (groups + 1,)
+    offsets: NDArray[np.int64]  # (octets, 8) where in a flat history each one's first sample is at step 0
+    coefficients: NDArray[np.int32]  # (octets, 8, 8), oldest sample first, zeros after a window's last
+    short: NDArray[np.int16]  # these instead, where 32 bits hold all sums
 
 
-def cut_octets(taps: LinearTaps, row_length: int) -> Octets:
-    """The taps of windows over a history of rows of this length."""
+@part
+def margin(skew):
+    """How much longer than its rows a decoder's flat history is at either end.
+
+    Eight channels are predicted at once, also while some of them are not at their first sample yet, or beyond
+    their last.
+    """
+    return (LANES * skew + LANES + 15) & ~15
+
+
+def cut_octets(taps: LinearTaps, row_length: int, most: int) -> Octets:
+    """The taps of windows over a history of rows of this length; no position in it is above ``most``."""
     length = taps.length.astype(np.int64)
     count = (length + 7) >> 3
     begin = np.concatenate([[0], np.cumsum(count)])
     window = np.repeat(np.arange(length.size), count)
     within = (np.arange(begin[-1]) - begin[window]) * 8
-    oldest = taps.source * row_length + PAD - taps.lag - length + 1
     place = within[:, None] + np.arange(8)
     inside = place < length[window, None]
     coefficients = np.zeros(inside.shape, np.int32)
     coefficients[inside] = taps.coefficients[(taps.start[window, None] + place)[inside]]
-    return Octets(begin[taps.first], oldest[window] + within, coefficients)
+
+    n_channels = taps.shift.size
+    first = begin[taps.first]
+    channel = np.repeat(np.arange(n_channels), np.diff(first))
+    oldest = taps.source * row_length + PAD - taps.lag - length + 1
+    places = oldest[window] + within - taps.skew * channel + margin(taps.skew)
+    depth = np.zeros((n_channels + LANES - 1) // LANES * LANES, np.int64)
+    depth[:n_channels] = np.diff(first)
+    group = np.concatenate([[0], np.cumsum(depth.reshape(-1, LANES).max(axis=1))])
+    row, column = group[channel // LANES] + np.arange(channel.size) - first[channel], channel % LANES
+    offsets, weights = np.zeros((group[-1], LANES), np.int64), np.zeros((group[-1], LANES, 8), np.int32)
+    offsets[row, column], weights[row, column] = places, coefficients
+    greatest = np.bincount(channel, np.abs(coefficients.astype(np.int64)).sum(axis=1)).max(initial=0)
+    short = weights.astype(np.int16)
+    if greatest * most < 1 << 31 and (short == weights).all():
+        return Octets(group, offsets, weights[:0], short)
+    return Octets(group, offsets, weights, short[:0])
 
 
 @lean_kernel
 def decode(
     words, raw, marked, positions, taps, octets, flat, history, stage, rate, parameters, correction,
-    memory, working, lanes, codes,
+    memory, working, lanes, steps, n_words, codes,
 ):  # fmt: skip
-    """Fill ``codes`` (channels, time); return 0, or a positive number if the bytes cannot be right.
+    """Fill ``codes`` (channels, time) in some steps; return 0, or a positive number if the bytes are wrong.
 
-    ``words`` has one entry more than channels behind its last, which may be looked at. ``octets`` come from
-    `cut_octets`; ``flat``, of which ``history`` is a view, ``stage`` and ``memory`` are new.
+    Times and ``steps`` count from where ``codes``, ``history``, ``marked``, ``stage`` and ``memory`` begin;
+    what came before is still in them as far as anybody looks back, and ``working`` goes on from there.
+    There are ``n_words``; of ``words`` those are needed that so many samples may take, and one more than
+    channels, which may be looked at. ``octets`` come from `cut_octets`; ``history`` is a view of ``flat``.
     ``marked`` is (channels, time), or empty for none: such samples repeat the code before them (the first:
     the lowest).
     """
-    n_channels, n_times = codes.shape
+    n_channels, n_times = codes.shape[0], steps.n_times
     skew = taps.skew
     row_length, flat_codes = np.int64(history.shape[1]), codes.reshape(-1)
     own = stage.own_weights.shape[1]
-    averages, weights = working.averages, working.weights
-    start_scales(parameters, averages, weights)
+    averages, weights, columns = working.averages, working.weights, working.columns
+    start_columns(parameters, positions, columns, 0)
     bins = Bins(positions.fraction_bits, positions.low, positions.high, positions.edges, positions.inverse)
-    numbers = working.numbers
-    error, linear, mean, index, first = numbers[0], numbers[1], numbers[2], numbers[3], numbers[4]
-    symbol, start, end, shape = numbers[5], numbers[6], numbers[7], numbers[8]
-    for k in range(n_channels):
-        shape[k] = parameters.shape[k]
-    width = correction.outward.shape[0]
+    tables = head_lanes.Tables(_SCALE, _INVERSE, _LOG2, parameters.tails, parameters.guesses)
+    units, width = working.units, working.units.shape[1] - OUTPUT_LANES
     networked = width > 0
-    inputs, activations = working.inputs, working.units
-    # what the head gets: other arrays only if a network corrects them
-    centre = numbers[9] if networked else mean
-    scale = numbers[10] if networked else index
+    numbers = working.numbers
+    error, linear, shift, rounding = numbers[0], numbers[1], numbers[2], numbers[3]
+    for k in range(n_channels):
+        shift[k] = taps.shift[k]
+        rounding[k] = (np.int64(1) << shift[k]) >> 1
+    # what the head gets is something else only if a network corrects it
+    mean = numbers[4] if networked else columns.centre
+    index = numbers[5] if networked else columns.scale
     state = working.states
-    n_words = words.size - n_channels - 1
-    if n_words < 2 * lanes:
-        return 1
-    word = rans.read_states(words, state)
-    place = np.int64(0)
+    word, place = working.read[0], working.read[1]
     fraction_bits = positions.fraction_bits
-    tails, guesses = parameters.tails, parameters.guesses
+    ahead = margin(skew) + PAD + 32
+    together = LANES if lanes > FEW else 1
     # Each step in passes over the channels: one channel's look-ups do not wait for another's branches.
-    for s in range(n_times + skew * (n_channels - 1)):
+    for s in range(steps.begin, steps.end):
         k_begin, k_end = max(0, (s - n_times + skew) // skew), min(n_channels, s // skew + 1)
         if own > 0:
             adaptive.look(stage, s, k_begin, k_end)
-        for k in range(k_begin, k_end):
-            t = s - skew * k
-            shift = np.int64(taps.shift[k])
-            total = (np.int64(1) << shift) >> 1
-            total += dot_octets(
-                octets.coefficients, flat, octets.offsets, octets.first[k], octets.first[k + 1], t
-            )
-            linear[k] = min(max(total >> shift, -_LIMIT), _LIMIT)
-            mean[k] = linear[k] + positions.offset[k]
+        for k in range(k_begin & -together, k_end, together):
+            group = k // LANES
+            dot_octets(together, octets, flat, octets.first[group], octets.first[group + 1], s, linear, k)
+        for k in range(np.uintp(k_begin), np.uintp(k_end)):
+            linear[k] = min(max((linear[k] + rounding[k]) >> shift[k], -_LIMIT), _LIMIT)
+            mean[k] = linear[k] + columns.offset[k]
         if own > 0:
             adaptive.predict(stage, s, k_begin, k_end, error)
             for k in range(k_begin, k_end):
-                mean[k] = min(max(linear[k] + error[k], -_LIMIT), _LIMIT) + positions.offset[k]
+                mean[k] = min(max(linear[k] + error[k], -_LIMIT), _LIMIT) + columns.offset[k]
         head.scale_indices(averages, weights, parameters.bias, k_begin, k_end, index)
         if networked:
             for k in range(k_begin, k_end):
-                t = s - skew * k
-                bare = mean[k] - positions.offset[k]
                 network.see(
-                    memory, correction.sources, skew, k, t, n_times, index[k], averages, fraction_bits,
-                    linear[k], bare,
-                    np.int64(history[k, PAD + t - 1]), np.int64(history[k, PAD + t - 2]), inputs,
+                    memory, history, correction.sources, skew, k, s - skew * k, n_times, index[k], averages,
+                    fraction_bits, linear[k], mean[k] - columns.offset[k], k, working.inputs, working.pairs,
                 )  # fmt: skip
-                network.think(correction, inputs, activations)
-                correct = network.corrected_mean(bare, index[k], np.int64(activations[width]))
-                centre[k] = correct + positions.offset[k]
-                scale[k] = network.corrected_index(index[k], np.int64(activations[width + 1]))
+            for k in range(k_begin, k_end):
+                network.think(correction, k, working.pairs, units, working.hidden)
+            for k in range(k_begin, k_end):
+                bare = mean[k] - columns.offset[k]
+                correct = network.corrected_mean(bare, index[k], np.int64(units[k, width]))
+                columns.centre[k] = correct + columns.offset[k]
+                columns.scale[k] = network.corrected_index(index[k], np.int64(units[k, width + 1]))
                 base = np.int64(parameters.shape[k])
-                shape[k] = network.corrected_shape(base, np.int64(activations[width + 2]))
-        for batch in range(k_begin, k_end, lanes):
-            batch_end = min(k_end, batch + lanes)
-            lane = batch % lanes
-            for k in range(batch, batch_end):
-                slot = rans.slot_of(state[lane])
-                lane = lane + 1 if lane + 1 < lanes else 0
-                coarse = head.coarse_bits(scale[k], fraction_bits)
-                nearest = head.nearest_code(centre[k], bins, positions.table[k])
-                first[k] = (nearest >> coarse) - WINDOW // 2
-                symbol[k], start[k], end[k] = head.guess_symbol(
-                    slot, first[k], centre[k], scale[k], tails, guesses, shape[k],
-                    bins, positions.table[k],
-                )  # fmt: skip
-            if marked.size > 0:
-                for k in range(batch, batch_end):
-                    if marked[k, s - skew * k]:  # the interval that leaves a state as it is
-                        symbol[k], start[k], end[k] = WINDOW // 2, 0, TOTAL
-            lane = batch % lanes
-            for k in range(batch, batch_end):
-                x = state[lane]
-                slot = rans.slot_of(x)
-                coarse = head.coarse_bits(scale[k], fraction_bits)
-                if slot < start[k] or slot >= end[k]:
-                    symbol[k], start[k], end[k] = head.find_symbol(
-                        slot, first[k], coarse, centre[k], scale[k], tails, shape[k],
-                        bins, positions.table[k], symbol[k],
+                columns.shape[k] = network.corrected_shape(base, np.int64(units[k, width + 2]))
+        if marked.size > 0:
+            for k in range(k_begin, k_end):
+                columns.held[k] = marked[k, s - skew * k]
+        batch = k_begin
+        while batch < k_end:
+            batch_end = min(k_end, (batch // lanes + 1) * lanes)
+            for k in range(batch, batch_end, together):
+                head_lanes.guess(together, state, k % lanes, columns, k, tables, bins)
+            for k in range(batch, batch_end, together):
+                n = batch_end - k
+                missed = head_lanes.check(together, state, k % lanes, columns, k, n, tables, bins)
+                while missed > 0:
+                    i = k + lowest_bit(missed)
+                    missed &= missed - 1
+                    slot = rans.slot_of(state[i % lanes])
+                    coarse = head.coarse_bits(columns.scale[i], fraction_bits)
+                    columns.symbol[i], columns.start[i], columns.end[i] = head.find_symbol(
+                        slot, columns.first[i], coarse, columns.centre[i], columns.scale[i], parameters.tails,
+                        columns.shape[i], bins, positions.table[i], columns.symbol[i],
                     )  # fmt: skip
-                x = rans.advance(x, start[k], end[k] - start[k], slot)
-                low = x < np.uint64(STATE_FLOOR)  # a branch here would be taken at random
-                refilled = rans.refill(x, words[np.uintp(word)])
-                state[lane] = refilled if low else x
-                word += 1 if low else 0
-                lane = lane + 1 if lane + 1 < lanes else 0
+            for k in range(batch, batch_end, together):
+                word += head_lanes.pop(together, state, k % lanes, columns, k, batch_end - k, words, word)
+            batch = batch_end
         if word > n_words:
-            return 2
+            return 1
+        for k in range(k_begin, k_end, together):
+            odd = head_lanes.settle(together, columns, k, k_end - k, bins)
+            while odd > 0:
+                i = k + lowest_bit(odd)
+                odd &= odd - 1
+                held = columns.held[i] > 0
+                coarse = 0 if held else head.coarse_bits(columns.scale[i], fraction_bits)
+                symbol = columns.symbol[i]
+                code = (columns.first[i] + symbol) << coarse
+                if held:
+                    t = s - skew * i
+                    code = np.int64(codes[i, t - 1]) if t > 0 else np.int64(positions.low)
+                elif symbol == 0 or symbol == WINDOW - 1:
+                    beyond, place = _get_escape(raw, place, np.int64(5), np.int64(31))
+                    code += (beyond if symbol else -beyond) << coarse
+                if coarse > 0:
+                    rest, place = _get_bits(raw, place, coarse)
+                    code |= rest
+                if code < positions.low or code > positions.high:
+                    return 2
+                columns.code[i] = code
+                columns.position[i] = head.position_of(code, bins, positions.table[i])
         for k in range(k_begin, k_end):
             t = s - skew * k
-            held = marked.size > 0 and marked[k, t] > 0
-            coarse = 0 if held else head.coarse_bits(scale[k], fraction_bits)
-            code = (first[k] + symbol[k]) << coarse
-            if held:
-                code = np.int64(codes[k, t - 1]) if t > 0 else np.int64(positions.low)
-            elif symbol[k] == 0 or symbol[k] == WINDOW - 1:
-                beyond, place = _get_escape(raw, place, np.int64(5), np.int64(31))
-                code += (beyond if symbol[k] else -beyond) << coarse
-            if coarse > 0:
-                rest, place = _get_bits(raw, place, coarse)
-                code |= rest
-            if code < positions.low or code > positions.high:
-                return 3
-            codes[k, t] = code
+            codes[k, t] = columns.code[k]
+            history[k, PAD + t] = columns.position[k] - columns.offset[k]
             if t & 15 == 0:  # a cache line holds 16 samples, and nobody foresees so many rows' next ones
-                prefetch(flat, k * row_length + PAD + t + 32)
-                prefetch(flat_codes, k * n_times + t + 32)
-            position = head.position_of(code, bins, positions.table[k])
-            history[k, PAD + t] = position - positions.offset[k]
-            error[k] = position - mean[k]
-            if networked:
-                network.remember(memory, k, t, error[k], index[k])
+                prefetch(flat, ahead + k * row_length + t)
+                prefetch(flat_codes, k * np.int64(codes.shape[1]) + t + 32)
+        for k in range(k_begin, k_end):
+            error[k] = columns.position[k] - mean[k]
+        if networked:
+            for k in range(k_begin, k_end):
+                network.remember(memory, k, s - skew * k, error[k], index[k])
         if marked.size > 0:
             head.move_unmarked_averages(averages, error, marked, s, skew, k_begin, k_end)
         else:
@@ -398,9 +492,5 @@ def decode(
                 residual = np.int64(history[k, PAD + s - skew * k]) - linear[k]
                 stage.units[stage.rows[k] + s] = adaptive.to_units(residual, np.int64(stage.unit[k]))
             adaptive.update(stage, rate, s, k_begin, k_end, error)
-    if (place + 7) >> 3 != raw.size or word != n_words:
-        return 4
-    for i in range(lanes):
-        if state[i] != np.uint64(STATE_FLOOR):
-            return 5
+    working.read[0], working.read[1] = word, place
     return 0

@@ -26,18 +26,17 @@ _RESIDUES = 1 << 16
 
 
 @kernel
-def outstanding_codes(samples, stride, fewest, residues):
+def outstanding_codes(samples, fewest, residues):
     """Codes (modulo 2**16) that outnumber their neighbours by far, the two that do most.
 
     A code sticks out if it is there ``fewest`` times more than eight times the mean of the ``2 * MARK_REACH``
-    codes around it. Of each channel every ``stride``-th sample is looked at. ``residues``, (channels, 2),
-    comes filled with -1.
+    codes around it. ``residues``, (channels, 2), comes filled with -1.
     """
     n_channels, n_times = samples.shape
     counts = np.zeros(_RESIDUES, np.int64)
     for k in range(n_channels):
         low, high = np.int64(samples[k, 0]), np.int64(samples[k, 0])
-        for t in range(0, n_times, stride):
+        for t in range(n_times):
             code = np.int64(samples[k, t])
             low, high = min(low, code), max(high, code)
             counts[np.uintp(code & (_RESIDUES - 1))] += 1
@@ -124,7 +123,7 @@ def read_marks(words, n_codes, marks):
     state = np.empty(1, np.uint64)
     if words.size < 2:
         return 1
-    word = rans.read_states(words, state)
+    word = rans.read_states(words, state.size, state)
     x = state[0]
     for row in range(marks.shape[0]):
         latest = 0

@@ -21,22 +21,14 @@ _LIMIT_SHIFT = np.uint64(63 - PRECISION)
 
 
 @kernel
-def push_all(start, freq, channel, lanes, words):
+def push(start, freq, channel, lane_of, state, words):
     """Push intervals last to first; return how many of ``words`` (filled from its end) are in use.
 
     start, freq : (n,) uint32 intervals of 2**-26, in coding order; channel : (n,) uint32, of which lane
-    ``channel % lanes`` codes.
-    words : uint32 scratch of at least n + 2 * lanes + 1 entries.
+    ``lane_of[channel]`` codes.
+    state : (lanes,) uint64, at first `STATE_FLOOR`; `push` leaves it as it needs it for what comes before.
+    words : uint32 scratch of at least n entries.
     """
-    most = 0
-    for i in range(channel.size):
-        most = max(most, channel[i])
-    lane_of = np.empty(most + 1, np.int64)
-    for k in range(lane_of.size):
-        lane_of[k] = k % lanes
-    state = np.empty(lanes, np.uint64)
-    for k in range(lanes):
-        state[k] = _FLOOR
     place = words.size
     for i in range(start.size - 1, -1, -1):
         k = np.uintp(lane_of[channel[i]])
@@ -48,6 +40,25 @@ def push_all(start, freq, channel, lanes, words):
             x >>= _WORD
         quotient = x // f
         state[k] = (quotient << _PRECISION) + (x - quotient * f) + np.uint64(start[i])
+    return words.size - place
+
+
+@kernel
+def push_all(start, freq, channel, lanes, words):
+    """`push` everything there is, channel k on lane ``k % lanes``, and the states before it.
+
+    words : uint32 scratch of at least n + 2 * lanes + 1 entries.
+    """
+    most = 0
+    for i in range(channel.size):
+        most = max(most, channel[i])
+    lane_of = np.empty(most + 1, np.int64)
+    for k in range(lane_of.size):
+        lane_of[k] = k % lanes
+    state = np.empty(lanes, np.uint64)
+    for k in range(lanes):
+        state[k] = _FLOOR
+    place = words.size - push(start, freq, channel, lane_of, state, words)
     for k in range(lanes - 1, -1, -1):
         place -= 2
         words[place] = np.uint32(state[k] & _LOW)
@@ -56,11 +67,11 @@ def push_all(start, freq, channel, lanes, words):
 
 
 @kernel
-def read_states(words, state):
+def read_states(words, lanes, state):
     """Load the lanes' states from the front of ``words``; return how many words that took."""
-    for k in range(state.size):
+    for k in range(lanes):
         state[k] = np.uint64(words[2 * k]) | (np.uint64(words[2 * k + 1]) << _WORD)
-    return 2 * state.size
+    return 2 * lanes
 
 
 @part

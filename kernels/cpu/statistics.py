@@ -6,46 +6,50 @@ import math
 
 import numpy as np
 
-from losslessnn.kernels.constants import AVERAGE_BITS, LOG_BITS, PAD, UNIT_BITS, WEIGHT_BITS
+from losslessnn.kernels.constants import AVERAGE_BITS, LOG_BITS, PAD
 from losslessnn.kernels.cpu.compiling import inlined, kernel, lean_kernel, part
 from losslessnn.kernels.cpu.head import log_scale, moved_averages
-from losslessnn.kernels.cpu.integers import dot_sixteens, log2
+from losslessnn.kernels.cpu.integers import LAGS, lagged_sums, log2
 
 _HISTOGRAM_BLOCK = 512  # samples
 
 
 @inlined
-def _lagged_sum(flat, at_a, at_b, n):
+def _all_lagged_sums(flat, fixed, moving, count, n, sums):
     whole = n & ~15
-    total = dot_sixteens(flat, at_a, at_b, whole)
-    for t in range(np.uintp(whole), np.uintp(n)):
-        total += np.int64(flat[np.uintp(at_a) + t]) * np.int64(flat[np.uintp(at_b) + t])
-    return total
+    lagged_sums(flat, fixed, moving, count, whole, sums)
+    for i in range(count):
+        for t in range(whole, n):
+            sums[i] += np.int64(flat[fixed + t]) * np.int64(flat[moving - i + t])
 
 
 @part
-def _add_pair(gram, row, begin_a, lag_a, count_a, column, begin_b, lag_b, count_b, flat, n, weight):
+def _add_pair(gram, row, begin_a, count_a, column, begin_b, count_b, flat, n, weight, sums):
     """Add sum over n times of a[t - i] * b[t - j], weighted, for every pair of lags of two windows.
 
-    ``begin_a`` and ``begin_b`` are where the channels' first time lies in the flat history. Only one sum per
-    difference j - i is taken over all t; its neighbours along the diagonal follow by adding the product that
-    enters and taking off the one that leaves.
+    ``begin_a`` and ``begin_b`` are where the windows' newest samples of the first time lie in the flat
+    history. Only sums along two edges of the block are taken over all t; their neighbours along a diagonal
+    follow by adding the product that enters and taking off the one that leaves. ``sums`` is memory for `LAGS`
+    of them.
     """
-    for d in range(-(count_a - 1), 1 if row == column else count_b):  # half of a symmetric block will do
-        i = -d if d < 0 else 0
-        j = d if d > 0 else 0
-        at_a, at_b = begin_a - lag_a - i, begin_b - lag_b - j
-        total = _lagged_sum(flat, at_a, at_b, n)
-        while True:
-            gram[row + i, column + j] += weight * np.float64(total)
-            i += 1
-            j += 1
-            if i == count_a or j == count_b:
-                break
-            at_a -= 1
-            at_b -= 1
-            total += np.int64(flat[at_a]) * np.int64(flat[at_b])
-            total -= np.int64(flat[at_a + n]) * np.int64(flat[at_b + n])
+    for edge in range(2):  # j = 0, then i = 0, where the corner belongs to; half of a symmetric block will do
+        first, last = (1, count_a) if edge == 0 else (0, 1 if row == column else count_b)
+        fixed, moving = (begin_b, begin_a) if edge == 0 else (begin_a, begin_b)
+        for lag in range(first, last, LAGS):
+            count = min(LAGS, last - lag)
+            _all_lagged_sums(flat, fixed, moving - lag, count, n, sums)
+            for c in range(count):
+                total = sums[c]
+                i, j = (lag + c, 0) if edge == 0 else (0, lag + c)
+                while True:
+                    gram[row + i, column + j] += weight * np.float64(total)
+                    i += 1
+                    j += 1
+                    if i == count_a or j == count_b:
+                        break
+                    at_a, at_b = begin_a - i, begin_b - j
+                    total += np.int64(flat[at_a]) * np.int64(flat[at_b])
+                    total -= np.int64(flat[at_a + n]) * np.int64(flat[at_b + n])
 
 
 @kernel
@@ -60,15 +64,15 @@ def gram_matrix(history, n_windows, source, lag, count, n_spans, begins, ends, w
     for w in range(n_windows):
         first[w] = n
         n += count[w]
-    gram = np.zeros((n, n), np.float64)
+    gram, sums = np.zeros((n, n), np.float64), np.empty(LAGS, np.int64)
     flat, length = history.reshape(-1), np.int64(history.shape[1])
     for span in range(n_spans):
         for v in range(n_windows):
             for w in range(v + 1):
                 _add_pair(
-                    gram, first[v], source[v] * length + PAD + begins[span], lag[v], count[v],
-                    first[w], source[w] * length + PAD + begins[span], lag[w], count[w],
-                    flat, ends[span] - begins[span], weights[span],
+                    gram, first[v], source[v] * length + PAD + begins[span] - lag[v], count[v],
+                    first[w], source[w] * length + PAD + begins[span] - lag[w], count[w],
+                    flat, ends[span] - begins[span], weights[span], sums,
                 )  # fmt: skip
     for i in range(n):
         for j in range(i):
@@ -383,60 +387,64 @@ def _dithered(residual, k, t, fraction_bits):
     return abs((residual << 4) + dither) + 1
 
 
-@part
-def starting_level(history, means, k, n_times):
-    """log2 of the mean error over a channel's first samples, rounded, as the averages' start."""
-    total = np.int64(0)
-    n = min(n_times, 32)
-    for t in range(n):
-        total += abs(np.int64(history[k, PAD + t]) - means[k, t])
-    return log2(((total << AVERAGE_BITS) // n) + 1) + 128 >> LOG_BITS
-
-
 @kernel
-def scale_statistics(history, means, initial, fraction_bits, channels, sums):
-    """Sums and products of the averages' logarithms and the error's, for some channels: (chosen, 5, 5) int64.
+def starting_levels(errors):
+    """log2 of every channel's mean error, rounded, as its averages' start: (channels,) int64.
 
-    Row and column 0 stand for the constant 1, 1 to 3 for the averages, 4 for the error itself.
+    ``errors``, (channels, time), are a channel's first.
     """
-    row = np.empty(5, np.int64)
-    averages = np.empty(3, np.int64)
-    row[0] = 1
-    for n in range(channels.size):
-        k = channels[n]
-        for i in range(3):
-            averages[i] = initial[k]
-        for t in range(means.shape[1]):
-            residual = np.int64(history[k, PAD + t]) - means[k, t]
-            if (t & 3) == 3:
-                for i in range(3):
-                    row[1 + i] = log2(averages[i])
-                row[4] = log2(_dithered(residual, k, t, fraction_bits))
-                for i in range(5):
-                    for j in range(i + 1):
-                        sums[n, i, j] += row[i] * row[j]
-            averages[0], averages[1], averages[2] = moved_averages(
-                averages[0], averages[1], averages[2], abs(residual)
-            )
+    levels = np.empty(errors.shape[0], np.int64)
+    for k in range(errors.shape[0]):
+        total = np.int64(0)
+        for t in range(errors.shape[1]):
+            total += abs(np.int64(errors[k, t]))
+        levels[k] = log2(((total << AVERAGE_BITS) // errors.shape[1]) + 1) + 128 >> LOG_BITS
+    return levels
+
+
+# What follows looks at stretches of time one by one, which begin at multiples of 1024.
 
 
 @lean_kernel
-def error_histogram(history, means, initial, fraction_bits, weights, center, stride, histogram):
+def scale_statistics(errors, fraction_bits, channels, averages, row, sums):
+    """Sums and products of the averages' logarithms and the error's, for some channels: (chosen, 5, 5) int64.
+
+    Row and column 0 stand for the constant 1, 1 to 3 for the averages, 4 for the error itself. ``errors`` and
+    ``averages``, (3, chosen), which go on, are of these channels; ``row`` is memory for 5 numbers.
+    """
+    row[0] = 1
+    for n in range(channels.size):
+        fast, mid, slow = averages[0, n], averages[1, n], averages[2, n]
+        for t in range(errors.shape[1]):
+            residual = np.int64(errors[n, t])
+            if (t & 3) == 3:
+                row[1], row[2], row[3] = log2(fast), log2(mid), log2(slow)
+                row[4] = log2(_dithered(residual, channels[n], t, fraction_bits))
+                for i in range(5):
+                    for j in range(i + 1):
+                        sums[n, i, j] += row[i] * row[j]
+            fast, mid, slow = moved_averages(fast, mid, slow, abs(residual))
+        averages[0, n], averages[1, n], averages[2, n] = fast, mid, slow
+
+
+@lean_kernel
+def error_histogram(errors, fraction_bits, weights, center, stride, averages, histogram):
     """Per channel, counts of log2(|error| / scale) in 1/8 octave around ``center``: (channels, bins).
 
     Of every ``stride``-th block of samples; the averages go on from block to block.
     """
-    bins, n_times = histogram.shape[1], means.shape[1]
-    for k in range(means.shape[0]):
-        fast = mid = slow = np.int64(initial[k])
+    bins, n_times = histogram.shape[1], errors.shape[1]
+    for k in range(errors.shape[0]):
+        fast, mid, slow = averages[0, k], averages[1, k], averages[2, k]
         for begin in range(0, n_times, _HISTOGRAM_BLOCK * stride):
             for t in range(begin, min(begin + _HISTOGRAM_BLOCK, n_times)):
-                residual = np.int64(history[k, PAD + t]) - means[k, t]
+                residual = np.int64(errors[k, t])
                 scale = log_scale(fast, mid, slow, weights, k) >> 8
                 ratio = log2(_dithered(residual, k, t, fraction_bits)) - (4 << LOG_BITS) - scale - center[k]
                 index = (ratio >> (LOG_BITS - 3)) + bins // 2
                 histogram[k, np.uintp(min(max(index, 0), bins - 1))] += 1
                 fast, mid, slow = moved_averages(fast, mid, slow, abs(residual))
+        averages[0, k], averages[1, k], averages[2, k] = fast, mid, slow
 
 
 @part
@@ -485,35 +493,13 @@ def choose_shapes(histogram, costs, bias, shape):
     return total
 
 
-@kernel
-def starting_levels(history, means):
-    """Per channel log2 of the mean error over its first samples, as (channels,) int64."""
-    levels = np.empty(means.shape[0], np.int64)
-    for k in range(means.shape[0]):
-        levels[k] = starting_level(history, means, k, means.shape[1])
-    return levels
-
-
-@kernel
-def residual_units(history, means):
-    """Per channel the unit that brings residuals to about 2**10: (channels,) int32."""
-    units = np.empty(means.shape[0], np.int32)
-    for k in range(means.shape[0]):
-        total = np.int64(0)
-        for t in range(means.shape[1]):
-            total += abs(np.int64(history[k, PAD + t]) - means[k, t])
-        mean = log2(max(total // max(means.shape[1], 1), 1)) >> LOG_BITS
-        units[k] = min(max(mean + 1 + UNIT_BITS - 10, 0), WEIGHT_BITS)
-    return units
-
-
 @lean_kernel
-def error_logarithms(history, means, fraction_bits, channels):
+def error_logarithms(errors, fraction_bits, channels):
     """Sum of log2 of some channels' errors in 2**-8: a code length, but for what no stage can change."""
     total = np.int64(0)
-    for k in channels:
-        for t in range(means.shape[1]):
-            total += log2(_dithered(np.int64(history[k, PAD + t]) - means[k, t], k, t, fraction_bits))
+    for n in range(channels.size):
+        for t in range(errors.shape[1]):
+            total += log2(_dithered(np.int64(errors[n, t]), channels[n], t, fraction_bits))
     return total
 
 

@@ -31,7 +31,6 @@ from losslessnn.kernels.parameters import Networks
 _SCALE = SCALE
 _UNIT = np.int64(LATENT_UNIT)
 _MOST_LATENT = np.int64(16 * LATENT_LIMIT)
-_AS_IT_IS = np.int64(0)
 
 
 class Block(NamedTuple):
@@ -102,7 +101,7 @@ def _activate(sums, hidden, row):
 @part
 def _see_upper(block, at):
     for m in range(block.upper.shape[1]):
-        seen = in_scales(block.upper[VALUE, m], _UNIT, _AS_IT_IS)
+        seen = in_scales(block.upper[VALUE, m], _UNIT)
         block.inputs[at + m] = seen - ACTIVATION_ZERO
 
 
@@ -141,7 +140,7 @@ def synthesise(networks, block, steps):
             for j in range(k):
                 seen = np.int64(ACTIVATION_ZERO)
                 if 0 <= other < steps:
-                    seen = in_scales(block.value[other, j], block.start[j], _AS_IT_IS)
+                    seen = in_scales(block.value[other, j], block.start[j])
                 block.inputs[side * k + j] = seen - ACTIVATION_ZERO
         _apply(networks.sample_hidden, 0, block.inputs, block.sums)
         _activate(block.sums, block.hidden, b + 1)
@@ -161,7 +160,7 @@ def analyse(networks, block, steps):
         for c in range(n):
             block.inputs[c] = block.magnitude[b, c]
         for j in range(k):
-            seen = in_scales(block.observed[b, j], block.start[j], _AS_IT_IS)
+            seen = in_scales(block.observed[b, j], block.start[j])
             block.inputs[n + j] = seen - ACTIVATION_ZERO
         _apply(networks.seen_hidden, 0, block.inputs, block.sums)
         _activate(block.sums, block.hidden, b + 1)

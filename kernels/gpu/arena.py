@@ -172,6 +172,7 @@ class Packer:
             weights, biases = self._weights(model.network)
             card |= {"weights": self._small.put(weights), "biases": self.put(biases)}
             card["references"] = self.put(self._references(model.network, taps.skew))
+            card["n_references"] = model.network.sources.shape[1]
         if self._kind.marks:
             card["marks"] = self._small.put(np.ascontiguousarray(marked.T).view(np.int8))
         self._cards.append(card)

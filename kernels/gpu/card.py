@@ -12,14 +12,15 @@ import triton.language as tl
 FIELDS = (
     "n_channels", "n_times", "n_steps", "skew", "lanes", "fraction_bits", "low", "high",
     "edges", "edge_row", "inverse", "inverse_row",  # ADC tables, and how long their rows are
-    "channels", "taps", "n_taps", "inputs", "n_inputs", "rate", "references", "weights", "biases", "marks",
+    "channels", "taps", "n_taps", "inputs", "n_inputs", "rate", "references", "n_references",
+    "weights", "biases", "marks",
     "words", "n_words", "raw", "n_raw",  # uint32 words, and bytes of raw bits
     "samples", "work", "n_rows", "states", "activations",
 )  # fmt: skip
 (
     N_CHANNELS, N_TIMES, N_STEPS, SKEW, LANES, FRACTION_BITS, LOW, HIGH,
     EDGES, EDGE_ROW, INVERSE, INVERSE_ROW,
-    CHANNELS, TAPS, N_TAPS, INPUTS, N_INPUTS, RATE, REFERENCES, WEIGHTS, BIASES, MARKS,
+    CHANNELS, TAPS, N_TAPS, INPUTS, N_INPUTS, RATE, REFERENCES, N_REFERENCES, WEIGHTS, BIASES, MARKS,
     WORDS, N_WORDS, RAW, N_RAW,
     SAMPLES, WORK, N_ROWS, STATES, ACTIVATIONS,
 ) = (tl.constexpr(i) for i in range(len(FIELDS)))  # fmt: skip

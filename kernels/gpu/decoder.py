@@ -108,12 +108,10 @@ def decode_kernel(
         index = head.scale_index(logs[0], logs[1], logs[2], scale_weights, bias)
         centre, scale, shape = mean, index, base_shape
         if HIDDEN > 0:
-            before = tl.load(history + ((row + column - BLOCK) & mask)).to(tl.int64)
-            old = tl.load(history + ((row + column - 2 * BLOCK) & mask)).to(tl.int64)
             network.see(
-                (errors, impressions, mask, seen),
-                numbers + tl.load(card + at.REFERENCES),
-                (time + 1 < n_times, index, network.levels(logs, index), linear, mean, before, old),
+                (history, errors, impressions, mask, seen),
+                (numbers + tl.load(card + at.REFERENCES), tl.load(card + at.N_REFERENCES)),
+                (time + 1 < n_times, index, network.levels(logs, index), linear, mean),
                 (row, column, fraction_bits),
                 tables,
                 BLOCK,

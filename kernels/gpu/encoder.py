@@ -201,16 +201,14 @@ def intervals_kernel(
             tile = (tl.program_id(1) * tl.num_programs(0) + tl.program_id(0)).to(tl.int64)
             seen = activations + tile * BLOCK * _INPUTS
             network.see(
-                (memory[_ERRORS], memory[_IMPRESSIONS], _ALL, seen),
-                numbers + tl.load(card + at.REFERENCES),
+                (memory[_POSITIONS], memory[_ERRORS], memory[_IMPRESSIONS], _ALL, seen),
+                (numbers + tl.load(card + at.REFERENCES), tl.load(card + at.N_REFERENCES)),
                 (
                     time + 1 < tl.load(card + at.N_TIMES),
                     index,
                     ((packed >> 8) & _BYTE, (packed >> 16) & _BYTE, (packed >> 24) & _BYTE),
                     tl.load(memory[_LINEAR] + row + column).to(tl.int64),
                     mean,
-                    tl.load(memory[_POSITIONS] + row + column - BLOCK).to(tl.int64),
-                    tl.load(memory[_POSITIONS] + row + column - 2 * BLOCK).to(tl.int64),
                 ),
                 (row, column, fraction_bits),
                 tables,

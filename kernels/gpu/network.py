@@ -18,7 +18,9 @@ from losslessnn.kernels.constants import (
     N_SCALES,
     NETWORK_ERRORS,
     NETWORK_INPUTS,
+    NETWORK_INSTEAD,
     NETWORK_MAGNITUDES,
+    NETWORK_OLDER,
     NETWORK_REFERENCES,
     OUTPUT_BITS,
     OUTPUT_LANES,
@@ -45,6 +47,8 @@ _MEAN_ROUND = tl.constexpr(1 << (7 + OUTPUT_BITS))
 _MEAN_SHIFT = tl.constexpr(8 + OUTPUT_BITS)
 _MOST = tl.constexpr(ACTIVATION_MAX)
 _NOWHERE = tl.constexpr(NOWHERE)
+_N_OLDER = tl.constexpr(len(NETWORK_OLDER))
+_OLDER, _INSTEAD = tl.constexpr(NETWORK_OLDER), tl.constexpr(NETWORK_INSTEAD)
 _OUTPUTS = tl.constexpr(OUTPUTS)
 _OUTPUT_BITS = tl.constexpr(OUTPUT_BITS)
 _REACH = tl.constexpr(places_of.REACH)
@@ -100,18 +104,24 @@ def _put_impression(activations, column, i: tl.constexpr, ring, mask, there, exi
 
 
 @triton.jit
+def _older(ring, back: tl.constexpr, BLOCK: tl.constexpr):
+    positions, here, mask = ring
+    return tl.load(positions + ((here - back * BLOCK) & mask)).to(tl.int64)
+
+
+@triton.jit
 def see(memory, references, sample, now, tables, BLOCK: tl.constexpr):
     """Write the inputs of a block of samples.
 
-    memory : the rings of errors and of `impression`, their mask, and the tile to write to.
+    memory : the rings of positions, of errors and of `impression`, their mask, and the tile to write to.
     references : (6, BLOCK) int32, where references' samples lie relative to the step's row, those of the same
-        time and, of the first two, of the next; NOWHERE for none.
-    sample : whether there is a next time, scale index, the averages' `levels`, linear prediction, prediction,
-        the two positions before.
+        time and, of the first two, of the next, NOWHERE for none; and how many references any channel has.
+    sample : whether there is a next time, scale index, the averages' `levels`, linear prediction, prediction.
     now : where the step's row begins, the columns, fraction bits.
     """
-    errors, impressions, mask, activations = memory
-    has_next, index, levels, linear, mean, before, old = sample
+    positions, errors, impressions, mask, activations = memory
+    places, n_references = references
+    has_next, index, levels, linear, mean = sample
     row, column, fraction_bits = now
     for i in tl.static_range(_ERRORS):
         place = (row + column - (i + 1) * BLOCK) & mask
@@ -121,20 +131,30 @@ def see(memory, references, sample, now, tables, BLOCK: tl.constexpr):
             logarithm = tl.load(impressions + place) >> 16
             _put(activations, column, _ERRORS + i, in_octaves(logarithm, index))
     fast, middle, slow = levels
-    _put(activations, column, 12, fast)
-    _put(activations, column, 13, middle)
-    _put(activations, column, 14, slow)
-    _put(activations, column, 15, in_octaves(32 * index, (8 * (fraction_bits + 2)).to(tl.int32)))
+    _put(activations, column, 8, fast)
+    _put(activations, column, 9, middle)
+    _put(activations, column, 10, slow)
+    _put(activations, column, 11, in_octaves(32 * index, (8 * (fraction_bits + 2)).to(tl.int32)))
     for r in tl.static_range(_REFERENCES + 2):
-        place = tl.load(references + r * BLOCK + column)
+        place = tl.load(places + r * BLOCK + column)
         exists = place != _NOWHERE
         if r >= _REFERENCES:
             exists &= has_next
-        _put_impression(activations, column, 16 + 2 * r, impressions, mask, row + place, exists)
-    _put(activations, column, 28, in_scales(mean - linear, index, 0, tables))
-    _put(activations, column, 29, in_scales(before - old, index, 1, tables))
-    _put(activations, column, 30, in_scales(before - mean, index, 1, tables))
-    _put(activations, column, 31, in_scales(old - mean, index, 1, tables))
+        _put_impression(activations, column, 12 + 2 * r, impressions, mask, row + place, exists)
+    ring = (positions, row + column, mask)
+    for r in tl.static_range(_REFERENCES):
+        if r >= n_references:
+            for i in tl.static_range(2):
+                older = _older(ring, _INSTEAD[2 * r + i], BLOCK) - mean
+                _put(activations, column, 12 + 2 * r + i, in_scales(older, index, 1, tables))
+    before, old = _older(ring, 1, BLOCK), _older(ring, 2, BLOCK)
+    _put(activations, column, 24, in_scales(mean - linear, index, 0, tables))
+    _put(activations, column, 25, in_scales(before - old, index, 1, tables))
+    _put(activations, column, 26, in_scales(before - mean, index, 1, tables))
+    _put(activations, column, 27, in_scales(old - mean, index, 1, tables))
+    for i in tl.static_range(_N_OLDER):
+        older = _older(ring, _OLDER[i], BLOCK) - mean
+        _put(activations, column, 28 + i, in_scales(older, index, 1, tables))
 
 
 @triton.jit
@@ -174,6 +194,6 @@ def correct(outputs, mean, index, shape, tables):
     return moved, index, shape
 
 
-assert NETWORK_ERRORS + NETWORK_MAGNITUDES == 12
+assert NETWORK_ERRORS + NETWORK_MAGNITUDES == 8
 assert NETWORK_INPUTS == 32
 assert OUTPUT_LANES <= OUTPUTS

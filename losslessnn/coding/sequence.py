@@ -103,7 +103,7 @@ class SequenceReader:
             raise CorruptFrameError("side information is shorter than its coder's state")
         self._raw = np.frombuffer(reader.take(reader.remaining).toreadonly(), np.uint8)
         self._state = np.empty(1, np.uint64)
-        self._cursor = np.array([rans.read_states(self._words, self._state), 0], np.int64)
+        self._cursor = np.array([rans.read_states(self._words, self._state.size, self._state), 0], np.int64)
         self._book = _Contexts()
         self._previous = 0
 

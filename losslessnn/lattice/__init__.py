@@ -81,17 +81,24 @@ def fit_encode(array: npt.NDArray[Any]) -> tuple[Lattice, Codes, bytes] | None:
     Returns
     -------
     (lattice, codes, leftover) or None
-        Codes are int32, in C order, of the array's shape and at most `MAX_CODE` in magnitude; `leftover` is
-        what they do not say, mostly nothing. None if the array is empty, not numeric, or its codes would be
-        too large.
+        Codes are integers of 32 bits or fewer, in C order, of the array's shape and at most `MAX_CODE` in
+        magnitude, or the array itself; `leftover` is what they do not say, mostly nothing. None if the array
+        is empty, not numeric, or its codes would be too large.
     """
     for lattice in _candidates(array):
         try:
             codes, leftover = lattice.encode(array)
         except OffLattice:
             continue
-        return lattice, codes, leftover
+        return lattice, _narrowed(codes), leftover
     return None
+
+
+def _narrowed(codes: Codes) -> Codes:
+    short = np.iinfo(np.int16)
+    if codes.itemsize > 2 and codes.size and short.min <= codes.min() and codes.max() <= short.max:
+        return codes.astype(np.int16)
+    return codes
 
 
 def fit(array: npt.NDArray[Any]) -> Lattice | None:
@@ -128,6 +135,8 @@ def decode(
     """
     if dtype.kind not in "biuf" or codes.size != int(np.prod(shape, dtype=np.int64)) or not codes.size:
         raise CorruptFrameError(f"a lattice cannot hold an array of {dtype} and shape {shape}")
+    if not isinstance(lattice, IntegerLattice):
+        codes = codes.astype(np.int32, copy=False)
     return lattice.decode(codes, leftover, dtype, shape)
 
 

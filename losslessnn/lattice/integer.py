@@ -64,6 +64,8 @@ class IntegerLattice:
             and array.dtype.itemsize <= 2
             and abs(int(offsets)) < 1 << 29
         ):
+            if not int(offsets) and array.dtype.kind in "iu":
+                return array.astype(array.dtype.newbyteorder("="), order="C", copy=False), b""
             codes = array.astype(np.int32, order="C")
             if int(offsets):
                 codes -= np.int32(offsets)
@@ -109,16 +111,15 @@ class IntegerLattice:
             )
         if dtype.kind == "b":
             return (codes != 0).reshape(shape)
-        work: Any = (
-            np.int32 if dtype.itemsize <= 4 else np.int64
-        )  # arithmetic modulo the type's range is enough
-        wide = np.asarray(codes).astype(work, copy=False).reshape(shape)
-        with np.errstate(over="ignore"):
-            if (self.steps != 1).any():
-                wide = wide * spread(self.steps, self.axis, shape).astype(work)
-            if self.offsets.any():
-                wide = wide + spread(self.offsets, self.axis, shape).astype(work)
-        return wide.astype(dtype)
+        # arithmetic modulo the type's range is enough
+        work = np.dtype(f"i{dtype.itemsize}")
+        stepping, moved = (self.steps != 1).any(), self.offsets.any()
+        values = np.asarray(codes).astype(work, copy=bool(stepping or moved)).reshape(shape)
+        if stepping:
+            values *= spread(self.steps, self.axis, shape).astype(work)
+        if moved:
+            values += spread(self.offsets, self.axis, shape).astype(work)
+        return values.view(dtype.newbyteorder("=")).astype(dtype, copy=False)
 
     def pack(self) -> bytes:
         """Return the parameters as bytes."""

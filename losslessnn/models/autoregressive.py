@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
+from losslessnn.blocks import Codes, block_size
 from losslessnn.errors import CorruptFrameError
 from losslessnn.kernels.constants import (
     NETWORK_INPUTS,
@@ -15,18 +17,19 @@ from losslessnn.kernels.constants import (
     OUTPUT_LANES,
     PAD,
     PRECISION,
+    STATE_FLOOR,
 )
 from losslessnn.kernels.cpu import adaptive, rans
 from losslessnn.kernels.cpu import autoregressive as kernel
 from losslessnn.kernels.cpu import network as network_kernel
-from losslessnn.kernels.parameters import Adaptive, Corrected, Head, LinearTaps, Network, Positions
+from losslessnn.kernels.parameters import Adaptive, Corrected, Head, LinearTaps, Network, Positions, Steps
+from losslessnn.models.prediction import Prediction
+from losslessnn.models.sight import EVERYTHING, look_around, slide
 
-Codes = NDArray[np.int32]
 Marks = NDArray[np.uint8]
 NO_MARKS: Marks = np.zeros((0, 0), np.uint8)
 
 _LINE = 16  # samples of a cache line
-_BLOCK = 64  # channels: enough for their chains of updates to overlap, few enough to stay in cache
 
 MOST_SAMPLES_PER_BYTE = 92_000
 """No sample costs less than -log2(1 - WINDOW / TOTAL) = 0.000088 bit, so a short frame cannot claim more."""
@@ -60,71 +63,6 @@ class AutoregressiveModel:
     lanes: int
 
 
-@dataclass(frozen=True)
-class Prediction:
-    """Positions and their predictions, as an encoder sees them: all at once.
-
-    Attributes
-    ----------
-    history : (channels, PAD + time + PAD) int32
-        Positions, with zeros before and after.
-    linear : (channels, time) int32
-        Positions as the linear stage predicts them.
-    means : (channels, time) int32
-        Positions as both stages predict them.
-    """
-
-    history: NDArray[np.int32]
-    linear: NDArray[np.int32]
-    means: NDArray[np.int32]
-
-
-def position_history(codes: Codes, positions: Positions) -> NDArray[np.int32]:
-    """Positions of (channels, time) codes, padded for the kernels."""
-    history = np.zeros((codes.shape[0], codes.shape[1] + 2 * PAD), np.int32)
-    middles = (positions.edges[:, 1:] >> 1) + (positions.edges[:, :-1] >> 1)
-    middles += positions.edges[:, 1:] & positions.edges[:, :-1] & 1
-    for row, channel, table, offset in zip(history, codes, positions.table, positions.offset, strict=True):
-        if table >= 0:
-            row[PAD:-PAD] = middles[table, channel - positions.low] - offset
-        else:
-            row[PAD:-PAD] = (channel.astype(np.int64) << positions.fraction_bits) - offset
-    return history
-
-
-def predict_linear(history: NDArray[np.int32], taps: LinearTaps) -> NDArray[np.int32]:
-    """Linear predictions of every sample, shape (channels, time)."""
-    means = np.empty((history.shape[0], history.shape[1] - 2 * PAD), np.int32)
-    kernel.linear_predictions(history, taps, np.empty(kernel.BLOCK, np.int64), means)
-    return means
-
-
-def add_adaptive(
-    history: NDArray[np.int32],
-    linear: NDArray[np.int32],
-    stage: Adaptive,
-    channels: NDArray[np.int64] | None = None,
-) -> NDArray[np.int32]:
-    """Linear predictions with the adaptive stage's corrections, (channels, time); of all channels or some."""
-    if stage.own == 0:
-        return linear
-    means = linear.copy()
-    row_length = history.shape[1]
-    units = np.zeros((len(history) + 1) * row_length, np.int32)
-    offsets = adaptive.source_offsets(stage.first, stage.source, row_length, 0)
-    chosen = np.arange(len(history)) if channels is None else channels
-    sources = [stage.source[stage.first[k] : stage.first[k + 1]] for k in chosen]
-    needed = np.unique(np.concatenate([chosen, *sources])).astype(np.int64)
-    kernel.fill_units(history, linear, stage.unit, needed, units)
-    for begin in range(0, chosen.size, _BLOCK):
-        block = chosen[begin : begin + _BLOCK]
-        rows = block * row_length + PAD
-        state = adaptive.new_state(units, rows, offsets[block], stage.unit[block], stage.own)
-        change = np.zeros(block.size, np.int64)
-        kernel.adaptive_predictions(history, means, stage.rate, state, block, change)
-    return means
-
-
 def no_network(n_channels: int) -> Network:
     """The network of a model that has none."""
     return blank_network(0, np.full((n_channels, NETWORK_REFERENCES), -1, np.int32))
@@ -141,38 +79,18 @@ def blank_network(hidden: int, sources: NDArray[np.int32]) -> Network:
 
 
 def network_sources(taps: LinearTaps) -> NDArray[np.int32]:
-    """The channels whose errors a network sees: a channel's first windows on earlier ones, (channels, 4)."""
+    """The channels whose errors a network sees: a channel's first windows on earlier ones, at most four.
+
+    (channels, as many as any channel has), -1 where a channel has fewer.
+    """
     sources = np.full((taps.shift.size, NETWORK_REFERENCES), -1, np.int32)
+    most = 0
     for k, row in enumerate(sources):
         windows = taps.source[taps.first[k] : taps.first[k + 1]]
         earlier = windows[windows < k][:NETWORK_REFERENCES]
         row[: earlier.size] = earlier
-    return sources
-
-
-@dataclass(frozen=True)
-class Observed:
-    """What a network may look at, of a whole recording.
-
-    Attributes
-    ----------
-    memory : kernels.cpu.network.Memory
-        Errors of the stages before it.
-    indices : (channels, time) uint8
-        Scale indices before it corrects them.
-    """
-
-    memory: Any
-    indices: NDArray[np.uint8]
-
-
-def observe(prediction: Prediction, head: Head, marked: Marks, channels: NDArray[np.int64]) -> Observed:
-    """Gather what a network may look at in some channels."""
-    n_channels, n_times = prediction.means.shape
-    memory = network_kernel.new_memory(n_channels, n_times)
-    indices = np.zeros((n_channels, n_times), np.uint8)
-    network_kernel.observe(prediction.history, prediction.means, marked, head, channels, memory, indices)
-    return Observed(memory, indices)
+        most = max(most, earlier.size)
+    return np.ascontiguousarray(sources[:, :most])
 
 
 NOTHING_CORRECTED = Corrected(
@@ -180,25 +98,45 @@ NOTHING_CORRECTED = Corrected(
 )
 
 
-def _correct(model: AutoregressiveModel, prediction: Prediction, marked: Marks) -> Corrected:
+def correct(model: AutoregressiveModel, prediction: Prediction, marked: Marks) -> Corrected:
+    """What the model's network makes of every sample's parameters; empty if there is no network."""
     if model.network.outward.size == 0:
         return NOTHING_CORRECTED
-    shape = prediction.means.shape
-    channels = np.arange(shape[0], dtype=np.int64)
-    seen = observe(prediction, model.head, marked, channels)
-    corrected = Corrected(np.empty(shape, np.int32), np.empty(shape, np.uint8), np.empty(shape, np.uint8))
+    n_channels, n_times = prediction.codes.shape
+    corrected = _new_corrected(n_channels, n_times)
+    channels = np.arange(n_channels, dtype=np.int64)
+    working = kernel.working_memory(n_channels, n_units=model.network.bias.size)
+    kernel.start(working, model.head)
     no_inputs = np.empty((0, 0, NETWORK_INPUTS), np.uint8)
-    network_kernel.go_through(
-        prediction.history, prediction.linear, prediction.means, marked, model.taps.skew,
-        model.positions.fraction_bits, model.head, model.network, seen.memory, seen.indices,
-        channels, 1, kernel.working_memory(shape[0], n_units=model.network.bias.size), no_inputs, corrected,
-    )  # fmt: skip
+    network = network_kernel.in_pairs(model.network)
+    for seen in look_around(prediction, model.head, marked, channels, model.network.sources):
+        part = _new_corrected(n_channels, seen.end - seen.first)
+        network_kernel.go_through(
+            seen.history, seen.linear, seen.means, seen.marks, model.taps.skew, model.positions.fraction_bits,
+            model.head, network, seen.memory, seen.indices, channels, 1, seen.first, seen.steps,
+            working, no_inputs, part,
+        )  # fmt: skip
+        for whole, here in zip(corrected, part, strict=True):
+            whole[:, seen.begin : seen.end] = here[:, seen.begin - seen.first :]
     return corrected
+
+
+def _new_corrected(n_channels: int, n_times: int) -> Corrected:
+    shape = (n_channels, n_times)
+    return Corrected(np.empty(shape, np.int32), np.empty(shape, np.uint8), np.empty(shape, np.uint8))
 
 
 @dataclass(frozen=True)
 class _Intervals:
-    """What the head gave every sample, in coding order, and the raw bits."""
+    """What the head gave samples of some steps, in coding order, and their raw bits.
+
+    Attributes
+    ----------
+    start, freq, channel : (n,) uint32
+    raw : (bytes,) uint8
+    raw_bits : (channels,) int64
+        How many of them each channel has.
+    """
 
     start: NDArray[np.uint32]
     freq: NDArray[np.uint32]
@@ -207,65 +145,173 @@ class _Intervals:
     raw_bits: NDArray[np.int64]
 
 
-def _intervals(codes: Codes, model: AutoregressiveModel, prediction: Prediction, marked: Marks) -> _Intervals:
-    n = codes.size
-    start, freq = np.empty(n, np.uint32), np.empty(n, np.uint32)
-    channel = np.empty(n, np.uint32)
-    rest, rest_bits = np.empty(n, np.uint64), np.zeros(n, np.uint8)
-    raw_bits = np.zeros(len(codes), np.int64)
-    kernel.code_intervals(
-        codes, marked, prediction.history, prediction.means, _correct(model, prediction, marked),
-        model.positions, model.taps.skew, model.head, kernel.working_memory(len(codes)),
-        start, freq, channel, rest, rest_bits, raw_bits,
-    )  # fmt: skip
-    raw = np.zeros((int(raw_bits.sum()) + 7) // 8, np.uint8)
-    if raw.size:
-        kernel.join_rests(rest, rest_bits, raw)
-    return _Intervals(start, freq, channel, raw, raw_bits)
+class _Encoder:
+    """Goes through a recording in blocks of steps, in either direction.
+
+    The running averages go forwards and rANS goes backwards, so the averages of every block's beginning are
+    found first.
+    """
+
+    def __init__(self, model: AutoregressiveModel, prediction: Prediction, marked: Marks) -> None:
+        self._model, self._prediction, self._marked = model, prediction, marked
+        self._n_channels, self._n_times = prediction.codes.shape
+        self._corrected = correct(model, prediction, marked)
+        self._working = kernel.working_memory(self._n_channels)
+        kernel.start(self._working, model.head)
+        n_steps = self._n_times + model.taps.skew * (self._n_channels - 1)
+        size = block_size(self._n_channels)
+        self._starts = [(0, self._working.averages.copy())]
+        for begin in range(size, n_steps, size):
+            averages = self._starts[-1][1].copy()
+            window, steps = self._window(begin - size, begin)
+            errors = prediction.errors[:, window].astype(np.int32)
+            kernel.pass_averages(errors, _part(marked, window), steps, model.taps.skew, averages)
+            self._starts.append((begin, averages))
+        self._ends = [*(begin for begin, _ in self._starts[1:]), n_steps]
+        most = min(size, n_steps) * self._n_channels + kernel.LANES
+        kinds = (np.uint32, np.uint32, np.uint32, np.uint64, np.uint8)
+        self._memory = [np.empty(most, kind) for kind in kinds]
+
+    def backwards(self) -> Iterator[_Intervals]:
+        """The intervals of each block, last to first; the next one writes over them."""
+        for (begin, averages), end in zip(self._starts[::-1], self._ends[::-1], strict=True):
+            self._working.averages[:] = averages
+            yield self._intervals(begin, end)
+
+    def _window(self, begin: int, end: int) -> tuple[slice, Steps]:
+        """All times that some steps may touch, and the steps counted from there."""
+        origin = max(0, begin - self._model.taps.skew * (self._n_channels - 1))
+        steps = Steps(begin - origin, end - origin, self._n_times - origin)
+        return slice(origin, min(end, self._n_times)), steps
+
+    def _intervals(self, begin: int, end: int) -> _Intervals:
+        model, prediction = self._model, self._prediction
+        window, steps = self._window(begin, end)
+        codes, means = prediction.coded(window.start, window.stop)
+        begin_of = kernel.samples_before(self._n_channels, model.taps.skew, steps)
+        start, freq, channel, rest, rest_bits = self._memory
+        rest_bits[:] = 0
+        raw_bits = np.zeros(self._n_channels, np.int64)
+        kernel.code_intervals(
+            codes, _part(self._marked, window), means,
+            Corrected(*(_part(values, window) for values in self._corrected)),
+            model.positions, model.taps.skew, model.head, self._working, steps, begin_of[:-1],
+            start, freq, channel, rest, rest_bits, raw_bits,
+        )  # fmt: skip
+        n = begin_of[-1]
+        raw = np.zeros((int(raw_bits.sum()) + 7) // 8, np.uint8)
+        if raw.size:
+            kernel.join_rests(rest[:n], rest_bits[:n], raw)
+        return _Intervals(start[:n], freq[:n], channel[:n], raw, raw_bits)
+
+
+def _part(values: NDArray[Any], window: slice) -> NDArray[Any]:
+    """Columns of an array that may be empty, for the kernels."""
+    return np.ascontiguousarray(values[:, window])
 
 
 def encode(
-    codes: Codes, model: AutoregressiveModel, prediction: Prediction, marked: Marks = NO_MARKS
-) -> tuple[bytes, bytes]:
-    """Code (channels, time) codes; return the rANS words and the raw bits, as bytes.
+    model: AutoregressiveModel, prediction: Prediction, marked: Marks = NO_MARKS
+) -> tuple[memoryview, bytes]:
+    """Code the codes that a prediction is of; return the rANS words and the raw bits, as bytes.
 
     Samples that are ``marked``, (channels, time), take no bits: a decoder is told of them, and they must
     repeat the code before them (before the first: the lowest).
     """
-    coded = _intervals(codes, model, prediction, marked)
-    words = np.empty(codes.size + 2 * model.lanes + 1, np.uint32)
-    used = rans.push_all(coded.start, coded.freq, coded.channel, model.lanes, words)
-    return words[words.size - used :].astype("<u4").tobytes(), coded.raw.tobytes()
+    lane_of = np.arange(len(prediction.codes)) % model.lanes
+    state = np.full(model.lanes, STATE_FLOOR, np.uint64)
+    raw: list[tuple[NDArray[np.uint8], int]] = []
+    # room for more than there can be, filled from its end: memory is taken for what is written to
+    words = np.empty(prediction.codes.size + 2 * model.lanes, "<u4")
+    place = words.size
+    for block in _Encoder(model, prediction, marked).backwards():
+        place -= rans.push(block.start, block.freq, block.channel, lane_of, state, words[:place])
+        raw.append((block.raw, int(block.raw_bits.sum())))
+    place -= 2 * model.lanes
+    words[place : place + 2 * model.lanes] = state.astype("<u8").view("<u4")
+    return words[place:].view(np.uint8).data, _join_bits(raw[::-1])
+
+
+def _join_bits(parts: list[tuple[NDArray[np.uint8], int]]) -> bytes:
+    """Bits one behind another, each part given as bytes and a number of bits."""
+    joined = np.zeros(sum(bits for _, bits in parts) // 8 + 2, np.uint8)
+    place = 0
+    for part, bits in parts:
+        shifted = part.astype(np.uint16) << (place & 7)
+        at = place >> 3
+        joined[at : at + part.size] |= (shifted & 255).astype(np.uint8)
+        joined[at + 1 : at + 1 + part.size] |= (shifted >> 8).astype(np.uint8)
+        place += bits
+    return joined[: (place + 7) // 8].tobytes()
+
+
+def predict(codes: Codes, model: AutoregressiveModel) -> Prediction:
+    """A model's prediction of (channels, time) codes."""
+    prediction = Prediction(codes, model.positions, model.taps)
+    prediction.adapt(model.adaptive)
+    return prediction
 
 
 def measure(codes: Codes, model: AutoregressiveModel, marked: Marks = NO_MARKS) -> NDArray[np.float64]:
     """Bits each channel of (channels, time) codes takes under a model, shape (channels,)."""
-    history = position_history(codes, model.positions)
-    linear = predict_linear(history, model.taps)
-    prediction = Prediction(history, linear, add_adaptive(history, linear, model.adaptive))
-    coded = _intervals(codes, model, prediction, marked)
-    bits = PRECISION - np.log2(coded.freq.astype(np.float64))
-    payload = np.bincount(coded.channel, weights=bits, minlength=len(codes)).astype(np.float64)
-    return payload + coded.raw_bits
+    total = np.zeros(len(codes))
+    for block in _Encoder(model, predict(codes, model), marked).backwards():
+        bits = PRECISION - np.log2(block.freq.astype(np.float64))
+        total += np.bincount(block.channel, weights=bits, minlength=len(codes)) + block.raw_bits
+    return total
 
 
-def _lockstep(model: AutoregressiveModel, row_length: int) -> adaptive.State:
-    """The adaptive stage before the first sample, each channel ``skew`` steps behind the one before it."""
-    n_channels, skew = model.positions.offset.size, model.taps.skew
-    n_rows = n_channels + 1 if model.adaptive.own else 0
-    return adaptive.new_state(
-        np.zeros(n_rows * row_length, np.int32),
-        np.arange(n_channels) * (row_length - skew) + PAD,
-        adaptive.source_offsets(model.adaptive.first, model.adaptive.source, row_length, skew),
-        model.adaptive.unit,
-        model.adaptive.own,
-    )
+class _Window:
+    """A decoder's memory: the part of a recording that is being decoded, and what it looks back at.
+
+    It slides along: `move` keeps what is needed of the times before.
+    """
+
+    def __init__(self, model: AutoregressiveModel, n_times: int) -> None:
+        n_channels, skew = model.positions.offset.size, model.taps.skew
+        self.reach = skew * (n_channels - 1) + 1  # how far behind the last channel is, and one sample
+        self.step = block_size(n_channels)
+        self._n_times = n_times
+        size = min(self.step + self.reach, n_times)
+        lines = (size + 2 * PAD + _LINE - 1) // _LINE
+        length = (lines | 1) * _LINE  # an odd number of cache lines: rows do not compete for the same ones
+        margin = kernel.margin(skew)
+        self.flat = np.zeros(n_channels * length + 2 * margin, np.int32)
+        self.history = self.flat[margin:-margin].reshape(n_channels, length)
+        self.codes = np.empty((n_channels, size), np.int32)
+        n_rows = n_channels + 1 if model.adaptive.own else 0
+        self._units = np.zeros((n_rows, length), np.int32)
+        self.stage = adaptive.new_state(
+            self._units.reshape(-1),
+            np.arange(n_channels) * (length - skew) + PAD,
+            adaptive.source_offsets(model.adaptive.first, model.adaptive.source, length, skew),
+            model.adaptive.unit,
+            model.adaptive.own,
+        )
+        self._networked = model.network.outward.size > 0
+        self.memory = network_kernel.new_memory(n_channels, size if self._networked else 0)
+        self.origin = 0
+
+    def move(self, begin: int) -> None:
+        """Make room for steps from ``begin`` on."""
+        origin = max(0, begin - self.reach)
+        moved, kept = origin - self.origin, min(begin, self._n_times) - origin
+        self.origin = origin
+        if moved:
+            slide(self.codes, EVERYTHING, moved, kept)
+            for array in (self.history, self._units):
+                slide(array, EVERYTHING, moved, kept + PAD)
+            for array in self.memory if self._networked else ():
+                slide(array, EVERYTHING, moved, kept + network_kernel.BACK)
+            self.history[:, self._n_times - origin + PAD :] = 0  # behind the end
 
 
-def _row_length(n_times: int) -> int:
-    """Of a decoder's history: an odd number of cache lines, so that rows do not compete for the same ones."""
-    lines = (n_times + 2 * PAD + _LINE - 1) // _LINE
-    return (lines | 1) * _LINE
+def _farthest(positions: Positions) -> int:
+    """How far from 0 a position less its channel's offset may be."""
+    ends = np.array([positions.low, positions.high], np.int64) << positions.fraction_bits
+    if positions.edges.size:
+        ends = positions.edges[:, [0, -1]].astype(np.int64)
+    return int(np.abs(ends[..., None] - positions.offset).max())
 
 
 def decode(
@@ -274,8 +320,11 @@ def decode(
     n_times: int,
     model: AutoregressiveModel,
     marked: Marks = NO_MARKS,
+    by_time: bool = False,
 ) -> Codes:
-    """The exact inverse of `encode`: (channels, time) codes.
+    """The exact inverse of `encode`: (channels, time) codes, 16-bit ones where they fit.
+
+    With ``by_time`` those of the same time lie side by side in memory.
 
     Raises
     ------
@@ -283,25 +332,56 @@ def decode(
         If the bytes run out or leave a decoder in a state no encoder makes.
     """
     refuse_endless(words, raw, n_times, model, marked)
-    n_channels = model.positions.offset.size
-    codes: Codes = np.empty((n_channels, n_times), np.int32)
-    # one kind of array whatever the buffers are: numba would compile a decoder for each kind
-    stream = np.zeros(len(words) // 4 + n_channels + 1, np.uint32)
-    stream[: len(words) // 4] = np.frombuffer(words, "<u4")  # a copy, as sections lie at odd addresses
+    n_channels, skew = model.positions.offset.size, model.taps.skew
+    short = np.iinfo(np.int16).min <= model.positions.low <= model.positions.high <= np.iinfo(np.int16).max
+    shape = (n_times, n_channels) if by_time else (n_channels, n_times)
+    codes: Codes = np.empty(shape, np.int16 if short else np.int32)
+    codes = codes.T if by_time else codes
+    stream = np.frombuffer(words, np.uint8)
+    n_words = len(words) // 4
     bits = np.frombuffer(memoryview(raw).toreadonly(), np.uint8)
-    row_length = _row_length(n_times)
-    flat = np.zeros(n_channels * row_length + 8, np.int32)  # the last octet may reach over the last row
-    history = flat[:-8].reshape(n_channels, row_length)
-    memory = network_kernel.new_memory(n_channels, n_times if model.network.outward.size else 0)
-    status: Any = kernel.decode(
-        stream, bits, marked, model.positions, model.taps,
-        kernel.cut_octets(model.taps, row_length), flat, history, _lockstep(model, row_length),
-        model.adaptive.rate, model.head, model.network, memory,
-        kernel.working_memory(n_channels, model.lanes, model.network.bias.size), model.lanes, codes,
-    )  # fmt: skip
-    if status:
-        raise CorruptFrameError(f"payload does not decode (check {status}): the frame's bytes were altered")
+    working = kernel.working_memory(n_channels, model.lanes, model.network.bias.size)
+    kernel.start(working, model.head)
+    if n_words < 2 * model.lanes:
+        _refuse("the coder's states are missing")
+    working.states[: model.lanes] = stream[: 8 * model.lanes].copy().view("<u8")
+    word, done = 2 * model.lanes, 0
+    window = _Window(model, n_times)
+    network = network_kernel.in_pairs(model.network)
+    octets = kernel.cut_octets(model.taps, window.history.shape[1], _farthest(model.positions))
+    n_steps = n_times + skew * (n_channels - 1)
+    # one kind of array whatever the buffers are, since numba would compile a decoder for each kind
+    few = np.zeros(min(n_words - word, window.step * n_channels) + n_channels + 1, np.uint32)
+    for begin in range(0, n_steps, window.step):
+        end = min(begin + window.step, n_steps)
+        window.move(begin)
+        origin = window.origin
+        size = min(n_words - word, few.size - n_channels - 1)
+        few[:size] = stream[4 * word : 4 * (word + size)].copy().view("<u4")
+        few[size:] = 0
+        working.read[0] = 0
+        here = slice(origin, origin + window.codes.shape[1])
+        status: Any = kernel.decode(
+            few, bits, _part(marked, here), model.positions, model.taps, octets, window.flat, window.history,
+            window.stage, model.adaptive.rate, model.head, network, window.memory, working,
+            model.lanes, Steps(begin - origin, end - origin, n_times - origin), n_words - word,
+            window.codes,
+        )  # fmt: skip
+        if status:
+            _refuse(f"check {status}")
+        word += int(working.read[0])
+        known = n_times if end == n_steps else max(0, end - skew * (n_channels - 1))
+        codes[:, done:known] = window.codes[:, done - origin : known - origin]
+        done = known
+    if word != n_words or (int(working.read[1]) + 7) // 8 != bits.size:
+        _refuse("there are more of them than samples take")
+    if (working.states[: model.lanes] != STATE_FLOOR).any():
+        _refuse("the coder does not end where it began")
     return codes
+
+
+def _refuse(why: str) -> NoReturn:
+    raise CorruptFrameError(f"payload does not decode ({why}): the frame's bytes were altered")
 
 
 def refuse_endless(

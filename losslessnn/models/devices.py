@@ -19,10 +19,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from losslessnn.blocks import Codes
 from losslessnn.device import device_or_default
 from losslessnn.errors import CorruptFrameError
 from losslessnn.models import autoregressive
-from losslessnn.models.autoregressive import AutoregressiveModel, Codes, Marks, Prediction
+from losslessnn.models.autoregressive import AutoregressiveModel, Marks
+from losslessnn.models.prediction import Prediction
 
 MEMORY_SHARE = 0.5  # of what is free on a GPU, for one launch
 
@@ -37,12 +39,12 @@ class Coded(NamedTuple):
     n_times: int
     model: AutoregressiveModel
     marked: Marks
+    by_time: bool = False
 
 
 class Uncoded(NamedTuple):
     """Samples to encode: the arguments of `autoregressive.encode`."""
 
-    codes: Codes
     model: AutoregressiveModel
     prediction: Prediction
     marked: Marks
@@ -72,7 +74,7 @@ def decode_there(chunks: Sequence[Coded], gpu: Gpu) -> list[Any]:
     ]
 
 
-def encode(chunk: Uncoded, device: str | None) -> tuple[bytes, bytes]:
+def encode(chunk: Uncoded, device: str | None) -> tuple[bytes | memoryview, bytes]:
     """The rANS words and raw bits of one chunk; on a GPU together with those that other threads are at."""
     gpu = gpu_for(device)
     return autoregressive.encode(*chunk) if gpu is None else gpu.encode([chunk])[0]
@@ -200,7 +202,7 @@ class Gpu:
         """(channels, time) codes as the kernels would leave them."""
         import torch
 
-        return torch.from_numpy(np.ascontiguousarray(codes.T)).to(self.device)
+        return torch.from_numpy(np.ascontiguousarray(codes.T, np.int32)).to(self.device)
 
     def _distrust(self) -> None:
         self.trusted = False
@@ -230,26 +232,33 @@ class Gpu:
         ]
         return self._together(given, decoder.memory, launch, alone)
 
-    def _encode(self, chunks: list[Uncoded]) -> list[tuple[bytes, bytes]]:
+    def _encode(self, chunks: list[Uncoded]) -> list[tuple[bytes | memoryview, bytes]]:
         from losslessnn.kernels.gpu import encoder
 
-        def alone(i: int) -> tuple[bytes, bytes]:
+        def alone(i: int) -> tuple[bytes | memoryview, bytes]:
             return autoregressive.encode(*chunks[i])
 
-        def launch(chosen: list[encoder.Uncoded], kind: Any) -> list[tuple[bytes, bytes]]:
+        def launch(chosen: list[encoder.Uncoded], kind: Any) -> list[tuple[bytes | memoryview, bytes]]:
             coded = encoder.encode(encoder.pack(chosen, kind), self.device)
             return [(words.astype("<u4").tobytes(), raw.tobytes()) for words, raw in coded]
 
-        given = [encoder.Uncoded(chunk.codes, chunk.model, chunk.marked) for chunk in chunks]
+        given = [
+            encoder.Uncoded(
+                np.ascontiguousarray(chunk.prediction.codes, np.int32),
+                chunk.model,
+                np.ascontiguousarray(chunk.marked),
+            )
+            for chunk in chunks
+        ]
         results = self._together(given, encoder.memory, launch, alone)
         return self._proved(given, results, alone)
 
     def _proved(
         self,
         given: list[Any],
-        results: list[tuple[bytes, bytes]],
-        alone: Callable[[int], tuple[bytes, bytes]],
-    ) -> list[tuple[bytes, bytes]]:
+        results: list[tuple[bytes | memoryview, bytes]],
+        alone: Callable[[int], tuple[bytes | memoryview, bytes]],
+    ) -> list[tuple[bytes | memoryview, bytes]]:
         """The results, if the first of every new kind is what the CPU makes of it; else all from the CPU."""
         for i, chunk in enumerate(given):
             kind = _kind_of(chunk)

@@ -8,25 +8,27 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
-from losslessnn.kernels.constants import AVERAGE_BITS, GAUSSIAN, PAD
+from losslessnn.blocks import Codes, codes_between, time_blocks
+from losslessnn.kernels.constants import AVERAGE_BITS, GAUSSIAN, PAD, UNIT_BITS, WEIGHT_BITS
 from losslessnn.kernels.cpu import statistics
 from losslessnn.kernels.parameters import Adaptive, Head, LinearTaps, Positions
-from losslessnn.models.autoregressive import (
-    AutoregressiveModel,
-    Codes,
-    Marks,
-    Prediction,
-    add_adaptive,
-    no_network,
-    position_history,
-    predict_linear,
-)
+from losslessnn.models.autoregressive import AutoregressiveModel, Marks, no_network, predict
 from losslessnn.models.network import Training, fit_network, may_pay
+from losslessnn.models.prediction import (
+    Prediction,
+    largest_position,
+    positions_around,
+    positions_between,
+    predict_linear,
+    put,
+)
 from losslessnn.models.shapes import load_shapes
 
 
@@ -64,11 +66,11 @@ class Effort:
 
 NO_NETWORK = Training(0, 0, 0, 0, 0.0, 0.0)
 TRAINING = {
-    5: Training(8, 1 << 16, 1 << 19, 1 << 17, 0.01, 0.02, 8),
+    5: Training(8, 1 << 16, 1 << 19, 1 << 17, 0.01, 0.02, 8, small_pace=0.012),
     6: Training(16, 1 << 17, 1 << 20, 1 << 18, 0.01, 0.015, 16),
     7: Training(16, 1 << 17, 1 << 21, 1 << 19, 0.004, 0.012),
     8: Training(16, 1 << 18, 1 << 22, 1 << 20, 0.002, 0.008),
-    9: Training(32, 1 << 18, 1 << 23, 1 << 20, 0.001, 0.004),
+    9: Training(32, 1 << 18, 1 << 23, 1 << 20, 0.001, 0.004, batch=128),
 }
 EFFORT: dict[int, Effort] = {
     1: Effort(8, 2, 0, 1, 0, 0, 0, (), 1 << 18, NO_NETWORK),
@@ -105,42 +107,40 @@ PILOTS = 48  # channels whose statistics stand for all
 ADAPTIVE_GAIN = 0.004  # bits a sample the adaptive stage must save to be worth a decoder's time
 ALL_SHAPES = slice(None)
 MANY_TIMES = 8192  # samples of a channel of which every second tells enough of its errors
+FIRST_ERRORS = 32  # of a channel, from which its averages start
+_PRODUCT_SAMPLES = 1024  # of a channel, at a time
 _SUM_BITS = 22  # magnitudes summed over: 22 + 22 bits leave room for 2**19 samples in 63
 
 
 def fit(codes: Codes, positions: Positions, effort: Effort) -> tuple[AutoregressiveModel, Prediction]:
     """Fit a model to (channels, time) codes; also return the predictions `encode` needs."""
-    history = position_history(codes, positions)
-    taps = _fit_taps(history, positions.fraction_bits, effort)
-    linear = predict_linear(history, taps)
-    stage, means = _fit_adaptive(history, linear, taps, positions.fraction_bits, effort)
-    head = fit_head(history, means, positions.fraction_bits)
+    taps = _fit_taps(codes, positions, effort)
+    prediction = Prediction(codes, positions, taps)
+    stage = _fit_adaptive(prediction, effort)
+    head = fit_head(prediction.errors, positions.fraction_bits)
     nothing = no_network(len(codes))
     model = AutoregressiveModel(positions, taps, stage, head, nothing, _lanes(*codes.shape))
-    return model, Prediction(history, linear, means)
+    return model, prediction
 
 
 def predict_by(
     model: AutoregressiveModel, codes: Codes, positions: Positions
 ) -> tuple[AutoregressiveModel, Prediction]:
     """A ready model on other (channels, time) codes: only its start and its lanes are set anew."""
-    history = position_history(codes, positions)
-    linear = predict_linear(history, model.taps)
-    means = add_adaptive(history, linear, model.adaptive)
-    initial = np.left_shift(np.int64(1), statistics.starting_levels(history, means))
-    head = model.head._replace(initial=initial)
-    model = replace(model, positions=positions, head=head, lanes=_lanes(*codes.shape))
-    return model, Prediction(history, linear, means)
+    model = replace(model, positions=positions, lanes=_lanes(*codes.shape))
+    prediction = predict(codes, model)
+    initial = np.left_shift(np.int64(1), _starting_levels(prediction.errors))
+    return replace(model, head=model.head._replace(initial=initial)), prediction
 
 
 def add_network(
-    codes: Codes, marks: Marks, model: AutoregressiveModel, prediction: Prediction, effort: Effort
+    marks: Marks, model: AutoregressiveModel, prediction: Prediction, effort: Effort
 ) -> AutoregressiveModel | None:
     """The model with a network trained on the chunk, or None if none seems to pay."""
-    if effort.network.hidden == 0 or not may_pay(codes, marks, model, prediction, effort.network):
+    if effort.network.hidden == 0 or not may_pay(marks, model, prediction, effort.network):
         return None
     model = for_network(model, prediction)
-    network = fit_network(codes, marks, model, prediction, effort.network)
+    network = fit_network(marks, model, prediction, effort.network)
     return None if network is None else replace(model, network=network)
 
 
@@ -150,27 +150,26 @@ def for_network(model: AutoregressiveModel, prediction: Prediction) -> Autoregre
     A network moves along the shapes from heavy tails to none, which leaves the Laplace distribution aside.
     """
     kinds = slice(GAUSSIAN + 1)
-    head = fit_head(prediction.history, prediction.means, model.positions.fraction_bits, kinds)
+    head = fit_head(prediction.errors, model.positions.fraction_bits, kinds)
     return replace(model, head=head)
 
 
-def find_changes(history: NDArray[np.int32], fraction_bits: int) -> list[int]:
+def find_changes(codes: Codes, positions: Positions) -> list[int]:
     """Times at which a recording's own past may stop predicting it the same way, the likeliest first.
 
     Parameters
     ----------
-    history : (channels, PAD + time + PAD) int32
-        Positions.
-    fraction_bits : int
-        Of the positions.
+    codes : (channels, time) integers
+    positions : Positions
     """
-    n_times = history.shape[1] - 2 * PAD
+    n_times = codes.shape[1]
     if n_times < 2 * SHORTEST_SEGMENT:
         return []
-    reduced, down = _reduce(history)
-    noise = 4.0 ** (fraction_bits - down) / 12.0
+    down = _reduction(codes, positions)
+    noise = 4.0 ** (positions.fraction_bits - down) / 12.0
     edges = np.arange(CHANGE_LEAVES + 1, dtype=np.int64) * n_times // CHANGE_LEAVES
-    grams = [_leaf_grams(reduced, int(k), edges) for k in _pilots(len(history))]
+    spans = [_grams(codes, positions, down, int(begin), int(end)) for begin, end in pairwise(edges)]
+    grams = [np.stack(of_channel) for of_channel in zip(*spans, strict=True)]
     gains = np.zeros(CHANGE_LEAVES)
     for leaf in range(1, CHANGE_LEAVES):
         if min(edges[leaf], n_times - edges[leaf]) < SHORTEST_SEGMENT:
@@ -182,16 +181,16 @@ def find_changes(history: NDArray[np.int32], fraction_bits: int) -> list[int]:
     return [int(edges[leaf]) for leaf in likeliest if gains[leaf] > CHANGE_GAIN * n_times * len(grams)]
 
 
-def _leaf_grams(reduced: NDArray[np.int32], k: int, edges: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Gram matrices of a channel's own past and, last, its sample in consecutive spans: (spans, n, n)."""
-    source, lag, count = np.array([k, k]), np.array([1, 0]), np.array([WHITENING_TAPS, 1])
-    one = np.ones(1)
-    return np.stack(
-        [
-            statistics.gram_matrix(reduced, 2, source, lag, count, 1, edges[i:], edges[i + 1 :], one)
-            for i in range(edges.size - 1)
-        ]
-    )
+def _grams(codes: Codes, positions: Positions, down: int, begin: int, end: int) -> list[NDArray[np.float64]]:
+    """Gram matrices of the pilots' own past and, last, their samples in a span of time: (n, n) each."""
+    pilots = _pilots(len(codes))
+    reduced = positions_between(codes, positions, begin, end, pilots) >> np.int32(down)
+    lag, count = np.array([1, 0]), np.array([WHITENING_TAPS, 1])
+    zero, length, one = np.zeros(1, np.int64), np.array([end - begin]), np.ones(1)
+    return [
+        statistics.gram_matrix(reduced, 2, np.array([i, i]), lag, count, 1, zero, length, one)
+        for i in range(pilots.size)
+    ]
 
 
 def _lanes(n_channels: int, n_times: int) -> int:
@@ -214,18 +213,34 @@ def _spans(n_times: int, most: int) -> tuple[NDArray[np.int64], NDArray[np.int64
     return edges[:-1], edges[1:]
 
 
-def _reduce(history: NDArray[np.int32]) -> tuple[NDArray[np.int32], int]:
-    """History shifted down until exact sums of products fit into 63 bits, and the shift."""
-    largest = max(int(history.max(initial=0)), -int(history.min(initial=0)))
-    shift = max(0, largest.bit_length() - _SUM_BITS)
-    return (history if shift == 0 else history >> np.int32(shift)), shift
+def _reduction(codes: Codes, positions: Positions) -> int:
+    """By how many bits positions must be shifted down for exact sums of products to fit into 63 bits."""
+    return largest_position(codes, positions, (1 << _SUM_BITS) - 1).bit_length() - _SUM_BITS
 
 
-def _fit_taps(history: NDArray[np.int32], fraction_bits: int, effort: Effort) -> LinearTaps:
-    n_channels, n_times = history.shape[0], history.shape[1] - 2 * PAD
-    reduced, down = _reduce(history)
+def _excerpt(
+    codes: Codes, positions: Positions, begins: NDArray[np.int64], ends: NDArray[np.int64]
+) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int64]]:
+    """Positions of some spans with their surroundings, and where in them the spans begin and end.
+
+    Neighbouring spans stay neighbours.
+    """
+    apart = np.flatnonzero(begins[1:] != ends[:-1]) + 1
+    firsts, lasts = np.r_[0, apart], np.r_[apart - 1, begins.size - 1]
+    lengths = ends[lasts] - begins[firsts] + 2 * PAD
+    moved = np.repeat(np.cumsum(lengths) - lengths - begins[firsts], lasts - firsts + 1)
+    excerpt = positions_around(codes, positions, begins[firsts], ends[lasts])
+    return excerpt, begins + moved, ends + moved
+
+
+def _fit_taps(codes: Codes, positions: Positions, effort: Effort) -> LinearTaps:
+    n_channels, n_times = codes.shape
     begins, ends = _spans(n_times, max(FEWEST_FIT_SAMPLES, effort.fit_samples // n_channels))
-    quantum = 4.0 ** (fraction_bits - down)
+    reduced, begins, ends = _excerpt(codes, positions, begins, ends)
+    down = _reduction(codes, positions)
+    if down:
+        reduced >>= np.int32(down)
+    quantum = 4.0 ** (positions.fraction_bits - down)
     none = np.full((n_channels, 0), -1, np.int32)
     own = min(effort.own, PAD)
     weights = np.ones((n_channels, begins.size))
@@ -260,8 +275,13 @@ def _whiten(
     """What a predictor leaves over of some spans, one behind another; neighbours are predicted together."""
     apart = np.flatnonzero(begins[1:] != ends[:-1]) + 1
     runs = zip(begins[np.r_[0, apart]], ends[np.r_[apart - 1, -1]], strict=True)
-    parts = [np.ascontiguousarray(reduced[:, begin : end + 2 * PAD]) for begin, end in runs]
-    return np.concatenate([part[:, PAD:-PAD] - predict_linear(part, whitening) for part in parts], axis=1)
+    whitened = np.empty((len(reduced), int((ends - begins).sum())), np.int32)
+    at = 0
+    for begin, end in runs:
+        part = np.ascontiguousarray(reduced[:, begin : end + 2 * PAD])
+        whitened[:, at : at + end - begin] = part[:, PAD:-PAD] - predict_linear(part, whitening)
+        at += end - begin
+    return whitened
 
 
 def _mean_square(samples: NDArray[np.int32]) -> NDArray[np.float64]:
@@ -323,17 +343,20 @@ def _references(
 ) -> NDArray[np.int32]:
     """Earlier channels that explain each channel's whitened samples best, then later ones like it."""
     # doubles hold these integers and (up to 2**53) their sums exactly, so BLAS may add in any order
-    limit = 2.0 ** ((53 - whitened.shape[1].bit_length()) // 2)
-    samples = np.clip(whitened.astype(np.float64), -limit, limit)
+    limit = 1 << (53 - whitened.shape[1].bit_length()) // 2
+    np.clip(whitened, -limit, limit, out=whitened)
     # what a reference explains at lag 0 saves n/2 log2(1 / (1 - gain)) bits; its other lags save more
     threshold = REFERENCE_PRICE * 2 * 0.6931 / n_times
-    n_channels = len(samples)
+    n_channels = len(whitened)
     chosen = np.full((n_channels, most + later), -1, np.int32)
     for begin in range(0, n_channels, REFERENCE_REACH):
         base, end = max(0, begin - REFERENCE_REACH), min(n_channels, begin + REFERENCE_REACH)
-        near = samples[base:end]
+        near = whitened[base:end]
         block = np.full((end - begin, most), -1, np.int32)
-        covariance = exact_product(near, near)
+        covariance = np.zeros((end - base, end - base))
+        for first in range(0, near.shape[1], _PRODUCT_SAMPLES):
+            part = near[:, first : first + _PRODUCT_SAMPLES].astype(np.float64)
+            covariance += exact_product(part, part)
         statistics.choose_references(covariance, most, threshold, begin - base, REFERENCE_REACH, block)
         chosen[begin:end, :most] = np.where(block < 0, -1, block + base)
         if later:
@@ -390,33 +413,45 @@ def exact_product(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.
         return a @ b.T
 
 
-def _fit_adaptive(
-    history: NDArray[np.int32],
-    linear: NDArray[np.int32],
-    taps: LinearTaps,
-    fraction_bits: int,
-    effort: Effort,
-) -> tuple[Adaptive, NDArray[np.int32]]:
-    """The adaptive stage with the best of the rates to try, or none if none pays."""
-    n_channels = linear.shape[0]
-    unit = statistics.residual_units(history, linear)
-    first, source = _adaptive_sources(taps, n_channels, effort.adaptive_references)
+def _fit_adaptive(prediction: Prediction, effort: Effort) -> Adaptive:
+    """The adaptive stage with the best of the rates to try, or none if none pays; it also adapts."""
+    n_channels, n_times = prediction.errors.shape
+    unit = _residual_units(prediction.errors)
+    first, source = _adaptive_sources(prediction.taps, n_channels, effort.adaptive_references)
     best = Adaptive(0, 0, np.zeros(n_channels + 1, np.int32), np.zeros(0, np.int32), unit)
     if not effort.rates:
-        return best, linear
+        return best
     pilots = _pilots(n_channels)
     if pilots.size < n_channels:  # what is computed for them is thrown away
         pilots = pilots[::2]
-    least = statistics.error_logarithms(history, linear, fraction_bits, pilots)
-    least -= int(ADAPTIVE_GAIN * 256 * pilots.size * linear.shape[1])
-    best_means = linear
+    bits = prediction.positions.fraction_bits
+    least = -int(ADAPTIVE_GAIN * 256 * pilots.size * n_times)
+    for begin, end in prediction.blocks():
+        errors = np.ascontiguousarray(prediction.errors[pilots, begin:end], np.int32)
+        least += statistics.error_logarithms(errors, bits, pilots)
+    best_errors = None
     for rate in effort.rates:
         stage = Adaptive(effort.adaptive_own, rate, first, source, unit)
-        means = add_adaptive(history, linear, stage, pilots)
-        cost = statistics.error_logarithms(history, means, fraction_bits, pilots)
+        cost, kept = 0, np.empty((n_channels if pilots.size == n_channels else 0, n_times), np.int16)
+        for begin, end, errors in prediction.follow(stage, pilots):
+            cost += statistics.error_logarithms(errors, bits, pilots)
+            kept = put(kept, begin, end, errors) if kept.size else kept
         if cost < least:
-            best, best_means, least = stage, means, cost
-    return best, best_means if pilots.size == n_channels else add_adaptive(history, linear, best)
+            best, least, best_errors = stage, cost, kept
+    if best_errors is not None and best_errors.size:
+        prediction.errors = best_errors
+    else:
+        prediction.adapt(best)
+    return best
+
+
+def _residual_units(errors: NDArray[Any]) -> NDArray[np.int32]:
+    """Per channel the unit that brings errors to about 2**10: (channels,) int32."""
+    total = np.zeros(len(errors), np.int64)
+    for begin, end in time_blocks(*errors.shape):
+        total += np.abs(errors[:, begin:end].astype(np.int32)).sum(axis=1, dtype=np.int64)
+    octaves = np.array([(int(n) // errors.shape[1]).bit_length() for n in total])
+    return np.clip(np.maximum(octaves, 1) + UNIT_BITS - 10, 0, WEIGHT_BITS).astype(np.int32)
 
 
 def _pilots(n_channels: int) -> NDArray[np.int64]:
@@ -438,29 +473,41 @@ def _adaptive_sources(
     return first, np.array(sources, np.int32)
 
 
-def fit_head(
-    history: NDArray[np.int32], means: NDArray[np.int32], fraction_bits: int, kinds: slice = ALL_SHAPES
-) -> Head:
-    """Weights, biases and starting points of the scales, and shapes, of some kinds."""
-    n_channels = means.shape[0]
+def fit_head(errors: NDArray[Any], fraction_bits: int, kinds: slice = ALL_SHAPES) -> Head:
+    """Weights, biases and starting points of the scales, and shapes, of some kinds.
+
+    ``errors`` are (channels, time) integers.
+    """
+    n_channels, n_times = errors.shape
     shapes = load_shapes()
-    levels = statistics.starting_levels(history, means)
+    levels = _starting_levels(errors)
     initial = np.left_shift(np.int64(1), levels)
     pilots = _pilots(n_channels)
-    sums = np.zeros((pilots.size, 5, 5), np.int64)
-    statistics.scale_statistics(history, means, initial, fraction_bits, pilots, sums)
+    sums, row = np.zeros((pilots.size, 5, 5), np.int64), np.zeros(5, np.int64)
+    averages = np.tile(initial[pilots], (3, 1))
+    for begin, end in time_blocks(n_channels, n_times):
+        some = np.ascontiguousarray(errors[pilots, begin:end], np.int32)
+        statistics.scale_statistics(some, fraction_bits, pilots, averages, row, sums)
     weights = np.tile(_scale_weights(sums), (n_channels, 1))
     histogram = np.zeros((n_channels, shapes.costs.shape[1]), np.int64)
     # where the biases must lie: weights that sum to less than 1 leave part of a channel's level to its bias
     center = ((levels - AVERAGE_BITS) * (256 - int(weights[0].sum())) + 16) // 32 * 32
-    stride = 1 if means.shape[1] < MANY_TIMES else 2
-    statistics.error_histogram(history, means, initial, fraction_bits, weights, center, stride, histogram)
+    stride = 1 if n_times < MANY_TIMES else 2
+    averages = np.tile(initial, (3, 1))
+    for begin, end in time_blocks(n_channels, n_times):
+        some = codes_between(errors, begin, end)
+        statistics.error_histogram(some, fraction_bits, weights, center, stride, averages, histogram)
     bias = np.zeros(n_channels, np.int32)
     shape = np.zeros(n_channels, np.int32)
     statistics.choose_shapes(histogram, shapes.costs[kinds], bias, shape)
     bias += center.astype(np.int32)
     shape += kinds.indices(len(shapes.costs))[0]
     return Head(weights, bias, shape, initial, shapes.tails, shapes.guesses)
+
+
+def _starting_levels(errors: NDArray[Any]) -> NDArray[np.int64]:
+    levels: NDArray[np.int64] = statistics.starting_levels(codes_between(errors, 0, FIRST_ERRORS))
+    return levels
 
 
 def _scale_weights(sums: NDArray[np.int64]) -> NDArray[np.int32]:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from losslessnn.blocks import Codes
 from losslessnn.coding.bitsback import Codec, Message
 from losslessnn.coding.sequence import SequenceReader, SequenceWriter
 from losslessnn.errors import CorruptFrameError
@@ -35,17 +36,14 @@ from losslessnn.kernels.constants import (
 from losslessnn.kernels.cpu import adaptive
 from losslessnn.kernels.cpu import latent as kernel
 from losslessnn.kernels.parameters import Factors, Foreseen, LinearTaps, Networks
+from losslessnn.models import autoregressive
 from losslessnn.models.autoregressive import (
     MOST_SAMPLES_PER_BYTE,
     NO_MARKS,
     AutoregressiveModel,
-    Codes,
     Marks,
-    Prediction,
-    add_adaptive,
-    position_history,
-    predict_linear,
 )
+from losslessnn.models.prediction import Prediction
 from losslessnn.models.shapes import quantiles
 from losslessnn.models.vae import no_networks
 
@@ -233,7 +231,7 @@ def foresee(
 
     The last value is the sum of all scale indices.
     """
-    own = np.ascontiguousarray(prediction.means.T)
+    own = np.ascontiguousarray(prediction.means().T)
     n_times, n = own.shape
     k = len(model.factors.loadings)
     foreseen = Foreseen(
@@ -247,7 +245,7 @@ def foresee(
         np.empty((n_times, n) if model.networks.block > 1 else (0, 0), np.int8),
     )
     explained = np.empty((n, n_times) if explain else (0, 0), np.int32)
-    history = np.ascontiguousarray(prediction.history[:, PAD:-PAD].T)
+    history = np.ascontiguousarray(prediction.history()[:, PAD:-PAD].T)
     level = kernel.foresee(
         history, np.ascontiguousarray(marked.T), own, model.base.head, model.factors, model.memory(),
         foreseen, explained,
@@ -272,9 +270,7 @@ def encode(
 
 def predict(codes: Codes, model: FactorModel) -> Prediction:
     """What `foresee` builds on, of (channels, time) codes."""
-    history = position_history(codes, model.base.positions)
-    linear = predict_linear(history, model.base.taps)
-    return Prediction(history, linear, add_adaptive(history, linear, model.base.adaptive))
+    return autoregressive.predict(codes, model.base)
 
 
 def measure(codes: Codes, model: FactorModel, marked: Marks = NO_MARKS) -> Spent:
@@ -296,7 +292,7 @@ def codec(model: FactorModel, n_times: int) -> Codec:
     def push(message: Message, codes: Codes) -> None:
         nothing = np.zeros((0, 0), np.uint8)
         foreseen, _, _ = foresee(predict(codes, model), model, nothing)
-        by_time, base = np.ascontiguousarray(codes.T), model.base
+        by_time, base = np.ascontiguousarray(codes.T, np.int32), model.base
         message.run(
             lambda *state: kernel.encode(
                 by_time, nothing, foreseen, base.positions, base.head, model.factors, model.networks,
@@ -328,9 +324,9 @@ def _push_all(
     words = np.empty(_room(codes.size, n_times, model), np.uint32)
     spent, channels = np.zeros(_SPENT), np.zeros(n_channels)
     height = kernel.encode(
-        np.ascontiguousarray(codes.T), np.ascontiguousarray(marked.T), foreseen, model.base.positions,
-        model.base.head, model.factors, model.networks, model.memory(), states, words, np.int64(0), spent,
-        channels,
+        np.ascontiguousarray(codes.T, np.int32), np.ascontiguousarray(marked.T), foreseen,
+        model.base.positions, model.base.head, model.factors, model.networks, model.memory(), states, words,
+        np.int64(0), spent, channels,
     )  # fmt: skip
     if height < 0 or spent[3] - height > SPARE_WORDS:
         if model.factors.seed == n_times:

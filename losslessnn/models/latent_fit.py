@@ -12,6 +12,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from losslessnn.blocks import Codes
 from losslessnn.kernels.constants import (
     GAUSSIAN,
     LATENT_UNIT,
@@ -25,9 +26,10 @@ from losslessnn.kernels.constants import (
 from losslessnn.kernels.cpu import factor_analysis, statistics
 from losslessnn.kernels.parameters import Factors, Foreseen, Head, Positions
 from losslessnn.models import fit
-from losslessnn.models.autoregressive import Codes, Marks, Prediction
+from losslessnn.models.autoregressive import Marks
 from losslessnn.models.fit import Effort, fit_head
 from losslessnn.models.latent import FactorModel, complete, foresee
+from losslessnn.models.prediction import Prediction
 from losslessnn.models.shapes import load_shapes
 
 
@@ -105,7 +107,7 @@ def _covariances(prediction: Prediction, lags: int) -> NDArray[np.float64]:
     Spans are weighted by one over their variance, so that no artefact decides what channels share; but not by
     much more than usual where nothing happens, as in a gap filled with zeros.
     """
-    errors = prediction.history[:, PAD:-PAD].astype(np.int64) - prediction.means
+    errors = prediction.errors.astype(np.int64)
     n_times = errors.shape[1]
     n_spans = max(1, n_times // max(_LEAST_SPAN, n_times // 256))
     edges = np.arange(n_spans + 1) * n_times // n_spans
@@ -250,12 +252,10 @@ def _fit_heads(model: FactorModel, prediction: Prediction, marked: Marks) -> Fac
     still = replace(model, base=replace(model.base, head=_constant_head(model.base.head)))
     still = replace(still, factors=_constant_scales(model.factors))
     foreseen, explained, _ = foresee(prediction, still, marked, explain=True)
-    padded = np.pad(foreseen.observed.T, ((0, 0), (PAD, PAD)))
-    nothing = np.zeros(foreseen.observed.T.shape, np.int32)
-    observed = fit_head(padded, nothing, 0, slice(GAUSSIAN, GAUSSIAN + 1))
+    observed = fit_head(foreseen.observed.T, 0, slice(GAUSSIAN, GAUSSIAN + 1))
     factors = model.factors._replace(weights=observed.weights, bias=observed.bias, initial=observed.initial)
     bits = model.base.positions.fraction_bits
-    head = fit_head(prediction.history, explained, bits)
+    head = fit_head(prediction.history()[:, PAD:-PAD] - explained, bits)
     model = FactorModel(replace(model.base, head=head), factors)
     for _ in range(2):
         foreseen, explained, total = foresee(prediction, model, marked, explain=True)
@@ -289,7 +289,7 @@ def _of_samples(
     histogram = np.zeros((len(explained), shapes.costs.shape[1]), np.int64)
     stride = 1 if explained.shape[1] < fit.MANY_TIMES else 2
     factor_analysis.drawn_histogram(
-        prediction.history, explained, drawn, head.initial, bits, head.weights, head.bias, stride, histogram
+        prediction.history(), explained, drawn, head.initial, bits, head.weights, head.bias, stride, histogram
     )
     bias, shape = np.zeros(len(explained), np.int32), np.zeros(len(explained), np.int32)
     statistics.choose_shapes(histogram, shapes.costs, bias, shape)

@@ -7,32 +7,35 @@ trained in earnest. What is weighed in the end is whole frames, weights included
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from losslessnn.blocks import Codes
 from losslessnn.kernels.constants import ACTIVATION_ZERO, GAUSSIAN, MASS, NETWORK_INPUTS, SCALE
 from losslessnn.kernels.cpu import network as network_kernel
 from losslessnn.kernels.cpu import training
-from losslessnn.kernels.cpu.autoregressive import working_memory
+from losslessnn.kernels.cpu.autoregressive import start, working_memory
 from losslessnn.kernels.parameters import Network, Positions
 from losslessnn.models.autoregressive import (
     NOTHING_CORRECTED,
     AutoregressiveModel,
-    Codes,
     Marks,
-    Prediction,
     blank_network,
     network_sources,
     no_network,
-    observe,
 )
+from losslessnn.models.prediction import Prediction
 from losslessnn.models.shapes import load_shapes
+from losslessnn.models.sight import look_around
 
 Float32s = NDArray[np.float32]
 
-BATCH = 256  # samples
+BATCH, SMALL_BATCH = 256, 64  # samples
+TRIAL_PART = 4  # a trial is shown one in so many samples of a small chunk
+TRIAL_PACE = 0.02  # there
 HELD_OUT = 8  # one in so many samples is not trained on
 BITS_PER_WEIGHT = 6
 FEWEST_HIDDEN = 8
@@ -70,8 +73,12 @@ class Training:
         Adam's step size, at first: the less is shown, the longer steps must be.
     passes : int
         How often a sample of a small chunk is shown, at most.
+    batch : int
+        Samples that a step of Adam averages over.
     weight_bits : float
         What a weight costs the frame.
+    small_pace : float
+        `pace` on chunks of fewer samples than a trial is shown of others.
     """
 
     hidden: int
@@ -81,7 +88,18 @@ class Training:
     least_gain: float
     pace: float
     passes: int = 32
+    batch: int = BATCH
     weight_bits: float = BITS_PER_WEIGHT
+    small_pace: float = 0.0
+
+    def of_chunk(self, n_samples: int) -> Training:
+        """The same for a chunk of so many samples.
+
+        What there is less of is shown in smaller batches, since more steps learn more from as many samples.
+        """
+        if n_samples >= self.trial or not self.small_pace:
+            return self
+        return replace(self, pace=self.small_pace, passes=self.passes // 2, batch=SMALL_BATCH)
 
 
 @dataclass(frozen=True)
@@ -126,12 +144,15 @@ class Sights:
     inputs : (chosen, ceil(time / stride), NETWORK_INPUTS) uint8
     indices : (chosen, ceil(time / stride)) uint8
         Scale indices to be corrected.
+    means : (chosen, ceil(time / stride)) int32
+        Predictions to be corrected, in positions.
     """
 
     channels: NDArray[np.int64]
     stride: int
     inputs: NDArray[np.uint8]
     indices: NDArray[np.uint8]
+    means: NDArray[np.int32]
 
     def of(self, values: NDArray[Any]) -> NDArray[Any]:
         """The part of (channels, time) values that belongs to these samples."""
@@ -140,29 +161,35 @@ class Sights:
 
 def look(marks: Marks, model: AutoregressiveModel, prediction: Prediction, most: int) -> Sights:
     """What a network would see in a chunk, evenly spread over its channels and time, about ``most`` times."""
-    n_channels, n_times = prediction.means.shape
+    n_channels, n_times = prediction.codes.shape
     n_chosen = max(1, min(n_channels, most // min(n_times, SAMPLES_OF_A_CHANNEL)))
     channels = np.arange(n_chosen, dtype=np.int64) * n_channels // n_chosen
-    sources = network_sources(model.taps)
-    needed = np.union1d(channels, sources[channels])
-    seen = observe(prediction, model.head, marks, needed[needed >= 0].astype(np.int64))
     stride = max(1, n_chosen * n_times // most)
-    inputs = np.empty((n_chosen, -(-n_times // stride), NETWORK_INPUTS), np.uint8)
-    nothing = no_network(n_channels)._replace(sources=sources)
-    network_kernel.go_through(
-        prediction.history, prediction.linear, prediction.means, marks, model.taps.skew,
-        model.positions.fraction_bits, model.head, nothing, seen.memory, seen.indices,
-        channels, stride, working_memory(n_channels), inputs, NOTHING_CORRECTED,
+    shape = (n_chosen, -(-n_times // stride))
+    sights = Sights(
+        channels, stride,
+        np.empty((*shape, NETWORK_INPUTS), np.uint8), np.empty(shape, np.uint8), np.empty(shape, np.int32),
     )  # fmt: skip
-    return Sights(channels, stride, inputs, seen.indices[channels][:, ::stride])
+    nothing = no_network(n_channels)._replace(sources=network_sources(model.taps))
+    network = network_kernel.in_pairs(nothing)
+    working = working_memory(n_channels)
+    start(working, model.head)
+    for seen in look_around(prediction, model.head, marks, channels, nothing.sources):
+        network_kernel.go_through(
+            seen.history, seen.linear, seen.means, seen.marks, model.taps.skew, model.positions.fraction_bits,
+            model.head, network, seen.memory, seen.indices, channels, stride, seen.first, seen.steps,
+            working, sights.inputs, NOTHING_CORRECTED,
+        )  # fmt: skip
+        times = np.arange(-(-seen.begin // stride) * stride, seen.end, stride)
+        sights.indices[:, times // stride] = seen.indices[channels[:, None], times - seen.first]
+        sights.means[:, times // stride] = seen.means[channels[:, None], times - seen.first]
+    return sights
 
 
-def gather(
-    codes: Codes, marks: Marks, model: AutoregressiveModel, prediction: Prediction, most: int
-) -> Examples:
+def gather(marks: Marks, model: AutoregressiveModel, prediction: Prediction, most: int) -> Examples:
     """Examples from a chunk, evenly spread over its channels and time, about ``most`` of them."""
     seen = look(marks, model, prediction, most)
-    low, high = _bin_edges(codes, prediction.means, model.positions, seen.channels, seen.stride)
+    low, high = _bin_edges(seen.of(prediction.codes), seen.means, model.positions.of(seen.channels))
     scale = (SCALE[seen.indices] / 256.0).astype(np.float32)
     kind = np.repeat(model.head.shape[seen.channels, None], low.shape[1], axis=1).astype(np.float32)
     order = _shuffled(low.size)
@@ -172,24 +199,23 @@ def gather(
     return Examples(seen.inputs.reshape(-1, NETWORK_INPUTS)[order], *parts)
 
 
-def _bin_edges(
-    codes: Codes, means: NDArray[np.int32], positions: Positions, channels: NDArray[np.int64], stride: int
-) -> tuple[Float32s, Float32s]:
-    """Edges of the samples' bins less their means, (len(channels), ceil(time / stride)) each."""
-    chosen = codes[channels][:, ::stride].astype(np.int64)
+def _bin_edges(codes: Codes, means: NDArray[np.int32], positions: Positions) -> tuple[Float32s, Float32s]:
+    """Edges of the samples' bins less their means, (channels, time) each, as all else."""
+    chosen = codes.astype(np.int64)
     low = (chosen << positions.fraction_bits) - ((1 << positions.fraction_bits) >> 1)
     high = low + (1 << positions.fraction_bits)
-    for c, k in enumerate(channels):
-        if positions.table[k] >= 0:
-            edges, at = positions.edges[positions.table[k]], chosen[c] - positions.low
-            low[c], high[c] = edges[at], edges[at + 1]
-    mean = means[channels][:, ::stride] + positions.offset[channels, None]
+    for k, table in enumerate(positions.table):
+        if table >= 0:
+            edges, at = positions.edges[table], chosen[k] - positions.low
+            low[k], high[k] = edges[at], edges[at + 1]
+    mean = means + positions.offset[:, None]
     return (
         np.where(chosen > positions.low, low - mean, -FAR).astype(np.float32),
         np.where(chosen < positions.high, high - mean, FAR).astype(np.float32),
     )
 
 
+@lru_cache(8)  # chunks of a recording are of the same size
 def _shuffled(n: int) -> NDArray[np.int64]:
     """The numbers below n in an order that looks random and is the same everywhere."""
     keys = np.arange(n, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
@@ -216,12 +242,12 @@ class Trainer:
         self._tails = (load_shapes().tails / float(MASS)).astype(np.float32)
         self.weights = first_weights(hidden)
 
-    def train(self, samples: int, pace: float) -> None:
-        """Show it so many samples; ``pace`` is Adam's step size, at first."""
-        e, steps = self._examples, max(1, samples // BATCH)
+    def train(self, samples: int, pace: float, batch: int = BATCH) -> None:
+        """Show it so many samples, ``batch`` for each step; ``pace`` is Adam's step size, at first."""
+        e, steps = self._examples, max(1, samples // batch)
         training.train(
             e.inputs, e.low, e.high, e.scale, e.shape, self.weights, self._hidden, self._tails,
-            steps, BATCH, np.float32(pace),
+            steps, batch, np.float32(pace),
         )  # fmt: skip
 
     def held_out_bits(self, weights: Float32s | None = None) -> float:
@@ -276,41 +302,45 @@ def _integers(values: Float32s, unit: int) -> NDArray[np.int32]:
     return np.rint(values.astype(np.float64) * unit).astype(np.int32)
 
 
-def may_pay(
-    codes: Codes, marks: Marks, model: AutoregressiveModel, prediction: Prediction, effort: Training
-) -> bool:
+def may_pay(marks: Marks, model: AutoregressiveModel, prediction: Prediction, effort: Training) -> bool:
     """Whether a network that was shown a few samples of the chunk saves a good part of what it should.
 
     Channels whose shape no network knows are taken for ones of one that is nearly alike.
     """
-    if codes.size < PRICE_OF_FEWEST:
+    n_samples = prediction.codes.size
+    if n_samples < PRICE_OF_FEWEST:
         return False
     shape = np.where(model.head.shape > GAUSSIAN, NEARLY_LAPLACE, model.head.shape).astype(np.int32)
     model = replace(model, head=model.head._replace(shape=shape))
-    examples = gather(codes, marks, model, prediction, effort.trial)
+    if n_samples < effort.trial:  # a small chunk is not worth more
+        shown, pace, batch = n_samples // TRIAL_PART, TRIAL_PACE, SMALL_BATCH
+    else:
+        shown, pace, batch = effort.trial, effort.pace, effort.batch
+    examples = gather(marks, model, prediction, shown)
     if examples.low.size < FEWEST_EXAMPLES:  # nearly all may be marked
         return False
     trainer = Trainer(examples, FEWEST_HIDDEN)
-    trainer.train(min(effort.trial, codes.size), effort.pace)  # a small chunk is not worth more of them
-    return trainer.pays(TRIAL_SHARE * effort.least_gain, TRIAL_SHARE * PRICE_OF_FEWEST / codes.size)
+    trainer.train(shown, pace, batch)
+    return trainer.pays(TRIAL_SHARE * effort.least_gain, TRIAL_SHARE * PRICE_OF_FEWEST / n_samples)
 
 
 def fit_network(
-    codes: Codes, marks: Marks, model: AutoregressiveModel, prediction: Prediction, effort: Training
+    marks: Marks, model: AutoregressiveModel, prediction: Prediction, effort: Training
 ) -> Network | None:
     """A network that makes the chunk smaller by its held-out samples, or None.
 
     ``model`` has shapes 0 to `GAUSSIAN`, and its own network does not matter.
     """
     assert int(model.head.shape.max()) <= GAUSSIAN
-    hidden = effort.hidden
-    while hidden > FEWEST_HIDDEN and effort.weight_bits * weight_count(hidden) > MOST_PRICE * codes.size:
+    hidden, n_samples = effort.hidden, prediction.codes.size
+    effort = effort.of_chunk(n_samples)
+    while hidden > FEWEST_HIDDEN and effort.weight_bits * weight_count(hidden) > MOST_PRICE * n_samples:
         hidden //= 2
-    examples = gather(codes, marks, model, prediction, effort.seen)
+    examples = gather(marks, model, prediction, effort.seen)
     if examples.low.size < FEWEST_EXAMPLES:
         return None
     trainer = Trainer(examples, hidden)
-    trainer.train(min(effort.samples, effort.passes * codes.size), effort.pace)
-    if not trainer.pays(effort.least_gain, effort.weight_bits * weight_count(hidden) / codes.size):
+    trainer.train(min(effort.samples, effort.passes * n_samples), effort.pace, effort.batch)
+    if not trainer.pays(effort.least_gain, effort.weight_bits * weight_count(hidden) / n_samples):
         return None
     return to_network(trainer.weights, hidden, network_sources(model.taps))

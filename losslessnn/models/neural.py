@@ -12,21 +12,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from losslessnn import adc
+from losslessnn.blocks import Codes
 from losslessnn.errors import CorruptFrameError
 from losslessnn.frame import Section
 from losslessnn.kernels.constants import MAX_LATENT_CHANNELS
 from losslessnn.kernels.parameters import Positions
 from losslessnn.models import autoregressive, devices, latent, side
-from losslessnn.models.autoregressive import NO_MARKS, AutoregressiveModel, Marks, Prediction
+from losslessnn.models.autoregressive import NO_MARKS, AutoregressiveModel, Marks
 from losslessnn.models.fit import EFFORT, Effort, add_network, find_changes, fit, predict_by
 from losslessnn.models.latent_fit import FAR, NEAR, fit_factors
 from losslessnn.models.points import Points, fill, find_points
+from losslessnn.models.prediction import Prediction
 from losslessnn.models.store import ID_BYTES, Family, Profile, find
-from losslessnn.wire import Reader, pack_varint
+from losslessnn.wire import Bytes, Reader, pack_varint
 
 _log = logging.getLogger(__name__)
 
-Codes = NDArray[np.int32]
 CODE_LIMIT = 1 << 28
 _PROFILE_BYTES = ID_BYTES + 3  # its section
 MAX_SEGMENTS = 64
@@ -56,14 +57,12 @@ class Channels:
     adjacent: bool
 
     def split(self, values: Codes) -> Codes:
-        """(channels, time) of flat values."""
-        if self.adjacent:
-            return np.ascontiguousarray(values.reshape(-1, self.count).T)
-        return np.ascontiguousarray(values.reshape(self.count, -1))
+        """(channels, time) of flat values, a view."""
+        return values.reshape(-1, self.count).T if self.adjacent else values.reshape(self.count, -1)
 
     def join(self, channels: Codes) -> Codes:
         """The flat values of (channels, time)."""
-        return np.ascontiguousarray(channels.T if self.adjacent else channels).reshape(-1)
+        return (channels.T if self.adjacent else channels).reshape(-1)
 
     def pack(self) -> bytes:
         """The CHANNELS section's bytes."""
@@ -144,7 +143,7 @@ def encode(
     level: int,
     chosen: Profile | Family | None = None,
     device: str | None = None,
-) -> dict[Section, bytes]:
+) -> dict[Section, Bytes]:
     """Sections of flat codes (|code| < CODE_LIMIT), with a profile where it makes them smaller.
 
     Without a family that was chosen, the highest level takes the one that makes them smallest.
@@ -161,7 +160,7 @@ def encode(
     tables = adc.estimate(samples, low, high, _spread(samples)) if level >= 2 else None
     if tables is not None and not tables.fits(max(abs(low), abs(high)) << adc.FRACTION_BITS):
         tables = None
-    common = {
+    common: dict[Section, Bytes] = {
         Section.CHANNELS: channels.pack(),
         Section.POINTS: points.pack(marks) if points is not None else b"",
     }
@@ -179,11 +178,11 @@ def encode(
     return sections
 
 
-def _total(sections: Mapping[Section, bytes]) -> int:
+def _total(sections: Mapping[Section, Bytes]) -> int:
     return sum(map(len, sections.values()))
 
 
-def _present(sections: dict[Section, bytes]) -> dict[Section, bytes]:
+def _present(sections: dict[Section, Bytes]) -> dict[Section, Bytes]:
     return {tag: content for tag, content in sections.items() if content}
 
 
@@ -196,7 +195,7 @@ def _encode_autoregressive(
     profile: Profile | None,
     level: int,
     device: str | None = None,
-) -> dict[Section, bytes]:
+) -> dict[Section, Bytes]:
     """Sections of samples predicted one channel after the other."""
     base = None if profile is None else profile.base
     own_tables = b"" if tables is None else tables.pack()
@@ -206,16 +205,20 @@ def _encode_autoregressive(
     return {
         Section.ADC: b"" if all(by_profile) else own_tables,
         Section.SEGMENTS: _pack_segments(segments),
-        Section.MODEL: b"".join(segment.model for segment in segments),
-        Section.PAYLOAD: b"".join(segment.payload for segment in segments),
-        Section.RAW: b"".join(segment.raw for segment in segments),
+        Section.MODEL: _joined([segment.model for segment in segments]),
+        Section.PAYLOAD: _joined([segment.payload for segment in segments]),
+        Section.RAW: _joined([segment.raw for segment in segments]),
         Section.PROFILE: _pack_use(profile, by_profile) if profile is not None and any(by_profile) else b"",
     }
 
 
+def _joined(parts: list[Bytes]) -> Bytes:
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
 def _encode_latent(
     samples: Codes, marks: Marks, low: int, high: int, tables: adc.AdcTables | None, level: int
-) -> dict[Section, bytes]:
+) -> dict[Section, Bytes]:
     """Sections of samples whose channels are independent given latents."""
     reach = FAR if level > FAST_LATENTS_LEVEL else NEAR
     positions = _positions(samples, low, high, tables)
@@ -231,7 +234,7 @@ def _encode_latent(
 
 def _encode_latent_by_profile(
     samples: Codes, marks: Marks, low: int, high: int, profile: Profile
-) -> list[dict[Section, bytes]]:
+) -> list[dict[Section, Bytes]]:
     """Sections of samples coded by a profile's latent model; none where that cannot hold these codes."""
     assert profile.latents is not None
     try:
@@ -362,40 +365,37 @@ class _Encoder:
             samples = fill(samples, marks, self.low)
         positions = _positions(samples, self.low, self.high, self.tables)
         model, prediction = fit(samples, positions, self.effort)
-        segment = self._encode(samples, marks, model, prediction)
+        segment = self._encode(marks, model, prediction)
         if self.base is not None:
             ready = _encode_by_profile(samples, marks, self.low, self.high, self.base, self.device)
             if ready is not None and ready.size + self.shared[1] * ready.n_times < segment.size:
                 segment = replace(ready, shared=self.shared[1] * ready.n_times)
         return _Coded(segment, samples, marks, model, prediction)
 
-    def _encode(
-        self, samples: Codes, marks: Marks, model: AutoregressiveModel, prediction: Prediction
-    ) -> Segment:
-        words, raw = devices.encode(devices.Uncoded(samples, model, prediction, marks), self.device)
-        n_times = samples.shape[1]
+    def _encode(self, marks: Marks, model: AutoregressiveModel, prediction: Prediction) -> Segment:
+        words, raw = devices.encode(devices.Uncoded(model, prediction, marks), self.device)
+        n_times = prediction.codes.shape[1]
         return Segment(n_times, side.pack_model(model), words, raw, shared=self.shared[0] * n_times)
 
     def _cut(self, whole: _Coded, cuts: int) -> list[_Coded]:
         """The parts that take fewest bytes; ``cuts`` bounds how often a part may be cut in two again."""
         best = [whole]
-        changes = find_changes(whole.prediction.history, whole.model.positions.fraction_bits) if cuts else []
+        changes = find_changes(whole.samples, whole.model.positions) if cuts else []
         for change in changes:
             parts = []
             for begin, end in ((0, change), (change, whole.samples.shape[1])):
-                half = np.ascontiguousarray(whole.samples[:, begin:end])
-                half_marks = np.ascontiguousarray(whole.marks[:, begin:end])
-                parts += self._cut(self._code(half, half_marks), cuts - 1)
+                half = self._code(whole.samples[:, begin:end], whole.marks[:, begin:end])
+                parts += self._cut(half, cuts - 1)
             if _size(part.segment for part in parts) < _size(part.segment for part in best):
                 best = parts
         return best
 
     def _try_network(self, coded: _Coded) -> Segment:
         """The segment, or a smaller one with a network."""
-        networked = add_network(coded.samples, coded.marks, coded.model, coded.prediction, self.effort)
+        networked = add_network(coded.marks, coded.model, coded.prediction, self.effort)
         if networked is None:
             return coded.segment
-        other = self._encode(coded.samples, coded.marks, networked, coded.prediction)
+        other = self._encode(coded.marks, networked, coded.prediction)
         return min(coded.segment, other, key=lambda segment: segment.size)
 
 
@@ -422,7 +422,7 @@ class ClosedForm:
     samples: Codes
     marks: Marks
     model: autoregressive.AutoregressiveModel
-    prediction: autoregressive.Prediction
+    prediction: Prediction
     tables: bytes
 
 
@@ -487,7 +487,7 @@ def _encode_by_profile(
     except CorruptFrameError:
         return None
     model, prediction = predict_by(base.model, samples, positions)
-    words, raw = devices.encode(devices.Uncoded(samples, model, prediction, marks), device)
+    words, raw = devices.encode(devices.Uncoded(model, prediction, marks), device)
     return Segment(samples.shape[1], side.pack_difference(model), words, raw, by_profile=True)
 
 
@@ -762,12 +762,12 @@ def _read_segments(
             raise CorruptFrameError("payload is not a whole number of words")
         marked = np.ascontiguousarray(marks[:, begin : begin + segment.n_times])
         begin += segment.n_times
-        yield devices.Coded(segment.payload, segment.raw, segment.n_times, model, marked)
+        yield devices.Coded(segment.payload, segment.raw, segment.n_times, model, marked, channels.adjacent)
 
 
 def _spread(samples: Codes) -> float:
     """Typical size of a sample's unpredictable part, in codes: half a median channel's mean step."""
     if samples.shape[1] < 2:
         return 0.0
-    part = samples[:: max(1, len(samples) // 64), :16384].astype(np.int64)
-    return 0.5 * float(np.median(np.abs(np.diff(part, axis=1)).mean(axis=1)))
+    part = samples[:: max(1, len(samples) // 64), :16384]
+    return 0.5 * float(np.median([np.abs(np.diff(row.astype(np.int64))).mean() for row in part]))

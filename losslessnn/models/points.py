@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from losslessnn.blocks import Codes, row_groups
 from losslessnn.coding.sequence import SequenceReader, SequenceWriter
 from losslessnn.errors import CorruptFrameError
 from losslessnn.kernels.constants import PRECISION
 from losslessnn.kernels.cpu import points as kernel
 from losslessnn.kernels.cpu import rans
-from losslessnn.models.autoregressive import MOST_SAMPLES_PER_BYTE, Codes, Marks
+from losslessnn.models.autoregressive import MOST_SAMPLES_PER_BYTE, Marks
 from losslessnn.wire import Reader, pack_varint
 
 FEWEST_SAMPLES = 32  # at a code, to look at it further
@@ -164,10 +165,11 @@ def find_points(samples: Codes) -> Points | None:
     stride = max(1, n_times // SAMPLES_LOOKED_AT)
     residues = np.full((n_channels, 2), -1, np.int64)
     fewest = max(FEWEST_SAMPLES, -(-n_times // stride) // SMALLEST_SHARE)
-    kernel.outstanding_codes(samples, stride, np.int64(fewest), residues)
+    for rows, some in row_groups(samples[:, ::stride]):
+        kernel.outstanding_codes(some.astype(np.int32), np.int64(fewest), residues[rows])
     count, codes = np.zeros(n_channels, np.int64), np.zeros((n_channels, 2), np.int64)
     for k, residue in np.argwhere(residues >= 0):
-        row = samples[k]
+        row = samples[k].astype(np.int32)
         values, seen = np.unique(row[row & 0xFFFF == residues[k, residue]], return_counts=True)
         code = values[np.argmax(seen)]
         here = row == code

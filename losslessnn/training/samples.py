@@ -14,11 +14,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from losslessnn.blocks import Codes
 from losslessnn.errors import CorruptFrameError, ModelError
 from losslessnn.kernels.constants import NETWORK_INPUTS
 from losslessnn.kernels.parameters import Network
 from losslessnn.models import autoregressive, neural
-from losslessnn.models.autoregressive import Codes, Marks
+from losslessnn.models.autoregressive import Marks
 from losslessnn.models.fit import predict_by
 from losslessnn.models.network import look
 from losslessnn.models.side import Base
@@ -114,7 +115,7 @@ def _observe(chunk: Chunk, base: Base, low: int, high: int, most: int) -> tuple[
         free = seen.of(chunk.marks) == 0
     of_channel = (model.positions.offset, model.head.shape, model.positions.table)
     offsets, shapes, tables = (np.broadcast_to(part[seen.channels, None], shape) for part in of_channel)
-    columns = (seen.of(chunk.samples), seen.of(prediction.means), offsets, seen.indices, shapes, tables)
+    columns = (seen.of(chunk.samples), seen.means, offsets, seen.indices, shapes, tables)
     return (
         seen.inputs.reshape(-1, NETWORK_INPUTS)[free.reshape(-1)],
         *(column[free].astype(np.int64) for column in columns),

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
+from losslessnn.blocks import Codes
 from losslessnn.errors import CorruptFrameError, ModelError
 from losslessnn.kernels.constants import (
     ACTIVATION_MAX,
@@ -40,7 +41,7 @@ from losslessnn.kernels.constants import (
 )
 from losslessnn.kernels.parameters import Networks
 from losslessnn.models import latent, neural, vae
-from losslessnn.models.autoregressive import Codes, Marks
+from losslessnn.models.autoregressive import Marks
 from losslessnn.models.fit import predict_by
 from losslessnn.models.latent import FactorModel
 from losslessnn.models.side import Base

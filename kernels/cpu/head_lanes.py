@@ -1,0 +1,335 @@
+"""The head and rANS of several channels at once: the functions of `head` in lanes, bit for bit.
+
+The numbers of all channels stand in `Columns` and are worked on in eights, the last eight as well if there
+are fewer: lanes of channels that have no sample are computed like the others, from numbers that are harmless,
+and nobody looks at them.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from losslessnn.kernels.constants import (
+    AVERAGE_BITS,
+    CELL_BITS,
+    COARSE_INDEX,
+    GUESS_BITS,
+    LOG_BITS,
+    MASS,
+    N_SCALES,
+    PRECISION,
+    REACH,
+    SCALE,
+    SCALE_STEPS,
+    SPEEDS,
+    STATE_FLOOR,
+    TAIL_CELLS,
+    TOTAL,
+    WINDOW,
+    WORD_BITS,
+)
+from losslessnn.kernels.cpu.vectors import (
+    LANES,
+    Array,
+    Numbers,
+    as_bits,
+    count_before,
+    either,
+    in_lanes,
+    lane_numbers,
+    leading_zeros,
+    maximum,
+    minimum,
+    select,
+    when,
+)
+
+_GUESS_SHIFT = PRECISION - GUESS_BITS
+_GUESS_MASK = (1 << _GUESS_SHIFT) - 1
+_QUANTILE_BITS = CELL_BITS + 5 + 8  # of quantiles and of scales
+_CELL_MASK = (1 << CELL_BITS) - 1
+_INDEX_SHIFT = LOG_BITS - 3
+_UNIT = AVERAGE_BITS << LOG_BITS
+_ROUND = 1 << (_INDEX_SHIFT - 1)
+assert (SCALE >> 3 == REACH).all()
+
+
+class Columns(NamedTuple):
+    """Numbers of all channels, and some more that mean nothing, (padded,) int64."""
+
+    shape: NDArray[np.int64]
+    bias: NDArray[np.int64]
+    offset: NDArray[np.int64]
+    table: NDArray[np.int64]  # which ADC table, if there are any
+    begin: NDArray[np.int64]  # where in a flat (channels, time) array the sample of step 0 would be
+    held: NDArray[np.int64]  # whether this step's sample is marked and takes no bits
+    centre: NDArray[np.int64]  # of the distribution, in positions
+    scale: NDArray[np.int64]
+    first: NDArray[np.int64]
+    symbol: NDArray[np.int64]
+    start: NDArray[np.int64]
+    end: NDArray[np.int64]
+    code: NDArray[np.int64]
+    position: NDArray[np.int64]
+
+
+class Tables(NamedTuple):
+    """What the head looks up."""
+
+    scale: NDArray[np.int64]
+    inverse: NDArray[np.int64]
+    log2: NDArray[np.int32]
+    tails: NDArray[np.int32]
+    guesses: NDArray[np.int32]
+
+
+def new_rows(n_rows: int, n_channels: int) -> NDArray[np.int64]:
+    """Rows of zeros that can be worked on in eights from any channel on; each eight is one cache line."""
+    length = (n_channels + 2 * LANES - 2) // LANES * LANES
+    memory = np.zeros(n_rows * length + LANES - 1, np.int64)
+    begin = -memory.ctypes.data // memory.itemsize % LANES
+    return memory[begin : begin + n_rows * length].reshape(n_rows, length)
+
+
+def new_columns(n_channels: int) -> Columns:
+    """Columns of zeros."""
+    return Columns(*new_rows(len(Columns._fields), n_channels))
+
+
+class _Bins:
+    """Codes and the edges between them; by the channels' ADC tables, or all alike."""
+
+    def __init__(self, bins: Any, table: Numbers) -> None:
+        self.low, self.high = bins.low, bins.high
+        self._bits, self._half = bins.fraction_bits, 1 << (bins.fraction_bits - 1)
+        self._edges, self._inverse = bins.edges, bins.inverse
+        self._tabled = bins.edges.length > 0
+        self._row = table * bins.edges.length - bins.low
+        self._cells = table * bins.inverse.length
+        self._last_cell = bins.inverse.length - 1
+
+    def coarseness(self, scale: Numbers) -> Numbers:
+        """By how much a scale is wider than those that care about every bit of a code."""
+        return scale - (self._bits * SCALE_STEPS + COARSE_INDEX)
+
+    def _code_of_cell(self, position: Numbers) -> Numbers:
+        """The code in whose bin the cell of a position begins: bins are as wide as cells, or not by far."""
+        cell = (position + self._half - (self.low << self._bits)) >> self._bits
+        return self._inverse[self._cells + self.inside(cell, 0, self._last_cell)] + self.low
+
+    @staticmethod
+    def inside(numbers: Numbers, least: Numbers | int, most: Numbers | int) -> Numbers:
+        """The nearest number from ``least`` to ``most``."""
+        return minimum(maximum(numbers, least), most)
+
+    def nearest_code(self, position: Numbers) -> Numbers:
+        """`head.nearest_code`."""
+        (code,) = either(
+            self._tabled,
+            lambda: (self._code_of_cell(position),),
+            lambda: (self.inside((position + self._half) >> self._bits, self.low, self.high),),
+        )
+        return code
+
+    def code_at(self, position: Numbers) -> Numbers:
+        """`head.code_at`."""
+
+        def by_table() -> tuple[Numbers]:
+            code = self._code_of_cell(position)
+            next_edges = self._edges.pairs(self._row + minimum(code + 1, self.high))
+            for edge in next_edges:
+                code = code + select(position >= edge, 1, 0)
+            return (minimum(code, self.high),)
+
+        (code,) = either(self._tabled, by_table, lambda: ((position + self._half) >> self._bits,))
+        return code
+
+    def edge_below(self, code: Numbers) -> Numbers:
+        """`head.edge_below`."""
+        (edge,) = either(
+            self._tabled,
+            lambda: (self._edges[self._row + code],),
+            lambda: ((code << self._bits) - self._half,),
+        )
+        return edge
+
+    def edges_of(self, code: Numbers) -> tuple[Numbers, Numbers]:
+        """Both edges of a code's bin."""
+        return either(
+            self._tabled,
+            lambda: self._edges.pairs(self._row + code),
+            lambda: ((code << self._bits) - self._half, (code << self._bits) + self._half),
+        )
+
+
+class _Window:
+    """Symbols around the middle of a distribution, and how probable they are."""
+
+    def __init__(self, mine: _Bins, tables: Any, centre: Numbers, scale: Numbers, shape: Numbers) -> None:
+        self._bins, self.centre = mine, centre
+        self.coarse = maximum(mine.coarseness(scale) >> 3, 0)
+        self.unit, self._inverse = tables.scale[scale], tables.inverse[scale]
+        self._tails, self._tail = tables.tails, shape * (TAIL_CELLS + 1)
+
+    def first(self) -> Numbers:
+        """The code of symbol 0, without its low bits."""
+        return (self._bins.nearest_code(self.centre) >> self.coarse) - WINDOW // 2
+
+    def mass_below(self, edge: Numbers) -> Numbers:
+        """`head.mass_below`."""
+        distance = edge - self.centre
+        far = minimum(maximum(distance, 0 - distance), (self.unit >> 3) - 1)
+        place = (far * self._inverse) >> 30
+        upper, lower = self._tails.pairs(self._tail + (place >> CELL_BITS))
+        above = upper - (((upper - lower) * (place & _CELL_MASK)) >> CELL_BITS)
+        return select(distance < 0, above, MASS - above)
+
+    def edges(self, symbol: Numbers, first: Numbers) -> tuple[Numbers, Numbers, Numbers, Numbers]:
+        """The first code of a symbol and of the next one, and where they begin."""
+        codes = [(first + symbol + i) << self.coarse for i in (0, 1)]
+        inside = (self._bins.inside(code, self._bins.low, self._bins.high + 1) for code in codes)
+        return (*codes, *(self._bins.edge_below(code) for code in inside))
+
+    def inner_cumulative(self, symbol: Numbers, code: Numbers, edge: Numbers) -> Numbers:
+        """`head.inner_cumulative`."""
+        mass = select(code <= self._bins.low, 0, self.mass_below(edge))
+        return symbol + select(code > self._bins.high, MASS, mass)
+
+
+def _window(columns: Any, k: Numbers, tables: Any, bins: Any) -> tuple[_Bins, _Window]:
+    mine = _Bins(bins, columns.table.load(k))
+    return mine, _Window(mine, tables, *(c.load(k) for c in (columns.centre, columns.scale, columns.shape)))
+
+
+@in_lanes
+def guess(states: Array, lane: Numbers, columns: Any, k: Numbers, tables: Any, bins: Any) -> Numbers:
+    """Symbols that very probably are those at which states point."""
+    mine, window = _window(columns, k, tables, bins)
+    slot = states.load(lane) & (TOTAL - 1)
+    curve = columns.shape.load(k) * ((1 << GUESS_BITS) + 1)
+    left, right = tables.guesses.pairs(curve + (slot >> _GUESS_SHIFT))
+    quantile = left + (((right - left) * (slot & _GUESS_MASK)) >> _GUESS_SHIFT)
+    position = window.centre + ((quantile * window.unit) >> _QUANTILE_BITS)
+    first = window.first()
+    columns.first.store(k, first)
+    columns.symbol.store(k, mine.inside((mine.code_at(position) >> window.coarse) - first, 1, WINDOW - 2))
+    return k
+
+
+@in_lanes
+def check(
+    states: Array, lane: Numbers, columns: Any, k: Numbers, n: Numbers, tables: Any, bins: Any
+) -> Numbers:
+    """Intervals of the symbols of ``n`` channels; a bit for each whose state lies outside.
+
+    In a pass of its own, since a processor cannot look far enough ahead to begin the next channels' guesses
+    while it waits for these look-ups.
+    """
+    _, window = _window(columns, k, tables, bins)
+    slot, symbol = states.load(lane) & (TOTAL - 1), columns.symbol.load(k)
+    code, next_code, edge, next_edge = window.edges(symbol, columns.first.load(k))
+    start = window.inner_cumulative(symbol, code, edge)
+    end = window.inner_cumulative(symbol + 1, next_code, next_edge)
+    idle = (columns.held.load(k) > 0) | (lane_numbers(k) >= n)
+    columns.start.store(k, select(idle, 0, start))  # the interval that leaves a state as it is
+    columns.end.store(k, select(idle, TOTAL, end))
+    return as_bits(((slot < start) | (slot >= end)) & ~idle)
+
+
+@in_lanes
+def pop(
+    states: Array, lane: Numbers, columns: Any, k: Numbers, n: Numbers, words: Array, word: Numbers
+) -> Numbers:
+    """Take the symbols of ``n`` channels off their states; return how many words that took."""
+    x, start = states.load(lane), columns.start.load(k)
+    x = (columns.end.load(k) - start) * x.unsigned_shift(PRECISION) + ((x & (TOTAL - 1)) - start)
+    low = x.unsigned_below(STATE_FLOOR) & (lane_numbers(k) < n)
+    before, taken = count_before(low)
+    states.store(lane, select(low, (x << WORD_BITS) | words[before + word], x))
+    return taken
+
+
+@in_lanes
+def settle(columns: Any, k: Numbers, n: Numbers, bins: Any) -> Numbers:
+    """Codes and positions of the symbols of ``n`` channels; a bit for each to which there is more."""
+    mine, symbol = _Bins(bins, columns.table.load(k)), columns.symbol.load(k)
+    code = columns.first.load(k) + symbol
+    odd = (mine.coarseness(columns.scale.load(k)) >= 8) | (symbol <= 0) | (symbol >= WINDOW - 1)
+    odd = odd | (code < bins.low) | (code > bins.high) | (columns.held.load(k) > 0)
+    code = mine.inside(code, bins.low, bins.high)
+    columns.code.store(k, code)
+    columns.position.store(k, _middle(mine.edges_of(code)))
+    return as_bits(odd & (lane_numbers(k) < n))
+
+
+def _middle(edges: tuple[Numbers, Numbers]) -> Numbers:
+    return (edges[0] + edges[1]) >> 1
+
+
+def _log2(value: Numbers, table: Array) -> Numbers:
+    zeros = leading_zeros(value)
+    return ((63 - zeros) << LOG_BITS) + table[(value << zeros).unsigned_shift(55) & 255]
+
+
+def _scale_index(averages: Array, weights: Array, columns: Any, k: Numbers, log2: Array) -> Numbers:
+    """`head.scale_indices`."""
+    rows = [k + averages.length * row for row in range(3)]
+    octaves = [weights.load(row) * (_log2(averages.load(row), log2) - _UNIT) for row in rows]
+    octave = ((octaves[0] + octaves[1] + octaves[2]) >> 8) + columns.bias.load(k)
+    place = (octave + _ROUND) >> _INDEX_SHIFT
+    return minimum(maximum(place, 0), N_SCALES - 1)
+
+
+def _move_averages(averages: Array, k: Numbers, error: Numbers, moving: Numbers) -> None:
+    """`head.move_averages`, where ``moving``."""
+    magnitude = maximum(error, 0 - error) << AVERAGE_BITS
+    for row, speed in enumerate(SPEEDS):
+        place = k + averages.length * row
+        old = averages.load(place)
+        new = old + ((magnitude - old) >> speed) + select(old < 1 << speed, 1, 0)
+        averages.store(place, select(moving, new, old))
+
+
+@in_lanes
+def code_step(
+    codes: Array, marked: Array, means: Array, corrected: Any, averages: Array, weights: Array, columns: Any,
+    tables: Any, bins: Any, step: Numbers, k: Numbers, begin: Numbers, end: Numbers,
+    start: Array, freq: Array, here: Numbers,
+) -> Numbers:  # fmt: skip
+    """Intervals of a step's samples in the channels from ``k`` on, of which ``begin:end`` have one.
+
+    They are written to ``start`` and ``freq`` from ``here`` on if every lane has one, else to `Columns`. A
+    bit is returned for each sample that needs raw bits.
+    """
+    channel = lane_numbers(k) + k
+    real = (channel >= begin) & (channel < end)
+    place = select(real, columns.begin.load(k) + step, 0)
+    code, mean, offset = codes[place], means[place], columns.offset.load(k)
+    (held,) = either(marked.length > 0, lambda: (marked[place] > 0,), lambda: (real & ~real,))
+    centre, scale, shape = either(
+        corrected.means.length > 0,
+        lambda: (corrected.means[place], corrected.scales[place], corrected.shapes[place]),
+        lambda: (mean, _scale_index(averages, weights, columns, k, tables.log2), columns.shape.load(k)),
+    )
+    mine = _Bins(bins, columns.table.load(k))
+    window = _Window(mine, tables, centre + offset, scale, shape)
+    first = window.first()
+    symbol = mine.inside((code >> window.coarse) - first, 0, WINDOW - 1)
+    lowest, highest, learning = symbol <= 0, symbol >= WINDOW - 1, real & ~held
+    odd = as_bits((lowest | highest | (window.coarse > 0)) & learning)
+    edges = mine.edges_of(code)
+    _move_averages(averages, k, _middle(edges) - offset - mean, learning)
+    code, next_code, edge, next_edge = either(
+        odd > 0, lambda: window.edges(symbol, first), lambda: (code, code + 1, *edges)
+    )
+    below = select(held | lowest, 0, window.inner_cumulative(symbol, code, edge))
+    above = select(held | highest, TOTAL, window.inner_cumulative(symbol + 1, next_code, next_edge))
+    full = end - begin >= k.lanes
+    when(full, lambda: (start.store(here, below), freq.store(here, above - below)))
+    when(~full, lambda: (columns.start.store(k, below), columns.end.store(k, above)))
+    for column, numbers in ((columns.scale, scale), (columns.first, first), (columns.symbol, symbol)):
+        column.store(k, numbers)
+    return odd

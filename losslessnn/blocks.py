@@ -1,0 +1,54 @@
+"""Codes of (channels, time), and working through them piece by piece: all at once would take too much memory.
+
+Codes are views of whatever array they came in, of any integer type and with either axis side by side in
+memory. Kernels take 32-bit numbers with time side by side, so each piece is copied when its turn comes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Codes = NDArray[Any]
+"""Codes (channels, time), integers."""
+
+_SAMPLES, _SHORTEST = 1 << 18, 1 << 10
+_ROWS = 128  # channels: fewer would make less use of the cache lines that hold samples of all
+
+
+def time_blocks(n_channels: int, n_times: int) -> Iterator[tuple[int, int]]:
+    """Stretches of time, as beginnings and ends; they begin at multiples of 1024.
+
+    Examples
+    --------
+    >>> list(time_blocks(200, 2500))
+    [(0, 1024), (1024, 2048), (2048, 2500)]
+    """
+    size = block_size(n_channels)
+    for begin in range(0, n_times, size):
+        yield begin, min(begin + size, n_times)
+
+
+def block_size(n_channels: int) -> int:
+    """How long a stretch of `time_blocks` is."""
+    return max(_SAMPLES // n_channels // _SHORTEST, 1) * _SHORTEST
+
+
+def codes_between(codes: Codes, begin: int, end: int) -> NDArray[np.int32]:
+    """A stretch of time for the kernels, (channels, end - begin)."""
+    return codes[:, begin:end].astype(np.int32, order="C")
+
+
+def row_groups(codes: Codes) -> Iterator[tuple[slice, Codes]]:
+    """All channels, some at a time, each with its codes side by side in memory; the next overwrite them."""
+    memory = np.empty((min(len(codes), _ROWS), codes.shape[1]), codes.dtype)
+    for first in range(0, len(codes), _ROWS):
+        rows = slice(first, first + _ROWS)
+        some = codes[rows]
+        if not some.flags.c_contiguous:
+            memory[: len(some)] = some
+            some = memory[: len(some)]
+        yield rows, some

@@ -1,0 +1,169 @@
+"""What an encoder predicts: of a whole recording, block by block of time, because all at once is too much.
+
+Only the errors are kept, as 16-bit numbers where they fit. All else follows from the codes again, which is
+cheaper than memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from losslessnn.blocks import Codes, block_size, codes_between, time_blocks
+from losslessnn.kernels.constants import PAD
+from losslessnn.kernels.cpu import adaptive
+from losslessnn.kernels.cpu import autoregressive as kernel
+from losslessnn.kernels.parameters import Adaptive, LinearTaps, Positions
+
+Int32s = NDArray[np.int32]
+
+_GROUP = 64  # channels: enough for their chains of updates to overlap, few enough to stay in cache
+_SHORT = np.iinfo(np.int16)
+
+
+def positions_between(
+    codes: Codes, positions: Positions, begin: int, end: int, channels: NDArray[np.int64] | None = None
+) -> Int32s:
+    """Positions from ``PAD`` before a stretch to ``PAD`` after it, zero where there are no codes.
+
+    Of all channels or some.
+    """
+    first, last = max(begin - PAD, 0), min(end + PAD, codes.shape[1])
+    if channels is None:
+        known = codes_between(codes, first, last)
+    else:
+        known, positions = codes_between(codes[channels, first:last], 0, last - first), positions.of(channels)
+    history = np.zeros((len(known), end - begin + 2 * PAD), np.int32)
+    kernel.write_positions(known, positions, np.int64(first - begin + PAD), history)
+    return history
+
+
+def positions_around(
+    codes: Codes, positions: Positions, begins: NDArray[np.int64], ends: NDArray[np.int64]
+) -> Int32s:
+    """Positions of some stretches of time, each with ``PAD`` before and after it, one behind another."""
+    times = np.concatenate([np.arange(b - PAD, e + PAD) for b, e in zip(begins, ends, strict=True)])
+    inside = (times >= 0) & (times < codes.shape[1])
+    known = codes[:, np.where(inside, times, 0)].astype(np.int32, order="C")
+    kernel.write_positions(known, positions, np.int64(0), known)
+    known[:, ~inside] = 0
+    return known
+
+
+def largest_position(codes: Codes, positions: Positions, most: int) -> int:
+    """The largest magnitude of all positions, or ``most`` if they do not even reach that."""
+
+    def reach(ends: Codes) -> int:  # positions rise with codes
+        found = positions_between(ends, positions, 0, 2)
+        return max(int(found.max(initial=0)), -int(found.min(initial=0)))
+
+    bound = reach(np.tile([positions.low, positions.high], (len(codes), 1)))
+    if bound <= most:
+        return most
+    return max(most, reach(np.stack([codes.min(axis=1), codes.max(axis=1)], axis=1)))
+
+
+def predict_linear(history: Int32s, taps: LinearTaps, channels: NDArray[np.int64] | None = None) -> Int32s:
+    """Linear predictions of every sample but the padding, (channels, time); of all channels or some."""
+    chosen = np.arange(len(history)) if channels is None else channels
+    means = np.empty((chosen.size, history.shape[1] - 2 * PAD), np.int32)
+    kernel.linear_predictions(history, taps, chosen, np.empty(kernel.BLOCK, np.int64), means)
+    return means
+
+
+class Prediction:
+    """The errors of a recording's prediction, and what they are errors of.
+
+    Parameters
+    ----------
+    codes : (channels, time) integers
+    positions : Positions
+    taps : LinearTaps
+
+    Attributes
+    ----------
+    errors : (channels, time) int16 or int32
+        Positions less their predictions, by the linear stage until `adapt` is called.
+    """
+
+    def __init__(self, codes: Codes, positions: Positions, taps: LinearTaps) -> None:
+        self.codes, self.positions, self.taps = codes, positions, taps
+        self.errors: NDArray[Any] = np.empty(codes.shape, np.int16)
+        for begin, end in self.blocks():
+            history = self.history(begin, end)
+            errors = history[:, PAD:-PAD] - predict_linear(history, taps)
+            self.errors = put(self.errors, begin, end, errors)
+
+    def blocks(self) -> Iterator[tuple[int, int]]:
+        """Stretches of time to work through."""
+        return time_blocks(*self.codes.shape)
+
+    def history(
+        self, begin: int = 0, end: int | None = None, channels: NDArray[np.int64] | None = None
+    ) -> Int32s:
+        """Positions of a stretch of time, and ``PAD`` more on either side; of all channels or some."""
+        end = self.codes.shape[1] if end is None else end
+        return positions_between(self.codes, self.positions, begin, end, channels)
+
+    def window(self, begin: int, end: int) -> tuple[Int32s, Int32s]:
+        """Positions with ``PAD`` more on either side, and predictions of a stretch of time."""
+        history = self.history(begin, end)
+        return history, history[:, PAD:-PAD] - self.errors[:, begin:end]
+
+    def coded(self, begin: int, end: int) -> tuple[Int32s, Int32s]:
+        """Codes and predictions of a stretch of time."""
+        codes = codes_between(self.codes, begin, end)
+        means = np.empty_like(codes)
+        kernel.write_positions(codes, self.positions, np.int64(0), means)
+        means -= self.errors[:, begin:end]
+        return codes, means
+
+    def means(self) -> Int32s:
+        """Predictions of everything, (channels, time)."""
+        return self.history()[:, PAD:-PAD] - self.errors
+
+    def adapt(self, stage: Adaptive) -> None:
+        """Let the adaptive stage correct the linear one's predictions."""
+        if stage.own:
+            for begin, end, errors in self.follow(stage, np.arange(len(self.codes))):
+                self.errors = put(self.errors, begin, end, errors)
+
+    def follow(self, stage: Adaptive, chosen: NDArray[np.int64]) -> Iterator[tuple[int, int, Int32s]]:
+        """Errors (chosen, time) that the stage would leave of those of the linear one, block by block."""
+        sources = [stage.source[stage.first[k] : stage.first[k + 1]] for k in chosen]
+        needed = np.unique(np.concatenate([chosen, *sources])).astype(np.int64)
+        positions = self.positions.of(chosen)
+        size = block_size(len(self.codes)) + PAD
+        units = np.zeros((len(self.codes) + 1, size), np.int32)
+        offsets = adaptive.source_offsets(stage.first, stage.source, size, 0)
+        groups = []
+        for at in range(0, chosen.size, _GROUP):
+            group = chosen[at : at + _GROUP]
+            rows = group * np.int64(size) + PAD
+            state = adaptive.new_state(units.reshape(-1), rows, offsets[group], stage.unit[group], stage.own)
+            groups.append((np.int64(at), state, np.zeros(group.size, np.int64)))
+        all_chosen = chosen.size == len(self.codes)
+        for begin, end in self.blocks():
+            n = end - begin
+            kernel.fill_units(
+                np.ascontiguousarray(self.errors[needed, begin:end], np.int32), stage.unit, needed, units
+            )
+            codes = self.codes[:, begin:end] if all_chosen else self.codes[chosen, begin:end]
+            placed = np.empty((chosen.size, n), np.int32)
+            kernel.write_positions(codes_between(codes, 0, n), positions, np.int64(0), placed)
+            errors = np.ascontiguousarray(self.errors[chosen, begin:end], np.int32)
+            for first, state, change in groups:
+                kernel.adaptive_errors(placed, stage.rate, state, first, change, errors)
+            yield begin, end, errors
+            units[:, :PAD] = units[:, n : n + PAD]
+
+
+def put(kept: NDArray[Any], begin: int, end: int, errors: Int32s) -> NDArray[Any]:
+    """Put errors among those that are kept, 16-bit numbers as long as they fit; return where they are."""
+    if kept.dtype == np.int16 and (int(errors.max()) > _SHORT.max or int(errors.min()) < _SHORT.min):
+        kept = kept.astype(np.int32)
+    kept[:, begin:end] = errors
+    return kept

@@ -1,0 +1,60 @@
+"""What checks of random reads through a container have in common: the loop around them, random indices."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+import numpy as np
+
+Check = Callable[[np.random.Generator, str], None]
+
+
+def make_reads(
+    open_array: Callable[[np.random.Generator], AbstractContextManager[Check]],
+    per_array: int,
+    count: int,
+    seed: int,
+    report: bool = False,
+) -> int:
+    """Make this many random reads; return how many were made, all equal to numpy's.
+
+    Parameters
+    ----------
+    open_array : callable
+        Stores a random array and gives a context whose value makes one random read of it; that raises
+        AssertionError if it differs, with the words it is given, which tell how to repeat it.
+    per_array : int
+        Reads of an array.
+    report : bool
+        Print progress.
+    """
+    rng = np.random.default_rng(seed)
+    done = 0
+    started = time.perf_counter()
+    while done < count:
+        with open_array(rng) as check_read:
+            for _ in range(min(per_array, count - done)):
+                check_read(rng, f"seed {seed}, read {done}")
+                done += 1
+        if report:
+            print(f"\r{done} reads, {done / (time.perf_counter() - started):.0f}/s", end="", flush=True)
+    return done
+
+
+def random_layout(rng: np.random.Generator, values: np.ndarray) -> np.ndarray:
+    """The same values in C order, in Fortran order, or in every second place of a row."""
+    layout = rng.integers(3)
+    if layout == 1:
+        return np.asfortranarray(values)
+    return np.repeat(values, 2, axis=-1)[..., ::2] if layout == 2 else values
+
+
+def random_index(rng: np.random.Generator, length: int) -> Any:
+    """An integer, or a slice with a step, of an axis this long."""
+    if rng.random() < 0.25:
+        return int(rng.integers(-length, length))
+    start, stop = sorted(int(i) for i in rng.integers(0, length + 1, 2))
+    return slice(start, stop, int(rng.integers(1, 5)))
