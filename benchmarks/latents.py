@@ -5,7 +5,9 @@
     python -m benchmarks.latents --plot         # draws docs/figures/latents.png from both
     python -m benchmarks.latents --table        # prints the first as Markdown
 
-The first writes whole frames of either family, everything counted, each decoded and compared. The second
+The first writes whole recordings as one frame of either family, everything counted, each decoded and
+compared. Then an autoencoder is fitted to a recording's first half, and codes the second, as both families
+do, too; its profile is counted apart, since it serves any number of frames. The second
 goes through numbers of factors on recordings (their first 20,000 time steps): the frame; the same frame if
 latents were paid for and nothing came back; the parts. Decoding speeds are processor time of the fastest of
 three.
@@ -22,8 +24,9 @@ from unittest import mock
 
 import numpy as np
 
+import losslessnn
 from benchmarks.recordings import CHECKOUT, KINDS, NO_CLAIMS, Array, add_data_option, data_folder, load, names
-from losslessnn import compress, decompress
+from losslessnn import ModelError, Profile, compress, decompress
 from losslessnn.chunk import describe_chunk
 from losslessnn.models import neural
 from losslessnn.models.latent_fit import NEAR, Reach
@@ -32,6 +35,9 @@ from losslessnn.models.store import Family
 RESULTS = CHECKOUT / "benchmarks" / "results"
 PEERS = CHECKOUT / "benchmarks" / "peers_published.csv"
 FIGURE = CHECKOUT / "docs" / "figures" / "latents.png"
+AUTOENCODER = (
+    "half_vae_bits", "vae_encode_MB_s", "vae_decode_MB_s", "profile_bytes", "used_of_profile", "fit_s",
+)  # fmt: skip
 FACTORS = (0, 1, 2, 4, 8, 12, 16, 20, 24, 32, 48)
 FACTOR_TIMES = 20_000
 Row = dict[str, object]
@@ -78,7 +84,7 @@ def write(path: Path, rows: Iterator[Row]) -> None:
             print(*row.values(), sep="\t", flush=True)
 
 
-def measure(array: Array, level: int, model: Family | None) -> tuple[bytes, float, float]:
+def measure(array: Array, level: int, model: Family | Profile) -> tuple[bytes, float, float]:
     """A frame that was decoded and compared, and processor seconds of encoding and decoding it."""
     compress(array[:256], level, model)  # compiles
     begin = time.process_time()
@@ -103,7 +109,35 @@ def families(name: str, array: Array, level: int) -> Iterator[Row]:
         row[f"{family}_bits"] = round(8 * len(frame) / array.size, 4)
         row[f"{family}_encode_MB_s"] = round(array.nbytes / encoding / 1e6, 2)
         row[f"{family}_decode_MB_s"] = round(array.nbytes / decoding / 1e6, 2)
-    yield row
+    yield row | by_autoencoder(array, level)
+
+
+def by_autoencoder(array: Array, level: int) -> Row:
+    """An autoencoder fitted to the first half, on the second; and both families fitted to that itself."""
+    known, unseen = np.array_split(array, 2)
+    row: Row = {f"half_{family}_bits": round(bits(unseen, level, family), 4) for family in Family}
+    begin = time.process_time()
+    try:
+        profile = losslessnn.fit(known, family="latent")
+    except ModelError:  # too many channels, or nothing that they share
+        return row | dict.fromkeys(AUTOENCODER, "")
+    fitting = time.process_time() - begin
+    frame, encoding, decoding = measure(unseen, level, profile)
+    used = "profile" in describe_chunk(frame).section_bytes
+    figures = (
+        round(8 * len(frame) / unseen.size, 4),
+        round(unseen.nbytes / encoding / 1e6, 2),
+        round(unseen.nbytes / decoding / 1e6, 2),
+        len(profile.to_bytes()),
+        ("networks" if profile.networks else "factors") if used else "nothing",
+        round(fitting, 1),
+    )
+    return row | dict(zip(AUTOENCODER, figures, strict=True))
+
+
+def bits(array: Array, level: int, model: Family) -> float:
+    """Bits per sample."""
+    return 8 * len(compress(array, level, model)) / array.size
 
 
 def best_other(name: str) -> str:
@@ -156,16 +190,27 @@ def by_factors(name: str, array: Array, level: int) -> Iterator[Row]:
 
 
 def table(path: Path) -> None:
-    """Print both families side by side."""
-    print("| recording | autoregressive | latent-factor | best other codec | decode MB/s |")
-    print("|---|---|---|---|---|")
+    """Print all families side by side."""
+    print(
+        "| recording | autoregressive | latent factors | best other codec "
+        "| second half: autoregressive | factors | autoencoder | its profile | decode MB/s, each |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|")
     with open(path, newline="") as file:
         for row in csv.DictReader(file):
-            bits = [f"{float(row[f'{family}_bits']):.2f}" for family in Family]
-            speeds = ", ".join(f"{float(row[f'{family}_decode_MB_s']):.0f}" for family in Family)
+            whole = [f"{float(row[f'{family}_bits']):.2f}" for family in Family]
+            halves = [f"{float(row[f'half_{family}_bits']):.2f}" for family in Family]
             bits_of_peer, _, peer = row["best_other"].partition(" ")
             other = f"{float(bits_of_peer):.2f} ({peer})" if peer else ""
-            print(f"| {row['recording']} | {' | '.join(bits)} | {other} | {speeds} |")
+            speeds = [row[f"{family}_decode_MB_s"] for family in Family]
+            trained, size = "–", "–"
+            if row["half_vae_bits"]:
+                trained = f"{float(row['half_vae_bits']):.2f}"
+                size = f"{int(row['profile_bytes']) / 1000:.1f} kB"
+                speeds.append(row["vae_decode_MB_s"])
+            speed = ", ".join(f"{float(v):.0f}" for v in speeds)
+            cells = [row["recording"], *whole, other, *halves, trained, size, speed]
+            print(f"| {' | '.join(cells)} |")
 
 
 def plot() -> None:

@@ -114,6 +114,8 @@ MAX_FACTOR_LAGS = 4
 MAX_LOADING_BITS = 8
 LOADING_LIMIT = 1 << 12
 MAX_LATENT_CHANNELS = 1024
+MAX_UPPER_LATENTS = 16  # of a block, above those of its time steps
+MAX_BLOCK = 32  # time steps
 MAX_CONTRAST = 12 * SCALE_STEPS  # an observed factor counts as at most so far above its noise
 
 

@@ -136,6 +136,30 @@ class Factors(NamedTuple):
     quantiles: NDArray[np.int64]  # (2 * LATENT_BINS + 1,) of the prior: edges and, between them, middles
 
 
+class Layer(NamedTuple):
+    """Sums of a network's inputs: weights are -127 to 127, inputs 7 bits."""
+
+    weights: NDArray[np.int32]  # (inputs, outputs)
+    bias: NDArray[np.int32]  # (rows, outputs): a row for each place in a block, or one for all
+
+
+class Networks(NamedTuple):
+    """What turns factors into a variational autoencoder over blocks of time; a block of 1 means none.
+
+    Hidden layers' weights are in 1/32, the others' in 1/128 and what they put out in 1/2048: of a scale where
+    it moves a mean, of an octave where it moves a scale. Means come first, then scales.
+    """
+
+    block: int  # time steps that share upper latents
+    prior_hidden: Layer  # upper latents ->
+    prior: Layer  # -> prior of each time step's latents: a row for each place in the block
+    sample_hidden: Layer  # latents of a time step, those before and after it, upper latents ->
+    sample: Layer  # -> every channel
+    seen_hidden: Layer  # magnitudes of all channels' residuals, observed factors ->
+    posterior: Layer  # hidden units of a time step, those before and after it -> its latents
+    upper_posterior: Layer  # mean of the block's hidden units -> upper latents
+
+
 class Foreseen(NamedTuple):
     """What an encoder knows of every time step before it begins: all but the latents' values."""
 
@@ -146,3 +170,4 @@ class Foreseen(NamedTuple):
     prior: NDArray[np.uint8]  # (time, factors) scale index of a latent before its time step is known
     center: NDArray[np.int32]  # (time, factors) a latent's posterior mean
     posterior: NDArray[np.uint8]  # (time, factors) its scale index
+    magnitude: NDArray[np.int8]  # (time, channels) of residuals against their scale; empty without networks

@@ -19,8 +19,8 @@ from losslessnn import lattice
 from losslessnn.chunk import encode_chunk
 from losslessnn.errors import ModelError
 from losslessnn.functions import DEFAULT_LEVEL, as_array
-from losslessnn.kernels.constants import MAX_HIDDEN
-from losslessnn.models.store import Profile, remember
+from losslessnn.kernels.constants import MAX_HIDDEN, MAX_LATENT_CHANNELS
+from losslessnn.models.store import Family, Profile, remember
 
 if TYPE_CHECKING:
     from losslessnn.models.autoregressive import AutoregressiveModel
@@ -39,12 +39,15 @@ _SHOWN, _SHOWN_IN_TORCH = 1 << 24, 1 << 26  # samples, to the network
 
 Say = Callable[[str], None]
 TRAINERS = ("numba", "torch")
+FAMILIES = ("autoregressive", "latent")
+_MOST_FOR_LATENTS = 1 << 22  # samples
 
 
 def fit(
     recordings: ArrayLike | Sequence[ArrayLike],
     *,
     name: str = "",
+    family: str = "autoregressive",
     quick: bool = False,
     most: int = MOST_SAMPLES,
     trainer: str = "numba",
@@ -65,6 +68,10 @@ def fit(
         read where they are looked at.
     name : str, optional
         What to call the profile.
+    family : {"autoregressive", "latent"}, optional
+        What kind of model. "latent": what channels share is a few latents a time step, coded with bits-back;
+        small networks, trained in torch, say what latents tell of samples and samples of latents. That is a
+        variational autoencoder over blocks of time. With ``quick``, factors alone.
     quick : bool, optional
         Only what has a closed form (least squares, ADC tables, scales), in seconds: no network is trained.
     most : int, optional
@@ -80,7 +87,8 @@ def fit(
     shown : int, optional
         Samples to show to the network. Default: 16 million, in torch at most 64 million.
     device : str, optional
-        Where torch trains: "cpu", "cuda", "cuda:1", ...; "auto": on a GPU if there is one.
+        Where torch trains: "cpu", "cuda", "cuda:1", ...; "auto": on a GPU if there is one. Autoencoders
+        are so small that they are always trained on the CPU.
     checkpoint : path-like, optional
         A file in which torch keeps the state of the training every few seconds; if it is there, the training
         goes on from it, and on a CPU ends with the same profile as if it had not been interrupted.
@@ -127,19 +135,24 @@ def fit(
     True
     """
     say = say or (lambda line: None)
+    if family not in FAMILIES:
+        raise ValueError(f"there is no family {family!r} to fit: there are {' and '.join(FAMILIES)}")
     if trainer not in TRAINERS:
         raise ValueError(f"there is no trainer {trainer!r}: there are {' and '.join(TRAINERS)}")
     if hidden is not None and not 1 <= hidden <= MAX_HIDDEN:
         raise ValueError(f"{hidden} hidden units: 1 to {MAX_HIDDEN} are possible")
     if shown is not None and shown < 1:
         raise ValueError(f"{shown} samples are too few to show to a network")
-    in_torch = trainer == "torch" and not quick
+    latents = family == "latent"
+    in_torch = (trainer == "torch" or latents) and not quick
     if in_torch:
         from losslessnn import training  # says at once if torch is missing
     arrays = _check(recordings)
     n_channels = arrays[0].shape[1]
+    if latents and not 2 <= n_channels <= MAX_LATENT_CHANNELS:
+        raise ModelError(f"latents are for 2 to {MAX_LATENT_CHANNELS} channels, not {n_channels}")
     known, unseen = zip(*(_split(array) for array in arrays), strict=True)
-    codes = _codes(_pieces(known, most))
+    codes = _codes(_pieces(known, min(most, _MOST_FOR_LATENTS) if latents else most))
     facts: dict[str, Any] = {"fitted_times": int(codes.shape[1])}
     say(f"fitting to {codes.shape[1]} time steps of {n_channels} channels")
 
@@ -147,6 +160,22 @@ def fit(
     from losslessnn.models.fit import EFFORT, for_network
 
     effort = EFFORT[_QUICK_LEVEL if quick else _LEVEL]
+    if latents:
+        profiles, figures = _latent_profiles(
+            codes,
+            _codes(_scored(unseen)),
+            effort,
+            name,
+            in_torch,
+            hidden,
+            shown,
+            seed,
+            checkpoint,
+            say,
+            progress,
+        )
+        facts |= {"family": family} | figures
+        return _smallest(profiles, _scored(unseen), facts, say, Family.LATENT_FACTOR)
     form = neural.fit_closed_form(codes, effort)
     tables, models = form.tables, {"closed form": side.pack_model(form.model)}
     if in_torch:
@@ -180,9 +209,64 @@ def _trained(form: ClosedForm, effort: Effort, hidden: int, shown: int) -> Autor
     return add_network(form.marks, form.model, form.prediction, effort)
 
 
-def _smallest(profiles: dict[str, Profile], scored: NDArray[Any], facts: dict[str, Any], say: Say) -> Profile:
-    """The profile that makes the scored stretch smallest, with what it made of it among its facts."""
-    before = _bits(scored, None)
+def _latent_profiles(
+    codes: NDArray[np.int32],
+    unseen: NDArray[np.int32],
+    effort: Effort,
+    name: str,
+    in_torch: bool,
+    hidden: int | None,
+    shown: int | None,
+    seed: int,
+    checkpoint: str | os.PathLike[str] | None,
+    say: Say,
+    progress: bool,
+) -> tuple[dict[str, Profile], dict[str, Any]]:
+    """Factors without and with networks, and what is worth knowing of the latter's training."""
+    from losslessnn.models import latent, neural, side, vae
+
+    form = neural.fit_closed_latents(codes, effort)
+    factors = form.model.factors
+    if len(factors.loadings) == 0:
+        raise ModelError("these channels share nothing that latents could say: fit an autoregressive profile")
+    alone = Profile(
+        codes.shape[0], side.pack_model(form.model.base), form.tables, name,
+        latent=latent.pack_factors(factors),
+    )  # fmt: skip
+    say(f"{len(factors.loadings)} latents a time step")
+    if not in_torch:
+        return {"factors": alone}, {}
+    from losslessnn.training import vae as training
+
+    plan = training.Plan(
+        hidden=hidden or training.HIDDEN,
+        shown=shown or _SHOWN_IN_TORCH,
+        seed=seed,
+        checkpoint=None if checkpoint is None else Path(checkpoint),
+    )
+    known = form.samples, form.marks
+    networks, figures = training.train(
+        known, neural.take_points(unseen), alone.base, form.model, plan, say, progress
+    )
+    trained = replace(alone, networks=vae.pack_networks(networks))
+    return (
+        {"factors": alone, "autoencoder": trained},
+        {"trainer": "torch", "seed": seed, "stages": {k: round(v, 4) for k, v in figures.items()}},
+    )
+
+
+def _smallest(
+    profiles: dict[str, Profile],
+    scored: NDArray[Any],
+    facts: dict[str, Any],
+    say: Say,
+    without: Family | None = None,
+) -> Profile:
+    """The profile that makes the scored stretch smallest, with what it made of it among its facts.
+
+    ``without`` is the family of models it is compared with.
+    """
+    before = _bits(scored, without)
     say(f"on {len(scored)} time steps that were kept out: {before:.3f} bits per sample without a profile")
     bits = {}
     for what, profile in profiles.items():
@@ -256,6 +340,6 @@ def _scored(unseen: Iterable[NDArray[Any]]) -> NDArray[Any]:
     return longest[:times]
 
 
-def _bits(samples: NDArray[Any], profile: Profile | None) -> float:
-    frame = encode_chunk(samples, level=DEFAULT_LEVEL, model=profile)
+def _bits(samples: NDArray[Any], model: Profile | Family | None) -> float:
+    frame = encode_chunk(samples, level=DEFAULT_LEVEL, model=model)
     return 8 * len(frame) / samples.size

@@ -43,6 +43,15 @@ def make_recording(
     return np.round(scale * (sources @ mixing + own)).astype(dtype)
 
 
+def make_bursts(samples: int = 4000, channels: int = 8, seed: int = 0) -> np.ndarray:
+    """Sources that channels share, and noise of their own that is loud where one of the sources is."""
+    rng = np.random.default_rng(seed)
+    sources = rng.normal(size=(samples, 2))
+    noise = (0.05 + sources[:, :1] ** 2) * rng.normal(size=(samples, channels))
+    mixing = np.random.default_rng(1).normal(size=(2, channels))
+    return np.round(200 * (sources @ mixing + 0.1 * noise)).astype("<i2")
+
+
 def make_two_trials() -> np.ndarray:
     """A recording whose channels are predicted one way at first, and another way from the middle on."""
     rng = np.random.default_rng(5)

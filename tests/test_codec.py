@@ -296,8 +296,10 @@ class TestFramesOfEveryReleasedVersion:
         for file in folder.glob("*.frame"):
             frame = file.read_bytes()
             header, sections = unpack_frame(frame)
-            model = folder / "golden.profile" if Section.PROFILE in sections else None
-            model = Family.LATENT_FACTOR if Section.LATENT in sections else model
+            model: Path | Family | None = Family.LATENT_FACTOR if Section.LATENT in sections else None
+            if Section.PROFILE in sections:
+                model = folder / ("autoencoder" if model else "golden")
+                model = model.with_suffix(".profile")
             if header.mode == Mode.NEURAL:
                 assert NeuralCodec(model=model).encode(np.load(file.with_suffix(".npy"))) == frame, file.stem
 

@@ -32,8 +32,8 @@ from losslessnn.kernels.constants import (
     SHRINK,
     SIGNAL,
 )
-from losslessnn.kernels.parameters import Adaptive, CorruptPayload, Factors
-from losslessnn.models import latent, latent_fit, neural, side
+from losslessnn.kernels.parameters import Adaptive, CorruptPayload, Factors, Networks
+from losslessnn.models import latent, latent_fit, neural, side, vae
 from losslessnn.models.autoregressive import NO_MARKS, AutoregressiveModel, Prediction, no_network
 from losslessnn.models.fit import EFFORT
 from losslessnn.models.latent import FactorModel
@@ -95,6 +95,18 @@ def make_factors(rng: np.random.Generator, n_channels: int, n_times: int, k: int
     )
 
 
+def make_networks(rng: np.random.Generator, n_channels: int, k: int, calm: bool) -> Networks:
+    """Networks that have nothing to do with anything."""
+    block, upper, hidden = (int(rng.integers(*reach)) for reach in ((2, 7), (1, 4), (1, 7)))
+    networks = vae.blank(block, n_channels, k, upper, hidden)
+    most, most_bias = (20, 2000) if calm else (vae.WEIGHT_MAX, vae.BIAS_MAX)
+    for name in vae.LAYERS:
+        layer = getattr(networks, name)
+        layer.weights[...] = rng.integers(-most, most, layer.weights.shape, endpoint=True)
+        layer.bias[...] = rng.integers(-most_bias, most_bias, layer.bias.shape, endpoint=True)
+    return networks
+
+
 @st.composite
 def cases(draw: st.DrawFn) -> Case:
     """Any factor model a frame can hold, with codes of any kind."""
@@ -118,6 +130,8 @@ def cases(draw: st.DrawFn) -> Case:
     )
     k = draw(st.sampled_from((0, 1, 3, 8)))
     model = FactorModel(base, make_factors(rng, n_channels, n_times, k, draw(st.booleans())))
+    if k and draw(st.booleans()):
+        model = replace(model, networks=make_networks(rng, n_channels, k, draw(st.booleans())))
     if not draw(st.booleans()):
         return Case(codes, model)
     marks = make_marks(rng, codes.shape, rng.integers(1, 3, n_channels))
@@ -136,7 +150,7 @@ def oracle(case: Case, model: FactorModel) -> latent_reference.LatentCoder:
     base = model.base
     n_times = case.codes.shape[1]
     return latent_reference.LatentCoder(
-        n_times, base.positions, base.taps, base.adaptive, base.head, model.factors
+        n_times, base.positions, base.taps, base.adaptive, base.head, model.factors, model.networks
     )
 
 
@@ -182,6 +196,19 @@ def test_a_model_comes_back_from_its_section(case: Case) -> None:
         np.testing.assert_array_equal(getattr(back, name), value, err_msg=name)
 
 
+@settings(max_examples=50)
+@given(seed=st.integers(0, 2**32 - 1), calm=st.booleans())
+def test_networks_come_back_from_their_bytes(seed: int, calm: bool) -> None:
+    rng = np.random.default_rng(seed)
+    n_channels, k = int(rng.integers(1, 9)), int(rng.integers(1, 9))
+    networks = make_networks(rng, n_channels, k, calm)
+    back = vae.unpack_networks(vae.pack_networks(networks), n_channels, k)
+    assert back.block == networks.block
+    for name in vae.LAYERS:
+        for ours, theirs in zip(getattr(back, name), getattr(networks, name), strict=True):
+            np.testing.assert_array_equal(ours, theirs, err_msg=name)
+
+
 def test_bins_of_the_prior_have_the_same_mass() -> None:
     tail = load_shapes().tails[GAUSSIAN]
     ours = quantiles()
@@ -225,6 +252,13 @@ def test_what_channels_share_is_coded_once() -> None:
     own = np.log2(0.1 * 200 * np.sqrt(2 * np.pi * np.e))  # noise alone, in bits
     everything = np.log2(np.linalg.det(np.cov(array.T.astype(float)))) / 32 + 0.5 * np.log2(2 * np.pi * np.e)
     assert own < everything < per_sample < 1.015 * everything
+
+
+def test_a_gap_says_nothing_of_how_precise_channels_are() -> None:
+    array = make_shared(6000, 16, 3, scale=20.0)
+    with_gap = np.concatenate([array, np.zeros((300, 16), array.dtype)])
+    whole, gapped = (len(compress(one, model="latent-factor")) for one in (array, with_gap))
+    assert gapped < 1.02 * whole
 
 
 def test_covariances_that_cannot_be_are_not_explained_by_past_factors() -> None:

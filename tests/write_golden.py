@@ -15,10 +15,20 @@ import numpy as np
 
 import losslessnn
 from losslessnn import NeuralCodec
-from support import ADVERSARIAL, make_beats, make_recording, make_two_trials, make_unevenly_converted
+from support import (
+    ADVERSARIAL,
+    make_beats,
+    make_bursts,
+    make_recording,
+    make_two_trials,
+    make_unevenly_converted,
+)
 
 PACKET = "packet_by_profile"  # the frame that golden.profile is needed for
 SHARED = "recording_by_factors"
+BURSTS = (
+    "bursts_by_autoencoder"  # the frame that autoencoder.profile is needed for, which takes torch to make
+)
 NAMES = [
     "constant",
     "datetimes, not a time",
@@ -77,7 +87,8 @@ def write(folder: Path) -> None:
         NeuralCodec(model=profile).encode(make_recording(300, 8, seed=1))
     )
     write_by_factors(folder)
-    print(f"{len(golden_arrays()) + 2} golden frames in {folder}")
+    write_by_autoencoder(folder)
+    print(f"{len(golden_arrays()) + 3} golden frames in {folder}")
 
 
 def write_by_factors(folder: Path) -> None:
@@ -85,6 +96,16 @@ def write_by_factors(folder: Path) -> None:
     array = make_recording(600, 8, seed=2, scale=60.0)
     np.save(folder / f"{SHARED}.npy", array)
     (folder / f"{SHARED}.frame").write_bytes(NeuralCodec(model="latent-factor").encode(array))
+
+
+def write_by_autoencoder(folder: Path) -> None:
+    """Write a profile whose latents know bursts, and a frame it makes."""
+    profile = losslessnn.fit(
+        make_bursts(8000), name="autoencoder", family="latent", shown=16_000_000, hidden=8
+    )
+    profile.save(folder / "autoencoder.profile")
+    np.save(folder / f"{BURSTS}.npy", make_bursts(500))
+    (folder / f"{BURSTS}.frame").write_bytes(NeuralCodec(model=profile).encode(make_bursts(500)))
 
 
 def main() -> None:

@@ -1,23 +1,29 @@
-"""The factor coder: channels that share latents, coded with bits-back, all channels of a time step at once.
+"""The latent coder: channels that share latents, coded with bits-back, all channels of a time step at once.
 
-A decoder goes forward in time. At every step it pops the latents under their prior, pops the channels given
-the latents, and, knowing the samples, pushes the latents back under the posterior that the samples imply:
-the bits it gets back are those the encoder drew the latents from. An encoder therefore knows all but the
-latents' values beforehand (`foresee`) and goes backward (`encode`). Arrays are (time, channels): what a step
+A decoder goes forward, a block of time at once; without networks a block is one time step. It pops the
+block's latents under their prior, pops the samples given the latents, and, knowing these, pushes the latents
+back under the posterior that the samples imply: the bits it gets back are those the encoder drew the latents
+from. An encoder therefore knows all but the latents' values beforehand (`foresee`) and goes backward
+(`encode`). Arrays are (time, channels): what a step
 needs lies side by side.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
+from numpy.typing import NDArray
 
 from losslessnn.kernels.constants import (
+    ACTIVATION_ZERO,
     GAIN,
     GAUSSIAN,
     LATENT_BINS,
     LATENT_BINS_BITS,
     LATENT_BITS,
     LATENT_LIMIT,
+    LATENT_UNIT,
     MAX_CONTRAST,
     N_SCALES,
     PAD,
@@ -32,11 +38,12 @@ from losslessnn.kernels.constants import (
     WHITE_LIMIT,
     WINDOW,
 )
-from losslessnn.kernels.cpu import adaptive, head, message
+from losslessnn.kernels.cpu import adaptive, head, message, vae
 from losslessnn.kernels.cpu.autoregressive import start_scales
-from losslessnn.kernels.cpu.compiling import kernel, part
-from losslessnn.kernels.cpu.integers import highest_bit
-from losslessnn.kernels.parameters import Bins
+from losslessnn.kernels.cpu.compiling import kernel, lean_kernel, part
+from losslessnn.kernels.cpu.integers import highest_bit, log2
+from losslessnn.kernels.cpu.network import corrected_index, corrected_mean, in_octaves
+from losslessnn.kernels.parameters import Bins, Networks
 
 _LIMIT = np.int64(POSITION_LIMIT - 1)
 _WHITE, _LATENT, _SCORE = np.int64(WHITE_LIMIT), np.int64(LATENT_LIMIT), np.int64(SCORE_LIMIT)
@@ -45,6 +52,7 @@ _SCALE, _SIGNAL, _GAIN, _SHRINK = SCALE, SIGNAL, GAIN, SHRINK
 _BINS, _BIN_BITS = np.int64(LATENT_BINS), np.int64(LATENT_BINS_BITS)
 _PRECISION, _TOTAL = np.int64(PRECISION), np.int64(TOTAL)
 _GAUSSIAN = np.int64(GAUSSIAN)
+_UNIT = np.int64(LATENT_UNIT)
 _LENGTH_BITS = np.int64(5)
 
 
@@ -254,26 +262,60 @@ def _infer(factors, white, added, observed, past):
     _observe(factors, white, observed)
 
 
-@kernel
-def foresee(history, marked, own, parameters, factors, foreseen, explained):
+class Working(NamedTuple):
+    """Memory for what a kernel works with; rows of ``channels`` and ``latents`` are named below."""
+
+    averages: NDArray[np.int64]  # (3, channels)
+    weights: NDArray[np.int64]  # (3, channels)
+    latent_averages: NDArray[np.int64]  # (3, factors)
+    latent_weights: NDArray[np.int64]  # (3, factors)
+    channels: NDArray[np.int64]  # (14, channels)
+    latents: NDArray[np.int64]  # (6, factors)
+    past: NDArray[np.int64]  # (lags * factors,)
+    block: vae.Block
+
+
+def working_memory(n_channels: int, n_factors: int, n_past: int, networks: Networks) -> Working:
+    """Memory for `foresee`, `encode` and `decode`."""
+    return Working(
+        np.zeros((3, n_channels), np.int64),
+        np.zeros((3, n_channels), np.int64),
+        np.zeros((3, n_factors), np.int64),
+        np.zeros((3, n_factors), np.int64),
+        np.zeros((14, n_channels), np.int64),
+        np.zeros((6, n_factors), np.int64),
+        np.zeros(n_past, np.int64),
+        vae.new_block(networks, n_channels, n_factors),
+    )
+
+
+@part
+def _magnitude(error, index):
+    """A residual's logarithm against that of its scale, in 1/16 octave."""
+    return in_octaves(log2(max(abs(error), np.int64(1))), index) - ACTIVATION_ZERO
+
+
+@lean_kernel
+def foresee(history, marked, own, parameters, factors, working, foreseen, explained):
     """Fill ``foreseen`` (all but ``own``), and ``explained``, if not empty: means given posterior means.
 
-    ``history`` is (time, channels) of positions; ``explained`` is (channels, time). ``own`` is what each
-    channel's past predicts. Returns the sum over time of all channels' scale indices.
+    ``history`` and ``own`` are (time, channels); ``explained`` is (channels, time). Return the sum of all
+    scale indices.
     """
     n_times, n = own.shape
     k = factors.loadings.shape[0]
-    averages, weights = np.empty((3, n), np.int64), np.empty((3, n), np.int64)
+    averages, weights = working.averages, working.weights
     start_scales(parameters, averages, weights)
-    latent_averages, latent_weights = np.empty((3, k), np.int64), np.empty((3, k), np.int64)
+    latent_averages, latent_weights = working.latent_averages, working.latent_weights
     start_scales(factors, latent_averages, latent_weights)
-    index, observed_index = np.empty(n, np.int64), np.empty(k, np.int64)
-    prior, posterior, gain = np.empty(k, np.int64), np.empty(k, np.int64), np.empty(k, np.int64)
-    observed, center = np.empty(k, np.int64), np.empty(k, np.int64)
-    past = np.zeros(factors.past.shape[0], np.int64)
-    added, shared, white = np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n, np.int64)
-    error, bare, mean = np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n, np.int64)
+    channels, latents = working.channels, working.latents
+    index, error, added, shared = channels[0], channels[1], channels[2], channels[3]
+    white, bare, mean = channels[4], channels[5], channels[6]
+    observed_index, prior, posterior = latents[0], latents[1], latents[2]
+    gain, observed, center = latents[3], latents[4], latents[5]
+    past = working.past
     down = np.int64(factors.bits + LATENT_BITS - WHITE_BITS)
+    networked = foreseen.magnitude.size > 0
     level = np.int64(0)
     for t in range(n_times):
         _mix(factors.past, past, down, added)
@@ -287,6 +329,11 @@ def foresee(history, marked, own, parameters, factors, foreseen, explained):
             level += index[c]
             bare[c] = own[t, c]
             error[c] = np.int64(history[t, c]) - bare[c]
+        if networked:
+            _clear(shared, n)
+            means_given(bare, added, shared, factors.unit, mean)
+            for c in range(n):
+                foreseen.magnitude[t, c] = _magnitude(np.int64(history[t, c]) - mean[c], index[c])
         _whiten(error, factors, white)
         _infer(factors, white, added, observed, past)
         for j in range(k):
@@ -316,11 +363,127 @@ def _learn(averages, error, marked, t, n):
             head.move_averages(averages, error, c, c + 1)
 
 
-@kernel
+@part
+def _drawn_value(block, factors, b, j):
+    """The value of a lower latent whose bin is known."""
+    quantile = factors.quantiles[np.uintp(2 * block.symbol[b, j] + 1)]
+    value = block.expected[b, j] + latent_value(quantile, block.prior[b, j])
+    return min(max(value, -16 * _LATENT), 16 * _LATENT)
+
+
+@part
+def _upper_value(block, factors, m):
+    return latent_value(factors.quantiles[np.uintp(2 * block.upper[vae.SYMBOL, m] + 1)], _UNIT)
+
+
+@part
+def _pop_posteriors(block, networks, steps, factors, tails, states, height, words):
+    """Draw a block's latents from their posteriors; return the bits that takes, and the height."""
+    k, upper = block.start.size, block.upper.shape[1]
+    lanes = states.size
+    bits = 0.0
+    for m in range(upper):
+        lane = m % lanes
+        block.upper[vae.SYMBOL, m], low, high = _find_bin(
+            message.peek(states[lane], _PRECISION), factors.quantiles, _UNIT,
+            block.upper[vae.CENTER, m], block.upper[vae.POSTERIOR, m], tails,
+        )  # fmt: skip
+        states[lane], height = message.pop(states[lane], height, words, low, high - low, _PRECISION)
+        bits += _PRECISION - np.log2(np.float64(high - low))
+        block.upper[vae.VALUE, m] = _upper_value(block, factors, m)
+    _expect_block(networks, block, steps)
+    for b in range(steps):
+        for j in range(k):
+            lane = j % lanes
+            block.symbol[b, j], low, high = _find_bin(
+                message.peek(states[lane], _PRECISION), factors.quantiles, block.prior[b, j],
+                block.center[b, j] - block.expected[b, j], block.posterior[b, j], tails,
+            )  # fmt: skip
+            states[lane], height = message.pop(states[lane], height, words, low, high - low, _PRECISION)
+            bits += _PRECISION - np.log2(np.float64(high - low))
+            block.value[b, j] = _drawn_value(block, factors, b, j)
+    return bits, height
+
+
+@part
+def _push_posteriors(block, steps, factors, tails, states, height, words):
+    """Give a block's latents back, in the opposite order."""
+    lanes = states.size
+    for b in range(steps - 1, -1, -1):
+        for j in range(block.start.size - 1, -1, -1):
+            symbol, prior, posterior = block.symbol[b, j], block.prior[b, j], block.posterior[b, j]
+            center = block.center[b, j] - block.expected[b, j]
+            low = _below(symbol, factors.quantiles, prior, center, posterior, tails)
+            high = _below(symbol + 1, factors.quantiles, prior, center, posterior, tails)
+            lane = j % lanes
+            states[lane], height = message.push(states[lane], height, words, low, high - low, _PRECISION)
+    for m in range(block.upper.shape[1] - 1, -1, -1):
+        symbol, center = block.upper[vae.SYMBOL, m], block.upper[vae.CENTER, m]
+        posterior = block.upper[vae.POSTERIOR, m]
+        low = _below(symbol, factors.quantiles, _UNIT, center, posterior, tails)
+        high = _below(symbol + 1, factors.quantiles, _UNIT, center, posterior, tails)
+        lane = m % lanes
+        states[lane], height = message.push(states[lane], height, words, low, high - low, _PRECISION)
+    return height
+
+
+@part
+def _pop_priors(block, networks, steps, factors, states, height, words):
+    """Pop a block's latents as their priors say; return the height."""
+    lanes = states.size
+    for m in range(block.upper.shape[1]):
+        lane = m % lanes
+        block.upper[vae.SYMBOL, m], states[lane], height = message.pop_bits(
+            states[lane], height, words, _BIN_BITS
+        )
+        block.upper[vae.VALUE, m] = _upper_value(block, factors, m)
+    _expect_block(networks, block, steps)
+    for b in range(steps):
+        lane = 0
+        for j in range(block.start.size):
+            block.symbol[b, j], states[lane], height = message.pop_bits(
+                states[lane], height, words, _BIN_BITS
+            )
+            block.value[b, j] = _drawn_value(block, factors, b, j)
+            lane = lane + 1 if lane + 1 < lanes else 0
+    return height
+
+
+@part
+def _push_priors(block, steps, states, height, words):
+    """The opposite of `_pop_priors`; return the bits that takes, and the height."""
+    k, upper = block.start.size, block.upper.shape[1]
+    lanes = states.size
+    for b in range(steps - 1, -1, -1):
+        for j in range(k - 1, -1, -1):
+            lane = j % lanes
+            states[lane], height = message.push(
+                states[lane], height, words, block.symbol[b, j], np.int64(1), _BIN_BITS
+            )
+    for m in range(upper - 1, -1, -1):
+        lane = m % lanes
+        states[lane], height = message.push(
+            states[lane], height, words, block.upper[vae.SYMBOL, m], np.int64(1), _BIN_BITS
+        )
+    return np.float64(_BIN_BITS * (upper + steps * k)), height
+
+
+@part
+def _expect_block(networks, block, steps):
+    """Priors of a block's lower latents."""
+    if networks.block > 1:
+        vae.expect(networks, block, steps)
+    else:
+        for j in range(block.start.size):
+            block.expected[0, j], block.prior[0, j] = 0, block.start[j]
+
+
+@lean_kernel
 def encode(
-    codes, marked, foreseen, positions, parameters, factors, states, words, height, spent, channel_bits
+    codes, marked, foreseen, positions, parameters, factors, networks, working, states, words, height, spent,
+    channel_bits,
 ):  # fmt: skip
-    """Push all time steps, the last one first; return the height, below 0 if a latent found no bits.
+    """Push all blocks, the last one first; return the height, below 0 if a latent found no bits.
 
     ``spent`` (4,) float64 gets the bits of latents under the prior, of latents under the posterior, of
     samples of the seed; and the greatest height. ``channel_bits`` (channels,) float64 gets those of all
@@ -331,61 +494,69 @@ def encode(
     lanes = states.size
     bins = Bins(positions.fraction_bits, positions.low, positions.high, positions.edges, positions.inverse)
     tails = parameters.tails
-    latent, symbol = np.empty(k, np.int64), np.empty(k, np.int64)
-    shared, bare, added, mean = (
-        np.empty(n, np.int64),
-        np.empty(n, np.int64),
-        np.empty(n, np.int64),
-        np.empty(n, np.int64),
-    )
-    start, freq = np.empty(n, np.int64), np.empty(n, np.int64)
+    block, channels = working.block, working.channels
+    shared, bare, added, mean = channels[0], channels[1], channels[2], channels[3]
+    start, freq = channels[4], channels[5]
     down = np.int64(factors.bits + LATENT_BITS - WHITE_BITS)
+    networked = networks.block > 1
     highest = height
-    for t in range(n_times - 1, -1, -1):
-        seed = t >= n_times - factors.seed
-        if seed:
-            _clear(shared, n)
-        else:
-            for j in range(k):
-                lane = j % lanes
-                state, prior = states[lane], np.int64(foreseen.prior[t, j])
-                symbol[j], low, high = _find_bin(
-                    message.peek(state, _PRECISION), factors.quantiles, prior,
-                    np.int64(foreseen.center[t, j]), np.int64(foreseen.posterior[t, j]), tails,
-                )  # fmt: skip
-                states[lane], height = message.pop(state, height, words, low, high - low, _PRECISION)
-                spent[1] += _PRECISION - np.log2(np.float64(high - low))
-                latent[j] = latent_value(factors.quantiles[2 * symbol[j] + 1], prior)
-            _mix(factors.loadings, latent, down, shared)
-        for c in range(n):
-            bare[c], added[c] = foreseen.own[t, c], foreseen.past[t, c]
-        means_given(bare, added, shared, factors.unit, mean)
-        for c in range(n - 1, -1, -1):
-            start[c], freq[c] = 0, TOTAL
-            if marked.size > 0 and marked[t, c]:
-                continue
-            scale = np.int64(foreseen.scale[t, c])
-            if seed:
-                scale = min(scale + factors.widen, _MOST_INDEX)
-            lane = c % lanes
-            start[c], freq[c], rest, states[lane], height = _push_rest(
-                states[lane], height, words, np.int64(codes[t, c]), mean[c] + positions.offset[c],
-                scale, tails, np.int64(parameters.shape[c]), bins, positions.table[c],
-            )  # fmt: skip
-            bits = np.float64(rest + _PRECISION) - np.log2(np.float64(freq[c]))
-            channel_bits[c] += bits
-            if seed:
-                spent[2] += bits
-        for c in range(n - 1, -1, -1):
-            lane = c % lanes
-            states[lane], height = message.push(states[lane], height, words, start[c], freq[c], _PRECISION)
+    n_blocks = (n_times + networks.block - 1) // networks.block
+    for i in range(n_blocks - 1, -1, -1):
+        begin = i * networks.block
+        steps = min(np.int64(networks.block), n_times - begin)
+        seed = begin >= n_times - factors.seed
         if not seed:
-            for j in range(k - 1, -1, -1):
-                lane = j % lanes
+            for j in range(k):
+                block.start[j] = foreseen.prior[begin, j]
+            for b in range(steps):
+                for j in range(k):
+                    block.observed[b, j] = foreseen.observed[begin + b, j]
+                    block.center[b, j] = foreseen.center[begin + b, j]
+                    block.posterior[b, j] = foreseen.posterior[begin + b, j]
+                if networked:
+                    for c in range(n):
+                        block.magnitude[b, c] = foreseen.magnitude[begin + b, c]
+            if networked:
+                vae.analyse(networks, block, steps)
+            bits, height = _pop_posteriors(block, networks, steps, factors, tails, states, height, words)
+            spent[1] += bits
+            if networked:
+                vae.synthesise(networks, block, steps)
+        for b in range(steps - 1, -1, -1):
+            t = begin + b
+            _clear(shared, n)
+            if not seed:
+                _mix(factors.loadings, block.value[b], down, shared)
+            for c in range(n):
+                bare[c], added[c] = foreseen.own[t, c], foreseen.past[t, c]
+            means_given(bare, added, shared, factors.unit, mean)
+            for c in range(n - 1, -1, -1):
+                start[c], freq[c] = 0, TOTAL
+                if marked.size > 0 and marked[t, c]:
+                    continue
+                scale = np.int64(foreseen.scale[t, c])
+                if seed:
+                    scale = min(scale + factors.widen, _MOST_INDEX)
+                elif networked:
+                    mean[c] = corrected_mean(mean[c], scale, np.int64(block.correction[b, c]))
+                    scale = corrected_index(scale, np.int64(block.correction[b, n + c]))
+                lane = c % lanes
+                start[c], freq[c], rest, states[lane], height = _push_rest(
+                    states[lane], height, words, np.int64(codes[t, c]), mean[c] + positions.offset[c],
+                    scale, tails, np.int64(parameters.shape[c]), bins, positions.table[c],
+                )  # fmt: skip
+                bits = np.float64(rest + _PRECISION) - np.log2(np.float64(freq[c]))
+                channel_bits[c] += bits
+                if seed:
+                    spent[2] += bits
+            for c in range(n - 1, -1, -1):
+                lane = c % lanes
                 states[lane], height = message.push(
-                    states[lane], height, words, symbol[j], np.int64(1), _BIN_BITS
+                    states[lane], height, words, start[c], freq[c], _PRECISION
                 )
-                spent[0] += _BIN_BITS
+        if not seed:
+            bits, height = _push_priors(block, steps, states, height, words)
+            spent[0] += bits
         if height < 0:
             break
         highest = max(highest, height)
@@ -432,39 +603,45 @@ def _rest_of_code(state, height, words, first, symbol, coarse):
     return code, state, height
 
 
-@kernel
+@lean_kernel
 def decode(
-    states, words, height, marked, positions, own, shift, stage, rate, parameters, factors, history, codes
-):
+    states, words, height, marked, positions, own, shift, stage, rate, parameters, factors, networks, working,
+    history, codes,
+):  # fmt: skip
     """Fill ``codes`` (time, channels); return the height in the end, or -3 for a code out of range.
 
-    ``own`` is (lags, channels) of coefficients, lag 1 first; ``history`` (PAD + time, channels) and ``stage``
-    are new.
+    ``own`` is (lags, channels) of coefficients, lag 1 first; ``history`` (PAD + time, channels), ``stage``
+    and ``working`` are new.
     """
     n_times, n = codes.shape
     k = factors.loadings.shape[0]
     lanes = states.size
     n_own = own.shape[0]
     adapting = stage.own_weights.shape[1] > 0
+    networked = networks.block > 1
     bins = Bins(positions.fraction_bits, positions.low, positions.high, positions.edges, positions.inverse)
     tails, guesses = parameters.tails, parameters.guesses
-    averages, weights = np.empty((3, n), np.int64), np.empty((3, n), np.int64)
+    averages, weights = working.averages, working.weights
     start_scales(parameters, averages, weights)
-    latent_averages, latent_weights = np.empty((3, k), np.int64), np.empty((3, k), np.int64)
+    latent_averages, latent_weights = working.latent_averages, working.latent_weights
     start_scales(factors, latent_averages, latent_weights)
-    index, observed_index = np.empty(n, np.int64), np.empty(k, np.int64)
-    prior, posterior, gain = np.empty(k, np.int64), np.empty(k, np.int64), np.empty(k, np.int64)
-    observed, center, latent = np.empty(k, np.int64), np.empty(k, np.int64), np.empty(k, np.int64)
-    drawn, low, high = np.empty(k, np.int64), np.empty(k, np.int64), np.empty(k, np.int64)
-    past = np.zeros(factors.past.shape[0], np.int64)
-    added, shared, white = np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n, np.int64)
-    linear, bare, mean = np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n, np.int64)
-    scale, error = np.empty(n, np.int64), np.empty(n, np.int64)
-    first, symbol = np.empty(n, np.int64), np.empty(n, np.int64)
-    start, end = np.empty(n, np.int64), np.empty(n, np.int64)
+    channels, latents, block = working.channels, working.latents, working.block
+    index, error, added, shared = channels[0], channels[1], channels[2], channels[3]
+    white, bare, mean, linear = channels[4], channels[5], channels[6], channels[7]
+    scale, first, symbol = channels[8], channels[9], channels[10]
+    start, end, unshared = channels[11], channels[12], channels[13]
+    observed_index, prior, posterior = latents[0], latents[1], latents[2]
+    gain, observed, center = latents[3], latents[4], latents[5]
+    past = working.past
     down = np.int64(factors.bits + LATENT_BITS - WHITE_BITS)
+    begin = np.int64(0)
+    steps = np.int64(0)
     for t in range(n_times):
-        seed = t >= n_times - factors.seed
+        if t == begin + steps:
+            begin = np.int64(t)
+            steps = min(np.int64(networks.block), n_times - begin)
+        b = t - begin
+        seed = begin >= n_times - factors.seed
         now = PAD + t
         for c in range(n):
             linear[c] = (np.int64(1) << np.int64(shift[c])) >> 1
@@ -484,21 +661,27 @@ def decode(
         head.scale_indices(averages, weights, parameters.bias, 0, n, index)
         head.scale_indices(latent_averages, latent_weights, factors.bias, 0, k, observed_index)
         _expect(factors, index, observed_index, prior, posterior, gain)
-        if seed:
-            _clear(shared, n)
-        else:
-            lane = 0
+        if b == 0 and not seed:
             for j in range(k):
-                drawn[j], states[lane], height = message.pop_bits(states[lane], height, words, _BIN_BITS)
-                latent[j] = latent_value(factors.quantiles[np.uintp(2 * drawn[j] + 1)], prior[j])
-                lane = lane + 1 if lane + 1 < lanes else 0
-            _mix(factors.loadings, latent, down, shared)
+                block.start[j] = prior[j]
+            height = _pop_priors(block, networks, steps, factors, states, height, words)
+            if networked:
+                vae.synthesise(networks, block, steps)
+        _clear(shared, n)
+        if networked and not seed:
+            means_given(bare, added, shared, factors.unit, unshared)
+        if not seed:
+            _mix(factors.loadings, block.value[b], down, shared)
         means_given(bare, added, shared, factors.unit, mean)
         wider = np.int64(factors.widen) if seed else np.int64(0)
         for c in range(n):
-            mean[c] += positions.offset[c]
             scale[c] = min(index[c] + wider, _MOST_INDEX)
+        if networked and not seed:
+            for c in range(n):
+                mean[c] = corrected_mean(mean[c], index[c], np.int64(block.correction[b, c]))
+                scale[c] = corrected_index(index[c], np.int64(block.correction[b, n + c]))
         for c in range(n):
+            mean[c] += positions.offset[c]
             coarse = head.coarse_bits(scale[c], bins.fraction_bits)
             first[c] = (head.nearest_code(mean[c], bins, positions.table[c]) >> coarse) - WINDOW // 2
         for batch in range(0, n, lanes):
@@ -543,19 +726,18 @@ def decode(
             position = head.position_of(np.int64(codes[t, c]), bins, positions.table[c]) - positions.offset[c]
             history[now, c] = position
             error[c] = position - bare[c]
+            if networked and not seed:
+                block.magnitude[b, c] = _magnitude(position - unshared[c], index[c])
         _whiten(error, factors, white)
         _infer(factors, white, added, observed, past)
         for j in range(k):
             center[j] = (observed[j] * gain[j]) >> 16
-        if not seed:
-            for j in range(k):
-                low[j] = _below(drawn[j], factors.quantiles, prior[j], center[j], posterior[j], tails)
-                high[j] = _below(drawn[j] + 1, factors.quantiles, prior[j], center[j], posterior[j], tails)
-            for j in range(k - 1, -1, -1):
-                lane = j % lanes
-                states[lane], height = message.push(
-                    states[lane], height, words, low[j], high[j] - low[j], _PRECISION
-                )
+            block.observed[b, j], block.center[b, j] = observed[j], center[j]
+            block.posterior[b, j] = posterior[j]
+        if b == steps - 1 and not seed:
+            if networked:
+                vae.analyse(networks, block, steps)
+            height = _push_posteriors(block, steps, factors, tails, states, height, words)
         _mix(factors.loadings, center, down, shared)
         means_given(bare, added, shared, factors.unit, mean)
         for c in range(n):

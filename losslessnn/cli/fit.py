@@ -28,6 +28,14 @@ USUAL_MB = 64.0
     help="The profile to write, for example probe.profile.",
 )
 @click.option("--name", help="What to call it. Default: the file's name.")
+@click.option(
+    "--family",
+    type=click.Choice(["autoregressive", "latent"]),
+    default="autoregressive",
+    show_default=True,
+    help="latent: what channels share is a few latents a time step, coded with bits-back; trained in torch, "
+    "or with --quick in closed form.",
+)
 @click.option("--quick", is_flag=True, help="Closed form only: seconds, no network.")
 @click.option(
     "--max-mb",
@@ -63,6 +71,7 @@ def command(
     files: tuple[Path, ...],
     output: Path,
     name: str | None,
+    family: str,
     quick: bool,
     max_mb: float | None,
     trainer: str,
@@ -85,6 +94,7 @@ def command(
       losslessnn fit monday.npy -o probe.profile
       losslessnn fit raw1.dat raw2.dat -n 64 -s 30000 -o probe.profile
       losslessnn fit week.dat -n 384 -o probe.profile --trainer torch --checkpoint probe.state
+      losslessnn fit grid.npy -o grid.profile --family latent
       losslessnn compress tuesday.npy -m probe.profile       the archive holds the profile, too
       python: NeuralCodec(model="probe.profile")             so does the store's metadata
 
@@ -114,6 +124,7 @@ def command(
     profile = fit(
         arrays,
         name=title,
+        family=family,
         quick=quick,
         trainer=trainer,
         hidden=hidden,

@@ -46,6 +46,13 @@ def show_command(model: str) -> int:
     click.echo(f"  channels       {profile.channels}")
     click.echo(f"  coefficients   {taps.coefficients.size} in {taps.source.size} windows")
     click.echo(f"  hidden units   {len(network.outward) or 'no network'}")
+    latents = profile.latents
+    if latents is not None:
+        click.echo(f"  latents        {len(latents.factors.loadings)} latents a time step")
+        block, hidden = latents.networks.block, latents.networks.seen_hidden.bias.shape[1]
+        upper = latents.networks.prior_hidden.weights.shape[0]
+        autoencoder = f"blocks of {block} time steps, {upper} upper latents, {hidden} hidden units"
+        click.echo(f"  autoencoder    {autoencoder if hidden else 'none'}")
     tables = "none" if base.tables is None else f"{len(base.tables.log_widths)}"
     click.echo(f"  ADC tables     {tables}")
     click.echo(f"  size           {megabytes(len(profile.to_bytes()))}")

@@ -8,7 +8,7 @@ Barber, "Practical lossless compression with latent variables using bits back co
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -35,7 +35,7 @@ from losslessnn.kernels.constants import (
 )
 from losslessnn.kernels.cpu import adaptive
 from losslessnn.kernels.cpu import latent as kernel
-from losslessnn.kernels.parameters import Factors, Foreseen, LinearTaps
+from losslessnn.kernels.parameters import Factors, Foreseen, LinearTaps, Networks
 from losslessnn.models import autoregressive
 from losslessnn.models.autoregressive import (
     MOST_SAMPLES_PER_BYTE,
@@ -45,6 +45,7 @@ from losslessnn.models.autoregressive import (
 )
 from losslessnn.models.prediction import Prediction
 from losslessnn.models.shapes import quantiles
+from losslessnn.models.vae import no_networks
 
 FACTOR_FAMILY = 1
 SPARE_WORDS = 1 << 16
@@ -66,10 +67,25 @@ class FactorModel:
         What channels are by themselves: positions, prediction from their own past, head, number of lanes.
     factors : Factors
         What they share.
+    networks : Networks
+        What makes a variational autoencoder of that.
     """
 
     base: AutoregressiveModel
     factors: Factors
+    networks: Networks = field(default_factory=no_networks)
+
+    def memory(self) -> kernel.Working:
+        """What a kernel needs to go through samples once."""
+        k, n = self.factors.loadings.shape
+        return kernel.working_memory(n, k, len(self.factors.past), self.networks)
+
+    def checked(self) -> FactorModel:
+        """Itself; `CorruptFrameError` if channels are predicted from more than their own past."""
+        own_coefficients(self.base.taps)
+        if self.base.adaptive.source.size or self.base.network.outward.size:
+            raise CorruptFrameError("a factor model's channels are predicted from their own past alone")
+        return self
 
 
 @dataclass(frozen=True)
@@ -226,12 +242,14 @@ def foresee(
         np.empty((n_times, k), np.uint8),
         np.empty((n_times, k), np.int32),
         np.empty((n_times, k), np.uint8),
+        np.empty((n_times, n) if model.networks.block > 1 else (0, 0), np.int8),
     )
     explained = np.empty((n, n_times) if explain else (0, 0), np.int32)
     history = np.ascontiguousarray(prediction.history()[:, PAD:-PAD].T)
     level = kernel.foresee(
-        history, np.ascontiguousarray(marked.T), own, model.base.head, model.factors, foreseen, explained
-    )
+        history, np.ascontiguousarray(marked.T), own, model.base.head, model.factors, model.memory(),
+        foreseen, explained,
+    )  # fmt: skip
     return foreseen, explained, int(level)
 
 
@@ -277,8 +295,8 @@ def codec(model: FactorModel, n_times: int) -> Codec:
         by_time, base = np.ascontiguousarray(codes.T, np.int32), model.base
         message.run(
             lambda *state: kernel.encode(
-                by_time, nothing, foreseen, base.positions, base.head, model.factors,
-                *state, np.zeros(_SPENT), np.zeros(len(codes)),
+                by_time, nothing, foreseen, base.positions, base.head, model.factors, model.networks,
+                model.memory(), *state, np.zeros(_SPENT), np.zeros(len(codes)),
             ),
             room=_room(codes.size, n_times, model),
         )  # fmt: skip
@@ -293,7 +311,8 @@ def codec(model: FactorModel, n_times: int) -> Codec:
 
 def _room(n_samples: int, n_times: int, model: FactorModel) -> int:
     """More words than a message can grow by."""
-    return 3 * n_samples + 2 * len(model.factors.loadings) * n_times + 64
+    upper = model.networks.prior_hidden.weights.shape[0]
+    return 3 * n_samples + 2 * (len(model.factors.loadings) + upper) * n_times + 64
 
 
 def _push_all(
@@ -306,7 +325,8 @@ def _push_all(
     spent, channels = np.zeros(_SPENT), np.zeros(n_channels)
     height = kernel.encode(
         np.ascontiguousarray(codes.T, np.int32), np.ascontiguousarray(marked.T), foreseen,
-        model.base.positions, model.base.head, model.factors, states, words, np.int64(0), spent, channels,
+        model.base.positions, model.base.head, model.factors, model.networks, model.memory(), states, words,
+        np.int64(0), spent, channels,
     )  # fmt: skip
     if height < 0 or spent[3] - height > SPARE_WORDS:
         if model.factors.seed == n_times:
@@ -353,11 +373,9 @@ def _pop_all(
     codes: Codes,
 ) -> int:
     """Fill (time, channels) ``codes`` from a message; return the height that is left, below 0 if it fails."""
-    base = model.base
+    base = model.checked().base
     n_times, n = codes.shape
     own = own_coefficients(base.taps)
-    if base.adaptive.source.size or base.network.outward.size:
-        raise CorruptFrameError("a factor model's channels are predicted from their own past alone")
     stage = adaptive.new_state(
         np.zeros((n + 1) * (n_times + 2 * PAD) if base.adaptive.own else 0, np.int32),
         np.arange(n) * (n_times + 2 * PAD) + PAD,
@@ -367,6 +385,7 @@ def _pop_all(
     )
     left: Any = kernel.decode(
         states, words, height, np.ascontiguousarray(marked.T), base.positions, own, base.taps.shift,
-        stage, base.adaptive.rate, base.head, model.factors, np.zeros((PAD + n_times, n), np.int32), codes,
+        stage, base.adaptive.rate, base.head, model.factors, model.networks, model.memory(),
+        np.zeros((PAD + n_times, n), np.int32), codes,
     )  # fmt: skip
     return int(left)

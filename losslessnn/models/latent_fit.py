@@ -56,6 +56,7 @@ COUNTS = (1, 2, 3, 4, 6, 8, 12, 16, 20, 24, 32, 48, 64)
 FAR, NEAR = Reach(COUNTS, 4), Reach(COUNTS[:9], 2, 0.3)  # NEAR: a decoder takes 10 million samples a second
 FEWEST_TIMES = 64
 TRIAL_ROUNDS, ROUNDS = 20, 60  # of expectation maximisation
+MOST_WEIGHT = 4.0  # of a span against the median one
 LEAST_NOISE = 0.002  # share of its variance that a channel keeps to itself
 LOADING_PRICE = 2.0  # bits a loading takes beside those behind the binary point
 _LEAST_SPAN = 64
@@ -103,7 +104,8 @@ def fit_factors(
 def _covariances(prediction: Prediction, lags: int) -> NDArray[np.float64]:
     """Of prediction errors with those 0, 1, ... steps before: (lags + 1, channels, channels).
 
-    Spans are weighted by one over their variance, so that no artefact decides what channels share.
+    Spans are weighted by one over their variance, so that no artefact decides what channels share; but not by
+    much more than usual where nothing happens, as in a gap filled with zeros.
     """
     errors = prediction.errors.astype(np.int64)
     n_times = errors.shape[1]
@@ -114,7 +116,7 @@ def _covariances(prediction: Prediction, lags: int) -> NDArray[np.float64]:
     values = errors.astype(np.float64)
     energy = np.array([(errors[:, b:e] ** 2).sum() for b, e in pairwise(edges)])
     energy = (energy / np.diff(edges)) + 1.0
-    weights = fit.power_of_four(np.sort(energy)[n_spans // 2] / energy)
+    weights = np.minimum(fit.power_of_four(np.sort(energy)[n_spans // 2] / energy), MOST_WEIGHT)
     total = np.zeros((lags + 1, len(errors), len(errors)))
     weight = 0.0
     for (begin, end), w in zip(pairwise(edges), weights, strict=True):

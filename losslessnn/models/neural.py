@@ -164,14 +164,22 @@ def encode(
         Section.CHANNELS: channels.pack(),
         Section.POINTS: points.pack(marks) if points is not None else b"",
     }
-    if chosen is Family.LATENT_FACTOR and len(samples) <= MAX_LATENT_CHANNELS:
-        return _present(common | _encode_latent(samples, marks, low, high, tables, level))
+    latents_chosen = chosen is Family.LATENT_FACTOR or (profile is not None and profile.latents is not None)
+    if latents_chosen and len(samples) <= MAX_LATENT_CHANNELS:
+        found = [_encode_latent(samples, marks, low, high, tables, level)]
+        if profile is not None:
+            found += _encode_latent_by_profile(samples, marks, low, high, profile)
+        return min((_present(common | sections) for sections in found), key=_total)
     usual = _encode_autoregressive(samples, marks, low, high, tables, profile, level, device)
     sections = _present(common | usual)
     if chosen is None and level >= ALL_FAMILIES_LEVEL and _latents_may_win(samples, marks, low, high, tables):
         others = _present(common | _encode_latent(samples, marks, low, high, tables, level))
-        return min(sections, others, key=lambda found: sum(map(len, found.values())))
+        return min(sections, others, key=_total)
     return sections
+
+
+def _total(sections: Mapping[Section, Bytes]) -> int:
+    return sum(map(len, sections.values()))
 
 
 def _present(sections: dict[Section, Bytes]) -> dict[Section, Bytes]:
@@ -224,6 +232,27 @@ def _encode_latent(
     }
 
 
+def _encode_latent_by_profile(
+    samples: Codes, marks: Marks, low: int, high: int, profile: Profile
+) -> list[dict[Section, Bytes]]:
+    """Sections of samples coded by a profile's latent model; none where that cannot hold these codes."""
+    assert profile.latents is not None
+    try:
+        positions = profile.base.positions(low, high, offsets_of(samples))
+    except CorruptFrameError:
+        return []
+    base, prediction = predict_by(profile.latents.base, samples, positions)
+    model, message, _ = latent.encode(samples, replace(profile.latents, base=base), prediction, marks)
+    return [
+        {
+            Section.MODEL: side.pack_difference(model.base),
+            Section.LATENT: pack_varint(model.factors.seed),
+            Section.PROFILE: profile.digest[:ID_BYTES],
+            Section.PAYLOAD: message,
+        }
+    ]
+
+
 def _latents_may_win(samples: Codes, marks: Marks, low: int, high: int, tables: adc.AdcTables | None) -> bool:
     """Whether latents code a piece of the samples shorter than a quick autoregressive model does."""
     if not 2 <= len(samples) <= MAX_LATENT_CHANNELS:
@@ -238,7 +267,7 @@ def _latents_may_win(samples: Codes, marks: Marks, low: int, high: int, tables: 
         _encode_latent(piece, marked, low, high, tables, LATENT_TRIAL_LEVEL),
         _encode_autoregressive(piece, marked, low, high, tables, None, LATENT_TRIAL_LEVEL),
     )
-    latent_size, usual_size = (sum(map(len, sections.values())) for sections in tried)
+    latent_size, usual_size = map(_total, tried)
     return latent_size < usual_size
 
 
@@ -400,12 +429,44 @@ class ClosedForm:
 def fit_closed_form(samples: Codes, effort: Effort) -> ClosedForm:
     """What a profile holds besides a network, from (channels, time) codes."""
     samples, marks = take_points(samples)
+    positions, tables = _converted(samples, marks)
+    model, prediction = fit(samples, positions, effort)
+    return ClosedForm(samples, marks, model, prediction, tables)
+
+
+@dataclass(frozen=True)
+class ClosedLatents:
+    """As `ClosedForm`, of a factor model.
+
+    Attributes
+    ----------
+    samples : (channels, time) int32
+    marks : (channels, time) uint8
+    model : FactorModel
+    tables : bytes
+    """
+
+    samples: Codes
+    marks: Marks
+    model: latent.FactorModel
+    tables: bytes
+
+
+def fit_closed_latents(samples: Codes, effort: Effort) -> ClosedLatents:
+    """What a latent profile holds besides networks, from (channels, time) codes."""
+    samples, marks = take_points(samples)
+    positions, tables = _converted(samples, marks)
+    model, _ = fit_factors(samples, positions, marks, effort, FAR)
+    return ClosedLatents(samples, marks, model, tables)
+
+
+def _converted(samples: Codes, marks: Marks) -> tuple[Positions, bytes]:
+    """Positions of codes, and the ADC tables these need; empty for none."""
     low, high = _range(samples, marks)
     tables = adc.estimate(samples, low, high, _spread(samples))
     if tables is not None and not tables.fits(max(abs(low), abs(high)) << adc.FRACTION_BITS):
         tables = None
-    model, prediction = fit(samples, _positions(samples, low, high, tables), effort)
-    return ClosedForm(samples, marks, model, prediction, b"" if tables is None else tables.pack())
+    return _positions(samples, low, high, tables), b"" if tables is None else tables.pack()
 
 
 def take_points(samples: Codes) -> tuple[Codes, Marks]:
@@ -579,9 +640,12 @@ class _Latents:
         """From the sections of a frame, None if it has no latents."""
         if Section.LATENT not in sections:
             return None
-        if {Section.SEGMENTS, Section.PROFILE, Section.RAW} & set(sections):
+        if {Section.SEGMENTS, Section.RAW} & set(sections):
             raise CorruptFrameError("frame holds sections that do not go with latents")
         n_times = size // channels.count
+        if Section.PROFILE in sections:
+            model = _latents_by_profile(sections, channels.count, n_times)
+            return cls(sections[Section.PAYLOAD], n_times, model, marks)
         base = side.unpack_model(sections[Section.MODEL], sections.get(Section.ADC), channels.count)
         factors = latent.unpack_factors(sections[Section.LATENT], channels.count, n_times)
         return cls(sections[Section.PAYLOAD], n_times, latent.FactorModel(base, factors), marks)
@@ -593,6 +657,24 @@ class _Latents:
     def measure(self) -> latent.Spent:
         """Where the bits of the message go."""
         return latent.measure(np.ascontiguousarray(self.decode()), self.model, self.marks)
+
+
+def _latents_by_profile(
+    sections: Mapping[Section, bytes | memoryview], n_channels: int, n_times: int
+) -> latent.FactorModel:
+    """A profile's latent model, with what a frame says of its own."""
+    if Section.ADC in sections:
+        raise CorruptFrameError("frame has ADC tables besides its profile's")
+    reader = Reader(sections[Section.PROFILE], "profile of latents")
+    profile = _profile_for(reader, n_channels)
+    reader.finish()
+    if profile.latents is None:
+        raise CorruptFrameError("frame has latents, its profile has none")
+    reader = Reader(sections[Section.LATENT], "seed of latents")
+    seed = reader.varint(n_times)
+    reader.finish()
+    base = side.unpack_difference(sections[Section.MODEL], profile.base)
+    return replace(profile.latents, base=base, factors=profile.latents.factors._replace(seed=seed))
 
 
 def latent_bits(sections: Mapping[Section, bytes | memoryview], size: int) -> dict[str, float] | None:
@@ -648,12 +730,18 @@ def _read_profile(
     if Section.PROFILE not in sections:
         return None, 0
     reader = Reader(sections[Section.PROFILE], "profile")
-    profile = find(reader.take(ID_BYTES))
+    profile = _profile_for(reader, channels.count)
     used = reader.varint()
     reader.finish()
-    if profile.channels != channels.count:
-        raise CorruptFrameError(f"frame has {channels.count} channels, its profile is for {profile.channels}")
     return profile.base, used
+
+
+def _profile_for(reader: Reader, n_channels: int) -> Profile:
+    """The profile whose name comes next."""
+    profile = find(reader.take(ID_BYTES))
+    if profile.channels != n_channels:
+        raise CorruptFrameError(f"frame has {n_channels} channels, its profile is for {profile.channels}")
+    return profile
 
 
 def _read_segments(

@@ -27,6 +27,7 @@ from safetensors.numpy import load
 from losslessnn.errors import CorruptFrameError, MissingModelError, ModelError, NewerFormatError
 
 if TYPE_CHECKING:
+    from losslessnn.models.latent import FactorModel
     from losslessnn.models.side import Base
 
 FORMAT = 1
@@ -36,6 +37,8 @@ MOST_BYTES = 1 << 26
 SUFFIX = ".profile"
 VARIABLE = "LOSSLESSNN_MODELS"
 _PARTS = ("model", "adc")
+_LATENT_PARTS = ("latent", "networks")
+"""Besides, in profiles of latent models."""
 _DIGITS = "[0-9a-f]{6,64}"
 _MOST_CHANNELS = 1 << 20
 
@@ -68,6 +71,10 @@ class Profile:
         What people call it; not part of its identity.
     facts : dict
         Anything else worth knowing: where it comes from, what it gained. Not part of its identity.
+    latent : bytes
+        What channels share, as in the LATENT section; empty if the model is autoregressive.
+    networks : bytes
+        What makes a variational autoencoder of that; empty for none.
     """
 
     channels: int
@@ -75,12 +82,24 @@ class Profile:
     adc: bytes
     name: str = field(default="", compare=False)
     facts: dict[str, Any] = field(default_factory=dict, compare=False)
+    latent: bytes = b""
+    networks: bytes = b""
+
+    @property
+    def _parts(self) -> dict[str, bytes]:
+        names = _PARTS + _LATENT_PARTS if self.latent else _PARTS
+        return {name: getattr(self, name) for name in names}
+
+    @property
+    def family(self) -> str:
+        """What kind of model it holds: "autoregressive" or "latent"."""
+        return "latent" if self.latent else "autoregressive"
 
     @cached_property
     def digest(self) -> bytes:
         """SHA-256 of what the profile holds."""
         digest = hashlib.sha256(b"losslessnn profile %d %d " % (FORMAT, self.channels))
-        for part in (self.model, self.adc):
+        for part in self._parts.values():
             digest.update(b"%d:" % len(part))
             digest.update(part)
         return digest.digest()
@@ -101,12 +120,12 @@ class Profile:
         }
         header: dict[str, Any] = {"__metadata__": metadata}
         end = 0
-        for name in _PARTS:
-            begin, end = end, end + len(getattr(self, name))
+        for name, part in self._parts.items():
+            begin, end = end, end + len(part)
             header[name] = {"dtype": "U8", "shape": [end - begin], "data_offsets": [begin, end]}
         text = json.dumps(header, separators=(",", ":")).encode()
         text += b" " * (-len(text) % 8)
-        return len(text).to_bytes(8, "little") + text + self.model + self.adc
+        return len(text).to_bytes(8, "little") + text + b"".join(self._parts.values())
 
     @classmethod
     def from_bytes(cls, data: bytes | memoryview, where: str = "profile") -> Profile:
@@ -133,9 +152,11 @@ class Profile:
             raise NewerFormatError(
                 f"{where}: profile of format {version}, made by a newer losslessnn: upgrade losslessnn"
             )
-        if set(tensors) != set(_PARTS) or any(part.dtype != np.uint8 for part in tensors.values()):
+        if set(tensors) not in (set(_PARTS), {*_PARTS, *_LATENT_PARTS}) or any(
+            part.dtype != np.uint8 for part in tensors.values()
+        ):
             raise ModelError(f"{where}: does not hold the parts a profile has")
-        parts = {name: tensors[name].tobytes() for name in _PARTS}
+        parts = {name: tensor.tobytes() for name, tensor in tensors.items()}
         profile = cls(channels, **parts, name=str(header.get("name", "")), facts=dict(facts))
         if profile.id != header.get("id"):
             raise ModelError(f"{where}: damaged: it does not hold what its name says")
@@ -150,6 +171,17 @@ class Profile:
             raise CorruptFrameError(f"{self.channels} channels: 1 to {_MOST_CHANNELS} are possible")
         return Base.of(self.model, self.adc, self.channels)
 
+    @cached_property
+    def latents(self) -> FactorModel | None:
+        """The latent model it holds, every number checked, or None; `CorruptFrameError` as for `base`."""
+        if not self.latent:
+            return None
+        from losslessnn.models import latent, vae
+
+        factors = latent.unpack_factors(self.latent, self.channels, n_times=0)
+        networks = vae.unpack_networks(self.networks, self.channels, len(factors.loadings))
+        return latent.FactorModel(self.base.model, factors, networks).checked()
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the profile to a file, which appears whole or not at all."""
         path = Path(path)
@@ -162,7 +194,8 @@ class Profile:
 
     def __repr__(self) -> str:
         name = f"{self.name!r}, " if self.name else ""
-        return f"Profile({name}{self.channels} channels, {self.id[:16]})"
+        kind = "latent, " if self.latent else ""
+        return f"Profile({name}{kind}{self.channels} channels, {self.id[:16]})"
 
 
 def remember(profile: Profile) -> Profile:
@@ -204,7 +237,7 @@ def read(path: Path) -> Profile:
     with open(path, "rb") as file:
         profile = Profile.from_bytes(file.read(MOST_BYTES + 1), str(path))
     try:
-        _ = profile.base
+        _ = profile.base, profile.latents
     except CorruptFrameError as error:
         raise ModelError(f"{path}: {error}") from error
     return profile

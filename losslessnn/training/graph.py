@@ -116,7 +116,7 @@ class Samples(NamedTuple):
 # ------------------------------------------------------------------------------------------------- network
 
 
-class _Round(torch.autograd.Function):
+class Round(torch.autograd.Function):
     """Round to nearest, halves up, between limits; its gradient is that of doing nothing."""
 
     @staticmethod
@@ -128,7 +128,7 @@ class _Round(torch.autograd.Function):
         return gradients[0], None
 
 
-class _Halve(torch.autograd.Function):
+class Halve(torch.autograd.Function):
     """``(sums + half) >> HIDDEN_SHIFT`` of integers in floating point; its gradient is the division's."""
 
     @staticmethod
@@ -176,11 +176,11 @@ class NetworkGraph(torch.nn.Module):
         scaled = self.weights * self.units
         inward, bias, skip, outward, last = scaled.split(self._sizes)
         if rounding:
-            inward, skip, outward = (_Round.apply(part, WEIGHT_MAX) for part in (inward, skip, outward))
-            bias, last = _Round.apply(bias, BIAS_MAX), _Round.apply(last, BIAS_MAX)
+            inward, skip, outward = (Round.apply(part, WEIGHT_MAX) for part in (inward, skip, outward))
+            bias, last = Round.apply(bias, BIAS_MAX), Round.apply(last, BIAS_MAX)
         seen = inputs.to(scaled.dtype) - ACTIVATION_ZERO
         sums = seen @ inward.view(NETWORK_INPUTS, self.hidden) + bias
-        units = _Halve.apply(sums) if rounding else sums / _HIDDEN_UNIT
+        units = Halve.apply(sums) if rounding else sums / _HIDDEN_UNIT
         units = units.clamp(0, ACTIVATION_MAX)
         return seen @ skip.view(3, -1).T + units @ outward.view(3, -1).T + last
 

@@ -110,7 +110,7 @@ def train(
     if run.round:
         say(f"going on after {run.round} of {run.rounds} rounds")
     hidden = None if progress else True  # to tqdm, None is: unless on a terminal
-    with _one_thread(), tqdm(total=run.rounds, initial=run.round, unit="round", disable=hidden) as bar:
+    with one_thread(), tqdm(total=run.rounds, initial=run.round, unit="round", disable=hidden) as bar:
         while run.stage != DONE:
             done = run.round
             bits = run.go_on()
@@ -292,7 +292,7 @@ def _held_out(unseen: Sequence[Array], to_codes: ToCodes, form: Profile) -> list
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """Batches are small: two threads took ten times the processor time of one, waiting for each other.
 
     And sums do not depend on the number of cores.
