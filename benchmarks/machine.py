@@ -57,7 +57,7 @@ def pin(core: int) -> None:
 
 
 def leave_when_terminated() -> None:
-    """End by an exception when the system asks to: programs that were started and temporary folders go too."""
+    """End by an exception when the system asks to: started programs and temporary folders go too."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 
