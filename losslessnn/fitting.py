@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from losslessnn.models.autoregressive import AutoregressiveModel
     from losslessnn.models.fit import Effort
     from losslessnn.models.neural import ClosedForm
+    from losslessnn.training.vae import Plan as AutoencoderPlan
 
 FEWEST_TIMES = 512
 MOST_SAMPLES = 1 << 24
@@ -160,22 +161,17 @@ def fit(
     from losslessnn.models.fit import EFFORT, for_network
 
     effort = EFFORT[_QUICK_LEVEL if quick else _LEVEL]
+    kept = None if checkpoint is None else Path(checkpoint)
     if latents:
-        profiles, figures = _latent_profiles(
-            codes,
-            _codes(_scored(unseen)),
-            effort,
-            name,
-            in_torch,
-            hidden,
-            shown,
-            seed,
-            checkpoint,
-            say,
-            progress,
-        )
-        facts |= {"family": family} | figures
-        return _smallest(profiles, _scored(unseen), facts, say, Family.LATENT_FACTOR)
+        networks: AutoencoderPlan | None = None
+        if in_torch:
+            from losslessnn.training import vae
+
+            networks = vae.Plan(hidden or vae.HIDDEN, shown or _SHOWN_IN_TORCH, seed, kept)
+        scored = _scored(unseen)
+        profiles, figures = _latent_profiles(codes, _codes(scored), effort, networks, say, progress)
+        profiles = {what: replace(profile, name=name) for what, profile in profiles.items()}
+        return _smallest(profiles, scored, facts | figures, say, Family.LATENT_FACTOR)
     form = neural.fit_closed_form(codes, effort)
     tables, models = form.tables, {"closed form": side.pack_model(form.model)}
     if in_torch:
@@ -186,7 +182,7 @@ def fit(
             hidden=hidden or effort.network.hidden,
             shown=shown or _SHOWN_IN_TORCH,
             device=device,
-            checkpoint=None if checkpoint is None else Path(checkpoint),
+            checkpoint=kept,
             seed=seed,
         )
         network, figures = training.train(start, known, unseen, _codes, plan, say, progress)
@@ -213,46 +209,34 @@ def _latent_profiles(
     codes: NDArray[np.int32],
     unseen: NDArray[np.int32],
     effort: Effort,
-    name: str,
-    in_torch: bool,
-    hidden: int | None,
-    shown: int | None,
-    seed: int,
-    checkpoint: str | os.PathLike[str] | None,
+    plan: AutoencoderPlan | None,
     say: Say,
     progress: bool,
 ) -> tuple[dict[str, Profile], dict[str, Any]]:
-    """Factors without and with networks, and what is worth knowing of the latter's training."""
+    """Factors without and, if there is a plan, with networks; and what is worth knowing of the training."""
     from losslessnn.models import latent, neural, side, vae
 
     form = neural.fit_closed_latents(codes, effort)
-    factors = form.model.factors
-    if len(factors.loadings) == 0:
+    if len(form.model.factors.loadings) == 0:
         raise ModelError("these channels share nothing that latents could say: fit an autoregressive profile")
-    alone = Profile(
-        codes.shape[0], side.pack_model(form.model.base), form.tables, name,
-        latent=latent.pack_factors(factors),
-    )  # fmt: skip
-    say(f"{len(factors.loadings)} latents a time step")
-    if not in_torch:
+    packed = latent.pack_factors(form.model.factors)
+    alone = Profile(len(codes), side.pack_model(form.model.base), form.tables, latent=packed)
+    say(f"{len(form.model.factors.loadings)} latents a time step")
+    if plan is None:
         return {"factors": alone}, {}
     from losslessnn.training import vae as training
 
-    plan = training.Plan(
-        hidden=hidden or training.HIDDEN,
-        shown=shown or _SHOWN_IN_TORCH,
-        seed=seed,
-        checkpoint=None if checkpoint is None else Path(checkpoint),
-    )
     known = form.samples, form.marks
     networks, figures = training.train(
         known, neural.take_points(unseen), alone.base, form.model, plan, say, progress
     )
     trained = replace(alone, networks=vae.pack_networks(networks))
-    return (
-        {"factors": alone, "autoencoder": trained},
-        {"trainer": "torch", "seed": seed, "stages": {k: round(v, 4) for k, v in figures.items()}},
-    )
+    stages = {stage: round(bits, 4) for stage, bits in figures.items()}
+    return {"factors": alone, "autoencoder": trained}, {
+        "trainer": "torch",
+        "seed": plan.seed,
+        "stages": stages,
+    }
 
 
 def _smallest(

@@ -43,6 +43,7 @@ def show_command(model: str) -> int:
     taps, network = base.model.taps, base.model.network
     click.echo(f"{profile.name or '(no name)'}")
     click.echo(f"  id             {profile.id}")
+    click.echo(f"  family         {profile.family}")
     click.echo(f"  channels       {profile.channels}")
     click.echo(f"  coefficients   {taps.coefficients.size} in {taps.source.size} windows")
     click.echo(f"  hidden units   {len(network.outward) or 'no network'}")

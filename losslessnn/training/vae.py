@@ -26,6 +26,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from losslessnn.blocks import Codes
+from losslessnn.errors import CorruptFrameError, ModelError
 from losslessnn.kernels.constants import (
     ACTIVATION_MAX,
     HIDDEN_SHIFT,
@@ -103,7 +104,11 @@ def blocks_of(codes: Codes, marks: Marks, base: Base, model: FactorModel) -> tup
     """(channels, time) codes in blocks, how codes lie among positions, and the channels' offsets."""
     present = codes[marks == 0] if marks.size else codes
     low, high = int(present.min()), int(present.max())
-    ready, prediction = predict_by(base.model, codes, base.positions(low, high, neural.offsets_of(codes)))
+    try:
+        positions = base.positions(low, high, neural.offsets_of(codes))
+    except CorruptFrameError as error:
+        raise ModelError(f"the recordings reach too far to be learned from together: {error}") from error
+    ready, prediction = predict_by(base.model, codes, positions)
     k, n = model.factors.loadings.shape
     networks = vae.blank(BLOCK, n, k, UPPER, 1)
     seen, _, _ = latent.foresee(prediction, FactorModel(ready, model.factors, networks), marks)
@@ -124,7 +129,6 @@ def blocks_of(codes: Codes, marks: Marks, base: Base, model: FactorModel) -> tup
         cut(seen.center[:times], np.float32), cut(seen.posterior[:times], np.uint8),
         cut(start, np.uint8)[:, :1],
     )  # fmt: skip
-    positions = ready.positions
     edges, inverse = (torch.from_numpy(p.astype(np.int64)) for p in (positions.edges, positions.inverse))
     bins = Bins(positions.fraction_bits, low, high, edges, inverse)
     return blocks, bins, torch.from_numpy(positions.offset.astype(np.int64))
@@ -430,7 +434,7 @@ def train(
     Raises
     ------
     ModelError
-        If the checkpoint is not of this training.
+        If codes reach too far, or the checkpoint is not of this training.
     """
     with one_thread():
         run = _Run(codes, unseen, base, model, plan)
