@@ -31,7 +31,7 @@ _log = logging.getLogger(__name__)
 
 _FEWEST_SAMPLES = 64
 _SECTION_OVERHEAD = 4
-_SAMPLE_BYTES = 1 << 16
+_SAMPLE_BYTES, _FEWEST_BYTES = 1 << 16, 1 << 14
 _HOPELESS_SHARE = 0.7
 """A neural frame this much smaller than the plain modes look to be makes trying them a waste of time."""
 
@@ -215,11 +215,12 @@ def _encode_neural(
 
 def _plain_estimate(content: npt.NDArray[np.uint8], itemsize: int) -> int:
     """About how small the plain modes would make the content, from a piece of its middle."""
-    if content.size <= 2 * _SAMPLE_BYTES:
+    if content.size < _FEWEST_BYTES:
         return 0
-    begin = (content.size - _SAMPLE_BYTES) // 2 // itemsize * itemsize
-    _, payload = encode_plain(content[begin : begin + _SAMPLE_BYTES], itemsize, level=3)
-    return len(payload) * content.size // _SAMPLE_BYTES
+    size = _SAMPLE_BYTES if content.size > 2 * _SAMPLE_BYTES else content.size // 8 // itemsize * itemsize
+    begin = (content.size - size) // 2 // itemsize * itemsize
+    _, payload = encode_plain(content[begin : begin + size], itemsize, level=3)
+    return len(payload) * content.size // max(size, 1)
 
 
 def decode_chunk(buffer: bytes | bytearray | memoryview, *, device: str | None = None) -> npt.NDArray[Any]:

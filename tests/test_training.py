@@ -86,13 +86,14 @@ def columns(**parts: np.ndarray) -> Samples:
 def test_the_network_is_the_decoders(hidden: int, kind: str) -> None:
     rng = np.random.default_rng(hidden)
     weights, inputs = some_weights(hidden, kind, rng), some_inputs(rng)
-    network = networks.to_network(weights, hidden, np.full((1, 4), -1, np.int32))
+    network = networks.to_network(weights, hidden, np.zeros((1, 0), np.int32))
     outputs = graph_of(weights, hidden)(torch.from_numpy(inputs), rounding=True)
     assert torch.equal(outputs, torch.floor(outputs))
-    units = np.empty(network.bias.size, np.int32)
-    for row, seen in zip(outputs.tolist(), inputs, strict=True):
-        think(network, seen.astype(np.int32), units)
-        assert row == reference.think(seen.tolist(), network) == units[hidden : hidden + 3].tolist()
+    paired, pairs = network_kernel.in_pairs(network), inputs.astype(np.int16).view(np.int32)
+    units, memory = np.empty((len(inputs), network.bias.size), np.int32), np.empty(MAX_HIDDEN, np.int32)
+    for n, row in enumerate(outputs.tolist()):
+        think(paired, n, pairs, units, memory)
+        assert row == reference.think(inputs[n].tolist(), network) == units[n, hidden : hidden + 3].tolist()
 
 
 def test_no_sum_of_the_network_outgrows_float32() -> None:

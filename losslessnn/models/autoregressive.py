@@ -23,7 +23,7 @@ from losslessnn.kernels.cpu import adaptive, rans
 from losslessnn.kernels.cpu import autoregressive as kernel
 from losslessnn.kernels.cpu import network as network_kernel
 from losslessnn.kernels.parameters import Adaptive, Corrected, Head, LinearTaps, Network, Positions, Steps
-from losslessnn.models.prediction import Prediction
+from losslessnn.models.prediction import Prediction, put
 from losslessnn.models.sight import EVERYTHING, look_around, slide
 
 Marks = NDArray[np.uint8]
@@ -99,31 +99,34 @@ NOTHING_CORRECTED = Corrected(
 
 
 def correct(model: AutoregressiveModel, prediction: Prediction, marked: Marks) -> Corrected:
-    """What the model's network makes of every sample's parameters; empty if there is no network."""
+    """What the model's network makes of every sample's parameters; empty if there is no network.
+
+    Instead of means by how much it moves them, in 16 bits where that fits.
+    """
     if model.network.outward.size == 0:
         return NOTHING_CORRECTED
     n_channels, n_times = prediction.codes.shape
-    corrected = _new_corrected(n_channels, n_times)
+    moved: NDArray[Any] = np.empty((n_channels, n_times), np.int16)
+    scales, shapes = (np.empty((n_channels, n_times), np.uint8) for _ in range(2))
     channels = np.arange(n_channels, dtype=np.int64)
     working = kernel.working_memory(n_channels, n_units=model.network.bias.size)
     kernel.start(working, model.head)
     no_inputs = np.empty((0, 0, NETWORK_INPUTS), np.uint8)
     network = network_kernel.in_pairs(model.network)
     for seen in look_around(prediction, model.head, marked, channels, model.network.sources):
-        part = _new_corrected(n_channels, seen.end - seen.first)
+        size = (n_channels, seen.end - seen.first)
+        part = Corrected(np.empty(size, np.int32), np.empty(size, np.uint8), np.empty(size, np.uint8))
         network_kernel.go_through(
             seen.history, seen.linear, seen.means, seen.marks, model.taps.skew, model.positions.fraction_bits,
             model.head, network, seen.memory, seen.indices, channels, 1, seen.first, seen.steps,
             working, no_inputs, part,
         )  # fmt: skip
-        for whole, here in zip(corrected, part, strict=True):
-            whole[:, seen.begin : seen.end] = here[:, seen.begin - seen.first :]
-    return corrected
-
-
-def _new_corrected(n_channels: int, n_times: int) -> Corrected:
-    shape = (n_channels, n_times)
-    return Corrected(np.empty(shape, np.int32), np.empty(shape, np.uint8), np.empty(shape, np.uint8))
+        inside = slice(seen.steps.begin, seen.steps.end)
+        moves = part.means[:, inside] - seen.means[:, inside]
+        moved = put(moved, seen.begin, seen.end, moves)
+        scales[:, seen.begin : seen.end] = part.scales[:, inside]
+        shapes[:, seen.begin : seen.end] = part.shapes[:, inside]
+    return Corrected(moved, scales, shapes)
 
 
 @dataclass(frozen=True)
@@ -188,13 +191,15 @@ class _Encoder:
         model, prediction = self._model, self._prediction
         window, steps = self._window(begin, end)
         codes, means = prediction.coded(window.start, window.stop)
+        corrected = Corrected(*(_part(values, window) for values in self._corrected))
+        if corrected.means.size:
+            corrected = corrected._replace(means=means + corrected.means)
         begin_of = kernel.samples_before(self._n_channels, model.taps.skew, steps)
         start, freq, channel, rest, rest_bits = self._memory
         rest_bits[:] = 0
         raw_bits = np.zeros(self._n_channels, np.int64)
         kernel.code_intervals(
-            codes, _part(self._marked, window), means,
-            Corrected(*(_part(values, window) for values in self._corrected)),
+            codes, _part(self._marked, window), means, corrected,
             model.positions, model.taps.skew, model.head, self._working, steps, begin_of[:-1],
             start, freq, channel, rest, rest_bits, raw_bits,
         )  # fmt: skip

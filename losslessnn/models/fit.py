@@ -167,18 +167,18 @@ def find_changes(codes: Codes, positions: Positions) -> list[int]:
         return []
     down = _reduction(codes, positions)
     noise = 4.0 ** (positions.fraction_bits - down) / 12.0
-    edges = np.arange(CHANGE_LEAVES + 1, dtype=np.int64) * n_times // CHANGE_LEAVES
-    spans = [_grams(codes, positions, down, int(begin), int(end)) for begin, end in pairwise(edges)]
+    borders = np.arange(1, CHANGE_LEAVES, dtype=np.int64) * n_times // CHANGE_LEAVES
+    borders = borders[np.minimum(borders, n_times - borders) >= SHORTEST_SEGMENT]
+    edges = [0, *borders.tolist(), n_times]
+    spans = [_grams(codes, positions, down, begin, end) for begin, end in pairwise(edges)]
     grams = [np.stack(of_channel) for of_channel in zip(*spans, strict=True)]
-    gains = np.zeros(CHANGE_LEAVES)
-    for leaf in range(1, CHANGE_LEAVES):
-        if min(edges[leaf], n_times - edges[leaf]) < SHORTEST_SEGMENT:
-            continue
+    gains = np.zeros(borders.size)
+    for i, border in enumerate(borders):
         for gram in grams:
-            before, after = gram[:leaf].sum(axis=0), gram[leaf:].sum(axis=0)
-            gains[leaf] += statistics.split_gain(before, after, edges[leaf], n_times - edges[leaf], noise)
+            before, after = gram[: i + 1].sum(axis=0), gram[i + 1 :].sum(axis=0)
+            gains[i] += statistics.split_gain(before, after, border, n_times - border, noise)
     likeliest = np.argsort(-gains, kind="stable")[:MOST_CHANGES]
-    return [int(edges[leaf]) for leaf in likeliest if gains[leaf] > CHANGE_GAIN * n_times * len(grams)]
+    return [int(borders[i]) for i in likeliest if gains[i] > CHANGE_GAIN * n_times * len(grams)]
 
 
 def _grams(codes: Codes, positions: Positions, down: int, begin: int, end: int) -> list[NDArray[np.float64]]:

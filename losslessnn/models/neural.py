@@ -769,5 +769,5 @@ def _spread(samples: Codes) -> float:
     """Typical size of a sample's unpredictable part, in codes: half a median channel's mean step."""
     if samples.shape[1] < 2:
         return 0.0
-    part = samples[:: max(1, len(samples) // 64), :16384]
-    return 0.5 * float(np.median([np.abs(np.diff(row.astype(np.int64))).mean() for row in part]))
+    part = samples[:: max(1, len(samples) // 64), :16384].astype(np.int32)
+    return 0.5 * float(np.median(np.abs(np.diff(part, axis=1)).mean(axis=1)))
