@@ -148,8 +148,7 @@ def estimate(codes: Codes, low: int, high: int, spread: float) -> AdcTables | No
         return None
     counts = np.zeros((len(codes), n_codes), np.int64)
     for group, some in row_groups(codes):
-        for row, channel in zip(counts[group], some, strict=True):
-            row[:] = _count_codes(channel, low, n_codes)
+        kernel.count_codes(np.ascontiguousarray(some), low, counts[group])
     total = counts.sum(axis=0)
     reach = int(min(8.0, max(1.0, 0.5 * spread)))
     common = _quantise(kernel.bin_widths(total[None], np.ones(n_codes), reach, _PRIOR))[0]
@@ -198,13 +197,3 @@ def _gain(counts: NDArray[np.int64], log_widths: NDArray[np.int64], reference: N
 def _price(log_widths: NDArray[np.int64]) -> float:
     """About how many bits a row of widths costs."""
     return 64 + _BITS_PER_WIDTH * int(np.count_nonzero(log_widths)) + 0.3 * log_widths.size
-
-
-def _count_codes(codes: Codes, low: int, n_codes: int) -> NDArray[np.int64]:
-    """How often one channel has each code, but for values held three times or more.
-
-    A lead that is off or an amplifier at its rail says nothing about the width of a bin.
-    """
-    now = codes[2:]
-    moving = (now != codes[1:-1]) | (now != codes[:-2])
-    return np.bincount(now[moving].astype(np.int64) - low, minlength=n_codes)

@@ -93,7 +93,11 @@ SIGNALS = ("noise", "walk", "constant", "jumps", "rails")
 @st.composite
 def cases(draw: st.DrawFn, tables: bool | None = None) -> Case:
     """Any model a frame can hold, with codes of any kind; ``tables`` says whether with ADC tables."""
-    n_channels, n_times = draw(st.integers(1, 6)), draw(st.integers(1, 80))
+    # few channels for long or, as kernels take eight at a time, many for a short while
+    n_channels, longest = draw(
+        st.sampled_from([(1, 80), (2, 80), (3, 80), (6, 80), (9, 20), (19, 12), (40, 6)])
+    )
+    n_times = draw(st.integers(1, longest))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     with_tables = draw(st.booleans()) if tables is None else tables
     low, high = (
@@ -339,6 +343,28 @@ def adc_tables(positions: Positions) -> bytes | None:
     widths = np.maximum((SCALE[:81] + 128) >> 8, 1)
     log_widths = np.searchsorted(widths, np.diff(positions.edges.astype(np.int64), axis=1)) - 40
     return adc.AdcTables(positions.low, log_widths, positions.table).pack()
+
+
+@pytest.mark.parametrize("n_channels", range(1, 41))
+def test_any_number_of_channels_whatever_a_vector_holds(n_channels: int) -> None:
+    """Loud and calm channels, marks, escapes and low bits beside each other in the same eight."""
+    rng = np.random.default_rng(n_channels)
+    for n_times, with_tables in ((1, False), (14, False), (14, True)):
+        low, high = (-300, 400) if with_tables else (-(1 << 22), 1 << 22)
+        spread = np.array([2.0, 40.0, 3e5])[rng.integers(0, 3, n_channels), None]
+        codes = np.clip(rng.standard_cauchy((n_channels, n_times)) * spread, low, high).astype(np.int32)
+        model = AutoregressiveModel(
+            positions=make_positions(rng, n_channels, low, high, with_tables, 4),
+            taps=make_taps(rng, n_channels, int(rng.choice([1, 2, PAD])), True),
+            adaptive=make_adaptive(rng, n_channels, int(rng.choice([0, 8])), True),
+            head=make_head(rng, n_channels, True),
+            network=no_network(n_channels),
+            lanes=int(rng.integers(1, n_channels + 1)),
+        )
+        assert_oracle_and_cpu_agree(Case(codes, model))
+        assert_oracle_and_cpu_agree(Case(codes, replace(model, lanes=n_channels)))
+        marks = make_marks(rng, codes.shape, rng.integers(0, 3, n_channels))
+        assert_oracle_and_cpu_agree(Case(fill(codes, marks, low), model, marks))
 
 
 # the corners, one by one: hypothesis finds most of them, but not on every run

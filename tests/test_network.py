@@ -83,12 +83,13 @@ def test_what_is_trained_is_what_is_coded_with() -> None:
     rounded = np.empty_like(weights)
     training.round_weights(weights, HIDDEN, rounded)
     seen, hidden = np.empty(NETWORK_INPUTS, np.float32), np.empty(HIDDEN, np.float32)
-    outputs, units = np.empty(3, np.float32), np.empty(integers.bias.size, np.int32)
+    outputs, units = np.empty(3, np.float32), np.empty((50, integers.bias.size), np.int32)
+    pairs = np.empty(HIDDEN // 2, np.int32)
     for n in range(len(inputs)):
         forward(inputs, n, rounded, HIDDEN, seen, hidden, outputs)
-        think(integers, inputs[n].astype(np.int32), units)
-        assert units[HIDDEN : HIDDEN + 3].tolist() == reference.think(inputs[n].tolist(), integers)
-        np.testing.assert_allclose(outputs * 2048, units[HIDDEN : HIDDEN + 3], atol=2.0)
+        think(network_kernel.in_pairs(integers), n, inputs.astype(np.int16).view(np.int32), units, pairs)
+        assert units[n, HIDDEN : HIDDEN + 3].tolist() == reference.think(inputs[n].tolist(), integers)
+        np.testing.assert_allclose(outputs * 2048, units[n, HIDDEN : HIDDEN + 3], atol=2.0)
 
 
 def test_the_gradient_is_that_of_the_bits() -> None:

@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from losslessnn.kernels.constants import (
     INVERSE,
     LOG2,
+    MAX_HIDDEN,
     NETWORK_INPUTS,
+    OUTPUT_LANES,
     PAD,
     POSITION_LIMIT,
     SCALE,
@@ -170,11 +172,11 @@ def code_intervals(
     """Intervals and channels of the samples of some steps in coding order, and the bits that follow them.
 
     Times and ``steps`` count from where the arrays begin, which hold all that is coded in these steps; the
-    averages in ``memory`` go on from there. ``corrected`` is what a network made of means, scale indices and shapes, or empty arrays for none.
-    ``marked`` is (channels, time), or empty for none: such samples take no bits, and the averages do not
-    learn from them. ``begin_of`` comes from `samples_before`. ``start`` and ``freq`` are some
-    numbers longer than there are samples. ``rest`` gets the raw bits of those samples that have any,
-    ``rest_bits``, zero before, how many; ``raw_bits`` is how many each channel has.
+    averages in ``memory`` go on from there. ``corrected`` is what a network made of means, scale indices and
+    shapes, or empty arrays for none. ``marked`` is (channels, time), or empty for none: such samples take no
+    bits, and the averages do not learn from them. ``begin_of`` comes from `samples_before`. ``start`` and
+    ``freq`` are some numbers longer than there are samples. ``rest`` gets the raw bits of those samples that
+    have any, ``rest_bits``, zero before, how many; ``raw_bits`` is how many each channel has.
     """
     n_channels, n_times = codes.shape[0], steps.n_times
     columns = memory.columns
@@ -191,30 +193,24 @@ def code_intervals(
                 here = begin_of[s - steps.begin] + k - k_begin
                 begin, end = max(k, k_begin), min(last + 1, k_end)
                 odd = head_lanes.code_step(
-                    lanes, codes, marked, means, corrected, memory.averages, memory.weights, columns, tables, bins,
-                    s, k, begin, end, start, freq, here,
+                    lanes, codes, marked, means, corrected, memory.averages, memory.weights, columns, tables,
+                    bins, s, k, begin, end, start, freq, here,
                 )  # fmt: skip
+                here -= k
                 for i in range(begin, end):
-                    channel_of[here + i - k] = i
+                    channel_of[here + i] = i
                 if end - begin < lanes:
                     for i in range(begin, end):
-                        start[here + i - k], freq[here + i - k] = (
-                            columns.start[i],
-                            columns.end[i] - columns.start[i],
-                        )
+                        start[here + i] = columns.start[i]
+                        freq[here + i] = columns.end[i] - columns.start[i]
                 while odd > 0:
-                    i = lowest_bit(odd)
+                    i = k + lowest_bit(odd)
                     odd &= odd - 1
-                    channel = k + i
-                    coarse = head.coarse_bits(columns.scale[channel], positions.fraction_bits)
-                    bits, length = _rest(
-                        np.int64(codes[channel, s - skew * channel]),
-                        coarse,
-                        columns.first[channel],
-                        columns.symbol[channel],
-                    )
+                    code = np.int64(codes[i, s - skew * i])
+                    coarse = head.coarse_bits(columns.scale[i], positions.fraction_bits)
+                    bits, length = _rest(code, coarse, columns.first[i], columns.symbol[i])
                     rest[here + i], rest_bits[here + i] = bits, length
-                    raw_bits[channel] += length
+                    raw_bits[i] += length
 
 
 @part
@@ -255,12 +251,15 @@ class Working(NamedTuple):
     columns: head_lanes.Columns
     states: NDArray[np.uint64]  # (lanes and more,) of rANS
     read: NDArray[np.int64]  # (2,) how many words and raw bits a decoder has read
-    inputs: NDArray[np.int32]  # (NETWORK_INPUTS,)
-    units: NDArray[np.int32]  # of a network
+    inputs: NDArray[np.int16]  # (lines, NETWORK_INPUTS) of a network
+    pairs: NDArray[np.int32]  # the same bytes, two inputs in one number
+    units: NDArray[np.int32]  # (lines, hidden + OUTPUT_LANES)
+    hidden: NDArray[np.int32]  # of one line, in pairs
 
 
-def working_memory(n_channels: int, lanes: int = 0, n_units: int = 0) -> Working:
+def working_memory(n_channels: int, lanes: int = 0, n_units: int = OUTPUT_LANES) -> Working:
     """Memory for `code_intervals` and `decode`, which `start` makes ready."""
+    inputs = np.zeros((max(n_channels, network.LINES), NETWORK_INPUTS), np.int16)
     return Working(
         head_lanes.new_rows(3, n_channels),
         head_lanes.new_rows(3, n_channels),
@@ -268,8 +267,10 @@ def working_memory(n_channels: int, lanes: int = 0, n_units: int = 0) -> Working
         head_lanes.new_columns(n_channels),
         np.zeros(lanes + LANES, np.uint64),
         np.zeros(2, np.int64),
-        np.zeros(NETWORK_INPUTS, np.int32),
-        np.empty(n_units, np.int32),
+        inputs,
+        inputs.view(np.int32),
+        np.empty((len(inputs), n_units), np.int32),
+        np.zeros((MAX_HIDDEN + 1) // 2, np.int32),
     )
 
 
@@ -317,10 +318,10 @@ class Octets(NamedTuple):
 
 @part
 def margin(skew):
-    """How much longer than its rows a flat history is at either end.
+    """How much longer than its rows a decoder's flat history is at either end.
 
-    Eight channels are predicted at once, also while some of them are before their first or behind their last
-    sample.
+    Eight channels are predicted at once, also while some of them are not at their first sample yet, or beyond
+    their last.
     """
     return (LANES * skew + LANES + 15) & ~15
 
@@ -349,14 +350,10 @@ def cut_octets(taps: LinearTaps, row_length: int, most: int) -> Octets:
     offsets, weights = np.zeros((group[-1], LANES), np.int64), np.zeros((group[-1], LANES, 8), np.int32)
     offsets[row, column], weights[row, column] = places, coefficients
     greatest = np.bincount(channel, np.abs(coefficients.astype(np.int64)).sum(axis=1)).max(initial=0)
-    nothing = weights[:0]
-    if (
-        greatest * most < 1 << 31
-        and weights.max(initial=0) < 1 << 15
-        and weights.min(initial=0) >= -(1 << 15)
-    ):
-        return Octets(group, offsets, nothing, weights.astype(np.int16))
-    return Octets(group, offsets, weights, nothing.astype(np.int16))
+    short = weights.astype(np.int16)
+    if greatest * most < 1 << 31 and (short == weights).all():
+        return Octets(group, offsets, weights[:0], short)
+    return Octets(group, offsets, weights, short[:0])
 
 
 @lean_kernel
@@ -381,7 +378,7 @@ def decode(
     start_columns(parameters, positions, columns, 0)
     bins = Bins(positions.fraction_bits, positions.low, positions.high, positions.edges, positions.inverse)
     tables = head_lanes.Tables(_SCALE, _INVERSE, _LOG2, parameters.tails, parameters.guesses)
-    width = correction.outward.shape[0]
+    units, width = working.units, working.units.shape[1] - OUTPUT_LANES
     networked = width > 0
     numbers = working.numbers
     error, linear, shift, rounding = numbers[0], numbers[1], numbers[2], numbers[3]
@@ -391,7 +388,6 @@ def decode(
     # what the head gets is something else only if a network corrects it
     mean = numbers[4] if networked else columns.centre
     index = numbers[5] if networked else columns.scale
-    inputs, activations = working.inputs, working.units
     state = working.states
     word, place = working.read[0], working.read[1]
     fraction_bits = positions.fraction_bits
@@ -415,18 +411,19 @@ def decode(
         head.scale_indices(averages, weights, parameters.bias, k_begin, k_end, index)
         if networked:
             for k in range(k_begin, k_end):
-                t = s - skew * k
-                bare = mean[k] - columns.offset[k]
                 network.see(
-                    memory, history, correction.sources, skew, k, t, n_times, index[k], averages,
-                    fraction_bits, linear[k], bare, inputs,
+                    memory, history, correction.sources, skew, k, s - skew * k, n_times, index[k], averages,
+                    fraction_bits, linear[k], mean[k] - columns.offset[k], k, working.inputs, working.pairs,
                 )  # fmt: skip
-                network.think(correction, inputs, activations)
-                correct = network.corrected_mean(bare, index[k], np.int64(activations[width]))
+            for k in range(k_begin, k_end):
+                network.think(correction, k, working.pairs, units, working.hidden)
+            for k in range(k_begin, k_end):
+                bare = mean[k] - columns.offset[k]
+                correct = network.corrected_mean(bare, index[k], np.int64(units[k, width]))
                 columns.centre[k] = correct + columns.offset[k]
-                columns.scale[k] = network.corrected_index(index[k], np.int64(activations[width + 1]))
+                columns.scale[k] = network.corrected_index(index[k], np.int64(units[k, width + 1]))
                 base = np.int64(parameters.shape[k])
-                columns.shape[k] = network.corrected_shape(base, np.int64(activations[width + 2]))
+                columns.shape[k] = network.corrected_shape(base, np.int64(units[k, width + 2]))
         if marked.size > 0:
             for k in range(k_begin, k_end):
                 columns.held[k] = marked[k, s - skew * k]
@@ -441,10 +438,11 @@ def decode(
                 while missed > 0:
                     i = k + lowest_bit(missed)
                     missed &= missed - 1
+                    slot = rans.slot_of(state[i % lanes])
                     coarse = head.coarse_bits(columns.scale[i], fraction_bits)
                     columns.symbol[i], columns.start[i], columns.end[i] = head.find_symbol(
-                        rans.slot_of(state[i % lanes]), columns.first[i], coarse, columns.centre[i], columns.scale[i],
-                        parameters.tails, columns.shape[i], bins, positions.table[i], columns.symbol[i],
+                        slot, columns.first[i], coarse, columns.centre[i], columns.scale[i], parameters.tails,
+                        columns.shape[i], bins, positions.table[i], columns.symbol[i],
                     )  # fmt: skip
             for k in range(batch, batch_end, together):
                 word += head_lanes.pop(together, state, k % lanes, columns, k, batch_end - k, words, word)

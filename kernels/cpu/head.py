@@ -63,7 +63,7 @@ def scale_index(octaves, bias):
     return min(max(place, 0), N_SCALES - 1)
 
 
-@part
+@inlined
 def scale_indices(averages, weights, bias, begin, end, index):
     """Scale indices of channels ``begin:end`` for their next samples; averages, weights: (3, channels)."""
     for k in range(np.uintp(begin), np.uintp(end)):
@@ -81,7 +81,7 @@ def moved_averages(fast, mid, slow, magnitude):
     return average(fast, magnitude, _FAST), average(mid, magnitude, _MID), average(slow, magnitude, _SLOW)
 
 
-@part
+@inlined
 def move_averages(averages, error, begin, end):
     """`average` of all three speeds of channels ``begin:end`` at once; ``averages`` is (3, channels)."""
     for k in range(np.uintp(begin), np.uintp(end)):

@@ -49,6 +49,7 @@ from losslessnn.kernels.cpu.vectors import (
 
 _GUESS_SHIFT = PRECISION - GUESS_BITS
 _GUESS_MASK = (1 << _GUESS_SHIFT) - 1
+_QUANTILE_BITS = CELL_BITS + 5 + 8  # of quantiles and of scales
 _CELL_MASK = (1 << CELL_BITS) - 1
 _INDEX_SHIFT = LOG_BITS - 3
 _UNIT = AVERAGE_BITS << LOG_BITS
@@ -110,6 +111,10 @@ class _Bins:
         self._cells = table * bins.inverse.length
         self._last_cell = bins.inverse.length - 1
 
+    def coarseness(self, scale: Numbers) -> Numbers:
+        """By how much a scale is wider than those that care about every bit of a code."""
+        return scale - (self._bits * SCALE_STEPS + COARSE_INDEX)
+
     def _code_of_cell(self, position: Numbers) -> Numbers:
         """The code in whose bin the cell of a position begins: bins are as wide as cells, or not by far."""
         cell = (position + self._half - (self.low << self._bits)) >> self._bits
@@ -163,13 +168,15 @@ class _Bins:
 class _Window:
     """Symbols around the middle of a distribution, and how probable they are."""
 
-    def __init__(self, columns: Any, k: Numbers, tables: Any, bins: _Bins, fraction_bits: Numbers,
-                 centre: Numbers, scale: Numbers, shape: Numbers) -> None:
-        self._bins, self.centre = bins, centre
-        self.coarse = maximum((scale - (fraction_bits * SCALE_STEPS + COARSE_INDEX)) >> 3, 0)
+    def __init__(self, mine: _Bins, tables: Any, centre: Numbers, scale: Numbers, shape: Numbers) -> None:
+        self._bins, self.centre = mine, centre
+        self.coarse = maximum(mine.coarseness(scale) >> 3, 0)
         self.unit, self._inverse = tables.scale[scale], tables.inverse[scale]
         self._tails, self._tail = tables.tails, shape * (TAIL_CELLS + 1)
-        self.first = (bins.nearest_code(centre) >> self.coarse) - WINDOW // 2
+
+    def first(self) -> Numbers:
+        """The code of symbol 0, without its low bits."""
+        return (self._bins.nearest_code(self.centre) >> self.coarse) - WINDOW // 2
 
     def mass_below(self, edge: Numbers) -> Numbers:
         """`head.mass_below`."""
@@ -180,10 +187,10 @@ class _Window:
         above = upper - (((upper - lower) * (place & _CELL_MASK)) >> CELL_BITS)
         return select(distance < 0, above, MASS - above)
 
-    def edges(self, symbol: Numbers) -> tuple[Numbers, Numbers, Numbers, Numbers]:
+    def edges(self, symbol: Numbers, first: Numbers) -> tuple[Numbers, Numbers, Numbers, Numbers]:
         """The first code of a symbol and of the next one, and where they begin."""
-        codes = [(self.first + symbol + i) << self.coarse for i in (0, 1)]
-        inside = (minimum(maximum(code, self._bins.low), self._bins.high + 1) for code in codes)
+        codes = [(first + symbol + i) << self.coarse for i in (0, 1)]
+        inside = (self._bins.inside(code, self._bins.low, self._bins.high + 1) for code in codes)
         return (*codes, *(self._bins.edge_below(code) for code in inside))
 
     def inner_cumulative(self, symbol: Numbers, code: Numbers, edge: Numbers) -> Numbers:
@@ -192,59 +199,52 @@ class _Window:
         return symbol + select(code > self._bins.high, MASS, mass)
 
 
-def _any(truths: Numbers) -> Numbers:
-    return as_bits(truths) > 0
-
-
-def _prepared(columns: Any, k: Numbers, tables: Any, bins: Any) -> tuple[_Bins, _Window]:
+def _window(columns: Any, k: Numbers, tables: Any, bins: Any) -> tuple[_Bins, _Window]:
     mine = _Bins(bins, columns.table.load(k))
-    centre, scale, shape = (column.load(k) for column in (columns.centre, columns.scale, columns.shape))
-    return mine, _Window(columns, k, tables, mine, bins.fraction_bits, centre, scale, shape)
+    return mine, _Window(mine, tables, *(c.load(k) for c in (columns.centre, columns.scale, columns.shape)))
 
 
 @in_lanes
 def guess(states: Array, lane: Numbers, columns: Any, k: Numbers, tables: Any, bins: Any) -> Numbers:
-    """Symbols that very probably are those at which the states point."""
-    mine, window = _prepared(columns, k, tables, bins)
+    """Symbols that very probably are those at which states point."""
+    mine, window = _window(columns, k, tables, bins)
     slot = states.load(lane) & (TOTAL - 1)
     curve = columns.shape.load(k) * ((1 << GUESS_BITS) + 1)
     left, right = tables.guesses.pairs(curve + (slot >> _GUESS_SHIFT))
     quantile = left + (((right - left) * (slot & _GUESS_MASK)) >> _GUESS_SHIFT)
-    position = window.centre + ((quantile * window.unit) >> (CELL_BITS + 5 + 8))
-    symbol = (mine.code_at(position) >> window.coarse) - window.first
-    columns.first.store(k, window.first)
-    columns.symbol.store(k, minimum(maximum(symbol, 1), WINDOW - 2))
+    position = window.centre + ((quantile * window.unit) >> _QUANTILE_BITS)
+    first = window.first()
+    columns.first.store(k, first)
+    columns.symbol.store(k, mine.inside((mine.code_at(position) >> window.coarse) - first, 1, WINDOW - 2))
     return k
 
 
 @in_lanes
-def check(states: Array, lane: Numbers, columns: Any, k: Numbers, n: Numbers, tables: Any, bins: Any) -> Numbers:
-    """Intervals of the guessed symbols; the bits of those channels whose state is not in its interval."""
-    mine = _Bins(bins, columns.table.load(k))
-    window = _Window.__new__(_Window)
-    scale = columns.scale.load(k)
-    window._bins, window.centre = mine, columns.centre.load(k)
-    window.coarse = maximum((scale - (bins.fraction_bits * SCALE_STEPS + COARSE_INDEX)) >> 3, 0)
-    window.unit, window._inverse = tables.scale[scale], tables.inverse[scale]
-    window._tails, window._tail = tables.tails, columns.shape.load(k) * (TAIL_CELLS + 1)
-    window.first = columns.first.load(k)
-    slot = states.load(lane) & (TOTAL - 1)
-    symbol = columns.symbol.load(k)
-    code, next_code, edge, next_edge = window.edges(symbol)
+def check(
+    states: Array, lane: Numbers, columns: Any, k: Numbers, n: Numbers, tables: Any, bins: Any
+) -> Numbers:
+    """Intervals of the symbols of ``n`` channels; a bit for each whose state lies outside.
+
+    In a pass of its own, since a processor cannot look far enough ahead to begin the next channels' guesses
+    while it waits for these look-ups.
+    """
+    _, window = _window(columns, k, tables, bins)
+    slot, symbol = states.load(lane) & (TOTAL - 1), columns.symbol.load(k)
+    code, next_code, edge, next_edge = window.edges(symbol, columns.first.load(k))
     start = window.inner_cumulative(symbol, code, edge)
     end = window.inner_cumulative(symbol + 1, next_code, next_edge)
     idle = (columns.held.load(k) > 0) | (lane_numbers(k) >= n)
-    missed = ((slot < start) | (slot >= end)) & ~idle
-    columns.start.store(k, select(idle, 0, start))
+    columns.start.store(k, select(idle, 0, start))  # the interval that leaves a state as it is
     columns.end.store(k, select(idle, TOTAL, end))
-    return as_bits(missed)
+    return as_bits(((slot < start) | (slot >= end)) & ~idle)
 
 
 @in_lanes
-def pop(states: Array, lane: Numbers, columns: Any, k: Numbers, n: Numbers, words: Array, word: Numbers) -> Numbers:
-    """Take symbols off the states; return how many words that took."""
-    x = states.load(lane)
-    start = columns.start.load(k)
+def pop(
+    states: Array, lane: Numbers, columns: Any, k: Numbers, n: Numbers, words: Array, word: Numbers
+) -> Numbers:
+    """Take the symbols of ``n`` channels off their states; return how many words that took."""
+    x, start = states.load(lane), columns.start.load(k)
     x = (columns.end.load(k) - start) * x.unsigned_shift(PRECISION) + ((x & (TOTAL - 1)) - start)
     low = x.unsigned_below(STATE_FLOOR) & (lane_numbers(k) < n)
     before, taken = count_before(low)
@@ -254,20 +254,19 @@ def pop(states: Array, lane: Numbers, columns: Any, k: Numbers, n: Numbers, word
 
 @in_lanes
 def settle(columns: Any, k: Numbers, n: Numbers, bins: Any) -> Numbers:
-    """Codes and positions of the symbols; the bits of those channels for which there is more to it."""
-    mine = _Bins(bins, columns.table.load(k))
-    symbol = columns.symbol.load(k)
+    """Codes and positions of the symbols of ``n`` channels; a bit for each to which there is more."""
+    mine, symbol = _Bins(bins, columns.table.load(k)), columns.symbol.load(k)
     code = columns.first.load(k) + symbol
-    coarse = columns.scale.load(k) - (bins.fraction_bits * SCALE_STEPS + COARSE_INDEX) >= 8
-    odd = coarse | (symbol <= 0) | (symbol >= WINDOW - 1) | (code < bins.low) | (code > bins.high)
-    odd = (odd | (columns.held.load(k) > 0)) & (lane_numbers(k) < n)
-    code = minimum(maximum(code, bins.low), bins.high)
-    below, above = mine.edges_of(code)
+    odd = (mine.coarseness(columns.scale.load(k)) >= 8) | (symbol <= 0) | (symbol >= WINDOW - 1)
+    odd = odd | (code < bins.low) | (code > bins.high) | (columns.held.load(k) > 0)
+    code = mine.inside(code, bins.low, bins.high)
     columns.code.store(k, code)
-    columns.position.store(k, (below + above) >> 1)
-    return as_bits(odd)
+    columns.position.store(k, _middle(mine.edges_of(code)))
+    return as_bits(odd & (lane_numbers(k) < n))
 
 
+def _middle(edges: tuple[Numbers, Numbers]) -> Numbers:
+    return (edges[0] + edges[1]) >> 1
 
 
 def _log2(value: Numbers, table: Array) -> Numbers:
@@ -275,80 +274,62 @@ def _log2(value: Numbers, table: Array) -> Numbers:
     return ((63 - zeros) << LOG_BITS) + table[(value << zeros).unsigned_shift(55) & 255]
 
 
-def _scale_index(averages: Array, weights: Array, bias: Numbers, k: Numbers, log2: Array) -> Numbers:
+def _scale_index(averages: Array, weights: Array, columns: Any, k: Numbers, log2: Array) -> Numbers:
     """`head.scale_indices`."""
     rows = [k + averages.length * row for row in range(3)]
     octaves = [weights.load(row) * (_log2(averages.load(row), log2) - _UNIT) for row in rows]
-    place = (((octaves[0] + octaves[1] + octaves[2]) >> 8) + bias + _ROUND) >> _INDEX_SHIFT
+    octave = ((octaves[0] + octaves[1] + octaves[2]) >> 8) + columns.bias.load(k)
+    place = (octave + _ROUND) >> _INDEX_SHIFT
     return minimum(maximum(place, 0), N_SCALES - 1)
 
 
-def _move_averages(averages: Array, k: Numbers, magnitude: Numbers, moving: Numbers) -> None:
-    """`head.move_averages` of some lanes."""
+def _move_averages(averages: Array, k: Numbers, error: Numbers, moving: Numbers) -> None:
+    """`head.move_averages`, where ``moving``."""
+    magnitude = maximum(error, 0 - error) << AVERAGE_BITS
     for row, speed in enumerate(SPEEDS):
         place = k + averages.length * row
         old = averages.load(place)
-        new = old + (((magnitude << AVERAGE_BITS) - old) >> speed) + select(old < 1 << speed, 1, 0)
+        new = old + ((magnitude - old) >> speed) + select(old < 1 << speed, 1, 0)
         averages.store(place, select(moving, new, old))
 
 
 @in_lanes
-def code_step(codes: Array, marked: Array, means: Array, corrected: Any, averages: Array, weights: Array,
-               columns: Any, tables: Any, bins: Any, step: Numbers, k: Numbers, begin: Numbers, end: Numbers,
-               start: Array, freq: Array, here: Numbers) -> Numbers:
-    """Intervals of one step's samples of the channels from ``k`` on; only ``begin:end`` have one.
+def code_step(
+    codes: Array, marked: Array, means: Array, corrected: Any, averages: Array, weights: Array, columns: Any,
+    tables: Any, bins: Any, step: Numbers, k: Numbers, begin: Numbers, end: Numbers,
+    start: Array, freq: Array, here: Numbers,
+) -> Numbers:  # fmt: skip
+    """Intervals of a step's samples in the channels from ``k`` on, of which ``begin:end`` have one.
 
-    They are written to ``start`` and ``freq`` from ``here`` on if all of them have, to `Columns` otherwise. The bits
-    of those that need raw bits are returned.
+    They are written to ``start`` and ``freq`` from ``here`` on if every lane has one, else to `Columns`. A
+    bit is returned for each sample that needs raw bits.
     """
     channel = lane_numbers(k) + k
     real = (channel >= begin) & (channel < end)
     place = select(real, columns.begin.load(k) + step, 0)
-    code, mean = codes[place], means[place]
+    code, mean, offset = codes[place], means[place], columns.offset.load(k)
     (held,) = either(marked.length > 0, lambda: (marked[place] > 0,), lambda: (real & ~real,))
-    scale = _scale_index(averages, weights, columns.bias.load(k), k, tables.log2)
     centre, scale, shape = either(
         corrected.means.length > 0,
         lambda: (corrected.means[place], corrected.scales[place], corrected.shapes[place]),
-        lambda: (mean, scale, columns.shape.load(k)),
+        lambda: (mean, _scale_index(averages, weights, columns, k, tables.log2), columns.shape.load(k)),
     )
-    offset = columns.offset.load(k)
     mine = _Bins(bins, columns.table.load(k))
-    window = _Window(columns, k, tables, mine, bins.fraction_bits, centre + offset, scale, shape)
-    symbol = minimum(maximum((code >> window.coarse) - window.first, 0), WINDOW - 1)
-    outermost = (symbol <= 0) | (symbol >= WINDOW - 1)
-    odd = (outermost | (window.coarse > 0)) & real & ~held
-    below, above = mine.edges_of(code)
-    _move_averages(averages, k, _magnitude(((below + above) >> 1) - offset - mean), real & ~held)
+    window = _Window(mine, tables, centre + offset, scale, shape)
+    first = window.first()
+    symbol = mine.inside((code >> window.coarse) - first, 0, WINDOW - 1)
+    lowest, highest, learning = symbol <= 0, symbol >= WINDOW - 1, real & ~held
+    odd = as_bits((lowest | highest | (window.coarse > 0)) & learning)
+    edges = mine.edges_of(code)
+    _move_averages(averages, k, _middle(edges) - offset - mean, learning)
     code, next_code, edge, next_edge = either(
-        _any(odd), lambda: window.edges(symbol), lambda: (code, code + 1, below, above)
+        odd > 0, lambda: window.edges(symbol, first), lambda: (code, code + 1, *edges)
     )
-    low = select(symbol <= 0, 0, window.inner_cumulative(symbol, code, edge))
-    high = select(symbol >= WINDOW - 1, TOTAL, window.inner_cumulative(symbol + 1, next_code, next_edge))
-    low, high = select(held, 0, low), select(held, TOTAL, high)
-
-    def straight() -> None:
-        start.store(here, low)
-        freq.store(here, high - low)
-
-    def apart() -> None:
-        columns.start.store(k, low)
-        columns.end.store(k, high)
-
+    below = select(held | lowest, 0, window.inner_cumulative(symbol, code, edge))
+    above = select(held | highest, TOTAL, window.inner_cumulative(symbol + 1, next_code, next_edge))
     full = end - begin >= k.lanes
-    when(full, straight)
-    when(~full, apart)
-
-    def keep() -> None:
-        columns.scale.store(k, scale)
-        columns.first.store(k, window.first)
-        columns.symbol.store(k, symbol)
-
-    when(_any(odd), keep)
-    return as_bits(odd)
-
-
-def _magnitude(error: Numbers) -> Numbers:
-    return maximum(error, 0 - error)
-
-
+    when(full, lambda: (start.store(here, below), freq.store(here, above - below)))
+    when(~full, lambda: (columns.start.store(k, below), columns.end.store(k, above)))
+    for column, numbers in ((columns.scale, scale), (columns.first, first), (columns.symbol, symbol)):
+        column.store(k, numbers)
+    return odd

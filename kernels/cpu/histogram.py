@@ -4,7 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 
-from losslessnn.kernels.cpu.compiling import kernel, part
+from losslessnn.kernels.cpu.compiling import kernel, lean_kernel, part
+
+
+@lean_kernel
+def count_codes(codes, low, counts):
+    """How often each channel of (channels, time) has each code, but for values held three times or more.
+
+    A lead that is off or an amplifier at its rail says nothing about the width of a bin. ``counts`` is
+    (channels, codes), zero before.
+    """
+    for k in range(codes.shape[0]):
+        for t in range(2, codes.shape[1]):
+            now = codes[k, t]
+            if now != codes[k, t - 1] or now != codes[k, t - 2]:
+                counts[k, now - low] += 1
 
 
 @part

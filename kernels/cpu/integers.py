@@ -54,8 +54,9 @@ def _starts(context, builder, signature, arguments):  # type: ignore[no-untyped-
     ]
 
 
-def _load(builder, start, i, kind):  # type: ignore[no-untyped-def]
-    return builder.load(builder.bitcast(builder.gep(start, [i]), kind.as_pointer()), align=kind.element.width // 8)
+def _load(builder, start, i, kind, align=None):  # type: ignore[no-untyped-def]
+    place = builder.bitcast(builder.gep(start, [i]), kind.as_pointer())
+    return builder.load(place, align=align or kind.element.width // 8)
 
 
 def _spread(builder, value, kind):  # type: ignore[no-untyped-def]
@@ -73,14 +74,16 @@ def _sum_of_lanes(builder, vector):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def dot_octets(typing_context, together, octets, samples, begin, end, at, totals, place):  # type: ignore[no-untyped-def]
-    """Sums of products, side by side: totals[place + c] is the sum over octets o from ``begin`` to ``end`` of
+def dot_octets(  # type: ignore[no-untyped-def]
+    typing_context, together, octets, samples, begin, end, at, totals, place
+):
+    """Sums of products, side by side: totals[place + c] is that over octets o from ``begin`` to ``end`` of
     coefficients[o, place % 8 + c, :] times samples[offsets[o, place % 8 + c] + at:][:8].
 
     together : of eight channels, the first of which is ``place``, or 1: of one. octets : what
-    `autoregressive.cut_octets` gives; samples : flat int32, all octets inside; totals : flat int64. Where there
-    are short coefficients, 32 bits hold all sums. Eight sums do not wait for each other, and their lanes are
-    added as those of one.
+    `autoregressive.cut_octets` gives; samples : flat int32, all octets inside; totals : flat int64. Where
+    there are short coefficients, 32 bits hold all sums. Eight sums do not wait for each other, and their
+    lanes are added as those of one.
     """
 
     def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
@@ -104,7 +107,8 @@ def dot_octets(typing_context, together, octets, samples, begin, end, at, totals
                     weights = _load(builder, arrays[name].data, eight, ir.VectorType(narrow, 8))
                     window = _load(builder, recent, offset, ir.VectorType(i32, 8))
                     factors = [
-                        factor if factor.type == wide else builder.sext(factor, wide) for factor in (weights, window)
+                        factor if factor.type == wide else builder.sext(factor, wide)
+                        for factor in (weights, window)
                     ]
                     builder.store(builder.add(builder.load(total), builder.mul(*factors)), total)
             sums = [builder.load(total) for total in sums]
@@ -128,47 +132,60 @@ def dot_octets(typing_context, together, octets, samples, begin, end, at, totals
 
 
 def _sums_of_eight(builder, vectors):  # type: ignore[no-untyped-def]
-    """The sums of eight vectors' lanes, as a vector: neighbours are added until one number of each is left."""
-    even, odd = (
-        ir.Constant(ir.VectorType(ir.IntType(32), 8), list(range(begin, 16, 2))) for begin in (0, 1)
-    )
+    """The sums of eight vectors' lanes, as a vector: neighbours are added until one number each is left."""
+    even, odd = (ir.Constant(ir.VectorType(ir.IntType(32), 8), list(range(begin, 16, 2))) for begin in (0, 1))
     while len(vectors) > 1:
         pairs = zip(vectors[::2], vectors[1::2], strict=True)
         vectors = [
-            builder.add(builder.shuffle_vector(*pair, even), builder.shuffle_vector(*pair, odd)) for pair in pairs
+            builder.add(builder.shuffle_vector(*pair, even), builder.shuffle_vector(*pair, odd))
+            for pair in pairs
         ]
     return vectors[0]
 
 
-@intrinsic
-def dot_sixteens(typing_context, flat, at_a, at_b, n):  # type: ignore[no-untyped-def]
-    """Sum of flat[at_a + i] * flat[at_b + i] over i < ``n``, a multiple of 16; int32 in, 64-bit sums.
+LAGS = 4  # sums that `lagged_sums` takes at once
 
-    Even and odd places are multiplied apart, which spares widening them.
+
+@intrinsic
+def lagged_sums(typing_context, flat, fixed, moving, count, n, sums):  # type: ignore[no-untyped-def]
+    """sums[i] = sum of flat[fixed + t] * flat[moving - i + t] over t < ``n``; i < ``count``, at most `LAGS`.
+
+    flat : int32; sums : (LAGS,) int64; ``n`` is a multiple of 16. Even and odd places are multiplied apart,
+    which spares widening them.
     """
 
     def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         i64 = ir.IntType(64)
-        wide = ir.VectorType(i64, 8)
-        half = ir.Constant(wide, [32] * 8)
-        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
-        starts = [builder.gep(data, [at]) for at in arguments[1:3]]
-        totals = [cgutils.alloca_once_value(builder, ir.Constant(wide, [0] * 8)) for _ in range(2)]
-        with cgutils.for_range_slice(builder, ir.Constant(i64, 0), arguments[3], ir.Constant(i64, 16)) as (
-            i,
-            _,
-        ):
-            pairs = [
-                builder.load(builder.bitcast(builder.gep(start, [i]), wide.as_pointer()), align=4)
-                for start in starts
-            ]
+        flat, sums = (
+            context.make_array(signature.args[i])(context, builder, arguments[i]).data for i in (0, 5)
+        )
+        fixed, moving, count, n = arguments[1:5]
+        half, last = ir.Constant(_WIDE, [32] * 8), builder.sub(count, ir.Constant(i64, 1))
+        starts = [builder.gep(flat, [fixed])]
+        for i in range(LAGS):  # no more of them than there are: others may lie outside
+            lag = ir.Constant(i64, i)
+            lag = builder.select(builder.icmp_signed("<", lag, last), lag, last)
+            starts.append(builder.gep(flat, [builder.sub(moving, lag)]))
+        totals = [
+            [cgutils.alloca_once_value(builder, ir.Constant(_WIDE, [0] * 8)) for _ in range(2)]
+            for _ in range(LAGS)
+        ]
+        sixteens = (ir.Constant(i64, 0), n, ir.Constant(i64, 16))
+        with cgutils.for_range_slice(builder, *sixteens) as (t, _):
+            pairs = [_load(builder, start, t, _WIDE, align=4) for start in starts]
             odd = [builder.ashr(pair, half) for pair in pairs]
             even = [builder.ashr(builder.shl(pair, half), half) for pair in pairs]
-            for total, (a, b) in zip(totals, (even, odd), strict=True):
-                builder.store(builder.add(builder.load(total), builder.mul(a, b)), total)
-        return _sum_of_lanes(builder, builder.add(*(builder.load(total) for total in totals)))
+            for i, both in enumerate(totals):
+                for total, numbers in zip(both, (even, odd), strict=True):
+                    product = builder.mul(numbers[0], numbers[1 + i])
+                    builder.store(builder.add(builder.load(total), product), total)
+        for i, both in enumerate(totals):
+            total = _sum_of_lanes(builder, builder.add(*(builder.load(half) for half in both)))
+            builder.store(total, builder.gep(sums, [ir.Constant(i64, i)]))
+        return context.get_dummy_value()
 
-    return types.int64(flat, types.int64, types.int64, types.int64), codegen
+    i64 = types.int64
+    return types.void(flat, i64, i64, i64, i64, sums), codegen
 
 
 @intrinsic
@@ -218,24 +235,40 @@ def move_eights(typing_context, weights, at_w, samples, at_s, n, step, limit):  
     return types.void(*arguments), codegen
 
 
-@intrinsic
-def weigh(typing_context, sums, at_s, inputs, n, weights, at_w, row_length, lanes):  # type: ignore[no-untyped-def]
-    """Add inputs[i] * weights[at_w + i * row_length + j] to sums[at_s + j] over i < ``n``, for j < ``lanes``.
+def _every_second(builder, vector, first):  # type: ignore[no-untyped-def]
+    count = vector.type.count
+    places = ir.Constant(ir.VectorType(ir.IntType(32), count // 2), list(range(first, count, 2)))
+    return builder.shuffle_vector(vector, ir.Constant(vector.type, ir.Undefined), places)
 
-    All int32; ``lanes`` is written as a number, since it becomes a vector's length. Places in ``weights``
-    count from its beginning.
+
+@intrinsic
+def weigh_pairs(  # type: ignore[no-untyped-def]
+    typing_context, sums, at_s, first, at_f, inputs, at_i, n, weights, at_w, row_length, lanes
+):
+    """To first[at_f + j] add products of the pairs inputs[at_i + i] and weights[at_w + i * row_length + j].
+
+    The results go to sums[at_s + j]. Over i < ``n``, for j < ``lanes``, which is written as a number: it
+    becomes a vector's length. All are int32; a pair is two 16-bit numbers in one, the first in its low half.
+    Places count from an array's beginning, whatever its shape. Many processors multiply and add pairs in one
+    instruction.
     """
 
     def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        i64 = ir.IntType(64)
-        vector = ir.VectorType(ir.IntType(32), signature.args[7].literal_value)
-        data = [context.make_array(signature.args[i])(context, builder, arguments[i]).data for i in (0, 2, 4)]
-        at_s, n, at_w, row_length = arguments[1], arguments[3], arguments[5], arguments[6]
-        total = cgutils.alloca_once_value(builder, _load(builder, data[0], at_s, vector))
+        i64, lanes = ir.IntType(64), signature.args[10].literal_value
+        vector = ir.VectorType(ir.IntType(32), lanes)
+        halves, wide = (ir.VectorType(ir.IntType(bits), 2 * lanes) for bits in (16, 32))
+        data = [
+            context.make_array(signature.args[i])(context, builder, arguments[i]).data for i in (0, 2, 4, 7)
+        ]
+        at_s, at_f, at_i, n, at_w, row_length = (arguments[i] for i in (1, 3, 5, 6, 8, 9))
+        total = cgutils.alloca_once_value(builder, _load(builder, data[1], at_f, vector))
         with cgutils.for_range_slice(builder, ir.Constant(i64, 0), n, ir.Constant(i64, 1)) as (i, _):
-            value = builder.load(builder.gep(data[1], [i]))
+            pair = builder.load(builder.gep(data[2], [builder.add(at_i, i)]))
             place = builder.add(at_w, builder.mul(i, row_length))
-            product = builder.mul(_spread(builder, value, vector), _load(builder, data[2], place, vector))
+            pairs = (_spread(builder, pair, vector), _load(builder, data[3], place, vector))
+            factors = (builder.sext(builder.bitcast(both, halves), wide) for both in pairs)
+            products = builder.mul(*factors, flags=["nsw"])
+            product = builder.add(*(_every_second(builder, products, first) for first in range(2)))
             builder.store(builder.add(builder.load(total), product), total)
         place = builder.bitcast(builder.gep(data[0], [at_s]), vector.as_pointer())
         builder.store(builder.load(total), place, align=4)
@@ -244,7 +277,7 @@ def weigh(typing_context, sums, at_s, inputs, n, weights, at_w, row_length, lane
     if not isinstance(lanes, types.IntegerLiteral):
         return None
     i64 = types.int64
-    return types.void(sums, i64, inputs, i64, weights, i64, i64, lanes), codegen
+    return types.void(sums, i64, first, i64, inputs, i64, i64, weights, i64, i64, lanes), codegen
 
 
 @intrinsic

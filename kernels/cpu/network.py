@@ -36,19 +36,31 @@ from losslessnn.kernels.constants import (
     SCALE,
 )
 from losslessnn.kernels.cpu import head
-from losslessnn.kernels.cpu.compiling import inlined, lean_kernel, part
-from losslessnn.kernels.cpu.integers import log2, weigh
+from losslessnn.kernels.cpu.compiling import inlined, lean_kernel
+from losslessnn.kernels.cpu.integers import log2, weigh_pairs
+from losslessnn.kernels.cpu.vectors import (
+    LANES,
+    Array,
+    Numbers,
+    in_lanes,
+    lane_numbers,
+    maximum,
+    minimum,
+    select,
+)
+from losslessnn.kernels.parameters import Network
 
 _INVERSE, _REACH, _SCALE = INVERSE, REACH, SCALE
 _LIMIT = np.int64(POSITION_LIMIT - 1)
-_BACK = NETWORK_ERRORS
+BACK = LANES  # as many errors are read at once
 _UNIT = AVERAGE_BITS << LOG_BITS
-_AS_IT_IS, _HALVED = np.int64(0), np.int64(1)
-_OLDER, _INSTEAD = np.array(NETWORK_OLDER, np.uintp), np.array(NETWORK_INSTEAD, np.uintp)
+_LAST, _INSTEAD = np.array((1, 1, 1, 2, *NETWORK_OLDER)), np.array(NETWORK_INSTEAD)  # so many steps back
+LINES = 64  # samples that are seen before the first is thought of
+_NOTHING = np.int32(ACTIVATION_ZERO | ACTIVATION_ZERO << 16)
 
 
 class Memory(NamedTuple):
-    """Past errors of all channels; sample t lies at column ``t + NETWORK_ERRORS``."""
+    """Past errors of all channels; sample t lies at column ``t + LANES``."""
 
     error: NDArray[np.int64]  # position less the mean of the stages before
     magnitude: NDArray[np.int32]  # its logarithm, in 2**-8 octave
@@ -58,7 +70,7 @@ class Memory(NamedTuple):
 
 def new_memory(n_channels: int, n_times: int) -> Memory:
     """A `Memory` of no errors. Numpy takes memory for a channel when it is written to, not before."""
-    size = n_times + _BACK + 1
+    size = n_times + BACK + 1
     return Memory(
         np.zeros((n_channels, size), np.int64),
         np.zeros((n_channels, size), np.int32),
@@ -68,11 +80,10 @@ def new_memory(n_channels: int, n_times: int) -> Memory:
 
 
 @inlined
-def in_scales(distance, index, down):
-    """A distance as an activation, in 1/16 of the scale ``index`` times 2**down."""
+def in_scales(distance, index):
+    """A distance as an activation, in 1/16 of the scale ``index``."""
     near = min(max(distance, -_REACH[np.uintp(index)]), _REACH[np.uintp(index)])
-    shift = 41 + down
-    value = (near * _INVERSE[np.uintp(index)] + (np.int64(1) << (shift - 1))) >> shift
+    value = (near * _INVERSE[np.uintp(index)] + (np.int64(1) << 40)) >> 41
     return min(max(value + ACTIVATION_ZERO, 0), ACTIVATION_MAX)
 
 
@@ -85,91 +96,190 @@ def in_octaves(logarithm, index):
 @inlined
 def remember(memory, k, t, error, index):
     """Take in the error of one sample and the scale the averages gave it."""
-    at, row = np.uintp(t + _BACK), np.uintp(k)
+    at, row = np.uintp(t + BACK), np.uintp(k)
     memory.error[row, at] = error
     magnitude = log2(max(abs(error), np.int64(1)))
     memory.magnitude[row, at] = magnitude
-    memory.unit_error[row, at] = in_scales(error, index, _AS_IT_IS) - ACTIVATION_ZERO
+    memory.unit_error[row, at] = in_scales(error, index) - ACTIVATION_ZERO
     memory.unit_magnitude[row, at] = in_octaves(magnitude, index) - ACTIVATION_ZERO
 
 
+def _activations(distances: Numbers, reach: Numbers, inverse: Numbers, shift: int) -> Numbers:
+    """`in_scales` of eight distances at once; ``shift`` is 41, and one more to halve them."""
+    near = maximum(minimum(distances, reach), 0 - reach)
+    return _as_activations((near * inverse + (1 << (shift - 1))) >> shift)
+
+
+def _as_activations(numbers: Numbers) -> Numbers:
+    return maximum(minimum(numbers + ACTIVATION_ZERO, ACTIVATION_MAX), 0)
+
+
+@in_lanes
+def _see_errors(
+    inputs: Array, place: Numbers, errors: Array, k: Numbers, t: Numbers, reach: Numbers, inverse: Numbers
+) -> Numbers:
+    """A channel's last eight errors, the latest first."""
+    last = errors.load(k * errors.length + t).reversed()
+    inputs.store(place, _activations(last, reach, inverse, 41))
+    return place
+
+
+@in_lanes
+def _see_older(
+    inputs: Array,
+    place: Numbers,
+    history: Array,
+    now: Numbers,
+    back: Array,
+    mean: Numbers,
+    reach: Numbers,
+    inverse: Numbers,
+) -> Numbers:
+    """Positions so many steps ``back``, eight numbers, less the mean."""
+    distances = history[now - back.start()] - mean
+    inputs.store(place, _activations(distances, reach, inverse, 42))
+    return place
+
+
+@in_lanes
+def _see_last(
+    inputs: Array,
+    place: Numbers,
+    history: Array,
+    now: Numbers,
+    back: Array,
+    linear: Numbers,
+    mean: Numbers,
+    old: Numbers,
+    reach: Numbers,
+    inverse: Numbers,
+) -> Numbers:
+    """The adaptive stage's part of the mean, the last step, and positions less the mean."""
+    lane = lane_numbers(mean)
+    distances = history[now - back.start()] - select(lane < 2, old, mean)
+    distances = select(lane < 1, mean - linear, distances)
+    near = maximum(minimum(distances, reach), 0 - reach) * inverse
+    near = near + select(lane < 1, near, 0)  # not halved
+    inputs.store(place, _as_activations((near + (1 << 41)) >> 42))
+    return place
+
+
 @inlined
-def see(memory, history, sources, skew, k, t, n_times, index, averages, fraction_bits, linear, mean, inputs):
-    """Fill the (NETWORK_INPUTS,) int32 inputs of one sample.
+def _pair(first, second):
+    """Two activations in one number."""
+    return first | second << 16
+
+
+@inlined
+def _see_reference(memory, source, at):
+    """What a reference's sample was, beside the scale it had."""
+    error = np.int32(memory.unit_error[source, at])
+    magnitude = np.int32(memory.unit_magnitude[source, at])
+    return _pair(ACTIVATION_ZERO + error, ACTIVATION_ZERO + magnitude)
+
+
+@inlined
+def see(
+    memory, history, sources, skew, k, t, n_times, index, averages, fraction_bits, linear, mean, line,
+    inputs, pairs,
+):  # fmt: skip
+    """Fill a line of the (lines, NETWORK_INPUTS) int16 inputs; ``pairs`` are the same bytes as int32.
 
     linear, mean : the linear stage's prediction and the one to be corrected; sources : (channels, as many
     references as any channel has), -1 for none; averages : (3, channels) running averages.
     """
-    row, at, now = np.uintp(k), np.uintp(t + _BACK), np.uintp(t + PAD)
+    row, at = np.uintp(k), np.uintp(t + BACK)
+    now = np.int64(k) * np.int64(history.shape[1]) + t + PAD
+    reach, inverse = _REACH[np.uintp(index)], _INVERSE[np.uintp(index)]
     n_references = sources.shape[1]
-    n = np.uintp(0)
-    for i in range(NETWORK_ERRORS):
-        inputs[n] = in_scales(memory.error[row, at - np.uintp(i + 1)], index, _AS_IT_IS)
-        n += np.uintp(1)
-    for i in range(NETWORK_MAGNITUDES):
-        inputs[n] = in_octaves(np.int64(memory.magnitude[row, at - np.uintp(i + 1)]), index)
-        n += np.uintp(1)
-    for i in range(3):
-        inputs[n] = in_octaves(log2(averages[i, row]) - _UNIT, index)
-        n += np.uintp(1)
-    inputs[n] = in_octaves(np.int64(32 * index), 8 * (fraction_bits + 2))
-    n += np.uintp(1)
-    for r in range(n_references, NETWORK_REFERENCES):
-        for i in range(np.uintp(2 * r), np.uintp(2 * r + 2)):
-            older = np.int64(history[row, now - _INSTEAD[i]])
-            inputs[n + i] = in_scales(older - mean, index, _HALVED)
-    for r in range(n_references):
+    first, line = np.int64(line) * NETWORK_INPUTS, np.uintp(line)
+    _see_errors(8, inputs, first, memory.error, k, t, reach, inverse)
+    n = np.uintp(NETWORK_ERRORS // 2)
+    last, before = memory.magnitude[row, at - np.uintp(1)], memory.magnitude[row, at - np.uintp(2)]
+    pairs[line, n] = _pair(in_octaves(np.int64(last), index), in_octaves(np.int64(before), index))
+    fast, mid = log2(averages[0, row]) - _UNIT, log2(averages[1, row]) - _UNIT
+    pairs[line, n + np.uintp(1)] = _pair(in_octaves(fast, index), in_octaves(mid, index))
+    slow = in_octaves(log2(averages[2, row]) - _UNIT, index)
+    pairs[line, n + np.uintp(2)] = _pair(slow, in_octaves(np.int64(32 * index), 8 * (fraction_bits + 2)))
+    n += np.uintp(3)
+    if n_references < NETWORK_REFERENCES:
+        _see_older(8, inputs, first + np.int64(2 * n), history, now, _INSTEAD, mean, reach, inverse)
+    for r in range(np.uintp(n_references)):
         source = sources[row, r]
-        inputs[n] = inputs[n + np.uintp(1)] = ACTIVATION_ZERO
-        if source >= 0:
-            inputs[n] = ACTIVATION_ZERO + memory.unit_error[np.uintp(source), at]
-            inputs[n + np.uintp(1)] = ACTIVATION_ZERO + memory.unit_magnitude[np.uintp(source), at]
-        n += np.uintp(2)
-    n += np.uintp(2 * (NETWORK_REFERENCES - n_references))
-    for r in range(2):
+        pairs[line, n + r] = _see_reference(memory, np.uintp(source), at) if source >= 0 else _NOTHING
+    n += np.uintp(NETWORK_REFERENCES)
+    for r in range(np.uintp(2)):
         source = sources[row, r] if r < n_references else np.int32(-1)
-        inputs[n] = inputs[n + np.uintp(1)] = ACTIVATION_ZERO
-        if source >= 0 and skew * (k - source) >= 2 and t + 1 < n_times:
-            inputs[n] = ACTIVATION_ZERO + memory.unit_error[np.uintp(source), at + np.uintp(1)]
-            inputs[n + np.uintp(1)] = (
-                ACTIVATION_ZERO + memory.unit_magnitude[np.uintp(source), at + np.uintp(1)]
-            )
-        n += np.uintp(2)
-    before, old = np.int64(history[row, now - np.uintp(1)]), np.int64(history[row, now - np.uintp(2)])
-    inputs[n] = in_scales(mean - linear, index, _AS_IT_IS)
-    inputs[n + np.uintp(1)] = in_scales(before - old, index, _HALVED)
-    inputs[n + np.uintp(2)] = in_scales(before - mean, index, _HALVED)
-    inputs[n + np.uintp(3)] = in_scales(old - mean, index, _HALVED)
-    n += np.uintp(4)
-    for i in range(np.uintp(_OLDER.size)):
-        inputs[n + i] = in_scales(np.int64(history[row, now - _OLDER[i]]) - mean, index, _HALVED)
+        known = source >= 0 and skew * (k - source) >= 2 and t + 1 < n_times
+        pairs[line, n + r] = _see_reference(memory, np.uintp(source), at + np.uintp(1)) if known else _NOTHING
+    old = np.int64(history[row, np.uintp(t + PAD - 2)])
+    _see_last(8, inputs, first + np.int64(2 * n + 4), history, now, _LAST, linear, mean, old, reach, inverse)
+
+
+class Paired(NamedTuple):
+    """A network whose weights lie in pairs: two inputs' in one number, the first one's in the low half."""
+
+    inward: NDArray[np.int32]  # (NETWORK_INPUTS / 2, hidden + lanes)
+    bias: NDArray[np.int32]  # (hidden + lanes,)
+    outward: NDArray[np.int32]  # (hidden / 2 rounded up, lanes)
+    sources: NDArray[np.int32]  # (channels, references)
+
+
+def in_pairs(network: Network) -> Paired:
+    """A network as kernels want it."""
+    inward, outward = (_pairs_of_rows(weights) for weights in (network.inward, network.outward))
+    return Paired(inward, network.bias, outward, network.sources)
+
+
+def _pairs_of_rows(weights: NDArray[np.int32]) -> NDArray[np.int32]:
+    even = np.concatenate([weights, weights[:0] if len(weights) % 2 == 0 else np.zeros_like(weights[:1])])
+    return np.ascontiguousarray((even[::2] & 0xFFFF) | (even[1::2] << 16))
 
 
 @inlined
-def think(network, inputs, units):
-    """From inputs to units: hidden ones, then outputs. ``units`` is (hidden + OUTPUT_LANES,) int32.
+def think(network, row, pairs, units, hidden):
+    """From inputs to units, in the row of each: hidden ones, then outputs.
 
-    All sums run over the units, side by side: summing up one unit's inputs alone takes ten times as long.
+    ``pairs`` is (rows, NETWORK_INPUTS / 2), ``units`` (rows, hidden + OUTPUT_LANES) int32, ``hidden`` memory
+    for hidden units in pairs. All sums run over the units, side by side: summing up one unit's inputs alone
+    takes ten times as long.
     """
     inward, outward = network.inward, network.outward
-    width, size = np.int64(outward.shape[0]), np.int64(units.size)
-    for h in range(np.uintp(size)):
-        units[h] = network.bias[h]
-    done = size & ~15
+    size, n_pairs = np.int64(units.shape[1]), np.int64(pairs.shape[1])
+    width = size - OUTPUT_LANES
+    at, at_i, line = np.int64(row) * size, np.int64(row) * n_pairs, np.uintp(row)
+    bias, done = network.bias, size & ~15
     for h in range(0, done, 16):
-        weigh(units, np.int64(h), inputs, np.int64(NETWORK_INPUTS), inward, np.int64(h), size, 16)
+        weigh_pairs(units, at + h, bias, np.int64(h), pairs, at_i, n_pairs, inward, np.int64(h), size, 16)
     if size - done >= 8:
-        weigh(units, done, inputs, np.int64(NETWORK_INPUTS), inward, done, size, 8)
+        weigh_pairs(units, at + done, bias, done, pairs, at_i, n_pairs, inward, done, size, 8)
         done += 8
     for h in range(np.uintp(done), np.uintp(size)):
-        for i in range(np.uintp(NETWORK_INPUTS)):
-            units[h] += inputs[i] * inward[i, h]
-    for h in range(np.uintp(width)):
-        units[h] = min(max((units[h] + (1 << (HIDDEN_SHIFT - 1))) >> HIDDEN_SHIFT, 0), ACTIVATION_MAX)
-    weigh(units, width, units, width, outward, np.int64(0), np.int64(OUTPUT_LANES), 8)
+        units[line, h] = bias[h]
+        for i in range(np.uintp(n_pairs)):
+            units[line, h] += _product(pairs[line, i], inward[i, h])
+    for i in range(np.uintp(outward.shape[0])):  # an odd number's last is paired with a weight of 0
+        hidden[i] = _pair(_fired(units[line, i + i]), _fired(units[line, i + i + np.uintp(1)]))
+    n_hidden = np.int64(outward.shape[0])
+    zero, lanes = np.int64(0), np.int64(OUTPUT_LANES)
+    weigh_pairs(units, at + width, units, at + width, hidden, zero, n_hidden, outward, zero, lanes, 8)
 
 
-@part
+@inlined
+def _fired(total):
+    """A hidden unit, from the sum of what it is given."""
+    return np.int32(
+        min(max((total + np.int32(1 << (HIDDEN_SHIFT - 1))) >> np.int32(HIDDEN_SHIFT), 0), ACTIVATION_MAX)
+    )
+
+
+@inlined
+def _product(a, b):
+    """The sum of the products of two pairs' numbers."""
+    return np.int32(np.int16(a)) * np.int32(np.int16(b)) + (a >> 16) * (b >> 16)
+
+
+@inlined
 def corrected_mean(mean, index, output):
     """The mean, moved by so many scales."""
     scales = min(max(output, -MEAN_LIMIT), MEAN_LIMIT)
@@ -178,14 +288,14 @@ def corrected_mean(mean, index, output):
     return min(max(moved, -_LIMIT), _LIMIT)
 
 
-@part
+@inlined
 def corrected_index(index, output):
     """The scale's index, moved by so many octaves."""
     shift = OUTPUT_BITS - 3
     return min(max(index + ((output + (1 << (shift - 1))) >> shift), 0), N_SCALES - 1)
 
 
-@part
+@inlined
 def corrected_shape(shape, output):
     """The shape, moved by so many steps towards light tails."""
     return min(max(shape + ((output + (1 << (OUTPUT_BITS - 1))) >> OUTPUT_BITS), 0), GAUSSIAN)
@@ -223,30 +333,35 @@ def go_through(
     Arrays but ``inputs`` begin at the time ``first``, from where ``steps`` count; the averages in ``working``
     go on from step to step.
     """
-    averages, error = working.averages, working.numbers[0]
-    seen, units = working.inputs, working.units
-    width = network.outward.shape[0]
+    averages, error, units = working.averages, working.numbers[0], working.units
+    width = network.bias.size - OUTPUT_LANES
     for c in range(channels.size):
         k = channels[c]
-        for t in range(steps.begin, steps.end):
-            index, mean = np.int64(indices[k, t]), np.int64(means[k, t])
-            if (first + t) % stride == 0:
-                see(
-                    memory, history, network.sources, skew, k, t, steps.n_times, index, averages, fraction_bits,
-                    np.int64(linear[k, t]), mean, seen,
-                )  # fmt: skip
+        for begin in range(steps.begin, steps.end, LINES):
+            end = min(begin + LINES, steps.end)
+            for t in range(begin, end):
+                mean = np.int64(means[k, t])
+                if (first + t) % stride == 0:
+                    see(
+                        memory, history, network.sources, skew, k, t, steps.n_times, np.int64(indices[k, t]),
+                        averages, fraction_bits, np.int64(linear[k, t]), mean, t - begin, working.inputs,
+                        working.pairs,
+                    )  # fmt: skip
+                if marked.size == 0 or not marked[k, t]:
+                    error[k] = np.int64(history[k, PAD + t]) - mean
+                    head.move_averages(averages, error, k, k + 1)
+            for t in range(begin + -(first + begin) % stride, end, stride):
+                line = np.uintp(t - begin)
                 if width == 0:
                     for i in range(NETWORK_INPUTS):
-                        inputs[c, (first + t) // stride, i] = seen[i]
-                else:
-                    think(network, seen, units)
-                    corrected.means[k, t] = corrected_mean(mean, index, np.int64(units[width]))
-                    corrected.scales[k, t] = corrected_index(index, np.int64(units[width + 1]))
-                    shape = np.int64(parameters.shape[k])
-                    corrected.shapes[k, t] = corrected_shape(shape, np.int64(units[width + 2]))
-            if marked.size == 0 or not marked[k, t]:
-                error[k] = np.int64(history[k, PAD + t]) - mean
-                head.move_averages(averages, error, k, k + 1)
+                        inputs[c, (first + t) // stride, i] = working.inputs[line, i]
+                    continue
+                think(network, line, working.pairs, units, working.hidden)
+                index, shape = np.int64(indices[k, t]), np.int64(parameters.shape[k])
+                mean = np.int64(means[k, t])
+                corrected.means[k, t] = corrected_mean(mean, index, np.int64(units[line, width]))
+                corrected.scales[k, t] = corrected_index(index, np.int64(units[line, width + 1]))
+                corrected.shapes[k, t] = corrected_shape(shape, np.int64(units[line, width + 2]))
 
 
 assert OUTPUT_LANES == 8

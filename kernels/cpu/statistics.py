@@ -9,43 +9,47 @@ import numpy as np
 from losslessnn.kernels.constants import AVERAGE_BITS, LOG_BITS, PAD
 from losslessnn.kernels.cpu.compiling import inlined, kernel, lean_kernel, part
 from losslessnn.kernels.cpu.head import log_scale, moved_averages
-from losslessnn.kernels.cpu.integers import dot_sixteens, log2
+from losslessnn.kernels.cpu.integers import LAGS, lagged_sums, log2
 
 _HISTOGRAM_BLOCK = 512  # samples
 
 
 @inlined
-def _lagged_sum(flat, at_a, at_b, n):
+def _all_lagged_sums(flat, fixed, moving, count, n, sums):
     whole = n & ~15
-    total = dot_sixteens(flat, at_a, at_b, whole)
-    for t in range(np.uintp(whole), np.uintp(n)):
-        total += np.int64(flat[np.uintp(at_a) + t]) * np.int64(flat[np.uintp(at_b) + t])
-    return total
+    lagged_sums(flat, fixed, moving, count, whole, sums)
+    for i in range(count):
+        for t in range(whole, n):
+            sums[i] += np.int64(flat[fixed + t]) * np.int64(flat[moving - i + t])
 
 
 @part
-def _add_pair(gram, row, begin_a, lag_a, count_a, column, begin_b, lag_b, count_b, flat, n, weight):
+def _add_pair(gram, row, begin_a, count_a, column, begin_b, count_b, flat, n, weight, sums):
     """Add sum over n times of a[t - i] * b[t - j], weighted, for every pair of lags of two windows.
 
-    ``begin_a`` and ``begin_b`` are where the channels' first time lies in the flat history. Only one sum per
-    difference j - i is taken over all t; its neighbours along the diagonal follow by adding the product that
-    enters and taking off the one that leaves.
+    ``begin_a`` and ``begin_b`` are where the windows' newest samples of the first time lie in the flat
+    history. Only sums along two edges of the block are taken over all t; their neighbours along a diagonal
+    follow by adding the product that enters and taking off the one that leaves. ``sums`` is memory for `LAGS`
+    of them.
     """
-    for d in range(-(count_a - 1), 1 if row == column else count_b):  # half of a symmetric block will do
-        i = -d if d < 0 else 0
-        j = d if d > 0 else 0
-        at_a, at_b = begin_a - lag_a - i, begin_b - lag_b - j
-        total = _lagged_sum(flat, at_a, at_b, n)
-        while True:
-            gram[row + i, column + j] += weight * np.float64(total)
-            i += 1
-            j += 1
-            if i == count_a or j == count_b:
-                break
-            at_a -= 1
-            at_b -= 1
-            total += np.int64(flat[at_a]) * np.int64(flat[at_b])
-            total -= np.int64(flat[at_a + n]) * np.int64(flat[at_b + n])
+    for edge in range(2):  # j = 0, then i = 0, where the corner belongs to; half of a symmetric block will do
+        first, last = (1, count_a) if edge == 0 else (0, 1 if row == column else count_b)
+        fixed, moving = (begin_b, begin_a) if edge == 0 else (begin_a, begin_b)
+        for lag in range(first, last, LAGS):
+            count = min(LAGS, last - lag)
+            _all_lagged_sums(flat, fixed, moving - lag, count, n, sums)
+            for c in range(count):
+                total = sums[c]
+                i, j = (lag + c, 0) if edge == 0 else (0, lag + c)
+                while True:
+                    gram[row + i, column + j] += weight * np.float64(total)
+                    i += 1
+                    j += 1
+                    if i == count_a or j == count_b:
+                        break
+                    at_a, at_b = begin_a - i, begin_b - j
+                    total += np.int64(flat[at_a]) * np.int64(flat[at_b])
+                    total -= np.int64(flat[at_a + n]) * np.int64(flat[at_b + n])
 
 
 @kernel
@@ -60,15 +64,15 @@ def gram_matrix(history, n_windows, source, lag, count, n_spans, begins, ends, w
     for w in range(n_windows):
         first[w] = n
         n += count[w]
-    gram = np.zeros((n, n), np.float64)
+    gram, sums = np.zeros((n, n), np.float64), np.empty(LAGS, np.int64)
     flat, length = history.reshape(-1), np.int64(history.shape[1])
     for span in range(n_spans):
         for v in range(n_windows):
             for w in range(v + 1):
                 _add_pair(
-                    gram, first[v], source[v] * length + PAD + begins[span], lag[v], count[v],
-                    first[w], source[w] * length + PAD + begins[span], lag[w], count[w],
-                    flat, ends[span] - begins[span], weights[span],
+                    gram, first[v], source[v] * length + PAD + begins[span] - lag[v], count[v],
+                    first[w], source[w] * length + PAD + begins[span] - lag[w], count[w],
+                    flat, ends[span] - begins[span], weights[span], sums,
                 )  # fmt: skip
     for i in range(n):
         for j in range(i):

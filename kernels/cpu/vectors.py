@@ -28,7 +28,7 @@ _BYTE, _I32, _I64 = (ir.IntType(bits) for bits in (8, 32, 64))
 
 
 class Numbers:
-    """Integers of 64 bits, or truths: one in every lane, or one that is the same in all. Operators are Python's."""
+    """Integers of 64 bits, or truths: one per lane, or one the same in all. Operators are Python's."""
 
     def __init__(self, builder: Any, value: Any, lanes: int) -> None:
         self.builder, self.value, self.lanes = builder, value, lanes
@@ -98,6 +98,14 @@ class Numbers:
     def __invert__(self) -> Numbers:
         return self.made(self.builder.not_(self.value))
 
+    def reversed(self) -> Numbers:
+        """The last lane's number first."""
+        if self.lanes == 1:
+            return self
+        order = ir.Constant(ir.VectorType(_I32, self.lanes), list(range(self.lanes))[::-1])
+        value = self.spread()
+        return self.made(self.builder.shuffle_vector(value, ir.Constant(value.type, ir.Undefined), order))
+
     def unsigned_below(self, other: Numbers | int) -> Numbers:
         """Whether numbers without a sign are smaller."""
         return self.made(self.builder.icmp_unsigned("<", *self._with(other)))
@@ -130,6 +138,10 @@ class Array:
         """The number at a place in the first lane, those behind it in the others."""
         pointer = self._pointer(place.value, self._several(self._kind))
         return self._widened(self._builder.load(pointer, align=self._kind.width // 8))
+
+    def start(self) -> Numbers:
+        """The array's first numbers."""
+        return self.load(self.length.made(ir.Constant(_I64, 0)))
 
     def store(self, place: Numbers, numbers: Numbers) -> None:
         """Write all lanes' numbers, cut to the array's width, from a place on."""
@@ -195,7 +207,7 @@ def either(
     return tuple(joined)
 
 
-def when(condition: Numbers, action: Callable[[], None]) -> None:
+def when(condition: Numbers, action: Callable[[], object]) -> None:
     """Do something only if ``condition``, the same for all lanes, is true."""
     with condition.builder.if_then(condition.value):
         action()
@@ -245,7 +257,7 @@ def in_lanes(function: Callable[..., Any]) -> Any:
     """Let kernels call a function of `Array`, `Numbers` and named tuples of them; decorator.
 
     A kernel says before all arguments how many lanes to work in: `LANES`, or 1, which costs less where there
-    is but one. Its numbers arrive as `Numbers` that are the same in all lanes, and the result is one of those.
+    is but one. Its numbers arrive as `Numbers` that are the same in all lanes; the result is such a number.
     """
 
     def typing(typing_context, lanes, *arguments):  # type: ignore[no-untyped-def]
@@ -260,13 +272,16 @@ def in_lanes(function: Callable[..., Any]) -> Any:
         return types.int64(types.int64, *arguments), codegen
 
     others = inspect.signature(function).parameters.values()
-    ours = (inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in ("typing_context", "lanes"))
+    ours = (
+        inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        for name in ("typing_context", "lanes")
+    )
     typing.__signature__ = inspect.Signature([*ours, *others])  # type: ignore[attr-defined]
     typing.__name__, typing.__doc__ = function.__name__, function.__doc__
     return intrinsic(typing)
 
 
-def _opened(context: Any, builder: Any, kind: Any, value: Any, lanes: int) -> Any:
+def _opened(context, builder, kind, value, lanes):  # type: ignore[no-untyped-def]
     """An argument as a function in lanes sees it."""
     if isinstance(kind, types.Array):
         if kind.layout != "C":
@@ -276,7 +291,7 @@ def _opened(context: Any, builder: Any, kind: Any, value: Any, lanes: int) -> An
         element = context.get_data_type(kind.dtype)
         return Array(builder, array.data, element, kind.dtype.signed, length, lanes)
     if isinstance(kind, types.BaseNamedTuple):
-        items = zip(kind, cgutils.unpack_tuple(builder, value), strict=True)
+        items = zip(kind.types, cgutils.unpack_tuple(builder, value), strict=True)
         opened = (_opened(context, builder, *item, lanes) for item in items)
         return SimpleNamespace(**dict(zip(kind.fields, opened, strict=True)))
     return Numbers(builder, context.cast(builder, value, kind, types.int64), lanes)

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from losslessnn.blocks import Codes, block_size
 from losslessnn.errors import CorruptFrameError
 from losslessnn.kernels.constants import (
-    NETWORK_ERRORS,
     NETWORK_INPUTS,
     NETWORK_REFERENCES,
     OUTPUT_LANES,
@@ -113,12 +112,13 @@ def correct(model: AutoregressiveModel, prediction: Prediction, marked: Marks) -
     working = kernel.working_memory(n_channels, n_units=model.network.bias.size)
     kernel.start(working, model.head)
     no_inputs = np.empty((0, 0, NETWORK_INPUTS), np.uint8)
+    network = network_kernel.in_pairs(model.network)
     for seen in look_around(prediction, model.head, marked, channels, model.network.sources):
         size = (n_channels, seen.end - seen.first)
         part = Corrected(np.empty(size, np.int32), np.empty(size, np.uint8), np.empty(size, np.uint8))
         network_kernel.go_through(
             seen.history, seen.linear, seen.means, seen.marks, model.taps.skew, model.positions.fraction_bits,
-            model.head, model.network, seen.memory, seen.indices, channels, 1, seen.first, seen.steps,
+            model.head, network, seen.memory, seen.indices, channels, 1, seen.first, seen.steps,
             working, no_inputs, part,
         )  # fmt: skip
         inside = slice(seen.steps.begin, seen.steps.end)
@@ -307,7 +307,7 @@ class _Window:
             for array in (self.history, self._units):
                 slide(array, EVERYTHING, moved, kept + PAD)
             for array in self.memory if self._networked else ():
-                slide(array, EVERYTHING, moved, kept + NETWORK_ERRORS)
+                slide(array, EVERYTHING, moved, kept + network_kernel.BACK)
             self.history[:, self._n_times - origin + PAD :] = 0  # behind the end
 
 
@@ -352,6 +352,7 @@ def decode(
     working.states[: model.lanes] = stream[: 8 * model.lanes].copy().view("<u8")
     word, done = 2 * model.lanes, 0
     window = _Window(model, n_times)
+    network = network_kernel.in_pairs(model.network)
     octets = kernel.cut_octets(model.taps, window.history.shape[1], _farthest(model.positions))
     n_steps = n_times + skew * (n_channels - 1)
     # one kind of array whatever the buffers are, since numba would compile a decoder for each kind
@@ -367,7 +368,7 @@ def decode(
         here = slice(origin, origin + window.codes.shape[1])
         status: Any = kernel.decode(
             few, bits, _part(marked, here), model.positions, model.taps, octets, window.flat, window.history,
-            window.stage, model.adaptive.rate, model.head, model.network, window.memory, working,
+            window.stage, model.adaptive.rate, model.head, network, window.memory, working,
             model.lanes, Steps(begin - origin, end - origin, n_times - origin), n_words - word,
             window.codes,
         )  # fmt: skip

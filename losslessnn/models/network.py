@@ -171,12 +171,13 @@ def look(marks: Marks, model: AutoregressiveModel, prediction: Prediction, most:
         np.empty((*shape, NETWORK_INPUTS), np.uint8), np.empty(shape, np.uint8), np.empty(shape, np.int32),
     )  # fmt: skip
     nothing = no_network(n_channels)._replace(sources=network_sources(model.taps))
+    network = network_kernel.in_pairs(nothing)
     working = working_memory(n_channels)
     start(working, model.head)
     for seen in look_around(prediction, model.head, marks, channels, nothing.sources):
         network_kernel.go_through(
             seen.history, seen.linear, seen.means, seen.marks, model.taps.skew, model.positions.fraction_bits,
-            model.head, nothing, seen.memory, seen.indices, channels, stride, seen.first, seen.steps,
+            model.head, network, seen.memory, seen.indices, channels, stride, seen.first, seen.steps,
             working, sights.inputs, NOTHING_CORRECTED,
         )  # fmt: skip
         times = np.arange(-(-seen.begin // stride) * stride, seen.end, stride)

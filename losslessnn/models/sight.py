@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from losslessnn.blocks import block_size
-from losslessnn.kernels.constants import NETWORK_ERRORS, PAD
+from losslessnn.kernels.constants import PAD
 from losslessnn.kernels.cpu import network as kernel
 from losslessnn.kernels.cpu.autoregressive import start, working_memory
 from losslessnn.kernels.parameters import Head, Steps
@@ -71,15 +71,15 @@ def look_around(
     seen = seen[seen >= 0].astype(np.int64)
     working = working_memory(n_channels)
     start(working, head)
-    size = min(block_size(n_channels), n_times) + NETWORK_ERRORS + 1
+    size = min(block_size(n_channels), n_times) + kernel.BACK + 1
     memory, indices = kernel.new_memory(n_channels, size), np.zeros((n_channels, size), np.uint8)
     first = observed = 0
     for begin, end in prediction.blocks():
-        moved = max(0, begin - NETWORK_ERRORS) - first
+        moved = max(0, begin - kernel.BACK) - first
         first, until = first + moved, min(end + 1, n_times)  # references are seen one sample ahead
         if moved:
             for array in memory:
-                slide(array, seen, moved, observed - first + NETWORK_ERRORS)
+                slide(array, seen, moved, observed - first + kernel.BACK)
             slide(indices, seen, moved, observed - first)
         history, linear, means = _predicted(prediction, first, until, chosen, seen)
         marks = np.ascontiguousarray(marked[:, first:until])

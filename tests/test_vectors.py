@@ -1,0 +1,235 @@
+"""Formulas in lanes: LLVM's vectors give what numpy gives, in eight lanes and in one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numba import njit
+
+from losslessnn.kernels.constants import PAD
+from losslessnn.kernels.cpu.autoregressive import cut_octets, margin
+from losslessnn.kernels.cpu.integers import dot_octets, lowest_bit
+from losslessnn.kernels.cpu.vectors import (
+    LANES,
+    Array,
+    Numbers,
+    as_bits,
+    count_before,
+    either,
+    in_lanes,
+    lane_numbers,
+    leading_zeros,
+    maximum,
+    minimum,
+    select,
+    when,
+)
+from losslessnn.kernels.parameters import LinearTaps
+
+each_width = pytest.mark.parametrize("lanes", [LANES, 1])
+numbers = st.integers(-(1 << 63), (1 << 63) - 1) | st.integers(-100, 100)
+eights = st.lists(numbers, min_size=LANES, max_size=LANES).map(lambda values: np.array(values, np.int64))
+
+FORMULAS: dict[str, Callable[[Any, Any], Any]] = {
+    "sum": lambda a, b: a + b,
+    "difference": lambda a, b: a - b,
+    "difference from a number": lambda a, b: 5 - a,
+    "product": lambda a, b: a * b,
+    "bits of both": lambda a, b: a & b,
+    "bits of either": lambda a, b: a | b,
+    "shift to the right": lambda a, b: a >> (b & 63),
+    "shift to the left": lambda a, b: a << (b & 63),
+    "a number shifted": lambda a, b: 3 << (b & 31),
+}
+CHOICES: dict[str, tuple[Callable[[Any, Any], Any], Callable[[Any, Any], Any]]] = {
+    "less": (lambda a, b: select(a < b, a, 7), lambda a, b: np.where(a < b, a, 7)),
+    "not more": (lambda a, b: select(a <= b, 7, b), lambda a, b: np.where(a <= b, 7, b)),
+    "more": (lambda a, b: select(a > b, 1, 0), lambda a, b: np.where(a > b, 1, 0)),
+    "not less": (lambda a, b: select(~(a >= b), a, b), lambda a, b: np.where(a >= b, b, a)),
+    "without signs": (
+        lambda a, b: select(a.unsigned_below(b), a, b),
+        lambda a, b: np.where(a.view(np.uint64) < b.view(np.uint64), a, b),
+    ),
+    "shift without signs": (
+        lambda a, b: a.unsigned_shift(9),
+        lambda a, b: (a.view(np.uint64) >> np.uint64(9)).view(np.int64),
+    ),
+    "minimum": (minimum, np.minimum),
+    "maximum": (maximum, np.maximum),
+    "leading zeros": (
+        lambda a, b: leading_zeros(a | 1),
+        lambda a, b: np.array([64 - int(value).bit_length() for value in (a | 1).view(np.uint64)]),
+    ),
+}
+
+
+def lanes_of(formula: Callable[[Any, Any], Any]) -> Any:
+    """A kernel that applies a formula to two arrays."""
+
+    @in_lanes
+    def apply(a: Array, b: Array, result: Array, k: Numbers) -> Numbers:
+        result.store(k, formula(a.load(k), b.load(k)))
+        return k
+
+    @njit
+    def run(lanes, a, b, result):  # type: ignore[no-untyped-def]
+        for k in range(0, a.size, lanes):
+            apply(lanes, a, b, result, k)
+
+    return run
+
+
+KERNELS = {name: lanes_of(formula) for name, formula in FORMULAS.items()}
+KERNELS |= {name: lanes_of(formula) for name, (formula, _) in CHOICES.items()}
+EXPECTED = FORMULAS | {name: expected for name, (_, expected) in CHOICES.items()}
+
+
+@each_width
+@pytest.mark.parametrize("name", sorted(EXPECTED))
+@given(a=eights, b=eights)
+def test_operators_are_those_of_numpy(lanes: int, name: str, a: np.ndarray, b: np.ndarray) -> None:
+    result = np.empty(LANES, np.int64)
+    KERNELS[name](lanes, a, b, result)
+    np.testing.assert_array_equal(result, EXPECTED[name](a, b))
+
+
+class Looked(NamedTuple):
+    """Arrays of several kinds, in a tuple as kernels get them."""
+
+    narrow: np.ndarray
+    bytes: np.ndarray
+    rows: np.ndarray
+
+
+@in_lanes
+def look_up(arrays: Any, places: Array, result: Array, k: Numbers) -> Numbers:
+    at = places.load(k)
+    here, after = arrays.narrow.pairs(at)
+    found = (arrays.narrow[at], here, after, arrays.bytes[at], arrays.rows[at + arrays.rows.length])
+    for row, values in enumerate(found):
+        result.store(k + result.length * row, values)
+    return k
+
+
+@njit
+def look_up_all(lanes, arrays, places, result):  # type: ignore[no-untyped-def]
+    for k in range(0, places.size, lanes):
+        look_up(lanes, arrays, places, result, k)
+
+
+@each_width
+def test_numbers_are_looked_up_where_they_stand(lanes: int) -> None:
+    rng = np.random.default_rng(0)
+    arrays = Looked(
+        rng.integers(-(1 << 31), 1 << 31, 50).astype(np.int32),
+        rng.integers(0, 256, 50).astype(np.uint8),
+        rng.integers(-(1 << 62), 1 << 62, (2, 50)),
+    )
+    places = np.append(rng.integers(0, 49, 14), [0, 48])
+    result = np.empty((5, 16), np.int64)
+    look_up_all(lanes, arrays, places, result)
+    expected = (
+        arrays.narrow[places],
+        arrays.narrow[places],
+        arrays.narrow[places + 1],
+        arrays.bytes[places],
+        arrays.rows[1, places],
+    )
+    np.testing.assert_array_equal(result, np.stack(expected))
+
+
+def test_arrays_whose_numbers_do_not_lie_side_by_side_are_refused() -> None:
+    array = np.zeros(32, np.int64)
+    with pytest.raises(Exception, match="side by side"):
+        KERNELS["sum"](LANES, array[::2], array[::2], array[::2])
+
+
+@in_lanes
+def count(values: Array, result: Array, n: Numbers) -> Numbers:
+    zero = n - n
+    truths = (values.load(zero) > 0) & (lane_numbers(n) < n)
+    before, total = count_before(truths)
+    result.store(zero, before)
+    (first,) = either(total > 3, lambda: (as_bits(truths),), lambda: (as_bits(truths) | 256,))
+    when(n < 0, lambda: result.store(zero, before - 1))
+    return first
+
+
+@njit
+def count_all(lanes, values, result, n):  # type: ignore[no-untyped-def]
+    return count(lanes, values, result, n)
+
+
+@each_width
+@pytest.mark.parametrize("n", [0, 1, 5, 8])
+@given(bits=st.integers(0, 255))
+def test_truths_are_counted(lanes: int, n: int, bits: int) -> None:
+    truths = np.array([bits >> lane & 1 for lane in range(lanes)]) & (np.arange(lanes) < n)
+    result = np.zeros(lanes, np.int64)
+    found = count_all(lanes, np.array([bits >> lane & 1 for lane in range(lanes)]), result, n)
+    np.testing.assert_array_equal(result, np.cumsum(truths) - truths)
+    mask = sum(int(truth) << lane for lane, truth in enumerate(truths))
+    assert found == (mask if truths.sum() > 3 else mask | 256)
+
+
+cpu_lowest_bit = njit(lambda value: lowest_bit(value))
+
+
+@given(st.integers(1, (1 << 63) - 1))
+def test_the_lowest_bit_is_found(value: int) -> None:
+    assert cpu_lowest_bit(value) == (value & -value).bit_length() - 1
+
+
+# ------------------------------------------------------------------------------------------ linear prediction
+
+
+@njit
+def predict(together, octets, flat, step, n_channels, totals):  # type: ignore[no-untyped-def]
+    for k in range(0, n_channels, together):
+        group = k // 8
+        dot_octets(together, octets, flat, octets.first[group], octets.first[group + 1], step, totals, k)
+
+
+@each_width
+@pytest.mark.parametrize("most", [1 << 10, 1 << 29])
+@pytest.mark.parametrize("n_channels", [1, 2, 7, 8, 9, 21])
+def test_sums_of_products_are_exact(lanes: int, most: int, n_channels: int) -> None:
+    rng = np.random.default_rng(n_channels)
+    skew, n_times = 3, 50
+    count = rng.integers(0, 4, n_channels)
+    channel = np.repeat(np.arange(n_channels), count)
+    length = rng.integers(1, 21, channel.size)
+    source, lag = rng.integers(0, n_channels, channel.size), rng.integers(1, PAD - 20, channel.size)
+    start = np.cumsum(length) - length
+    coefficients = rng.integers(-(1 << 12), 1 << 12, length.sum())
+    taps = LinearTaps(
+        skew,
+        *(
+            array.astype(np.int32)
+            for array in (np.append(0, np.cumsum(count)), source, lag, length, start, coefficients, 0 * count)
+        ),
+    )
+    row_length = n_times + 2 * PAD
+    flat = np.zeros(n_channels * row_length + 2 * margin(skew), np.int32)
+    history = flat[margin(skew) : -margin(skew)].reshape(n_channels, row_length)
+    history[:, PAD:-PAD] = rng.choice([-most, most], (n_channels, n_times))
+    octets = cut_octets(taps, row_length, most)
+    assert bool(octets.short.size) == (most < 1 << 20 and channel.size > 0)
+    totals = np.zeros(n_channels + 7, np.int64)
+    for step in (skew * n_channels, n_times - 1):
+        predict(lanes, octets, flat, step, n_channels, totals)
+        for k in range(n_channels):
+            t = step - skew * k
+            if 0 <= t < n_times:
+                windows = np.flatnonzero(channel == k)
+                assert totals[k] == sum(
+                    int(coefficients[start[w] + i])
+                    * int(history[source[w], PAD + t - lag[w] - length[w] + 1 + i])
+                    for w in windows
+                    for i in range(length[w])
+                )
