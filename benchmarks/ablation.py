@@ -1,4 +1,4 @@
-"""What each part of the model earns: bits per sample with one part off, in turn, over all recordings.
+"""What each part of the model earns and costs: size and decoding time with one part off, over all recordings.
 
     python -m benchmarks.ablation [--data DIR] [--out benchmarks/results/ablation.csv] [--only NAME ...]
 
@@ -11,8 +11,9 @@ from __future__ import annotations
 import argparse
 import contextlib
 import csv
+import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -21,10 +22,10 @@ import numpy as np
 
 from benchmarks.recordings import add_data_option, data_folder, load, names
 from losslessnn import adc, chunk
-from losslessnn.kernels.cpu import statistics
 from losslessnn.models import fit, neural
 
 LEVEL = 5
+ROUNDS = 3
 
 
 @contextlib.contextmanager
@@ -50,7 +51,8 @@ PARTS: dict[str, Callable[[], Any]] = {
     "no adaptive stage": lambda: _effort(rates=()),
     "no ADC table": lambda: _patched(adc, "estimate", lambda *_: None),
     "one ADC table for all": lambda: _patched(adc, "_groupings", _one_table),
-    "fit not weighted": lambda: _patched(statistics, "round_weights", lambda weights: weights.fill(1.0)),
+    "no later references": lambda: _effort(later=0),
+    "fit not weighted": lambda: _patched(fit, "power_of_four", np.ones_like),
     "no network": lambda: mock.patch.object(neural, "add_network", return_value=None),
     "no point masses": lambda: mock.patch.object(neural, "find_points", return_value=None),
     "no segments": lambda: _patched(neural, "find_changes", lambda *_: []),
@@ -58,16 +60,42 @@ PARTS: dict[str, Callable[[], Any]] = {
 }
 
 
-def measure(array: np.ndarray[Any, Any]) -> dict[str, float]:
-    """Bits per sample of an array's frame with each part off."""
-    bits = {}
+@dataclass(frozen=True)
+class Figures:
+    """A recording without a part: bits per sample, and nanoseconds that a sample takes to decode."""
+
+    bits: float
+    nanoseconds: float
+
+
+def measure(array: np.ndarray[Any, Any]) -> dict[str, Figures]:
+    """An array's frame with each part off, in turn; decoding is timed on one core, the best of `ROUNDS`."""
+    frames = {}
     for part, off in PARTS.items():
         with off():
-            frame = chunk.encode_chunk(array, level=LEVEL)
-        if chunk.decode_chunk(frame).tobytes() != array.tobytes():
-            raise AssertionError(f"{part}: the frame does not decode to the array")
-        bits[part] = 8 * len(frame) / array.size
-    return bits
+            frames[part] = chunk.encode_chunk(array, level=LEVEL)
+    seconds = dict.fromkeys(PARTS, np.inf)
+    for _ in range(ROUNDS):  # in turns, so that all see the same machine
+        for part, frame in frames.items():
+            begin = time.process_time()
+            restored = chunk.decode_chunk(frame)
+            seconds[part] = min(seconds[part], time.process_time() - begin)
+            if restored.tobytes() != array.tobytes():
+                raise AssertionError(f"{part}: the frame does not decode to the array")
+    return {
+        part: Figures(8 * len(frame) / array.size, 1e9 * seconds[part] / array.size)
+        for part, frame in frames.items()
+    }
+
+
+def print_summary(all_figures: list[dict[str, Figures]]) -> None:
+    """By how much frames are larger, and decode faster or slower, with each part off: geometric means."""
+    print(f"\n{'':26s}{'size':>10s}{'decode time':>14s}")
+    for part in PARTS:
+        sizes = [np.log(figures[part].bits / figures["all on"].bits) for figures in all_figures]
+        times = [np.log(figures[part].nanoseconds / figures["all on"].nanoseconds) for figures in all_figures]
+        size, duration = (100 * float(np.expm1(np.mean(values))) for values in (sizes, times))
+        print(f"{part:26s}{size:+8.2f} %{duration:+12.1f} %")
 
 
 def main() -> None:
@@ -79,19 +107,18 @@ def main() -> None:
     options = parser.parse_args()
     folder = data_folder(options.data)
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    losses: dict[str, list[float]] = {part: [] for part in PARTS}
+    everything = []
     with options.out.open("w", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
-        table.writerow(["recording", *PARTS])
+        table.writerow(["recording", *PARTS, *(f"{part}, decode ns" for part in PARTS)])
         for name in options.only or names(folder):
-            bits = measure(load(folder, name))
-            table.writerow([name, *(f"{value:.4f}" for value in bits.values())])
+            figures = measure(load(folder, name))
+            bits = [f"{figure.bits:.4f}" for figure in figures.values()]
+            table.writerow([name, *bits, *(f"{figure.nanoseconds:.1f}" for figure in figures.values())])
             file.flush()
-            print(f"{name:22s}", *(f"{value:8.3f}" for value in bits.values()), flush=True)
-            for part, value in bits.items():
-                losses[part].append(np.log(value / bits["all on"]))
-    for part, values in losses.items():
-        print(f"{part:26s} {100 * float(np.expm1(np.mean(values))):+6.2f} % (geometric mean)")
+            print(f"{name:22s}", *(f"{value:>8s}" for value in bits), flush=True)
+            everything.append(figures)
+    print_summary(everything)
 
 
 if __name__ == "__main__":
