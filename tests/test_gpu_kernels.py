@@ -53,7 +53,7 @@ def make_case(seed: int, feature: str, n_channels: int = 3, n_times: int = 14, l
     model = AutoregressiveModel(
         positions=make_positions(rng, n_channels, low, high, has["tables"], 5),
         taps=taps,
-        adaptive=make_adaptive(rng, n_channels, 5 if has["adaptive"] else 0, calm),
+        adaptive=make_adaptive(rng, taps, 5 if has["adaptive"] else 0, calm),
         head=make_head(rng, n_channels, calm),
         network=autoregressive.no_network(n_channels),
         lanes=lanes or n_channels,
@@ -173,7 +173,7 @@ def test_bytes_no_encoder_wrote_end_as_the_oracle_says() -> None:
     quiet = make_case(11, "marks", 3, 6)
     rails = plain_case(np.resize([-(1 << 20), 1 << 20], (3, 6)), fraction_bits=1)
     for case in (quiet, rails):
-        bad = hostile(*cpu_encode(case))
+        bad = hostile(*map(bytes, cpu_encode(case)))
         for (words, raw), ours in zip(bad, gpu_decode(bad, [case] * len(bad)), strict=True):
             try:
                 theirs = reference_decode(words, raw, 6, case.model, case.marks)

@@ -53,6 +53,7 @@ from losslessnn.models import autoregressive, neural, shapes, side
 from losslessnn.models.autoregressive import (
     NO_MARKS,
     AutoregressiveModel,
+    adaptive_sources,
     blank_network,
     network_sources,
     no_network,
@@ -104,11 +105,12 @@ def cases(draw: st.DrawFn, tables: bool | None = None) -> Case:
         (-50, draw(st.integers(-50, 200))) if with_tables else RANGES[draw(st.sampled_from(sorted(RANGES)))]
     )
     codes = make_codes(rng, draw(st.sampled_from(SIGNALS)), (n_channels, n_times), low, high)
+    taps = make_taps(rng, n_channels, draw(st.sampled_from((1, 1, 2, 5, PAD))), draw(st.booleans()))
     model = AutoregressiveModel(
         positions=make_positions(rng, n_channels, low, high, with_tables, draw(st.integers(1, 5))),
-        taps=make_taps(rng, n_channels, draw(st.sampled_from((1, 1, 2, 5, PAD))), draw(st.booleans())),
+        taps=taps,
         adaptive=make_adaptive(
-            rng, n_channels, draw(st.sampled_from((0, 1, 3, 16, MAX_ADAPTIVE))), draw(st.booleans())
+            rng, taps, draw(st.sampled_from((0, 1, 3, 16, MAX_ADAPTIVE))), draw(st.booleans())
         ),
         head=make_head(rng, n_channels, draw(st.booleans())),
         network=no_network(n_channels),
@@ -195,16 +197,14 @@ def make_taps(rng: np.random.Generator, n_channels: int, skew: int, calm: bool) 
     )
 
 
-def make_adaptive(rng: np.random.Generator, n_channels: int, own: int, calm: bool) -> Adaptive:
-    sources = [rng.integers(0, k, int(rng.integers(0, 4)) if k else 0) for k in range(n_channels)]
-    if own == 0:
-        sources = [source[:0] for source in sources]
+def make_adaptive(rng: np.random.Generator, taps: LinearTaps, own: int, calm: bool) -> Adaptive:
+    first, source = adaptive_sources(taps, int(rng.integers(0, 4)) if own else 0)
     return Adaptive(
         own=own,
         rate=int(rng.choice([328, 656, 1312]) if calm else rng.integers(0, 1 << 14, endpoint=True)),
-        first=np.cumsum([0, *map(len, sources)]).astype(np.int32),
-        source=np.concatenate(sources).astype(np.int32),
-        unit=rng.integers(0, 20, n_channels, endpoint=True).astype(np.int32),
+        first=first,
+        source=source,
+        unit=rng.integers(0, 20, taps.shift.size, endpoint=True).astype(np.int32),
     )
 
 
@@ -353,10 +353,11 @@ def test_any_number_of_channels_whatever_a_vector_holds(n_channels: int) -> None
         low, high = (-300, 400) if with_tables else (-(1 << 22), 1 << 22)
         spread = np.array([2.0, 40.0, 3e5])[rng.integers(0, 3, n_channels), None]
         codes = np.clip(rng.standard_cauchy((n_channels, n_times)) * spread, low, high).astype(np.int32)
+        taps = make_taps(rng, n_channels, int(rng.choice([1, 2, PAD])), True)
         model = AutoregressiveModel(
             positions=make_positions(rng, n_channels, low, high, with_tables, 4),
-            taps=make_taps(rng, n_channels, int(rng.choice([1, 2, PAD])), True),
-            adaptive=make_adaptive(rng, n_channels, int(rng.choice([0, 8])), True),
+            taps=taps,
+            adaptive=make_adaptive(rng, taps, int(rng.choice([0, 8])), True),
             head=make_head(rng, n_channels, True),
             network=no_network(n_channels),
             lanes=int(rng.integers(1, n_channels + 1)),
@@ -851,9 +852,7 @@ def base_case() -> Case:
         coefficients=np.array([-20, 240, 200, 3, 40, 10, 60, 60], np.int32),
         shift=np.full(4, 8, np.int32),
     )
-    adaptive = Adaptive(
-        4, 328, np.array([0, 0, 1, 3, 3], np.int32), np.array([0, 0, 1], np.int32), np.full(4, 4, np.int32)
-    )
+    adaptive = Adaptive(4, 328, *adaptive_sources(taps, 2), np.full(4, 4, np.int32))
     positions = adc.plain_positions(-50, 200, 5, np.array([0, 32, -64, 320]))
     network = make_network(rng, 5, True, taps)
     return Case(codes, AutoregressiveModel(positions, taps, adaptive, make_head(rng, 4, True), network, 2))
@@ -895,8 +894,6 @@ OUT_OF_RANGE = {
     "a negative adaptive order": ("adaptive", "own", None, -1),
     "too fast an adaptive rate": ("adaptive", "rate", None, (1 << 14) + 1),
     "a negative adaptive rate": ("adaptive", "rate", None, -1),
-    "an adaptive reference to itself": ("adaptive", "source", 0, 1),
-    "an adaptive reference below all channels": ("adaptive", "source", 0, -1),
     "too great a unit": ("adaptive", "unit", 0, 21),
     "a negative unit": ("adaptive", "unit", 0, -1),
     "too great a weight": ("head", "weights", 4, 1025),

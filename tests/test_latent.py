@@ -119,10 +119,11 @@ def cases(draw: st.DrawFn) -> Case:
     codes = make_codes(rng, draw(st.sampled_from(SIGNALS)), (n_channels, n_times), low, high)
     order = draw(st.sampled_from((0, 1, 16)))
     nothing = np.zeros(0, np.int32)
-    stage = make_adaptive(rng, n_channels, order, draw(st.booleans()))
+    taps = own_taps(rng, n_channels, draw(st.booleans()))
+    stage = make_adaptive(rng, taps, order, draw(st.booleans()))
     base = AutoregressiveModel(
         positions=make_positions(rng, n_channels, low, high, tables, draw(st.integers(1, 5))),
-        taps=own_taps(rng, n_channels, draw(st.booleans())),
+        taps=taps,
         adaptive=Adaptive(stage.own, stage.rate, np.zeros(n_channels + 1, np.int32), nothing, stage.unit),
         head=make_head(rng, n_channels, draw(st.booleans())),
         network=no_network(n_channels),

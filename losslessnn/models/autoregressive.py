@@ -78,6 +78,22 @@ def blank_network(hidden: int, sources: NDArray[np.int32]) -> Network:
     )
 
 
+def adaptive_sources(taps: LinearTaps, most: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Whose residuals the adaptive stage looks at: a channel's first ``most`` windows on earlier channels.
+
+    As `Adaptive` has them: where each channel's begin, (channels + 1,), and all sources.
+    """
+    counts = np.diff(taps.first)
+    channel = np.repeat(np.arange(counts.size), counts)
+    earlier = taps.source < channel
+    before = np.cumsum(earlier) - earlier
+    rank = before - np.repeat(np.append(before, 0)[taps.first[:-1]], counts)
+    chosen = earlier & (rank < most)
+    first = np.zeros(counts.size + 1, np.int32)
+    first[1:] = np.cumsum(np.bincount(channel[chosen], minlength=counts.size))
+    return first, taps.source[chosen]
+
+
 def network_sources(taps: LinearTaps) -> NDArray[np.int32]:
     """The channels whose errors a network sees: a channel's first windows on earlier ones, at most four.
 

@@ -19,7 +19,13 @@ from losslessnn.blocks import Codes, codes_between, time_blocks
 from losslessnn.kernels.constants import AVERAGE_BITS, GAUSSIAN, PAD, UNIT_BITS, WEIGHT_BITS
 from losslessnn.kernels.cpu import statistics
 from losslessnn.kernels.parameters import Adaptive, Head, LinearTaps, Positions
-from losslessnn.models.autoregressive import AutoregressiveModel, Marks, no_network, predict
+from losslessnn.models.autoregressive import (
+    AutoregressiveModel,
+    Marks,
+    adaptive_sources,
+    no_network,
+    predict,
+)
 from losslessnn.models.network import Training, fit_network, may_pay
 from losslessnn.models.prediction import (
     Prediction,
@@ -417,7 +423,7 @@ def _fit_adaptive(prediction: Prediction, effort: Effort) -> Adaptive:
     """The adaptive stage with the best of the rates to try, or none if none pays; it also adapts."""
     n_channels, n_times = prediction.errors.shape
     unit = _residual_units(prediction.errors)
-    first, source = _adaptive_sources(prediction.taps, n_channels, effort.adaptive_references)
+    first, source = adaptive_sources(prediction.taps, effort.adaptive_references)
     best = Adaptive(0, 0, np.zeros(n_channels + 1, np.int32), np.zeros(0, np.int32), unit)
     if not effort.rates:
         return best
@@ -458,19 +464,6 @@ def _pilots(n_channels: int) -> NDArray[np.int64]:
     """Evenly spread channels that stand for all."""
     count = min(n_channels, PILOTS)
     return np.arange(count, dtype=np.int64) * n_channels // count
-
-
-def _adaptive_sources(
-    taps: LinearTaps, n_channels: int, most: int
-) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """The first ``most`` references of every channel's linear predictor join its adaptive stage."""
-    first = np.zeros(n_channels + 1, np.int32)
-    sources: list[int] = []
-    for k in range(n_channels):
-        references = taps.source[taps.first[k] : taps.first[k + 1]]
-        sources.extend(references[references < k][:most].tolist())
-        first[k + 1] = len(sources)
-    return first, np.array(sources, np.int32)
 
 
 def fit_head(errors: NDArray[Any], fraction_bits: int, kinds: slice = ALL_SHAPES) -> Head:

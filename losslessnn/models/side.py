@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,14 +21,19 @@ from losslessnn.kernels.constants import (
     WEIGHT_BITS,
 )
 from losslessnn.kernels.parameters import Adaptive, Head, LinearTaps, Network, Positions
-from losslessnn.models.autoregressive import AutoregressiveModel, blank_network, network_sources, no_network
+from losslessnn.models.autoregressive import (
+    AutoregressiveModel,
+    adaptive_sources,
+    blank_network,
+    network_sources,
+    no_network,
+)
 from losslessnn.models.shapes import load_shapes
 
-_RANGE, _OFFSET, _SETTING, _SHIFT, _WINDOWS, _DISTANCE, _UNIT, _BIAS, _SHAPE, _INITIAL, _WEIGHT, _SOURCES = (
-    range(12)
-)
+_RANGE, _OFFSET, _SETTING, _SHIFT, _WINDOWS, _UNIT, _BIAS, _SHAPE, _INITIAL, _WEIGHT, _SOURCES = range(11)
 _LAG, _COUNT = 12, 14  # two contexts each: of references, and of the channel's own past
-_COEFFICIENT = 16  # one context per (shift, window of the channel, lag)
+_DISTANCE = 16  # one context per window of the channel
+_COEFFICIENT = 28  # one context per (shift, window of the channel, lag)
 _NETWORK = 39_000  # beyond all of these
 _RANKS = 12  # windows beyond the twelfth share contexts
 _MAX_WINDOWS = 64
@@ -52,14 +58,13 @@ def pack_model(model: AutoregressiveModel) -> bytes:
     writer.put(common, _WEIGHT)
     channel = np.repeat(np.arange(n_channels), np.diff(taps.first))
     writer.put(np.diff(taps.first), _WINDOWS)
-    writer.put(channel - taps.source, _DISTANCE)
+    writer.put(channel - taps.source, _DISTANCE + _ranks(taps.first))
     writer.put(taps.lag, _LAG + (channel == taps.source))
     writer.put(taps.length, _COUNT + (channel == taps.source))
     writer.put(taps.shift, _SHIFT)
     writer.put(taps.coefficients, _coefficient_contexts(taps))
     if stage.own:
-        writer.put(np.diff(stage.first), _SOURCES)
-        writer.put(np.repeat(np.arange(n_channels), np.diff(stage.first)) - stage.source, _DISTANCE)
+        writer.put([int(np.diff(stage.first).max())], _SOURCES)
     writer.put(stage.unit, _UNIT)
     writer.put(head.bias // 32, _BIAS)
     writer.put(head.shape, _SHAPE)
@@ -98,12 +103,8 @@ def unpack_model(
     first = np.zeros(n_channels + 1, np.int32)
     source = np.zeros(0, np.int32)
     if own:
-        counts = _all_within(reader.take(n_channels, _SOURCES), 0, MAX_ADAPTIVE, "adaptive references")
-        first[1:] = np.cumsum(counts)
-        channel = np.repeat(np.arange(n_channels), counts)
-        source = (channel - reader.take(int(first[-1]), _DISTANCE)).astype(np.int32)
-        if (source < 0).any() or (source >= channel).any():
-            raise CorruptFrameError("an adaptive reference is not an earlier channel")
+        most = _within(reader.one(_SOURCES), 0, MAX_ADAPTIVE, "number of adaptive references")
+        first, source = adaptive_sources(taps, most)
     unit = _all_within(reader.take(n_channels, _UNIT), 0, WEIGHT_BITS, "residual unit")
     bias = _all_within(reader.take(n_channels, _BIAS), -256, 256, "scale bias") * 32
     shapes = load_shapes()
@@ -234,7 +235,7 @@ def _unpack_taps(reader: SequenceReader, n_channels: int, skew: int) -> LinearTa
     first = np.concatenate([[0], np.cumsum(counts)])
     channel = np.repeat(np.arange(n_channels), counts)
     n_windows = channel.size
-    source = channel - reader.take(n_windows, _DISTANCE)
+    source = channel - reader.take(n_windows, _DISTANCE + _ranks(first))
     _all_within(source, 0, n_channels - 1, "reference")
     is_own = channel == source
     lag = _all_within(reader.take(n_windows, _LAG + is_own), -PAD, PAD, "lag")
@@ -264,11 +265,17 @@ def _unpack_taps(reader: SequenceReader, n_channels: int, skew: int) -> LinearTa
     return taps._replace(coefficients=coefficients.astype(np.int32))
 
 
+def _ranks(first: NDArray[Any]) -> NDArray[np.int64]:
+    """Each window's number among its channel's, which begin at ``first``; at most _RANKS - 1."""
+    rank = np.arange(int(first[-1])) - np.repeat(first[:-1], np.diff(first))
+    return np.minimum(rank, _RANKS - 1)
+
+
 def _coefficient_contexts(taps: LinearTaps) -> NDArray[np.int64]:
     """Coefficients of the same rank and lag in channels of the same precision share a context."""
     counts = np.diff(taps.first)
     channel = np.repeat(np.arange(taps.shift.size), counts)
-    rank = np.minimum(np.arange(channel.size) - taps.first[channel], _RANKS - 1)
+    rank = _ranks(taps.first)
     oldest = taps.lag + taps.length - 1
     at = np.arange(int(taps.length.sum())) - np.repeat(taps.start, taps.length)
     lag = np.repeat(oldest, taps.length) - at + PAD
