@@ -23,7 +23,7 @@ from losslessnn.kernels.constants import (
     WINDOW,
 )
 from losslessnn.kernels.cpu import adaptive, head, head_lanes, network, rans
-from losslessnn.kernels.cpu.compiling import kernel, lean_kernel, part
+from losslessnn.kernels.cpu.compiling import lean_kernel, part
 from losslessnn.kernels.cpu.integers import dot_octets, highest_bit, lowest_bit, prefetch
 from losslessnn.kernels.cpu.vectors import LANES
 from losslessnn.kernels.parameters import Bins, Head, LinearTaps, Steps
@@ -226,7 +226,7 @@ def _rest(code, coarse, first, symbol):
     return bits | (low << np.uint64(length)), length + coarse
 
 
-@kernel
+@lean_kernel
 def join_rests(rest, rest_bits, raw):
     """Put the bits of all samples one behind another into ``raw``, which is zero before."""
     place = np.int64(0)
