@@ -8,12 +8,15 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from losslessnn.kernels.constants import AVERAGE_BITS, LOG_BITS, PAD
+from losslessnn.kernels.constants import AVERAGE_BITS, LOG2, LOG_BITS, PAD
+from losslessnn.kernels.cpu import head_lanes
 from losslessnn.kernels.cpu.compiling import inlined, lean_kernel, part
-from losslessnn.kernels.cpu.head import log_scale, moved_averages
+from losslessnn.kernels.cpu.head import moved_averages
 from losslessnn.kernels.cpu.integers import LAGS, lagged_sums, log2
+from losslessnn.kernels.cpu.vectors import FEW, LANES
 
 _HISTOGRAM_BLOCK = 512  # samples
+_LOG2 = LOG2
 
 
 @inlined
@@ -459,23 +462,23 @@ def scale_statistics(errors, fraction_bits, channels, averages, row, sums):
 
 
 @lean_kernel
-def error_histogram(errors, fraction_bits, weights, center, stride, averages, histogram):
+def error_histogram(errors, fraction_bits, weights, center, stride, averages, ratios, histogram):
     """Per channel, counts of log2(|error| / scale) in 1/8 octave around ``center``: (channels, bins).
 
-    Of every ``stride``-th block of samples; the averages go on from block to block.
+    Of every ``stride``-th block of samples; the averages go on from block to block. ``weights``, ``averages``
+    (3, channels and more), ``center`` and the memory ``ratios`` are rows for vectors.
     """
-    bins, n_times = histogram.shape[1], errors.shape[1]
-    for k in range(errors.shape[0]):
-        fast, mid, slow = averages[0, k], averages[1, k], averages[2, k]
+    bins, n_times, n_channels = histogram.shape[1], errors.shape[1], errors.shape[0]
+    lanes = LANES if n_channels > FEW else 1
+    for k in range(0, n_channels, lanes):
         for begin in range(0, n_times, _HISTOGRAM_BLOCK * stride):
             for t in range(begin, min(begin + _HISTOGRAM_BLOCK, n_times)):
-                residual = np.int64(errors[k, t])
-                scale = log_scale(fast, mid, slow, weights, k) >> 8
-                ratio = log2(_dithered(residual, k, t, fraction_bits)) - (4 << LOG_BITS) - scale - center[k]
-                index = (ratio >> (LOG_BITS - 3)) + bins // 2
-                histogram[k, np.uintp(min(max(index, 0), bins - 1))] += 1
-                fast, mid, slow = moved_averages(fast, mid, slow, abs(residual))
-        averages[0, k], averages[1, k], averages[2, k] = fast, mid, slow
+                head_lanes.ratio_step(
+                    lanes, errors, fraction_bits, averages, weights, center, _LOG2, t, k, n_channels, ratios
+                )
+                for i in range(min(lanes, n_channels - k)):
+                    index = min(max(ratios[np.uintp(k + i)] + bins // 2, 0), bins - 1)
+                    histogram[k + i, np.uintp(index)] += 1
 
 
 @part

@@ -18,6 +18,7 @@ from threadpoolctl import ThreadpoolController
 from losslessnn.blocks import Codes, codes_between, time_blocks
 from losslessnn.kernels.constants import AVERAGE_BITS, GAUSSIAN, PAD, UNIT_BITS, WEIGHT_BITS
 from losslessnn.kernels.cpu import statistics
+from losslessnn.kernels.cpu.head_lanes import new_rows
 from losslessnn.kernels.parameters import Adaptive, Head, LinearTaps, Positions
 from losslessnn.models.autoregressive import AutoregressiveModel, Marks, no_network, predict
 from losslessnn.models.network import Training, fit_network, may_pay
@@ -499,10 +500,19 @@ def fit_head(errors: NDArray[Any], fraction_bits: int, kinds: slice = ALL_SHAPES
     # where the biases must lie: weights that sum to less than 1 leave part of a channel's level to its bias
     center = ((levels - AVERAGE_BITS) * (256 - int(weights[0].sum())) + 16) // 32 * 32
     stride = 1 if n_times < MANY_TIMES else 2
-    averages = np.tile(initial, (3, 1))
+    rows = new_rows(8, n_channels)
+    rows[:3], rows[:3, :n_channels], rows[3:6, :n_channels], rows[6, :n_channels] = (
+        1,
+        initial,
+        weights.T,
+        center,
+    )
+    averages, of_averages, centers, ratios = rows[:3], rows[3:6], rows[6], rows[7]
     for begin, end in time_blocks(n_channels, n_times):
         some = codes_between(errors, begin, end)
-        statistics.error_histogram(some, fraction_bits, weights, center, stride, averages, histogram)
+        statistics.error_histogram(
+            some, fraction_bits, of_averages, centers, stride, averages, ratios, histogram
+        )
     bias = np.zeros(n_channels, np.int32)
     shape = np.zeros(n_channels, np.int32)
     statistics.choose_shapes(histogram, shapes.costs[kinds], bias, shape)
