@@ -151,7 +151,7 @@ def estimate(codes: Codes, low: int, high: int, spread: float) -> AdcTables | No
         kernel.count_codes(np.ascontiguousarray(some), low, counts[group])
     total = counts.sum(axis=0)
     reach = int(min(8.0, max(1.0, 0.5 * spread)))
-    common = _quantise(kernel.bin_widths(total[None], np.ones(n_codes), reach, _PRIOR))[0]
+    common = _widths(total[None], np.ones(n_codes), reach)[0]
     if _gain(total, common, np.zeros_like(common)) <= _price(common):
         return None
     best = AdcTables(low, common[None], np.zeros(len(codes), np.int32))
@@ -161,7 +161,7 @@ def estimate(codes: Codes, low: int, high: int, spread: float) -> AdcTables | No
         sums = np.zeros((n_tables, n_codes), np.int64)
         for row, count in zip(table, counts, strict=True):
             sums[row] += count
-        rows = _quantise(kernel.bin_widths(sums, _WIDTH[common - _NARROWEST], reach, _PRIOR))
+        rows = _widths(sums, _WIDTH[common - _NARROWEST], reach)
         extra = sum(
             _gain(row, own, common) - _price(own - common) for row, own in zip(sums, rows, strict=True)
         )
@@ -181,6 +181,14 @@ def _groupings(n_channels: int) -> Iterator[NDArray[np.int64]]:
             yield channel // run * 2 + channel % 2
     if 2 <= n_channels <= 64:
         yield channel
+
+
+def _widths(counts: NDArray[np.int64], prior: NDArray[np.float64], reach: int) -> NDArray[np.int64]:
+    """Bin widths that make histograms smooth, in 1/8 octave."""
+    memory = tuple(np.empty((5, prior.size + reach)))
+    widths = np.empty(counts.shape)
+    kernel.bin_widths(counts, prior, reach, _PRIOR, memory, widths)
+    return _quantise(widths)
 
 
 def _quantise(widths: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -210,9 +210,7 @@ def test_streams_of_symbols_with_tables_of_their_own(n_values: int, lanes: int) 
     for i in range(3):
         stream = words[first[i] : first[i + 1]].cpu().numpy().view(np.uint32)
         scratch = np.empty(40 + 2 * lanes + 1, np.uint32)
-        used = cpu_rans.push_all(
-            start[i].astype(np.uint32), freq[i].astype(np.uint32), lane, np.int64(lanes), scratch
-        )
+        used = cpu_rans.push_all(start[i].astype(np.uint32), freq[i].astype(np.uint32), lane, lanes, scratch)
         np.testing.assert_array_equal(stream, scratch[scratch.size - used :])
         intervals = list(zip(start[i].tolist(), freq[i].tolist(), lane.tolist(), strict=True))
         assert stream.tolist() == reference.push_all(intervals, lanes)

@@ -23,14 +23,13 @@ from losslessnn.kernels.constants import (
     WINDOW,
 )
 from losslessnn.kernels.cpu import adaptive, head, head_lanes, network, rans
-from losslessnn.kernels.cpu.compiling import kernel, lean_kernel, part
+from losslessnn.kernels.cpu.compiling import lean_kernel, part
 from losslessnn.kernels.cpu.integers import dot_octets, highest_bit, lowest_bit, prefetch
-from losslessnn.kernels.cpu.vectors import LANES
+from losslessnn.kernels.cpu.vectors import FEW, LANES
 from losslessnn.kernels.parameters import Bins, Head, LinearTaps, Steps
 
 _LIMIT = np.int64(POSITION_LIMIT - 1)
 _SCALE, _INVERSE, _LOG2 = SCALE, INVERSE, LOG2
-FEW = 2  # channels that are quicker one by one
 STEPS = 256
 BLOCK = 1024
 
@@ -119,13 +118,13 @@ def adaptive_errors(positions, rate, state, first, change, errors):
 
 @lean_kernel
 def pass_averages(errors, marked, steps, skew, averages):
-    """What `code_intervals` does to the running ``averages`` (3, channels), and nothing else."""
-    for k in range(errors.shape[0]):
-        fast, mid, slow = averages[0, k], averages[1, k], averages[2, k]
-        for t in range(max(0, steps.begin - skew * k), min(steps.n_times, steps.end - skew * k)):
-            if marked.size == 0 or not marked[k, t]:
-                fast, mid, slow = head.moved_averages(fast, mid, slow, abs(np.int64(errors[k, t])))
-        averages[0, k], averages[1, k], averages[2, k] = fast, mid, slow
+    """What `code_intervals` does to the running ``averages`` (3, channels and more), and nothing else."""
+    n_channels = errors.shape[0]
+    lanes = LANES if n_channels > FEW else 1
+    for k in range(0, n_channels, lanes):
+        last = min(k + lanes, n_channels) - 1
+        for s in range(max(steps.begin, skew * k), min(steps.end, steps.n_times + skew * last)):
+            head_lanes.pass_step(lanes, errors, marked, averages, skew, s, steps.n_times, k, n_channels)
 
 
 @part
@@ -226,7 +225,7 @@ def _rest(code, coarse, first, symbol):
     return bits | (low << np.uint64(length)), length + coarse
 
 
-@kernel
+@lean_kernel
 def join_rests(rest, rest_bits, raw):
     """Put the bits of all samples one behind another into ``raw``, which is zero before."""
     place = np.int64(0)

@@ -274,11 +274,16 @@ def _log2(value: Numbers, table: Array) -> Numbers:
     return ((63 - zeros) << LOG_BITS) + table[(value << zeros).unsigned_shift(55) & 255]
 
 
-def _scale_index(averages: Array, weights: Array, columns: Any, k: Numbers, log2: Array) -> Numbers:
-    """`head.scale_indices`."""
+def _log_scale(averages: Array, weights: Array, k: Numbers, log2: Array) -> Numbers:
+    """`head.log_scale`."""
     rows = [k + averages.length * row for row in range(3)]
     octaves = [weights.load(row) * (_log2(averages.load(row), log2) - _UNIT) for row in rows]
-    octave = ((octaves[0] + octaves[1] + octaves[2]) >> 8) + columns.bias.load(k)
+    return octaves[0] + octaves[1] + octaves[2]
+
+
+def _scale_index(averages: Array, weights: Array, columns: Any, k: Numbers, log2: Array) -> Numbers:
+    """`head.scale_indices`."""
+    octave = (_log_scale(averages, weights, k, log2) >> 8) + columns.bias.load(k)
     place = (octave + _ROUND) >> _INDEX_SHIFT
     return minimum(maximum(place, 0), N_SCALES - 1)
 
@@ -291,6 +296,43 @@ def _move_averages(averages: Array, k: Numbers, error: Numbers, moving: Numbers)
         old = averages.load(place)
         new = old + ((magnitude - old) >> speed) + select(old < 1 << speed, 1, 0)
         averages.store(place, select(moving, new, old))
+
+
+@in_lanes
+def pass_step(
+    errors: Array, marked: Array, averages: Array, skew: Numbers, step: Numbers, n_times: Numbers,
+    k: Numbers, n_channels: Numbers,
+) -> Numbers:  # fmt: skip
+    """What `code_step` does to the running averages of the channels from ``k`` on, and nothing else."""
+    channel = lane_numbers(k) + k
+    time = step - channel * skew
+    real = (channel < n_channels) & (time >= 0) & (time < n_times)
+    place = select(real, channel * errors.length + time, 0)
+    (held,) = either(marked.length > 0, lambda: (marked[place] > 0,), lambda: (real & ~real,))
+    _move_averages(averages, k, errors[place], real & ~held)
+    return k
+
+
+@in_lanes
+def ratio_step(
+    errors: Array, fraction_bits: Numbers, averages: Array, weights: Array, center: Array, log2: Array,
+    t: Numbers, k: Numbers, n_channels: Numbers, ratios: Array,
+) -> Numbers:  # fmt: skip
+    """Logarithms of the errors at a time over their scales, less ``center``, of the channels from ``k`` on.
+
+    They go to ``ratios``, in 1/8 octave; then the running averages move. Errors are dithered as
+    `statistics._dithered` says.
+    """
+    channel = lane_numbers(k) + k
+    real = channel < n_channels
+    error = errors[select(real, channel * errors.length + t, 0)]
+    dither = ((((t * 5 + channel * 3) & 7) << 1) - 7) << fraction_bits
+    dithered = (error << 4) + dither
+    magnitude = maximum(dithered, 0 - dithered) + 1
+    octaves = _log2(magnitude, log2) - (4 << LOG_BITS) - (_log_scale(averages, weights, k, log2) >> 8)
+    ratios.store(k, (octaves - center.load(k)) >> (LOG_BITS - 3))
+    _move_averages(averages, k, error, real)
+    return k
 
 
 @in_lanes

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from losslessnn.kernels.cpu.compiling import kernel, lean_kernel, part
+from losslessnn.kernels.cpu.compiling import lean_kernel, part
 
 
 @lean_kernel
@@ -22,10 +20,12 @@ def count_codes(codes, low, counts):
 
 
 @part
-def smooth(values, reach):
-    """Moving sum under a triangle of half-width ``reach + 1``, as two boxes; zeros beyond the ends."""
-    n, size = values.size, reach + 1
-    boxed = np.empty(n + reach, np.float64)
+def smooth(values, n, reach, boxed, result):
+    """Moving sum of n values under a triangle of half-width ``reach + 1``: two boxes, zeros beyond the ends.
+
+    It goes to ``result``; ``boxed`` is memory for ``n + reach`` numbers.
+    """
+    size = reach + 1
     total = 0.0
     for i in range(n + reach):
         if i < n:
@@ -33,7 +33,6 @@ def smooth(values, reach):
         if i >= size:
             total -= values[i - size]
         boxed[i] = max(total, 0.0)
-    result = np.empty(n, np.float64)
     total = 0.0
     for i in range(n + 2 * reach):
         if i < n + reach:
@@ -42,25 +41,25 @@ def smooth(values, reach):
             total -= boxed[i - size]
         if i >= reach and i - reach < n:
             result[i - reach] = max(total, 0.0)
-    return result
 
 
-@kernel
-def bin_widths(counts, prior, reach, strength):
-    """Bin widths (tables, codes) that make histograms smooth, near ``prior`` where counts are few."""
-    widths = np.empty((counts.shape[0], prior.size), np.float64)
-    observed = np.empty(prior.size, np.float64)
-    row = np.empty(prior.size, np.float64)
+@lean_kernel
+def bin_widths(counts, prior, reach, strength, memory, widths):
+    """``widths`` (tables, codes) of bins that make histograms smooth, near ``prior`` where counts are few.
+
+    ``memory`` is five arrays of as many numbers as ``prior`` has, and ``reach`` more.
+    """
+    n = prior.size
+    observed, row, smoothed, density, boxed = memory
     for g in range(counts.shape[0]):
-        for i in range(row.size):
+        for i in range(n):
             observed[i] = counts[g, i]
             row[i] = prior[i]
-        smoothed = smooth(observed, reach)
+        smooth(observed, n, reach, boxed, smoothed)
         for _ in range(3):
-            density = smooth(row, reach)
-            for i in range(row.size):
+            smooth(row, n, reach, boxed, density)
+            for i in range(n):
                 expected = smoothed[i] / max(density[i], 1e-9)
                 row[i] = (observed[i] + strength * prior[i]) / (expected + strength)
-        for i in range(row.size):
+        for i in range(n):
             widths[g, i] = row[i]
-    return widths

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from losslessnn.kernels.cpu.compiling import kernel, part
+from losslessnn.kernels.cpu.compiling import lean_kernel, part
 
 _ONE = np.uint64(1)
 
@@ -20,7 +20,7 @@ def floor_log2(value):
     return position
 
 
-@kernel
+@lean_kernel
 def grid_codes(magnitudes, signs, exponents, inner, mantissa_bits, bias, dropped, codes, widths):
     """Codes and widths of leftover fields of all values; returns the number of leftover bits.
 
@@ -56,7 +56,7 @@ def grid_codes(magnitudes, signs, exponents, inner, mantissa_bits, bias, dropped
     return total
 
 
-@kernel
+@lean_kernel
 def grid_widths(codes, exponents, inner, mantissa_bits, bias, dropped, widths):
     """Widths of leftover fields that follow from codes; returns their sum, or -1 if a code is impossible."""
     total = 0
@@ -78,7 +78,7 @@ def grid_widths(codes, exponents, inner, mantissa_bits, bias, dropped, widths):
     return total
 
 
-@kernel
+@lean_kernel
 def grid_magnitudes(codes, fields, widths, exponents, inner, mantissa_bits, bias, dropped, magnitudes):
     """Bit patterns without sign from codes and leftover fields; returns whether all are possible."""
     for i in range(codes.size):
@@ -101,7 +101,7 @@ def grid_magnitudes(codes, fields, widths, exponents, inner, mantissa_bits, bias
     return True
 
 
-@kernel
+@lean_kernel
 def pack_fields(magnitudes, widths, dropped, out):
     """Write the low bits of each magnitude, least significant bit first, without gaps."""
     waiting = np.uint64(0)
@@ -125,7 +125,7 @@ def pack_fields(magnitudes, widths, dropped, out):
         out[position] = np.uint8(waiting & np.uint64(255))
 
 
-@kernel
+@lean_kernel
 def unpack_fields(data, widths, fields):
     """Read the fields that `pack_fields` wrote; `data` must hold all their bits."""
     waiting = np.uint64(0)

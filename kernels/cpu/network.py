@@ -356,7 +356,7 @@ def go_through(
                     for i in range(NETWORK_INPUTS):
                         inputs[c, (first + t) // stride, i] = working.inputs[line, i]
                     continue
-                think(network, line, working.pairs, units, working.hidden)
+                think(network, np.int64(line), working.pairs, units, working.hidden)
                 index, shape = np.int64(indices[k, t]), np.int64(parameters.shape[k])
                 mean = np.int64(means[k, t])
                 corrected.means[k, t] = corrected_mean(mean, index, np.int64(units[line, width]))

@@ -9,6 +9,7 @@ the sample of the same time with its neighbours, because a gap in a transmission
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from losslessnn.kernels.constants import (
     MARK_CONTEXTS,
@@ -20,45 +21,45 @@ from losslessnn.kernels.constants import (
     TOTAL,
 )
 from losslessnn.kernels.cpu import rans
-from losslessnn.kernels.cpu.compiling import kernel, part
+from losslessnn.kernels.cpu.compiling import lean_kernel, part
 
-_RESIDUES = 1 << 16
+RESIDUES = 1 << 16
 
 
-@kernel
-def outstanding_codes(samples, fewest, residues):
+@lean_kernel
+def outstanding_codes(samples, fewest, counts, residues):
     """Codes (modulo 2**16) that outnumber their neighbours by far, the two that do most.
 
     A code sticks out if it is there ``fewest`` times more than eight times the mean of the ``2 * MARK_REACH``
-    codes around it. ``residues``, (channels, 2), comes filled with -1.
+    codes around it. ``counts`` is memory for `RESIDUES` numbers, zero before and after; ``residues``,
+    (channels, 2), comes filled with -1.
     """
     n_channels, n_times = samples.shape
-    counts = np.zeros(_RESIDUES, np.int64)
     for k in range(n_channels):
         low, high = np.int64(samples[k, 0]), np.int64(samples[k, 0])
         for t in range(n_times):
             code = np.int64(samples[k, t])
             low, high = min(low, code), max(high, code)
-            counts[np.uintp(code & (_RESIDUES - 1))] += 1
-        size = min(high - low + 1, _RESIDUES)
+            counts[np.uintp(code & (RESIDUES - 1))] += 1
+        size = min(high - low + 1, RESIDUES)
         for i in range(2):
             around = np.int64(0)
             for j in range(-MARK_REACH, MARK_REACH):
-                around += counts[np.uintp((low + j) & (_RESIDUES - 1))]
+                around += counts[np.uintp((low + j) & (RESIDUES - 1))]
             best = np.int64(0)
             for j in range(size):
-                residue = (low + j) & (_RESIDUES - 1)
-                around += counts[np.uintp((residue + MARK_REACH) & (_RESIDUES - 1))]
+                residue = (low + j) & (RESIDUES - 1)
+                around += counts[np.uintp((residue + MARK_REACH) & (RESIDUES - 1))]
                 count = counts[np.uintp(residue)]
                 excess = count - 8 * (around - count) // (2 * MARK_REACH)
                 if excess >= fewest and excess > best:
                     best, residues[k, i] = excess, residue
-                around -= counts[np.uintp((residue - MARK_REACH) & (_RESIDUES - 1))]
+                around -= counts[np.uintp((residue - MARK_REACH) & (RESIDUES - 1))]
             if best == 0:
                 break
             counts[np.uintp(residues[k, i])] = 0
         for j in range(size):
-            counts[np.uintp((low + j) & (_RESIDUES - 1))] = 0
+            counts[np.uintp((low + j) & (RESIDUES - 1))] = 0
 
 
 @part
@@ -82,18 +83,17 @@ def _learned(chance, seen, bit):
     return min(max(moved, MARK_FLOOR), TOTAL - MARK_FLOOR)
 
 
-@part
-def _fresh():
-    chance, seen = np.empty(MARK_CONTEXTS + 2, np.int64), np.zeros(MARK_CONTEXTS + 2, np.int64)
-    for i in range(chance.size):
-        chance[i] = TOTAL // 2
-    return chance, seen
+def new_contexts() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Every context's probability of a mark and how often it was seen, before the first decision."""
+    return np.full(MARK_CONTEXTS + 2, TOTAL // 2, np.int64), np.zeros(MARK_CONTEXTS + 2, np.int64)
 
 
-@kernel
-def mark_intervals(marks, n_codes, start, freq, row_of):
-    """Intervals of all decisions for (rows, time) marks, and their rows; return how many there are."""
-    chance, seen = _fresh()
+@lean_kernel
+def mark_intervals(marks, n_codes, chance, seen, start, freq, row_of):
+    """Intervals of all decisions for (rows, time) marks, and their rows; return how many there are.
+
+    ``chance`` and ``seen`` come from `new_contexts`.
+    """
     n = 0
     for row in range(marks.shape[0]):
         latest = 0
@@ -116,15 +116,13 @@ def mark_intervals(marks, n_codes, start, freq, row_of):
     return n
 
 
-@kernel
-def read_marks(words, n_codes, marks):
-    """Fill (rows, time) marks; return 0, or a positive number if the bytes cannot be right."""
-    chance, seen = _fresh()
-    state = np.empty(1, np.uint64)
-    if words.size < 2:
-        return 1
-    word = rans.read_states(words, state.size, state)
-    x = state[0]
+@lean_kernel
+def read_marks(words, n_codes, chance, seen, x, marks):
+    """Fill (rows, time) marks; return 0, or a positive number if the bytes cannot be right.
+
+    ``chance`` and ``seen`` come from `new_contexts`; ``x`` is the state that the first two of ``words`` are.
+    """
+    word = 2
     for row in range(marks.shape[0]):
         latest = 0
         for t in range(marks.shape[1]):

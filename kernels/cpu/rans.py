@@ -8,11 +8,11 @@ whenever a lane's state has fallen below ``STATE_FLOOR``.
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from losslessnn.kernels.constants import PRECISION, STATE_FLOOR, TOTAL
-from losslessnn.kernels.cpu.compiling import kernel, part
+from losslessnn.kernels.cpu.compiling import lean_kernel, part
 
-_FLOOR = np.uint64(STATE_FLOOR)
 _PRECISION = np.uint64(PRECISION)
 _MASK = np.uint64(TOTAL - 1)
 _WORD = np.uint64(32)
@@ -20,7 +20,7 @@ _LOW = np.uint64(0xFFFFFFFF)
 _LIMIT_SHIFT = np.uint64(63 - PRECISION)
 
 
-@kernel
+@lean_kernel
 def push(start, freq, channel, lane_of, state, words):
     """Push intervals last to first; return how many of ``words`` (filled from its end) are in use.
 
@@ -43,35 +43,27 @@ def push(start, freq, channel, lane_of, state, words):
     return words.size - place
 
 
-@kernel
-def push_all(start, freq, channel, lanes, words):
+def push_all(
+    start: NDArray[np.uint32],
+    freq: NDArray[np.uint32],
+    channel: NDArray[np.uint32],
+    lanes: int,
+    words: NDArray[np.uint32],
+) -> int:
     """`push` everything there is, channel k on lane ``k % lanes``, and the states before it.
 
     words : uint32 scratch of at least n + 2 * lanes + 1 entries.
     """
-    most = 0
-    for i in range(channel.size):
-        most = max(most, channel[i])
-    lane_of = np.empty(most + 1, np.int64)
-    for k in range(lane_of.size):
-        lane_of[k] = k % lanes
-    state = np.empty(lanes, np.uint64)
-    for k in range(lanes):
-        state[k] = _FLOOR
-    place = words.size - push(start, freq, channel, lane_of, state, words)
-    for k in range(lanes - 1, -1, -1):
-        place -= 2
-        words[place] = np.uint32(state[k] & _LOW)
-        words[place + 1] = np.uint32(state[k] >> _WORD)
-    return words.size - place
+    lane_of = np.arange(int(channel.max(initial=0)) + 1) % lanes
+    state = np.full(lanes, STATE_FLOOR, np.uint64)
+    used = int(push(start, freq, channel, lane_of, state, words)) + 2 * lanes
+    words[words.size - used :][: 2 * lanes] = state.astype("<u8").view("<u4")
+    return used
 
 
-@kernel
-def read_states(words, lanes, state):
-    """Load the lanes' states from the front of ``words``; return how many words that took."""
-    for k in range(lanes):
-        state[k] = np.uint64(words[2 * k]) | (np.uint64(words[2 * k + 1]) << _WORD)
-    return 2 * lanes
+def read_states(words: NDArray[np.uint32], lanes: int) -> NDArray[np.uint64]:
+    """The lanes' states from the front of ``words``."""
+    return words[: 2 * lanes].astype("<u4").view("<u8").astype(np.uint64)
 
 
 @part

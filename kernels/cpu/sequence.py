@@ -11,7 +11,7 @@ import numpy as np
 from losslessnn.kernels.constants import LOG_BITS, STATE_FLOOR, WINDOW
 from losslessnn.kernels.cpu import head, rans
 from losslessnn.kernels.cpu.autoregressive import _get_bits, _get_escape, _put_bits
-from losslessnn.kernels.cpu.compiling import kernel, lean_kernel, part
+from losslessnn.kernels.cpu.compiling import lean_kernel, part
 from losslessnn.kernels.cpu.integers import highest_bit, log2
 
 FRACTION_BITS = 5
@@ -42,12 +42,9 @@ def _learn(context, value, mean, spread, seen):
     seen[context] += 1
 
 
-@kernel
-def encode_sequence(values, contexts, bins, tails, mean, spread, seen, start, freq, lane, words, raw):
-    """Code all values; return (words used, raw bits). ``words`` is filled from its end.
-
-    ``start``, ``freq`` and ``lane`` are memory for every value's interval and its lane, which is 0.
-    """
+@lean_kernel
+def encode_sequence(values, contexts, bins, tails, mean, spread, seen, start, freq, raw):
+    """Intervals of all values, and the bits that follow them; return how many bits."""
     place = np.int64(0)
     previous = np.int64(0)
     for i in range(values.size):
@@ -68,7 +65,7 @@ def encode_sequence(values, contexts, bins, tails, mean, spread, seen, start, fr
         place = _put_bits(raw, place, value, coarse)
         _learn(context, value, mean, spread, seen)
         previous = context
-    return rans.push_all(start, freq, lane, np.int64(1), words), place
+    return place
 
 
 @lean_kernel

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from losslessnn.kernels.constants import AVERAGE_BITS, LOG_BITS, PAD
-from losslessnn.kernels.cpu.compiling import inlined, kernel, lean_kernel, part
-from losslessnn.kernels.cpu.head import log_scale, moved_averages
+from losslessnn.kernels.constants import AVERAGE_BITS, LOG2, LOG_BITS, PAD
+from losslessnn.kernels.cpu import head_lanes
+from losslessnn.kernels.cpu.compiling import inlined, lean_kernel, part
+from losslessnn.kernels.cpu.head import moved_averages
 from losslessnn.kernels.cpu.integers import LAGS, lagged_sums, log2
+from losslessnn.kernels.cpu.vectors import FEW, LANES
 
 _HISTOGRAM_BLOCK = 512  # samples
+_LOG2 = LOG2
 
 
 @inlined
@@ -52,19 +57,21 @@ def _add_pair(gram, row, begin_a, count_a, column, begin_b, count_b, flat, n, we
                     total -= np.int64(flat[at_a + n]) * np.int64(flat[at_b + n])
 
 
-@kernel
-def gram_matrix(history, n_windows, source, lag, count, n_spans, begins, ends, weights):
+@lean_kernel
+def gram_matrix(history, n_windows, source, lag, count, n_spans, begins, ends, weights, first, sums, gram):
     """Weighted sums of products of all samples in the windows (newest first, window after window).
 
-    Arrays may be longer than the ``n_windows`` and ``n_spans`` they describe.
-    Sums over a span are exact integers; spans are weighted and added in order.
+    They fill the first rows and columns of ``gram``; how many is returned. Arrays may be longer than the
+    ``n_windows`` and ``n_spans`` they describe; ``first`` and ``sums`` are memory for as many numbers as
+    there are windows and `LAGS`. Sums over a span are exact integers; spans are weighted and added in order.
     """
-    first = np.empty(n_windows + 1, np.int64)
-    n = 0
+    n = np.int64(0)
     for w in range(n_windows):
         first[w] = n
         n += count[w]
-    gram, sums = np.zeros((n, n), np.float64), np.empty(LAGS, np.int64)
+    for i in range(n):
+        for j in range(i + 1):
+            gram[i, j] = 0.0
     flat, length = history.reshape(-1), np.int64(history.shape[1])
     for span in range(n_spans):
         for v in range(n_windows):
@@ -77,22 +84,22 @@ def gram_matrix(history, n_windows, source, lag, count, n_spans, begins, ends, w
     for i in range(n):
         for j in range(i):
             gram[j, i] = gram[i, j]
-    return gram
+    return n
 
 
-@kernel
-def cholesky(gram, ridge):
-    """Lower Cholesky factor of ``gram + ridge * diag(gram)``; columns that add nothing become zero.
+@lean_kernel
+def cholesky(factor, n, ridge, scale):
+    """Turn the first n rows and columns of a Gram matrix into their lower Cholesky factor.
+
+    ``ridge`` times the diagonal is added before; columns that add nothing become zero. ``scale`` is memory
+    for n numbers.
 
     Right-looking, so that every loop that runs long is an update without a reduction: the order of the
     arithmetic is the written one on every machine.
     """
-    n = gram.shape[0]
-    factor = gram.copy()
-    scale = np.empty(n, np.float64)
     for i in range(n):
-        scale[i] = gram[i, i]
-        factor[i, i] += ridge * gram[i, i]
+        scale[i] = factor[i, i]
+        factor[i, i] += ridge * scale[i]
     for j in range(n):
         pivot = factor[j, j]
         if pivot <= 1e-11 * scale[j] or pivot <= 0.0:
@@ -111,25 +118,24 @@ def cholesky(gram, ridge):
     for j in range(n):
         for i in range(j):
             factor[i, j] = 0.0
-    return factor
 
 
-@kernel
-def choose_references(covariance, most, threshold, begin, reach, chosen):
+@lean_kernel
+def choose_references(covariance, threshold, begin, factors, left, cross, chosen):
     """For every channel from ``begin`` on the earlier channels that explain it best, greedily.
 
     Parameters
     ----------
     covariance : (channels, channels) of whitened samples
-    most : references a channel may have
     threshold : share of a channel's variance a reference must explain
-    begin, reach : the first channel to choose for, and how far back references may lie
+    begin : the first channel to choose for
+    factors, left, cross : memory, (most, reach), (reach,) and (reach,) float64: how many references a channel
+        may have, and how far back they may lie
     chosen : (channels - begin, most) int32 out, filled with -1, which stays where there are no more
 
     Forward selection by partial Cholesky factors.
     """
-    factors = np.empty((most, reach), np.float64)
-    left, cross = np.empty(reach, np.float64), np.empty(reach, np.float64)
+    most, reach = factors.shape
     for k in range(begin, covariance.shape[0]):
         base = max(0, k - reach)
         n = k - base
@@ -162,18 +168,19 @@ def choose_references(covariance, most, threshold, begin, reach, chosen):
             left[best] = 0.0
 
 
-@kernel
-def round_coefficients(factor, row, n, step):
+@lean_kernel
+def round_coefficients(factor, row, n, step, left, rounded):
     """Integer multiples of ``step`` near the solution of ``F.T @ w = factor[row, :n]``, last one first.
 
-    F is the first n rows and columns of ``factor``.
+    F is the first n rows and columns of ``factor``. They become the first n of ``rounded``; ``left`` is
+    memory for n numbers.
 
     Each rounding error is handed on to the coefficients not yet rounded (L. Babai, "On Lovasz' lattice
     reduction and the nearest lattice point problem", Combinatorica 1986).
     """
-    left, rounded = np.empty(n, np.float64), np.zeros(n, np.int64)
     for i in range(n):
         left[i] = factor[row, i]
+        rounded[i] = 0
     for i in range(n - 1, -1, -1):
         if factor[i, i] == 0.0:
             continue
@@ -181,7 +188,6 @@ def round_coefficients(factor, row, n, step):
         rounded[i] = np.int64(value)
         for j in range(i + 1):
             left[j] -= factor[i, j] * value * step
-    return rounded
 
 
 @part
@@ -195,14 +201,12 @@ def log2_of(value):
 
 
 @part
-def _regressor_order(n_sources, lag, count, n_regressors):
-    """Most useful regressors first, so that a shorter model is a prefix of a longer one.
+def _regressor_order(n_sources, lag, count, priority, order):
+    """Fill ``order``: most useful regressors first, so that a shorter model is a prefix of a longer one.
 
     Inside a window the lags leave its anchor (lag 1 of the channel's own past, lag 0 of a reference) one by
-    one, so every prefix is again a set of windows.
+    one, so every prefix is again a set of windows. ``priority`` is memory.
     """
-    priority = np.empty(n_regressors, np.float64)
-    order = np.empty(n_regressors, np.int64)
     at = 0
     for w in range(n_sources + 1):
         for i in range(count[w]):
@@ -221,7 +225,6 @@ def _regressor_order(n_sources, lag, count, n_regressors):
             order[j] = order[j - 1]
             j -= 1
         order[j] = moving
-    return order
 
 
 @part
@@ -239,21 +242,17 @@ def _merge_spans(begins, ends, weights, k, merged_begins, merged_ends, merged_we
 
 
 @part
-def _reordered(gram, order):
-    """A Gram matrix with its regressors in another order, the last row and column staying."""
-    n = gram.shape[0]
-    moved = np.empty((n, n), np.float64)
-    for i in range(n):
-        p = order[i] if i < n - 1 else i
-        for j in range(n):
-            moved[i, j] = gram[p, order[j] if j < n - 1 else j]
-    return moved
+def _reorder(gram, order, n, moved):
+    """Write a Gram matrix of n regressors and what they predict with the regressors in another order."""
+    order[n] = n
+    for i in range(n + 1):
+        for j in range(n + 1):
+            moved[i, j] = gram[order[i], order[j]]
 
 
 @part
-def _cheapest_length(factor, energy, noise, n_fit, n_times, tap_bits):
-    """How many regressors code a channel shortest, the error they leave, and the bits, theirs included."""
-    n = factor.shape[0] - 1
+def _cheapest_length(factor, n, energy, noise, n_fit, n_times, tap_bits):
+    """How many of n regressors code a channel shortest, the error they leave, and the bits, with theirs."""
     best, best_left, least = np.int64(0), energy, np.inf
     left = energy
     for j in range(n + 1):
@@ -296,10 +295,44 @@ def _write_window(slot, at, count, lag, windows, window, coefficients, tap):
     return oldest - newest + 1
 
 
-@kernel
+class FitMemory(NamedTuple):
+    """Memory for what `fit_linear` works with."""
+
+    gram: NDArray[np.float64]  # (regressors + 1, regressors + 1)
+    factor: NDArray[np.float64]  # likewise
+    reals: NDArray[np.float64]  # (regressors + 1,)
+    order: NDArray[np.int64]  # (regressors + 1,)
+    rounded: NDArray[np.int64]  # (regressors + 1,)
+    slot: NDArray[np.int64]  # (regressors + 1,)
+    sources: NDArray[np.int64]  # (windows + 1,) here and in the next three
+    lags: NDArray[np.int64]
+    counts: NDArray[np.int64]
+    first: NDArray[np.int64]
+    begins: NDArray[np.int64]  # (spans,) here and in the next two
+    ends: NDArray[np.int64]
+    weights: NDArray[np.float64]
+    sums: NDArray[np.int64]
+
+
+def fit_memory(regressors: int, references: int, spans: int) -> FitMemory:
+    """Memory for `fit_linear` with so many regressors, references and spans at most."""
+    size, windows = regressors + 1, references + 2
+    return FitMemory(
+        np.empty((size, size)),
+        np.empty((size, size)),
+        np.empty(size),
+        *np.empty((3, size), np.int64),
+        *np.empty((4, windows), np.int64),
+        *np.empty((2, spans), np.int64),
+        np.empty(spans),
+        np.empty(LAGS, np.int64),
+    )
+
+
+@lean_kernel
 def fit_linear(
     reduced, chosen, skew, stride, own, past, lead, begins, ends, weights, n_times, tap_bits, quantum,
-    windows, coefficients, shift,
+    memory, windows, coefficients, shift,
 ):  # fmt: skip
     """Fit every ``stride``-th channel's linear predictor by least squares, its length chosen by total cost.
 
@@ -313,6 +346,7 @@ def fit_linear(
     n_times : samples per channel that will pay for the coefficients
     tap_bits : price of a coefficient, in bits
     quantum : squared width of a code in ``reduced`` units
+    memory : what `fit_memory` gives
     windows : (windows, 4) int32 out: channel, source, lag, count
     coefficients : (taps,) int32 out, windows in order, oldest sample first
     shift : (channels,) int32 out
@@ -325,13 +359,14 @@ def fit_linear(
     total = 0.0
     n_channels = reduced.shape[0]
     n_windows, n_taps = 0, 0
-    merged_begins, merged_ends = np.empty(begins.size, np.int64), np.empty(begins.size, np.int64)
-    merged_weights = np.empty(begins.size, np.float64)
-    source = np.empty(chosen.shape[1] + 2, np.int64)
-    lag = np.empty(chosen.shape[1] + 2, np.int64)
-    count = np.empty(chosen.shape[1] + 2, np.int64)
+    gram, factor, order, rounded, slot = (
+        memory.gram, memory.factor, memory.order, memory.rounded, memory.slot,
+    )  # fmt: skip
+    source, lag, count = memory.sources, memory.lags, memory.counts
     for k in range(0, n_channels, stride):
-        spans, n_fit = _merge_spans(begins, ends, weights, k, merged_begins, merged_ends, merged_weights)
+        spans, n_fit = _merge_spans(
+            begins, ends, weights, k, memory.begins, memory.ends, memory.weights
+        )  # fmt: skip
         source[0], lag[0], count[0] = k, 1, own
         n_sources = 0
         for r in range(chosen.shape[1]):
@@ -343,30 +378,31 @@ def fit_linear(
             lag[n_sources] = max(-lead, first_lag)
             count[n_sources] = past - min(lag[n_sources], 0) + 1
         source[n_sources + 1], lag[n_sources + 1], count[n_sources + 1] = k, 0, 1
-        gram = gram_matrix(
-            reduced, n_sources + 2, source, lag, count, spans,
-            merged_begins, merged_ends, merged_weights,
-        )  # fmt: skip
-        n = gram.shape[0] - 1
+        n = gram_matrix(
+            reduced, n_sources + 2, source, lag, count, spans, memory.begins, memory.ends, memory.weights,
+            memory.first, memory.sums, gram,
+        ) - 1  # fmt: skip
         shift[k] = 0
         if gram[n, n] == 0.0:
             continue
-        order = _regressor_order(n_sources, lag, count, np.int64(n))
-        factor = cholesky(_reordered(gram, order), 1e-9)
+        _regressor_order(n_sources, lag, count, memory.reals, order)
+        _reorder(gram, order, n, factor)
+        cholesky(factor, n + 1, 1e-9, memory.reals)
         noise = n_fit * quantum / 12.0
-        best, left, cost = _cheapest_length(factor, gram[n, n], noise, n_fit, n_times, tap_bits)
+        best, left, cost = _cheapest_length(factor, n, gram[n, n], noise, n_fit, n_times, tap_bits)
         total += cost
         if best == 0:
             continue
         bits = _cheapest_step(factor, best, left + noise, n_times)
-        rounded = round_coefficients(factor, np.int64(n), best, 1.0 / (1 << bits))
+        round_coefficients(factor, n, best, 1.0 / (1 << bits), memory.reals, rounded)
         largest = 0
         for j in range(best):
             largest = max(largest, abs(rounded[j]))
         if largest >= 1 << 23:
             continue
         shift[k] = bits
-        slot = np.zeros(n, np.int64)
+        for j in range(n):
+            slot[j] = 0
         for j in range(best):
             slot[order[j]] = rounded[j]
         at = 0
@@ -387,19 +423,17 @@ def _dithered(residual, k, t, fraction_bits):
     return abs((residual << 4) + dither) + 1
 
 
-@kernel
-def starting_levels(errors):
-    """log2 of every channel's mean error, rounded, as its averages' start: (channels,) int64.
+@lean_kernel
+def starting_levels(errors, levels):
+    """``levels``, (channels,): log2 of every channel's mean error, rounded, as its averages' start.
 
     ``errors``, (channels, time), are a channel's first.
     """
-    levels = np.empty(errors.shape[0], np.int64)
     for k in range(errors.shape[0]):
         total = np.int64(0)
         for t in range(errors.shape[1]):
             total += abs(np.int64(errors[k, t]))
         levels[k] = log2(((total << AVERAGE_BITS) // errors.shape[1]) + 1) + 128 >> LOG_BITS
-    return levels
 
 
 # What follows looks at stretches of time one by one, which begin at multiples of 1024.
@@ -428,23 +462,23 @@ def scale_statistics(errors, fraction_bits, channels, averages, row, sums):
 
 
 @lean_kernel
-def error_histogram(errors, fraction_bits, weights, center, stride, averages, histogram):
+def error_histogram(errors, fraction_bits, weights, center, stride, averages, ratios, histogram):
     """Per channel, counts of log2(|error| / scale) in 1/8 octave around ``center``: (channels, bins).
 
-    Of every ``stride``-th block of samples; the averages go on from block to block.
+    Of every ``stride``-th block of samples; the averages go on from block to block. ``weights``, ``averages``
+    (3, channels and more), ``center`` and the memory ``ratios`` are rows for vectors.
     """
-    bins, n_times = histogram.shape[1], errors.shape[1]
-    for k in range(errors.shape[0]):
-        fast, mid, slow = averages[0, k], averages[1, k], averages[2, k]
+    bins, n_times, n_channels = histogram.shape[1], errors.shape[1], errors.shape[0]
+    lanes = LANES if n_channels > FEW else 1
+    for k in range(0, n_channels, lanes):
         for begin in range(0, n_times, _HISTOGRAM_BLOCK * stride):
             for t in range(begin, min(begin + _HISTOGRAM_BLOCK, n_times)):
-                residual = np.int64(errors[k, t])
-                scale = log_scale(fast, mid, slow, weights, k) >> 8
-                ratio = log2(_dithered(residual, k, t, fraction_bits)) - (4 << LOG_BITS) - scale - center[k]
-                index = (ratio >> (LOG_BITS - 3)) + bins // 2
-                histogram[k, np.uintp(min(max(index, 0), bins - 1))] += 1
-                fast, mid, slow = moved_averages(fast, mid, slow, abs(residual))
-        averages[0, k], averages[1, k], averages[2, k] = fast, mid, slow
+                head_lanes.ratio_step(
+                    lanes, errors, fraction_bits, averages, weights, center, _LOG2, t, k, n_channels, ratios
+                )
+                for i in range(min(lanes, n_channels - k)):
+                    index = min(max(ratios[np.uintp(k + i)] + bins // 2, 0), bins - 1)
+                    histogram[k + i, np.uintp(index)] += 1
 
 
 @part
@@ -516,35 +550,40 @@ def _left_over(gram, weights):
 
 
 @part
-def _least_squares(gram):
-    n = gram.shape[0] - 1
-    factor = cholesky(gram, 1e-9)
-    weights = np.empty(n, np.float64)
+def _least_squares(gram, factor, scale, weights):
+    """Fill ``weights`` to predict the last variable from the others; ``factor`` and ``scale`` are memory."""
+    n = weights.size
+    for i in range(n + 1):
+        for j in range(n + 1):
+            factor[i, j] = gram[i, j]
+    cholesky(factor, n + 1, 1e-9, scale)
     for i in range(n - 1, -1, -1):
         left, weights[i] = factor[n, i], 0.0
         for j in range(i + 1, n):
             left -= factor[j, i] * weights[j]
         if factor[i, i] > 0.0:
             weights[i] = left / factor[i, i]
-    return weights
 
 
-@kernel
-def split_gain(before, after, n_before, n_after, noise):
+@lean_kernel
+def split_gain(before, after, n_before, n_after, noise, both, factor, scale, weights):
     """Bits a channel saves by predicting two spans apart instead of with common coefficients.
 
     A mere change of level saves nothing: the spans share coefficients fitted to both at their own levels.
+    ``both`` and ``factor``, (n, n) as ``before`` and ``after``, ``scale`` (n,) and ``weights`` (n - 1,) are
+    memory.
     """
-    own_before = _left_over(before, _least_squares(before)) / n_before + noise
-    own_after = _left_over(after, _least_squares(after)) / n_after + noise
     n = before.shape[0]
-    both = np.empty((n, n), np.float64)
+    _least_squares(before, factor, scale, weights)
+    own_before = _left_over(before, weights) / n_before + noise
+    _least_squares(after, factor, scale, weights)
+    own_after = _left_over(after, weights) / n_after + noise
     for i in range(n):  # as one expression on arrays it would take a third of a second to compile
         for j in range(n):
             both[i, j] = before[i, j] / own_before + after[i, j] / own_after
-    common = _least_squares(both)
-    together_before = _left_over(before, common) / n_before + noise
-    together_after = _left_over(after, common) / n_after + noise
+    _least_squares(both, factor, scale, weights)
+    together_before = _left_over(before, weights) / n_before + noise
+    together_after = _left_over(after, weights) / n_after + noise
     return 0.5 * (
         n_before * log2_of(max(together_before / own_before, 1.0))
         + n_after * log2_of(max(together_after / own_after, 1.0))

@@ -7,7 +7,10 @@ through stochastic neurons", 2013). Only + - * / and square roots, in one fixed 
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
+from numpy.typing import NDArray
 
 from losslessnn.kernels.constants import (
     ACTIVATION_MAX,
@@ -19,7 +22,7 @@ from losslessnn.kernels.constants import (
     TAIL_CELLS,
     TAIL_REACH,
 )
-from losslessnn.kernels.cpu.compiling import kernel, part
+from losslessnn.kernels.cpu.compiling import lean_kernel, part
 from losslessnn.kernels.cpu.statistics import log2_of
 
 _PER_SCALE = np.float32(TAIL_CELLS // TAIL_REACH)
@@ -124,7 +127,7 @@ def forward(inputs, n, rounded, width, seen, hidden, outputs):
         outputs[j] = total
 
 
-@kernel
+@lean_kernel
 def round_weights(weights, width, rounded):
     """The weights as they will be written: 8 bits, biases finer."""
     first, skip = NETWORK_INPUTS * width, NETWORK_INPUTS * width + width
@@ -136,22 +139,41 @@ def round_weights(weights, width, rounded):
         rounded[i] = min(max(np.floor(weights[i] * unit + np.float32(0.5)), -most), most) / unit
 
 
-@kernel
-def train(inputs, low, high, scale, shape, weights, width, tails, steps, batch, pace):
+class TrainMemory(NamedTuple):
+    """Memory for what `train` works with, float32."""
+
+    rounded: NDArray[np.float32]  # (weights,) here and in the next three
+    total: NDArray[np.float32]
+    moment: NDArray[np.float32]
+    square: NDArray[np.float32]
+    seen: NDArray[np.float32]  # (NETWORK_INPUTS,)
+    hidden: NDArray[np.float32]  # (width,)
+    back: NDArray[np.float32]  # (width,)
+    outputs: NDArray[np.float32]  # (3,)
+    gradient: NDArray[np.float32]  # (3,)
+
+
+def train_memory(size: int, width: int) -> TrainMemory:
+    """Memory for `train` with so many weights and hidden units."""
+    sizes = (size, size, size, size, NETWORK_INPUTS, width, width, 3, 3)
+    return TrainMemory(*(np.empty(n, np.float32) for n in sizes))
+
+
+@lean_kernel
+def train(inputs, low, high, scale, shape, weights, width, tails, steps, batch, pace, memory):
     """Improve ``weights`` in place by so many steps over batches of the samples, which come shuffled.
 
     Return the bits of all samples gone through, raw bits left out. With a ``pace`` of 0 weights stay as they
-    are: one kernel for learning and for measuring, since compiling it takes longer than either.
+    are: one kernel for learning and for measuring, since compiling it takes longer than either. ``memory`` is
+    what `train_memory` gives.
     """
     n_samples, size = low.size, weights.size
     first, skip = NETWORK_INPUTS * width, NETWORK_INPUTS * width + width
-    rounded, total = np.empty(size, np.float32), np.empty(size, np.float32)
-    moment, square = np.empty(size, np.float32), np.empty(size, np.float32)
+    rounded, total, moment, square = memory.rounded, memory.total, memory.moment, memory.square
     for i in range(size):
         moment[i] = square[i] = 0
-    seen, hidden = np.empty(NETWORK_INPUTS, np.float32), np.empty(width, np.float32)
-    back = np.empty(width, np.float32)
-    outputs, gradient = np.empty(3, np.float32), np.empty(3, np.float32)
+    seen, hidden, back = memory.seen, memory.hidden, memory.back
+    outputs, gradient = memory.outputs, memory.gradient
     moment_left, square_left = np.float32(1), np.float32(1)
     n = np.int64(0)
     bits = 0.0

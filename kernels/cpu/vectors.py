@@ -23,6 +23,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 LANES = 8
+FEW = 2  # channels that are quicker one by one
 
 _BYTE, _I32, _I64 = (ir.IntType(bits) for bits in (8, 32, 64))
 

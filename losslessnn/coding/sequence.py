@@ -77,11 +77,10 @@ class SequenceWriter:
         words = np.empty(values.size + 4, np.uint32)
         raw = np.zeros(16 * values.size + 8, np.uint8)
         start, freq = np.empty(values.size, np.uint32), np.empty(values.size, np.uint32)
-        lane = np.zeros(values.size, np.uint32)
-        used, bits = kernel.encode_sequence(
-            values, contexts, _BINS, load_shapes().tails, book.mean, book.spread, book.seen,
-            start, freq, lane, words, raw,
-        )  # fmt: skip
+        bits = kernel.encode_sequence(
+            values, contexts, _BINS, load_shapes().tails, book.mean, book.spread, book.seen, start, freq, raw
+        )
+        used = rans.push_all(start, freq, np.zeros_like(start), 1, words)
         stream = words[words.size - used :].astype("<u4").tobytes()
         return pack_varint(used) + stream + raw[: (bits + 7) // 8].tobytes()
 
@@ -102,8 +101,8 @@ class SequenceReader:
         if count < 2:
             raise CorruptFrameError("side information is shorter than its coder's state")
         self._raw = np.frombuffer(reader.take(reader.remaining).toreadonly(), np.uint8)
-        self._state = np.empty(1, np.uint64)
-        self._cursor = np.array([rans.read_states(self._words, self._state.size, self._state), 0], np.int64)
+        self._state = rans.read_states(self._words, 1)
+        self._cursor = np.array([2, 0], np.int64)  # word, raw bit
         self._book = _Contexts()
         self._previous = 0
 

@@ -18,6 +18,7 @@ from threadpoolctl import ThreadpoolController
 from losslessnn.blocks import Codes, codes_between, time_blocks
 from losslessnn.kernels.constants import AVERAGE_BITS, GAUSSIAN, PAD, UNIT_BITS, WEIGHT_BITS
 from losslessnn.kernels.cpu import statistics
+from losslessnn.kernels.cpu.head_lanes import new_rows
 from losslessnn.kernels.parameters import Adaptive, Head, LinearTaps, Positions
 from losslessnn.models.autoregressive import (
     AutoregressiveModel,
@@ -177,26 +178,30 @@ def find_changes(codes: Codes, positions: Positions) -> list[int]:
     borders = borders[np.minimum(borders, n_times - borders) >= SHORTEST_SEGMENT]
     edges = [0, *borders.tolist(), n_times]
     spans = [_grams(codes, positions, down, begin, end) for begin, end in pairwise(edges)]
-    grams = [np.stack(of_channel) for of_channel in zip(*spans, strict=True)]
+    grams = np.stack(spans, axis=1)
     gains = np.zeros(borders.size)
+    n = grams.shape[-1]
+    memory = np.empty((n, n)), np.empty((n, n)), np.empty(n), np.empty(n - 1)
     for i, border in enumerate(borders):
         for gram in grams:
             before, after = gram[: i + 1].sum(axis=0), gram[i + 1 :].sum(axis=0)
-            gains[i] += statistics.split_gain(before, after, border, n_times - border, noise)
+            gains[i] += statistics.split_gain(before, after, border, n_times - border, noise, *memory)
     likeliest = np.argsort(-gains, kind="stable")[:MOST_CHANGES]
     return [int(borders[i]) for i in likeliest if gains[i] > CHANGE_GAIN * n_times * len(grams)]
 
 
-def _grams(codes: Codes, positions: Positions, down: int, begin: int, end: int) -> list[NDArray[np.float64]]:
-    """Gram matrices of the pilots' own past and, last, their samples in a span of time: (n, n) each."""
+def _grams(codes: Codes, positions: Positions, down: int, begin: int, end: int) -> NDArray[np.float64]:
+    """Gram matrices of the pilots' own past and, last, their samples in a span of time: (pilots, n, n)."""
     pilots = _pilots(len(codes))
     reduced = positions_between(codes, positions, begin, end, pilots) >> np.int32(down)
     lag, count = np.array([1, 0]), np.array([WHITENING_TAPS, 1])
     zero, length, one = np.zeros(1, np.int64), np.array([end - begin]), np.ones(1)
-    return [
-        statistics.gram_matrix(reduced, 2, np.array([i, i]), lag, count, 1, zero, length, one)
-        for i in range(pilots.size)
-    ]
+    grams = np.empty((pilots.size, WHITENING_TAPS + 1, WHITENING_TAPS + 1))
+    first, sums = np.empty(2, np.int64), np.empty(statistics.LAGS, np.int64)
+    for i, gram in enumerate(grams):
+        source = np.array([i, i])
+        statistics.gram_matrix(reduced, 2, source, lag, count, 1, zero, length, one, first, sums, gram)
+    return grams
 
 
 def _lanes(n_channels: int, n_times: int) -> int:
@@ -322,9 +327,10 @@ def _linear(
     windows = np.zeros((n_channels * (1 + chosen.shape[1]), 4), np.int32)
     coefficients = np.zeros(n_channels * most, np.int32)
     shift = np.zeros(n_channels, np.int32)
+    memory = statistics.fit_memory(most, chosen.shape[1], begins.size)
     n_windows, n_taps, cost = statistics.fit_linear(
         reduced, chosen, SKEW, stride, own, past, lead, begins, ends, weights, n_times, TAP_BITS, quantum,
-        windows, coefficients, shift,
+        memory, windows, coefficients, shift,
     )  # fmt: skip
     windows = windows[:n_windows]
     length = np.ascontiguousarray(windows[:, 3])
@@ -355,6 +361,7 @@ def _references(
     threshold = REFERENCE_PRICE * 2 * 0.6931 / n_times
     n_channels = len(whitened)
     chosen = np.full((n_channels, most + later), -1, np.int32)
+    memory = np.empty((most, REFERENCE_REACH)), np.empty(REFERENCE_REACH), np.empty(REFERENCE_REACH)
     for begin in range(0, n_channels, REFERENCE_REACH):
         base, end = max(0, begin - REFERENCE_REACH), min(n_channels, begin + REFERENCE_REACH)
         near = whitened[base:end]
@@ -363,7 +370,7 @@ def _references(
         for first in range(0, near.shape[1], _PRODUCT_SAMPLES):
             part = near[:, first : first + _PRODUCT_SAMPLES].astype(np.float64)
             covariance += exact_product(part, part)
-        statistics.choose_references(covariance, most, threshold, begin - base, REFERENCE_REACH, block)
+        statistics.choose_references(covariance, threshold, begin - base, *memory, block)
         chosen[begin:end, :most] = np.where(block < 0, -1, block + base)
         if later:
             chosen[begin:end] = _add_later(chosen[begin:end], covariance, begin, base, threshold, later)
@@ -486,10 +493,19 @@ def fit_head(errors: NDArray[Any], fraction_bits: int, kinds: slice = ALL_SHAPES
     # where the biases must lie: weights that sum to less than 1 leave part of a channel's level to its bias
     center = ((levels - AVERAGE_BITS) * (256 - int(weights[0].sum())) + 16) // 32 * 32
     stride = 1 if n_times < MANY_TIMES else 2
-    averages = np.tile(initial, (3, 1))
+    rows = new_rows(8, n_channels)
+    rows[:3], rows[:3, :n_channels], rows[3:6, :n_channels], rows[6, :n_channels] = (
+        1,
+        initial,
+        weights.T,
+        center,
+    )
+    averages, of_averages, centers, ratios = rows[:3], rows[3:6], rows[6], rows[7]
     for begin, end in time_blocks(n_channels, n_times):
         some = codes_between(errors, begin, end)
-        statistics.error_histogram(some, fraction_bits, weights, center, stride, averages, histogram)
+        statistics.error_histogram(
+            some, fraction_bits, of_averages, centers, stride, averages, ratios, histogram
+        )
     bias = np.zeros(n_channels, np.int32)
     shape = np.zeros(n_channels, np.int32)
     statistics.choose_shapes(histogram, shapes.costs[kinds], bias, shape)
@@ -499,7 +515,8 @@ def fit_head(errors: NDArray[Any], fraction_bits: int, kinds: slice = ALL_SHAPES
 
 
 def _starting_levels(errors: NDArray[Any]) -> NDArray[np.int64]:
-    levels: NDArray[np.int64] = statistics.starting_levels(codes_between(errors, 0, FIRST_ERRORS))
+    levels = np.empty(len(errors), np.int64)
+    statistics.starting_levels(codes_between(errors, 0, FIRST_ERRORS), levels)
     return levels
 
 
@@ -527,6 +544,7 @@ def _scale_weights(sums: NDArray[np.int64]) -> NDArray[np.int32]:
     for i in range(3):
         gram[i, i] += (LOG_SPREAD / WEIGHT_DOUBT) ** 2
     gram[3, 3] += gram.trace()  # its own size does not matter; the factor must stay positive
-    factor = statistics.cholesky(gram, 0.0)
-    change = statistics.round_coefficients(factor, 3, 3, 1 / 256)
+    change = np.empty(3, np.int64)
+    statistics.cholesky(gram, 4, 0.0, np.empty(4))
+    statistics.round_coefficients(gram, 3, 3, 1 / 256, np.empty(3), change)
     return np.clip(change + np.rint(256 * usual).astype(np.int64), -512, 512).astype(np.int32)

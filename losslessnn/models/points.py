@@ -90,7 +90,7 @@ class Points:
         head = writer.finish()
         start, freq, row = _decisions(marks[self.rows], self.count[self.rows])
         words = np.empty(start.size + 4, np.uint32)
-        used = rans.push_all(start, freq, row, np.int64(1), words)
+        used = rans.push_all(start, freq, row, 1, words)
         return pack_varint(len(head)) + head + words[words.size - used :].astype("<u4").tobytes()
 
     @classmethod
@@ -124,7 +124,10 @@ class Points:
         words = np.frombuffer(section.take(section.remaining), "<u4").astype(np.uint32)
         marks = np.zeros((n_channels, n_times), np.uint8)
         found = np.empty((points.rows.size, n_times), np.uint8)
-        status: Any = kernel.read_marks(words, count[points.rows], found)
+        if words.size < 2:
+            raise CorruptFrameError("marks are shorter than their coder's state")
+        state = rans.read_states(words, 1)[0]
+        status: Any = kernel.read_marks(words, count[points.rows], *kernel.new_contexts(), state, found)
         if status:
             raise CorruptFrameError(f"marks do not decode (check {status}): the frame's bytes were altered")
         marks[points.rows] = found
@@ -146,7 +149,7 @@ def _decisions(
     """Intervals of the decisions that marks are made of: starts, frequencies, rows."""
     most = marks.size + int(np.count_nonzero(marks))
     start, freq, row = (np.empty(most, np.uint32) for _ in range(3))
-    n = kernel.mark_intervals(marks, n_codes, start, freq, row)
+    n = kernel.mark_intervals(marks, n_codes, *kernel.new_contexts(), start, freq, row)
     return start[:n], freq[:n], row[:n]
 
 
@@ -165,8 +168,9 @@ def find_points(samples: Codes) -> Points | None:
     stride = max(1, n_times // SAMPLES_LOOKED_AT)
     residues = np.full((n_channels, 2), -1, np.int64)
     fewest = max(FEWEST_SAMPLES, -(-n_times // stride) // SMALLEST_SHARE)
+    counts = np.zeros(kernel.RESIDUES, np.int64)
     for rows, some in row_groups(samples[:, ::stride]):
-        kernel.outstanding_codes(some.astype(np.int32), np.int64(fewest), residues[rows])
+        kernel.outstanding_codes(some.astype(np.int32), np.int64(fewest), counts, residues[rows])
     count, codes = np.zeros(n_channels, np.int64), np.zeros((n_channels, 2), np.int64)
     for k, residue in np.argwhere(residues >= 0):
         row = samples[k].astype(np.int32)
