@@ -60,6 +60,7 @@ from losslessnn.models.autoregressive import (
 )
 from losslessnn.models.fit import EFFORT, fit
 from losslessnn.models.points import Points, fill
+from losslessnn.models.prediction import predict_linear
 from losslessnn.wire import Reader
 from support import make_dropouts, make_recording
 
@@ -836,6 +837,19 @@ def test_uneven_codes_far_from_zero(base: int) -> None:
     sections = neural.encode(codes, neural.Channels(4, True), 5)
     assert (Section.ADC in sections) == (base < 1 << 24)
     np.testing.assert_array_equal(neural.decode(sections, codes.size), codes)
+
+
+@pytest.mark.parametrize("coefficient", [1, (1 << 16) - 1, 1 << 16, (1 << 16) + 1, (1 << 22) - 1])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_linear_predictions_are_exact_beyond_32_bits(coefficient: int, sign: int) -> None:
+    """Positions of 2**15 times 2**16 are the first that 32 bits do not hold."""
+    one, position, shift = np.ones(1, np.int32), 1 << 15, 12
+    taps = LinearTaps(
+        2, np.array([0, 1], np.int32), 0 * one, one, one, 0 * one, sign * coefficient * one, shift * one
+    )
+    history = np.full((1, PAD + 3000 + PAD), position, np.int32)
+    expected = (sign * coefficient * position + (1 << (shift - 1))) >> shift
+    np.testing.assert_array_equal(predict_linear(history, taps), np.full((1, 3000), expected))
 
 
 # --------------------------------------------------------------------------------------- hostile numbers

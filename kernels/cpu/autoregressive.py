@@ -48,7 +48,7 @@ def write_positions(codes, positions, column, history):
 def linear_predictions(history, taps, channels, total, predictions):
     """Linear predictions of some channels, (channels, time): the encoder's half, free of serial steps.
 
-    ``total`` is memory for `BLOCK` sums.
+    ``total`` is memory for `BLOCK` sums, of 32 bits where these hold them, else of 64: sums are as wide.
     """
     n_times = predictions.shape[1]
     for n in range(channels.size):

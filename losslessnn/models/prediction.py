@@ -70,8 +70,18 @@ def predict_linear(history: Int32s, taps: LinearTaps, channels: NDArray[np.int64
     """Linear predictions of every sample but the padding, (channels, time); of all channels or some."""
     chosen = np.arange(len(history)) if channels is None else channels
     means = np.empty((chosen.size, history.shape[1] - 2 * PAD), np.int32)
-    kernel.linear_predictions(history, taps, chosen, np.empty(kernel.BLOCK, np.int64), means)
+    total = np.empty(kernel.BLOCK, np.int32 if _sums_are_short(history, taps) else np.int64)
+    kernel.linear_predictions(history, taps, chosen, total, means)
     return means
+
+
+def _sums_are_short(history: Int32s, taps: LinearTaps) -> bool:
+    """Whether 32 bits hold what linear predictions add up, roundings included."""
+    most = max(int(history.max(initial=0)), -int(history.min(initial=0)))
+    sizes = np.concatenate([[0], np.cumsum(np.abs(taps.coefficients.astype(np.int64)))])
+    of_windows = sizes[taps.start + taps.length] - sizes[taps.start]
+    of_channels = np.diff(np.concatenate([[0], np.cumsum(of_windows)])[taps.first])
+    return int(of_channels.max(initial=0)) * most + (1 << int(taps.shift.max(initial=0))) < 1 << 31
 
 
 class Prediction:
