@@ -107,8 +107,8 @@ class Reader:
                 return value
         raise CorruptFrameError(f"{self._what} holds a number of more than 64 bits")
 
-    def signed(self, limit: int = (1 << 63) - 1) -> int:
-        """Read a signed integer of magnitude no larger than `limit`."""
+    def signed(self, limit: int = 1 << 63) -> int:
+        """Read a signed integer of 64 bits, of magnitude no larger than `limit`."""
         folded = self.varint()
         value = folded >> 1 if not folded & 1 else -((folded + 1) >> 1)
         if abs(value) > limit:

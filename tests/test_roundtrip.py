@@ -91,6 +91,8 @@ class TestEveryArrayComesBack:
 
     @settings(max_examples=150)
     @given(signals(), st.sampled_from(list(LAYOUTS)))
+    @example(np.full((1000, 3), 1 << 63, np.uint64), "as made")
+    @example(np.full((1000, 3), -(1 << 63), np.int64), "as made")
     def test_any_signal(self, array: np.ndarray, layout: str) -> None:
         array = np.asarray(LAYOUTS[layout](array))
         assert_same_bits(array, decompress(compress(array)))

@@ -147,7 +147,7 @@ class RationalLattice:
         numerator, denominator = reader.varint(MAX_STEP * MAX_DENOMINATOR), reader.varint(MAX_DENOMINATOR)
         if flags > 1 or not numerator or not denominator:
             raise CorruptFrameError("rational lattice has impossible parameters")
-        return cls(numerator, denominator, reader.signed(), bool(flags))
+        return cls(numerator, denominator, reader.signed((1 << 63) - 1), bool(flags))
 
     def describe(self) -> str:
         """Say in a few words what the lattice is."""
