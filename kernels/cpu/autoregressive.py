@@ -273,16 +273,6 @@ def working_memory(n_channels: int, lanes: int = 0, n_units: int = OUTPUT_LANES)
     )
 
 
-@part
-def start_scales(parameters, averages, weights):
-    """The running averages before the first sample, and their weights, in rows of channels for vectors."""
-    for i in range(3):
-        for k in range(averages.shape[1]):
-            known = k < parameters.initial.size
-            averages[i, k] = parameters.initial[k] if known else 1
-            weights[i, k] = parameters.weights[k, i] if known else 0
-
-
 def start(working: Working, parameters: Head) -> None:
     """Set the running averages to what they are before the first sample, and their weights."""
     n_channels = parameters.initial.size

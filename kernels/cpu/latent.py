@@ -39,7 +39,6 @@ from losslessnn.kernels.constants import (
     WINDOW,
 )
 from losslessnn.kernels.cpu import adaptive, head, message, vae
-from losslessnn.kernels.cpu.autoregressive import start_scales
 from losslessnn.kernels.cpu.compiling import kernel, lean_kernel, part
 from losslessnn.kernels.cpu.integers import highest_bit, log2
 from losslessnn.kernels.cpu.network import corrected_index, corrected_mean, in_octaves
@@ -295,6 +294,16 @@ def _magnitude(error, index):
     return in_octaves(log2(max(abs(error), np.int64(1))), index) - ACTIVATION_ZERO
 
 
+@part
+def _start_scales(parameters, averages, weights):
+    """The running averages before the first sample, and their weights, in rows of channels for vectors."""
+    for i in range(3):
+        for k in range(averages.shape[1]):
+            known = k < parameters.initial.size
+            averages[i, k] = parameters.initial[k] if known else 1
+            weights[i, k] = parameters.weights[k, i] if known else 0
+
+
 @lean_kernel
 def foresee(history, marked, own, parameters, factors, working, foreseen, explained):
     """Fill ``foreseen`` (all but ``own``), and ``explained``, if not empty: means given posterior means.
@@ -305,9 +314,9 @@ def foresee(history, marked, own, parameters, factors, working, foreseen, explai
     n_times, n = own.shape
     k = factors.loadings.shape[0]
     averages, weights = working.averages, working.weights
-    start_scales(parameters, averages, weights)
+    _start_scales(parameters, averages, weights)
     latent_averages, latent_weights = working.latent_averages, working.latent_weights
-    start_scales(factors, latent_averages, latent_weights)
+    _start_scales(factors, latent_averages, latent_weights)
     channels, latents = working.channels, working.latents
     index, error, added, shared = channels[0], channels[1], channels[2], channels[3]
     white, bare, mean = channels[4], channels[5], channels[6]
@@ -622,9 +631,9 @@ def decode(
     bins = Bins(positions.fraction_bits, positions.low, positions.high, positions.edges, positions.inverse)
     tails, guesses = parameters.tails, parameters.guesses
     averages, weights = working.averages, working.weights
-    start_scales(parameters, averages, weights)
+    _start_scales(parameters, averages, weights)
     latent_averages, latent_weights = working.latent_averages, working.latent_weights
-    start_scales(factors, latent_averages, latent_weights)
+    _start_scales(factors, latent_averages, latent_weights)
     channels, latents, block = working.channels, working.latents, working.block
     index, error, added, shared = channels[0], channels[1], channels[2], channels[3]
     white, bare, mean, linear = channels[4], channels[5], channels[6], channels[7]

@@ -60,7 +60,7 @@ _NOTHING = np.int32(ACTIVATION_ZERO | ACTIVATION_ZERO << 16)
 
 
 class Memory(NamedTuple):
-    """Past errors of all channels; sample t lies at column ``t + LANES``."""
+    """Past errors of all channels; sample t lies at column ``t + BACK``."""
 
     error: NDArray[np.int64]  # position less the mean of the stages before
     magnitude: NDArray[np.int32]  # its logarithm, in 2**-8 octave
@@ -232,8 +232,8 @@ def in_pairs(network: Network) -> Paired:
 
 
 def _pairs_of_rows(weights: NDArray[np.int32]) -> NDArray[np.int32]:
-    even = np.concatenate([weights, weights[:0] if len(weights) % 2 == 0 else np.zeros_like(weights[:1])])
-    return np.ascontiguousarray((even[::2] & 0xFFFF) | (even[1::2] << 16))
+    padded = np.pad(weights, ((0, len(weights) % 2), (0, 0)))
+    return (padded[::2] & 0xFFFF) | (padded[1::2] << 16)
 
 
 @inlined

@@ -95,18 +95,15 @@ def adaptive_sources(taps: LinearTaps, most: int) -> tuple[NDArray[np.int32], ND
 
 
 def network_sources(taps: LinearTaps) -> NDArray[np.int32]:
-    """The channels whose errors a network sees: a channel's first windows on earlier ones, at most four.
+    """The channels whose errors a network sees: the same rule, with at most `NETWORK_REFERENCES` of them.
 
     (channels, as many as any channel has), -1 where a channel has fewer.
     """
-    sources = np.full((taps.shift.size, NETWORK_REFERENCES), -1, np.int32)
-    most = 0
-    for k, row in enumerate(sources):
-        windows = taps.source[taps.first[k] : taps.first[k + 1]]
-        earlier = windows[windows < k][:NETWORK_REFERENCES]
-        row[: earlier.size] = earlier
-        most = max(most, earlier.size)
-    return np.ascontiguousarray(sources[:, :most])
+    first, source = adaptive_sources(taps, NETWORK_REFERENCES)
+    counts = np.diff(first)
+    sources = np.full((counts.size, int(counts.max(initial=0))), -1, np.int32)
+    sources[np.arange(sources.shape[1]) < counts[:, None]] = source
+    return sources
 
 
 NOTHING_CORRECTED = Corrected(

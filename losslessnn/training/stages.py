@@ -117,12 +117,17 @@ def train(
             bar.set_postfix_str(f"{run.stage}: {bits:.4f} bits, held out {run.best_bits:.4f}")
             bar.update(run.round - done)
     network = run.export()
-    say("the network on what was kept out, in bits per sample and against the stage before:")
-    before = run.figures[CLOSED_FORM]
-    for name, bits in run.figures.items():
+    say_figures("the network", run.figures, say)
+    return network, run.figures
+
+
+def say_figures(what: str, figures: dict[str, float], say: Callable[[str], None]) -> None:
+    """Say what each stage brought, the first of ``figures`` being where training began."""
+    say(f"{what} on what was kept out, in bits per sample and against the stage before:")
+    before = next(iter(figures.values()))
+    for name, bits in figures.items():
         say(f"    {name}: {bits:.4f} ({100 * (bits / before - 1):+.2f} %)")
         before = bits
-    return network, run.figures
 
 
 class _Run:

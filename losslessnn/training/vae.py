@@ -47,7 +47,7 @@ from losslessnn.models.latent import FactorModel
 from losslessnn.models.side import Base
 from losslessnn.training import checkpoint
 from losslessnn.training.graph import Bins, Halve, HeadGraph, Round, Samples
-from losslessnn.training.stages import one_thread
+from losslessnn.training.stages import one_thread, say_figures
 
 BLOCK, UPPER, HIDDEN = 4, 4, 32
 BATCH, BATCH_SAMPLES = 256, 1 << 13  # time steps, samples: at least
@@ -444,9 +444,5 @@ def train(
                 bits = run.go_on()
                 bar.set_postfix_str(f"{run.stage}: held out {bits:.4f} bits")
                 bar.update()
-    say("the autoencoder on what was kept out, in bits per sample and against the stage before:")
-    before = run.figures[_CLOSED_FORM]
-    for name, bits in run.figures.items():
-        say(f"    {name}: {bits:.4f} ({100 * (bits / before - 1):+.2f} %)")
-        before = bits
+    say_figures("the autoencoder", run.figures, say)
     return run.graph.networks(), run.figures
