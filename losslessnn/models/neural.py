@@ -157,9 +157,7 @@ def encode(
     low, high = _range(samples, marks)
     if points is not None:
         samples = fill(samples, marks, low)
-    tables = adc.estimate(samples, low, high, _spread(samples)) if level >= 2 else None
-    if tables is not None and not tables.fits(max(abs(low), abs(high)) << adc.FRACTION_BITS):
-        tables = None
+    tables = _tables(samples, low, high) if level >= 2 else None
     common: dict[Section, Bytes] = {
         Section.CHANNELS: channels.pack(),
         Section.POINTS: points.pack(marks) if points is not None else b"",
@@ -463,10 +461,15 @@ def fit_closed_latents(samples: Codes, effort: Effort) -> ClosedLatents:
 def _converted(samples: Codes, marks: Marks) -> tuple[Positions, bytes]:
     """Positions of codes, and the ADC tables these need; empty for none."""
     low, high = _range(samples, marks)
-    tables = adc.estimate(samples, low, high, _spread(samples))
-    if tables is not None and not tables.fits(max(abs(low), abs(high)) << adc.FRACTION_BITS):
-        tables = None
+    tables = _tables(samples, low, high)
     return _positions(samples, low, high, tables), b"" if tables is None else tables.pack()
+
+
+def _tables(samples: Codes, low: int, high: int) -> adc.AdcTables | None:
+    """ADC tables, if they pay and positions have room for them."""
+    tables = adc.estimate(samples, low, high, _spread(samples))
+    fits = tables is not None and tables.fits(max(abs(low), abs(high)) << adc.FRACTION_BITS)
+    return tables if fits else None
 
 
 def take_points(samples: Codes) -> tuple[Codes, Marks]:
