@@ -120,9 +120,13 @@ class Plain:
 
 @contextmanager
 def _zarr_threads(task: Task) -> Iterator[None]:
+    """As many of zarr's threads as the pool of the plain functions has.
+
+    Zarr makes its threads when it is first used: one process can measure one number of them.
+    """
     import zarr
 
-    with zarr.config.set({"async.concurrency": task.threads}):
+    with zarr.config.set({"threading.max_workers": task.threads}):
         yield
 
 

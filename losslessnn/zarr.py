@@ -7,13 +7,16 @@ zarr 3; with zarr 2.18 use :class:`losslessnn.NeuralCodec` and format 2.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
 try:
+    import zarr
     from zarr.abc.codec import ArrayBytesCodec, ArrayBytesCodecPartialDecodeMixin
 except ModuleNotFoundError as missing:
     raise ModuleNotFoundError(
@@ -22,6 +25,7 @@ except ModuleNotFoundError as missing:
         name=missing.name,
     ) from None
 
+from losslessnn.archiving import thread_count
 from losslessnn.chunk import decode_chunks, encode_chunk
 from losslessnn.device import check_device, device_or_default
 from losslessnn.errors import CorruptFrameError, NewerFormatError
@@ -76,9 +80,11 @@ class NeuralArrayCodec(ArrayBytesCodecPartialDecodeMixin, ArrayBytesCodec):  # t
 
     Say ``compressors=None``, or zarr puts zstd behind the codec, which costs time and gains nothing.
 
-    Chunks are encoded and decoded in zarr's threads, several at a time (``async.concurrency`` and
-    ``threading.max_workers`` in zarr's configuration), with any ``codec_pipeline.batch_size``. On a GPU, the
-    chunks of a batch are decoded by one launch of a kernel: 64 or more at once.
+    Chunks are encoded and decoded in threads, as many as there are cores, or fewer if
+    ``threading.max_workers`` in zarr's configuration says so, with any ``codec_pipeline.batch_size``.
+    ``async.concurrency`` is better left above the number of cores: it counts chunks that are being fetched or
+    put into place as well. On a GPU, the chunks of a batch are decoded by one launch of a kernel: 64 or more
+    at once.
 
     Source: the Zarr specification, version 3, https://zarr-specs.readthedocs.io.
 
@@ -196,7 +202,7 @@ class NeuralArrayCodec(ArrayBytesCodecPartialDecodeMixin, ArrayBytesCodec):  # t
         present = [i for i, (chunk_bytes, _) in enumerate(batch) if chunk_bytes is not None]
         if len(present) < 2 or not _on_gpu(self.device):
             return await super().decode(batch)
-        decoded = await asyncio.to_thread(
+        decoded = await _in_pool(
             self._decode_batch_sync, [batch[i][0] for i in present], [batch[i][1] for i in present]
         )
         results: list[Any] = [None] * len(batch)
@@ -205,10 +211,10 @@ class NeuralArrayCodec(ArrayBytesCodecPartialDecodeMixin, ArrayBytesCodec):  # t
         return results
 
     async def _encode_single(self, chunk_array: Any, chunk_spec: Any) -> Any:
-        return await asyncio.to_thread(self._encode_sync, chunk_array, chunk_spec)
+        return await _in_pool(self._encode_sync, chunk_array, chunk_spec)
 
     async def _decode_single(self, chunk_bytes: Any, chunk_spec: Any) -> Any:
-        return await asyncio.to_thread(self._decode_sync, chunk_bytes, chunk_spec)
+        return await _in_pool(self._decode_sync, chunk_bytes, chunk_spec)
 
     async def _decode_partial_single(self, byte_getter: Any, selection: Any, chunk_spec: Any) -> Any:
         """Fetch and decode one chunk, and hand on what was asked for of it.
@@ -219,11 +225,29 @@ class NeuralArrayCodec(ArrayBytesCodecPartialDecodeMixin, ArrayBytesCodec):  # t
         chunk_bytes = await byte_getter.get(prototype=chunk_spec.prototype)
         if chunk_bytes is None:
             return None
-        return await asyncio.to_thread(self._decode_part, chunk_bytes, selection, chunk_spec)
+        return await _in_pool(self._decode_part, chunk_bytes, selection, chunk_spec)
 
     def _decode_part(self, chunk_bytes: Any, selection: Any, chunk_spec: Any) -> Any:
         chunk = self._decode_sync(chunk_bytes, chunk_spec)
         return chunk[selection]
+
+
+# A pool for each of zarr's event loops: a process that was forked off has a new loop and none of the threads.
+_pools: WeakKeyDictionary[asyncio.AbstractEventLoop, ThreadPoolExecutor] = WeakKeyDictionary()
+
+
+def _in_pool(work: Callable[..., Any], *arguments: Any) -> asyncio.Future[Any]:
+    """Do work in a thread, of which there are no more than cores.
+
+    Zarr's own pool has four more, each with memory of its own: a tenth of the time on two cores.
+    """
+    loop = asyncio.get_running_loop()
+    pool = _pools.get(loop)
+    if pool is None:
+        limit = zarr.config.get("threading.max_workers", None) or thread_count(0)
+        pool = ThreadPoolExecutor(min(limit, thread_count(0)), thread_name_prefix="losslessnn")
+        _pools[loop] = pool
+    return loop.run_in_executor(pool, work, *arguments)
 
 
 def _on_gpu(device: str | None) -> bool:
