@@ -248,19 +248,45 @@ def run(options: argparse.Namespace) -> list[Row]:
     codecs = choose_codecs(options.codecs, options.levels)
     print(machine.machine(), flush=True)
     rows: list[Row] = []
+    older = read_rows(options.out) if options.keep else []
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    with open(options.out, "w", newline="") as file:
+    for name in chosen:
+        with laid_out(folder, name) as item:
+            print(f"{item.name}: {item.shape} {item.dtype}, {item.bytes / 1e6:.1f} MB", flush=True)
+            for row in _rows_of(item, codecs, options):
+                print(_line(row), flush=True)
+                rows.append(row)
+                write_rows(options.out, merged(older, rows))
+    return rows
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of an earlier run; none if there was none."""
+    if not path.exists():
+        return []
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def merged(older: list[dict[str, Any]], rows: list[Row]) -> list[dict[str, Any]]:
+    """Rows of both, in the order of the older ones; where both measured the same, the new one."""
+
+    def what(row: dict[str, Any]) -> tuple[str, ...]:
+        return (row["recording"], row["codec"], row["note"])
+
+    table = {what(row): row for row in older}
+    table.update({what(row): row for row in map(asdict, rows)})
+    return list(table.values())
+
+
+def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Write the CSV whole, under another name first."""
+    unfinished = path.with_name(path.name + ".part")
+    with open(unfinished, "w", newline="") as file:
         writer = csv.DictWriter(file, [field.name for field in fields(Row)], lineterminator="\n")
         writer.writeheader()
-        for name in chosen:
-            with laid_out(folder, name) as item:
-                print(f"{item.name}: {item.shape} {item.dtype}, {item.bytes / 1e6:.1f} MB", flush=True)
-                for row in _rows_of(item, codecs, options):
-                    print(_line(row), flush=True)
-                    writer.writerow(asdict(row))
-                    file.flush()
-                    rows.append(row)
-    return rows
+        writer.writerows(rows)
+    unfinished.replace(path)
 
 
 def _rows_of(item: Item, codecs: list[str], options: argparse.Namespace) -> Iterator[Row]:
@@ -290,6 +316,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     recordings.add_data_option(parser)
     parser.add_argument(
         "--out", type=Path, metavar="CSV", default=recordings.CHECKOUT / "benchmarks/results/ratios.csv"
+    )
+    parser.add_argument(
+        "--keep", action="store_true", help="keep the CSV's rows of what is not measured this time"
     )
     parser.add_argument("--only", nargs="+", metavar="NAME", help="only these recordings")
     parser.add_argument("--codecs", nargs="*", metavar="NAME", help="only these peers; none: only losslessnn")
