@@ -119,10 +119,15 @@ _PRODUCT_SAMPLES = 1024  # of a channel, at a time
 _SUM_BITS = 22  # magnitudes summed over: 22 + 22 bits leave room for 2**19 samples in 63
 
 
-def fit(codes: Codes, positions: Positions, effort: Effort) -> tuple[AutoregressiveModel, Prediction]:
-    """Fit a model to (channels, time) codes; also return the predictions `encode` needs."""
+def fit(
+    codes: Codes, positions: Positions, effort: Effort, whole: bool = False
+) -> tuple[AutoregressiveModel, Prediction]:
+    """Fit a model to (channels, time) codes; also return the predictions `encode` needs.
+
+    Those keep all errors where ``whole``, as `Prediction` says.
+    """
     taps = _fit_taps(codes, positions, effort)
-    prediction = Prediction(codes, positions, taps)
+    prediction = Prediction(codes, positions, taps, whole)
     stage = _fit_adaptive(prediction, effort)
     head = fit_head(prediction.errors, positions.fraction_bits)
     nothing = no_network(len(codes))
@@ -439,13 +444,14 @@ def _fit_adaptive(prediction: Prediction, effort: Effort) -> Adaptive:
         pilots = pilots[::2]
     bits = prediction.positions.fraction_bits
     least = -int(ADAPTIVE_GAIN * 256 * pilots.size * n_times)
-    for begin, end in prediction.blocks():
+    for begin, end in time_blocks(n_channels, n_times):
         errors = np.ascontiguousarray(prediction.errors[pilots, begin:end], np.int32)
         least += statistics.error_logarithms(errors, bits, pilots)
     best_errors = None
     for rate in effort.rates:
         stage = Adaptive(effort.adaptive_own, rate, first, source, unit)
-        cost, kept = 0, np.empty((n_channels if pilots.size == n_channels else 0, n_times), np.int16)
+        all_there = prediction.whole and pilots.size == n_channels
+        cost, kept = 0, np.empty((n_channels if all_there else 0, n_times), np.int16)
         for begin, end, errors in prediction.follow(stage, pilots):
             cost += statistics.error_logarithms(errors, bits, pilots)
             kept = put(kept, begin, end, errors) if kept.size else kept
