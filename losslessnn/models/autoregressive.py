@@ -23,6 +23,7 @@ from losslessnn.kernels.cpu import adaptive, rans
 from losslessnn.kernels.cpu import autoregressive as kernel
 from losslessnn.kernels.cpu import network as network_kernel
 from losslessnn.kernels.parameters import Adaptive, Corrected, Head, LinearTaps, Network, Positions, Steps
+from losslessnn.memory import room
 from losslessnn.models.prediction import Passage, Prediction, put
 from losslessnn.models.sight import EVERYTHING, look_around, slide
 
@@ -241,14 +242,15 @@ def encode(
     state = np.full(model.lanes, STATE_FLOOR, np.uint64)
     raw: list[tuple[NDArray[np.uint8], int]] = []
     # room for more than there can be, filled from its end: memory is taken for what is written to
-    words = np.empty(prediction.codes.size + 2 * model.lanes, "<u4")
+    memory = room(4 * (prediction.codes.size + 2 * model.lanes))
+    words = np.frombuffer(memory, "<u4")
     place = words.size
     for block in _Encoder(model, prediction, marked).backwards():
         place -= rans.push(block.start, block.freq, block.channel, lane_of, state, words[:place])
         raw.append((block.raw, int(block.raw_bits.sum())))
     place -= 2 * model.lanes
     words[place : place + 2 * model.lanes] = state.astype("<u8").view("<u4")
-    return words[place:].view(np.uint8).data, _join_bits(raw[::-1])
+    return memory[4 * place :], _join_bits(raw[::-1])
 
 
 def _join_bits(parts: list[tuple[NDArray[np.uint8], int]]) -> bytes:
