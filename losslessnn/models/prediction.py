@@ -20,7 +20,7 @@ from losslessnn.kernels.parameters import Adaptive, LinearTaps, Positions
 
 Int32s = NDArray[np.int32]
 
-LONG, LOOKED_AT = 1 << 23, 1 << 22  # samples: of more not all errors are kept, but of about so many
+LONG, LOOKED_AT = 1 << 24, 1 << 22  # samples: of more not all errors are kept, but of about so many
 _GROUP = 64  # channels: enough for their chains of updates to overlap, few enough to stay in cache
 _SHORT = np.iinfo(np.int16)
 
