@@ -68,16 +68,20 @@ class AdcTables:
 
     def fits(self, most: int) -> bool:
         """Whether kernels can reckon with these positions less offsets of at most ``most`` (1/32 code)."""
-        edges = self.edges()
+        return self._fit(self.edges(), most)
+
+    @staticmethod
+    def _fit(edges: NDArray[np.int64], most: int) -> bool:
         reach = max(-int(edges[:, 0].min()), int(edges[:, -1].max())) + most
         cells = (int((edges[:, -1] - edges[:, 0]).max()) >> FRACTION_BITS) + 1
         return reach < POSITION_LIMIT and cells * len(edges) <= MAX_CELLS
 
     def positions(self, offset: NDArray[np.int64]) -> Positions:
         """Positions of codes by these tables; ``offset`` (channels,) is taken off."""
-        if not self.fits(int(np.abs(offset).max(initial=0))):
+        exact = self.edges()
+        if not self._fit(exact, int(np.abs(offset).max(initial=0))):
             raise CorruptFrameError("ADC table reaches too far")
-        edges = self.edges().astype(np.int32)
+        edges = exact.astype(np.int32)
         high = self.low + self.log_widths.shape[1] - 1
         return Positions(FRACTION_BITS, self.low, high, offset, self.table, edges, inverse_of(edges))
 
@@ -127,9 +131,10 @@ def plain_positions(low: int, high: int, fraction_bits: int, offset: NDArray[np.
 def inverse_of(edges: NDArray[np.int32]) -> NDArray[np.int32]:
     """For every cell of one code's width, the bin that holds the cell's beginning: (tables, cells)."""
     cells = int((edges[:, -1] - edges[:, 0]).max() >> FRACTION_BITS) + 1
-    at = np.arange(cells, dtype=np.int64) << FRACTION_BITS
-    rows = [np.searchsorted(row, row[0] + at, side="right") - 1 for row in edges.astype(np.int64)]
-    return np.clip(np.stack(rows), 0, edges.shape[1] - 2).astype(np.int32)
+    # the first cell that begins at an edge or after it, for every edge
+    first = (edges.astype(np.int64) - edges[:, :1] + (1 << FRACTION_BITS) - 1) >> FRACTION_BITS
+    rows = [np.bincount(row, minlength=cells)[:cells].cumsum() - 1 for row in first]
+    return np.minimum(np.stack(rows), edges.shape[1] - 2).astype(np.int32)
 
 
 def estimate(codes: Codes, low: int, high: int, spread: float) -> AdcTables | None:

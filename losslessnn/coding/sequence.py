@@ -111,11 +111,10 @@ class SequenceReader:
         left = self._words.size - int(self._cursor[0])
         if count > _MOST_PER_WORD * (left + 2):
             raise CorruptFrameError(f"side information cannot hold {count} numbers in {left} words")
-        contexts = np.array(np.broadcast_to(np.asarray(context, np.int64), (count,)))
-        values = np.empty(count, np.int64)
+        contexts, values = np.full(count, context, np.int64), np.empty(count, np.int64)
         if count == 0:
             return values
-        self._book.reach(int(contexts.max()))
+        self._book.reach(context if isinstance(context, int) else int(contexts.max()))
         book = self._book
         failed: Any = kernel.decode_sequence(
             contexts, _BINS, load_shapes().tails, book.mean, book.spread, book.seen,
