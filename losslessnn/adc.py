@@ -166,6 +166,8 @@ def estimate(codes: Codes, low: int, high: int, spread: float) -> AdcTables | No
         sums = np.zeros((n_tables, n_codes), np.int64)
         for row, count in zip(table, counts, strict=True):
             sums[row] += count
+        if _most_gain(sums, _WIDTH[common - _NARROWEST]) <= n_tables * _price(np.zeros_like(common)):
+            continue
         rows = _widths(sums, _WIDTH[common - _NARROWEST], reach)
         extra = sum(
             _gain(row, own, common) - _price(own - common) for row, own in zip(sums, rows, strict=True)
@@ -205,6 +207,14 @@ def _quantise(widths: NDArray[np.float64]) -> NDArray[np.int64]:
 def _gain(counts: NDArray[np.int64], log_widths: NDArray[np.int64], reference: NDArray[np.int64]) -> float:
     """Bits saved by one table over another, where both explain the same smooth density."""
     return float((counts * (log_widths - reference)).sum() / 8)
+
+
+def _most_gain(counts: NDArray[np.int64], prior: NDArray[np.float64]) -> float:
+    """More bits than tables of their own can save: no width moves further than by all that was counted."""
+    table, code = np.nonzero(counts)
+    counted = counts[table, code].astype(np.float64)
+    octaves = np.log2(1 + counted / (_PRIOR * prior[code])) + 1 / 16  # rounded to eighths
+    return float(counted @ octaves)
 
 
 def _price(log_widths: NDArray[np.int64]) -> float:

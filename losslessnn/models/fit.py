@@ -532,15 +532,11 @@ def _scale_weights(sums: NDArray[np.int64]) -> NDArray[np.int32]:
     A signal that keeps its level leaves little to regress on, so the weights are drawn towards
     `USUAL_WEIGHTS`, as by a Gaussian prior `WEIGHT_DOUBT` wide.
     """
-    gram = np.zeros((4, 4))
-    for s in sums:
-        n = int(s[0, 0])
-        if n < 2:
-            continue
-        for i in range(4):
-            for j in range(i + 1):
-                gram[i, j] += (int(s[1 + i, 1 + j]) * n - int(s[1 + i, 0]) * int(s[1 + j, 0])) / n
-                gram[j, i] = gram[i, j]
+    counted = sums[sums[:, 0, 0] > 1].astype(np.float64)
+    total, products = counted[:, 1:, 0], counted[:, 1:, 1:]
+    within = products - total[:, :, None] * total[:, None, :] / counted[:, :1, :1]
+    gram = np.tril(within.cumsum(axis=0)[-1]) if len(within) else np.zeros((4, 4))  # added in their order
+    gram += np.tril(gram, -1).T
     usual = np.array(USUAL_WEIGHTS)
     for i in range(3):
         left = gram[3, i]

@@ -1,7 +1,7 @@
 """What an encoder predicts: of a whole recording, block by block of time, because all at once is too much.
 
-Only the errors are kept, as 16-bit numbers where they fit; of long recordings those of some blocks, from which
-the rest of the model is fitted. All else follows from the codes again, which is cheaper than memory.
+Only the errors are kept, as 16-bit numbers where they fit; of long recordings those of some blocks, from
+which the rest of the model is fitted. All else follows from the codes again, which is cheaper than memory.
 """
 
 from __future__ import annotations
@@ -221,7 +221,8 @@ class Passage:
         errors = np.empty((len(self._errors), end - begin), np.int32)
         left, right = max(begin, self._begin), min(end, self._end)
         if left < right:
-            errors[:, left - begin : right - begin] = self._errors[:, left - self._begin : right - self._begin]
+            known = self._errors[:, left - self._begin : right - self._begin]
+            errors[:, left - begin : right - begin] = known
         else:
             left = right = begin
         for first, last in ((begin, left), (right, end)):

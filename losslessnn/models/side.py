@@ -106,8 +106,8 @@ def unpack_model(
     if own:
         most = _within(reader.one(_SOURCES), 0, MAX_ADAPTIVE, "number of adaptive references")
         first, source = adaptive_sources(taps, most)
-    of_channels = np.repeat([_UNIT, _BIAS, _SHAPE, _INITIAL], n_channels)
-    unit, bias, shape, initial = reader.take(of_channels.size, of_channels).reshape(4, n_channels)
+    of_channels = reader.take_each([n_channels] * 4, [_UNIT, _BIAS, _SHAPE, _INITIAL])
+    unit, bias, shape, initial = of_channels.reshape(4, n_channels)
     shapes = load_shapes()
     _all_within(unit, 0, WEIGHT_BITS, "residual unit")
     _all_within(bias, -256, 256, "scale bias")
@@ -218,8 +218,7 @@ def _network_contexts(hidden: int) -> tuple[NDArray[np.int64], NDArray[np.int64]
 
 
 def _unpack_positions(reader: SequenceReader, adc: bytes | memoryview | None, n_channels: int) -> Positions:
-    context = np.repeat([_RANGE, _OFFSET], [3, n_channels])
-    values = reader.take(context.size, context)
+    values = reader.take_each([3, n_channels], [_RANGE, _OFFSET])
     low, extent, fraction_bits = values[:3].tolist()
     _within(fraction_bits, 1, FRACTION_BITS, "position fraction")
     _within(extent, 0, POSITION_LIMIT, "code range")
