@@ -21,7 +21,7 @@ def room(size: int) -> memoryview:
     12
     """
     if size < LARGE or not _CAN_GIVE_BACK:
-        return memoryview(np.empty(size, np.uint8))
+        return np.empty(size, np.uint8).data
     return memoryview(mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
 
 
