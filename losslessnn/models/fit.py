@@ -115,6 +115,7 @@ ADAPTIVE_GAIN = 0.004  # bits a sample the adaptive stage must save to be worth 
 ALL_SHAPES = slice(None)
 MANY_TIMES = 8192  # samples of a channel of which every second tells enough of its errors
 FIRST_ERRORS = 32  # of a channel, from which its averages start
+_TOGETHER = 32  # channels, whose squares are in memory at once
 _PRODUCT_SAMPLES = 1024  # of a channel, at a time
 _SUM_BITS = 22  # magnitudes summed over: 22 + 22 bits leave room for 2**19 samples in 63
 
@@ -188,8 +189,8 @@ def find_changes(codes: Codes, positions: Positions) -> list[int]:
     n = grams.shape[-1]
     memory = np.empty((n, n)), np.empty((n, n)), np.empty(n), np.empty(n - 1)
     for i, border in enumerate(borders):
-        for gram in grams:
-            before, after = gram[: i + 1].sum(axis=0), gram[i + 1 :].sum(axis=0)
+        sides = grams[:, : i + 1].sum(axis=1), grams[:, i + 1 :].sum(axis=1)
+        for before, after in zip(*sides, strict=True):
             gains[i] += statistics.split_gain(before, after, border, n_times - border, noise, *memory)
     likeliest = np.argsort(-gains, kind="stable")[:MOST_CHANGES]
     return [int(borders[i]) for i in likeliest if gains[i] > CHANGE_GAIN * n_times * len(grams)]
@@ -264,9 +265,7 @@ def _fit_taps(codes: Codes, positions: Positions, effort: Effort) -> LinearTaps:
         reduced, none, min(own, WHITENING_TAPS), 0, 0, begins, ends, weights, n_times, quantum
     )
     whitened = _whiten(reduced, whitening, begins, ends)
-    borders = np.cumsum(ends - begins)[:-1]
-    energy = np.stack([_mean_square(span) for span in np.split(whitened, borders, axis=1)], axis=1)
-    energy += quantum / 12.0
+    energy = _mean_squares(whitened, ends - begins) + quantum / 12.0
     weights = power_of_four(np.sort(energy, axis=1)[:, [begins.size // 2]] / energy)
 
     def fitted(references: NDArray[np.int32], stride: int) -> tuple[LinearTaps, float]:
@@ -300,10 +299,16 @@ def _whiten(
     return whitened
 
 
-def _mean_square(samples: NDArray[np.int32]) -> NDArray[np.float64]:
-    """Of each channel's, exact but for one rounding."""
-    wide = samples.astype(np.int64)
-    return (wide * wide).sum(axis=1) / samples.shape[1]
+def _mean_squares(samples: NDArray[np.int32], lengths: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Of each channel's spans of these lengths, exact but for one rounding."""
+    sums = np.empty((len(samples), lengths.size), np.int64)
+    starts = np.cumsum(lengths) - lengths
+    for first in range(0, len(samples), _TOGETHER):
+        some = slice(first, first + _TOGETHER)
+        wide = samples[some].astype(np.int64)
+        wide *= wide
+        np.add.reduceat(wide, starts, axis=1, out=sums[some])
+    return sums / lengths
 
 
 def power_of_four(ratio: NDArray[np.float64]) -> NDArray[np.float64]:
