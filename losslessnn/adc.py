@@ -151,7 +151,7 @@ def estimate(codes: Codes, low: int, high: int, spread: float) -> AdcTables | No
     n_codes = high - low + 1
     if not 4 <= n_codes <= MAX_CODES or spread < 1.5 or codes.size < 64 * 16:
         return None
-    counts = np.zeros((len(codes), n_codes), np.int64)
+    counts = np.zeros((len(codes), n_codes), np.int32)
     for group, some in row_groups(codes):
         kernel.count_codes(np.ascontiguousarray(some), low, counts[group])
     total = counts.sum(axis=0)

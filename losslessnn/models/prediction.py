@@ -137,7 +137,8 @@ class Prediction:
     def _linear_errors(self, begin: int, end: int, channels: NDArray[np.int64] | None = None) -> Int32s:
         if channels is None:
             history = self.history(begin, end)
-            return history[:, PAD:-PAD] - predict_linear(history, self.taps)
+            means = predict_linear(history, self.taps)
+            return np.subtract(history[:, PAD:-PAD], means, out=means)
         needed = np.union1d(channels, self.sources(channels))
         # numpy takes memory for a row when it is written to, not before
         history = np.zeros((len(self.codes), end - begin + 2 * PAD), np.int32)
