@@ -82,6 +82,14 @@ def cpu_seconds() -> float:
     return time.process_time() + programs.ru_utime + programs.ru_stime
 
 
+def bytecode_kept() -> dict[str, str]:
+    """This process's environment, but with bytecode kept, as that of an installed package is.
+
+    Else every program of a checkout compiles its sources anew, which takes a quarter of its start.
+    """
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+
+
 def run_module(module: str, arguments: Sequence[str], environment: Mapping[str, str] = ONE_THREAD) -> Any:
     """Run a module of this checkout in a fresh Python; returns the JSON it prints, if any.
 
@@ -100,7 +108,7 @@ def run_module(module: str, arguments: Sequence[str], environment: Mapping[str, 
         If it fails; the message is its last line of errors.
     """
     command = [sys.executable, "-m", module, *arguments]
-    variables = {**os.environ, **environment}
+    variables = {**bytecode_kept(), **environment}
     done = subprocess.run(command, cwd=CHECKOUT, env=variables, capture_output=True, text=True, check=False)
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"{module} failed (exit {done.returncode})"]

@@ -68,16 +68,20 @@ class AdcTables:
 
     def fits(self, most: int) -> bool:
         """Whether kernels can reckon with these positions less offsets of at most ``most`` (1/32 code)."""
-        edges = self.edges()
+        return self._fit(self.edges(), most)
+
+    @staticmethod
+    def _fit(edges: NDArray[np.int64], most: int) -> bool:
         reach = max(-int(edges[:, 0].min()), int(edges[:, -1].max())) + most
         cells = (int((edges[:, -1] - edges[:, 0]).max()) >> FRACTION_BITS) + 1
         return reach < POSITION_LIMIT and cells * len(edges) <= MAX_CELLS
 
     def positions(self, offset: NDArray[np.int64]) -> Positions:
         """Positions of codes by these tables; ``offset`` (channels,) is taken off."""
-        if not self.fits(int(np.abs(offset).max(initial=0))):
+        exact = self.edges()
+        if not self._fit(exact, int(np.abs(offset).max(initial=0))):
             raise CorruptFrameError("ADC table reaches too far")
-        edges = self.edges().astype(np.int32)
+        edges = exact.astype(np.int32)
         high = self.low + self.log_widths.shape[1] - 1
         return Positions(FRACTION_BITS, self.low, high, offset, self.table, edges, inverse_of(edges))
 
@@ -127,9 +131,10 @@ def plain_positions(low: int, high: int, fraction_bits: int, offset: NDArray[np.
 def inverse_of(edges: NDArray[np.int32]) -> NDArray[np.int32]:
     """For every cell of one code's width, the bin that holds the cell's beginning: (tables, cells)."""
     cells = int((edges[:, -1] - edges[:, 0]).max() >> FRACTION_BITS) + 1
-    at = np.arange(cells, dtype=np.int64) << FRACTION_BITS
-    rows = [np.searchsorted(row, row[0] + at, side="right") - 1 for row in edges.astype(np.int64)]
-    return np.clip(np.stack(rows), 0, edges.shape[1] - 2).astype(np.int32)
+    # the first cell that begins at an edge or after it, for every edge
+    first = (edges.astype(np.int64) - edges[:, :1] + (1 << FRACTION_BITS) - 1) >> FRACTION_BITS
+    rows = [np.bincount(row, minlength=cells)[:cells].cumsum() - 1 for row in first]
+    return np.minimum(np.stack(rows), edges.shape[1] - 2).astype(np.int32)
 
 
 def estimate(codes: Codes, low: int, high: int, spread: float) -> AdcTables | None:
@@ -146,7 +151,7 @@ def estimate(codes: Codes, low: int, high: int, spread: float) -> AdcTables | No
     n_codes = high - low + 1
     if not 4 <= n_codes <= MAX_CODES or spread < 1.5 or codes.size < 64 * 16:
         return None
-    counts = np.zeros((len(codes), n_codes), np.int64)
+    counts = np.zeros((len(codes), n_codes), np.int32)
     for group, some in row_groups(codes):
         kernel.count_codes(np.ascontiguousarray(some), low, counts[group])
     total = counts.sum(axis=0)
@@ -161,6 +166,8 @@ def estimate(codes: Codes, low: int, high: int, spread: float) -> AdcTables | No
         sums = np.zeros((n_tables, n_codes), np.int64)
         for row, count in zip(table, counts, strict=True):
             sums[row] += count
+        if _most_gain(sums, _WIDTH[common - _NARROWEST]) <= n_tables * _price(np.zeros_like(common)):
+            continue
         rows = _widths(sums, _WIDTH[common - _NARROWEST], reach)
         extra = sum(
             _gain(row, own, common) - _price(own - common) for row, own in zip(sums, rows, strict=True)
@@ -200,6 +207,14 @@ def _quantise(widths: NDArray[np.float64]) -> NDArray[np.int64]:
 def _gain(counts: NDArray[np.int64], log_widths: NDArray[np.int64], reference: NDArray[np.int64]) -> float:
     """Bits saved by one table over another, where both explain the same smooth density."""
     return float((counts * (log_widths - reference)).sum() / 8)
+
+
+def _most_gain(counts: NDArray[np.int64], prior: NDArray[np.float64]) -> float:
+    """More bits than tables of their own can save: no width moves further than by all that was counted."""
+    table, code = np.nonzero(counts)
+    counted = counts[table, code].astype(np.float64)
+    octaves = np.log2(1 + counted / (_PRIOR * prior[code])) + 1 / 16  # rounded to eighths
+    return float(counted @ octaves)
 
 
 def _price(log_widths: NDArray[np.int64]) -> float:

@@ -7,6 +7,7 @@ mean.
 from __future__ import annotations
 
 import enum
+import io
 import json
 import math
 import operator
@@ -19,6 +20,7 @@ import google_crc32c
 import numpy as np
 
 from .errors import CorruptFrameError, NewerFormatError
+from .memory import spend
 from .wire import MAX_VARINT_BYTES, Bytes, Reader, pack_varint
 
 MAGIC = b"LNN"
@@ -124,7 +126,7 @@ def content_checksum(content: np.ndarray[Any, Any]) -> int:
 
 
 def pack_frame(header: FrameHeader, sections: Mapping[Section, Bytes]) -> bytes:
-    """Write a frame.
+    """Write a frame; a section that lies in a large `losslessnn.memory.room` is lost, and its memory free.
 
     Parameters
     ----------
@@ -166,7 +168,11 @@ def pack_frame(header: FrameHeader, sections: Mapping[Section, Bytes]) -> bytes:
     checksum = 0
     for part in parts:
         checksum = google_crc32c.extend(checksum, np.frombuffer(part, np.uint8))
-    return b"".join([*parts, checksum.to_bytes(_CRC_BYTES, "little")])
+    parts.append(checksum.to_bytes(_CRC_BYTES, "little"))
+    frame = io.BytesIO(bytes(sum(map(len, parts))))  # of the right size at once: it never moves
+    for part in parts:
+        spend(part, frame)
+    return frame.getvalue()
 
 
 def unpack_frame(buffer: bytes | bytearray | memoryview) -> tuple[FrameHeader, dict[Section, memoryview]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import mmap
 import tracemalloc
 from collections.abc import Callable
 from itertools import pairwise
@@ -10,8 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from losslessnn import compress, decompress
+from losslessnn import compress, decompress, memory
+from losslessnn.adc import plain_positions
 from losslessnn.blocks import codes_between, row_groups, time_blocks
+from losslessnn.models import prediction
+from losslessnn.models.fit import EFFORT, fit
+from losslessnn.models.prediction import Passage, Prediction
 from support import assert_same_bits, make_recording
 
 
@@ -35,6 +41,85 @@ def test_a_long_chunk_takes_little_more_than_itself(level: int) -> None:
     restored, peak = peak_of(lambda: decompress(frame))
     assert peak < 1.6 * x.nbytes
     assert_same_bits(x, restored)
+
+
+def fitted(whole: bool) -> Prediction:
+    """The prediction of six blocks of 64 channels, half of them too loud for 16 bits."""
+    codes = make_recording(6 * 4096, 64).T
+    positions = plain_positions(int(codes.min()), int(codes.max()), 5, np.zeros(64, np.int64))
+    return fit(codes, positions, EFFORT[2], whole)[1]
+
+
+@pytest.fixture
+def nothing_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of all recordings, not only of long ones, most errors are predicted again."""
+    monkeypatch.setattr(prediction, "LONG", 0)
+    monkeypatch.setattr(prediction, "LOOKED_AT", 1 << 18)
+
+
+@pytest.mark.usefixtures("nothing_is_short")
+def test_errors_that_are_not_kept_are_predicted_again() -> None:
+    some = fitted(whole=False)
+    every = Prediction(some.codes, some.positions, some.taps)
+    assert every.whole
+    assert not some.whole
+    assert some.errors.shape[1] < every.errors.shape[1] / 2
+    channels = np.array([3, 40])
+    for begin, end in ((0, 100), (4000, 9000), (20_000, 6 * 4096)):
+        assert np.array_equal(some.errors_between(begin, end), every.errors[:, begin:end])
+        assert np.array_equal(some.errors_between(begin, end, channels), every.errors[channels, begin:end])
+        assert np.array_equal(some.window(begin, end)[1], every.window(begin, end)[1])
+
+
+@pytest.mark.usefixtures("nothing_is_short")
+def test_what_stretches_have_in_common_is_predicted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    some = fitted(whole=False)
+    every = Prediction(some.codes, some.positions, some.taps).errors
+    asked = []
+    again = some.errors_between
+
+    def counted(begin: int, end: int) -> Any:
+        asked.append(end - begin)
+        return again(begin, end)
+
+    monkeypatch.setattr(some, "errors_between", counted)
+    stretches = [(0, 5000), (4000, 9000), (8000, 24_576), (3000, 9000), (100, 4000), (9000, 9001)]
+    passage = Passage(some)
+    for begin, end in stretches:
+        assert np.array_equal(passage.errors(begin, end), every[:, begin:end])
+    assert asked == [5000, 4000, 15_576, 5000, 2900, 1]
+
+
+@pytest.mark.usefixtures("nothing_is_short")
+@pytest.mark.parametrize("level", [1, 3, 5])
+def test_a_chunk_coded_without_all_errors_comes_back(level: int) -> None:
+    x = make_recording(3 * 8192, 48)
+    x[:, 3] = 7
+    assert_same_bits(x, decompress(compress(x, level)))
+
+
+def test_an_adaptive_stage_is_as_good_whatever_was_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = make_recording(6 * 4096, 64)
+    kept = len(compress(x, 3))
+    monkeypatch.setattr(prediction, "LONG", 0)
+    monkeypatch.setattr(prediction, "LOOKED_AT", 1 << 19)
+    assert len(compress(x, 3)) < 1.003 * kept
+
+
+def test_words_leave_memory_as_they_are_put_into_the_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "LARGE", 1000)
+    content = np.random.default_rng(0).bytes(5_000_000)
+    for room in (memory.room(6_000_000), memory.room(len(content)), memory.room(999)):
+        tail = room[-len(content) :]
+        tail[:] = content[-len(tail) :]
+        target = io.BytesIO(bytes(len(tail)))
+        memory.spend(tail, target)
+        assert target.getvalue() == content[-len(tail) :]
+        given_back = isinstance(tail.obj, mmap.mmap)
+        assert given_back == (len(room) > 999 and hasattr(mmap, "MADV_DONTNEED"))
+        assert not given_back or not any(tail[:4096])
+    x = make_recording(4096, 16)
+    assert_same_bits(x, decompress(compress(x)))
 
 
 def test_blocks_cover_all_times_once() -> None:

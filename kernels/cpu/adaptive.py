@@ -56,8 +56,7 @@ def source_offsets(
     n_channels = first.size - 1
     counts = np.diff(first)
     rows = np.full((n_channels, int(counts.max(initial=0))), n_channels, np.int64)
-    for k, count in enumerate(counts):
-        rows[k, :count] = source[first[k] : first[k + 1]]
+    rows[np.arange(rows.shape[1]) < counts[:, None]] = source
     return rows * row_length + PAD - skew * np.arange(n_channels)[:, None]
 
 

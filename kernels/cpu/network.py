@@ -232,7 +232,8 @@ def in_pairs(network: Network) -> Paired:
 
 
 def _pairs_of_rows(weights: NDArray[np.int32]) -> NDArray[np.int32]:
-    padded = np.pad(weights, ((0, len(weights) % 2), (0, 0)))
+    nothing = np.zeros((len(weights) % 2, weights.shape[1]), np.int32)
+    padded = np.concatenate([weights, nothing])
     return (padded[::2] & 0xFFFF) | (padded[1::2] << 16)
 
 

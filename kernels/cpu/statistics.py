@@ -482,11 +482,11 @@ def error_histogram(errors, fraction_bits, weights, center, stride, averages, ra
 
 
 @part
-def _shape_cost(histogram, k, costs, shape, shift):
-    """What a channel's histogram costs under one shape, moved by so many bins."""
+def _shape_cost(histogram, k, begin, end, costs, shape, shift):
+    """What a channel's histogram, zero but from ``begin`` to ``end``, costs under one shape, moved so far."""
     bins = histogram.shape[1]
     cost = np.int64(0)
-    for m in range(bins):
+    for m in range(begin, end):
         if histogram[k, m] > 0:
             cost += histogram[k, m] * np.int64(costs[shape, min(max(m - shift, 0), bins - 1)])
     return cost
@@ -502,9 +502,11 @@ def choose_shapes(histogram, costs, bias, shape):
     bins = histogram.shape[1]
     total = np.int64(0)
     for k in range(histogram.shape[0]):
-        count = np.int64(0)
+        count, first, end = np.int64(0), bins, 0
         for m in range(bins):
             count += histogram[k, m]
+            if histogram[k, m] > 0:
+                first, end = min(first, m), m + 1
         half = np.int64(0)
         peak = 0
         while peak < bins and 2 * half < count:
@@ -517,7 +519,7 @@ def choose_shapes(histogram, costs, bias, shape):
             while step > 0:
                 reach = 24 if step == 4 else 3
                 for shift in range(nearest - reach, nearest + reach + 1, step):
-                    cost = count * shift * 32 + _shape_cost(histogram, k, costs, s, shift)
+                    cost = count * shift * 32 + _shape_cost(histogram, k, first, end, costs, s, shift)
                     if cost < least_of_shape:
                         least_of_shape, best = cost, shift
                 nearest, step = best, step - 3

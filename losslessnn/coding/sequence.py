@@ -7,6 +7,7 @@ little and a single number costs about its own length. The layout is: varint cou
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -108,14 +109,11 @@ class SequenceReader:
 
     def take(self, count: int, context: ArrayLike) -> NDArray[np.int64]:
         """The next ``count`` integers; ``context`` is one number or one per value."""
-        left = self._words.size - int(self._cursor[0])
-        if count > _MOST_PER_WORD * (left + 2):
-            raise CorruptFrameError(f"side information cannot hold {count} numbers in {left} words")
-        contexts = np.array(np.broadcast_to(np.asarray(context, np.int64), (count,)))
-        values = np.empty(count, np.int64)
+        self._refuse_endless(count)
+        contexts, values = np.full(count, context, np.int64), np.empty(count, np.int64)
         if count == 0:
             return values
-        self._book.reach(int(contexts.max()))
+        self._book.reach(context if isinstance(context, int) else int(contexts.max()))
         book = self._book
         failed: Any = kernel.decode_sequence(
             contexts, _BINS, load_shapes().tails, book.mean, book.spread, book.seen,
@@ -125,6 +123,17 @@ class SequenceReader:
             raise CorruptFrameError("side information ends early: the frame's bytes were altered")
         self._previous = int(contexts[-1])
         return values
+
+    def take_each(self, counts: Sequence[int], contexts: Sequence[int]) -> NDArray[np.int64]:
+        """As `take`: so many integers of the first context, then so many of the next, ..."""
+        self._refuse_endless(sum(counts))
+        return self.take(sum(counts), np.repeat(contexts, counts))
+
+    def _refuse_endless(self, count: int) -> None:
+        """Raise for more integers than words can hold, before memory is set aside for them."""
+        left = self._words.size - int(self._cursor[0])
+        if count > _MOST_PER_WORD * (left + 2):
+            raise CorruptFrameError(f"side information cannot hold {count} numbers in {left} words")
 
     def one(self, context: int) -> int:
         """The next integer."""

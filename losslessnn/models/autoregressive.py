@@ -23,7 +23,8 @@ from losslessnn.kernels.cpu import adaptive, rans
 from losslessnn.kernels.cpu import autoregressive as kernel
 from losslessnn.kernels.cpu import network as network_kernel
 from losslessnn.kernels.parameters import Adaptive, Corrected, Head, LinearTaps, Network, Positions, Steps
-from losslessnn.models.prediction import Prediction, put
+from losslessnn.memory import room
+from losslessnn.models.prediction import Passage, Prediction, put
 from losslessnn.models.sight import EVERYTHING, look_around, slide
 
 Marks = NDArray[np.uint8]
@@ -169,7 +170,7 @@ class _Encoder:
     """
 
     def __init__(self, model: AutoregressiveModel, prediction: Prediction, marked: Marks) -> None:
-        self._model, self._prediction, self._marked = model, prediction, marked
+        self._model, self._marked = model, marked
         self._n_channels, self._n_times = prediction.codes.shape
         self._corrected = correct(model, prediction, marked)
         self._working = kernel.working_memory(self._n_channels)
@@ -177,10 +178,11 @@ class _Encoder:
         n_steps = self._n_times + model.taps.skew * (self._n_channels - 1)
         size = block_size(self._n_channels)
         self._starts = [(0, self._working.averages.copy())]
+        self._passage = Passage(prediction)
         for begin in range(size, n_steps, size):
             averages = self._starts[-1][1].copy()
             window, steps = self._window(begin - size, begin)
-            errors = prediction.errors[:, window].astype(np.int32)
+            errors = self._passage.errors(window.start, window.stop)
             kernel.pass_averages(errors, _part(marked, window), steps, model.taps.skew, averages)
             self._starts.append((begin, averages))
         self._ends = [*(begin for begin, _ in self._starts[1:]), n_steps]
@@ -201,9 +203,9 @@ class _Encoder:
         return slice(origin, min(end, self._n_times)), steps
 
     def _intervals(self, begin: int, end: int) -> _Intervals:
-        model, prediction = self._model, self._prediction
+        model = self._model
         window, steps = self._window(begin, end)
-        codes, means = prediction.coded(window.start, window.stop)
+        codes, means = self._passage.coded(window.start, window.stop)
         corrected = Corrected(*(_part(values, window) for values in self._corrected))
         if corrected.means.size:
             corrected = corrected._replace(means=means + corrected.means)
@@ -240,14 +242,15 @@ def encode(
     state = np.full(model.lanes, STATE_FLOOR, np.uint64)
     raw: list[tuple[NDArray[np.uint8], int]] = []
     # room for more than there can be, filled from its end: memory is taken for what is written to
-    words = np.empty(prediction.codes.size + 2 * model.lanes, "<u4")
+    memory = room(4 * (prediction.codes.size + 2 * model.lanes))
+    words = np.frombuffer(memory, "<u4")
     place = words.size
     for block in _Encoder(model, prediction, marked).backwards():
         place -= rans.push(block.start, block.freq, block.channel, lane_of, state, words[:place])
         raw.append((block.raw, int(block.raw_bits.sum())))
     place -= 2 * model.lanes
     words[place : place + 2 * model.lanes] = state.astype("<u8").view("<u4")
-    return words[place:].view(np.uint8).data, _join_bits(raw[::-1])
+    return memory[4 * place :], _join_bits(raw[::-1])
 
 
 def _join_bits(parts: list[tuple[NDArray[np.uint8], int]]) -> bytes:

@@ -115,14 +115,20 @@ ADAPTIVE_GAIN = 0.004  # bits a sample the adaptive stage must save to be worth 
 ALL_SHAPES = slice(None)
 MANY_TIMES = 8192  # samples of a channel of which every second tells enough of its errors
 FIRST_ERRORS = 32  # of a channel, from which its averages start
+_TOGETHER = 32  # channels, whose squares are in memory at once
 _PRODUCT_SAMPLES = 1024  # of a channel, at a time
 _SUM_BITS = 22  # magnitudes summed over: 22 + 22 bits leave room for 2**19 samples in 63
 
 
-def fit(codes: Codes, positions: Positions, effort: Effort) -> tuple[AutoregressiveModel, Prediction]:
-    """Fit a model to (channels, time) codes; also return the predictions `encode` needs."""
+def fit(
+    codes: Codes, positions: Positions, effort: Effort, whole: bool = False
+) -> tuple[AutoregressiveModel, Prediction]:
+    """Fit a model to (channels, time) codes; also return the predictions `encode` needs.
+
+    Those keep all errors where ``whole``, as `Prediction` says.
+    """
     taps = _fit_taps(codes, positions, effort)
-    prediction = Prediction(codes, positions, taps)
+    prediction = Prediction(codes, positions, taps, whole)
     stage = _fit_adaptive(prediction, effort)
     head = fit_head(prediction.errors, positions.fraction_bits)
     nothing = no_network(len(codes))
@@ -183,8 +189,8 @@ def find_changes(codes: Codes, positions: Positions) -> list[int]:
     n = grams.shape[-1]
     memory = np.empty((n, n)), np.empty((n, n)), np.empty(n), np.empty(n - 1)
     for i, border in enumerate(borders):
-        for gram in grams:
-            before, after = gram[: i + 1].sum(axis=0), gram[i + 1 :].sum(axis=0)
+        sides = grams[:, : i + 1].sum(axis=1), grams[:, i + 1 :].sum(axis=1)
+        for before, after in zip(*sides, strict=True):
             gains[i] += statistics.split_gain(before, after, border, n_times - border, noise, *memory)
     likeliest = np.argsort(-gains, kind="stable")[:MOST_CHANGES]
     return [int(borders[i]) for i in likeliest if gains[i] > CHANGE_GAIN * n_times * len(grams)]
@@ -259,9 +265,7 @@ def _fit_taps(codes: Codes, positions: Positions, effort: Effort) -> LinearTaps:
         reduced, none, min(own, WHITENING_TAPS), 0, 0, begins, ends, weights, n_times, quantum
     )
     whitened = _whiten(reduced, whitening, begins, ends)
-    borders = np.cumsum(ends - begins)[:-1]
-    energy = np.stack([_mean_square(span) for span in np.split(whitened, borders, axis=1)], axis=1)
-    energy += quantum / 12.0
+    energy = _mean_squares(whitened, ends - begins) + quantum / 12.0
     weights = power_of_four(np.sort(energy, axis=1)[:, [begins.size // 2]] / energy)
 
     def fitted(references: NDArray[np.int32], stride: int) -> tuple[LinearTaps, float]:
@@ -295,10 +299,16 @@ def _whiten(
     return whitened
 
 
-def _mean_square(samples: NDArray[np.int32]) -> NDArray[np.float64]:
-    """Of each channel's, exact but for one rounding."""
-    wide = samples.astype(np.int64)
-    return (wide * wide).sum(axis=1) / samples.shape[1]
+def _mean_squares(samples: NDArray[np.int32], lengths: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Of each channel's spans of these lengths, exact but for one rounding."""
+    sums = np.empty((len(samples), lengths.size), np.int64)
+    starts = np.cumsum(lengths) - lengths
+    for first in range(0, len(samples), _TOGETHER):
+        some = slice(first, first + _TOGETHER)
+        wide = samples[some].astype(np.int64)
+        wide *= wide
+        np.add.reduceat(wide, starts, axis=1, out=sums[some])
+    return sums / lengths
 
 
 def power_of_four(ratio: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -439,13 +449,14 @@ def _fit_adaptive(prediction: Prediction, effort: Effort) -> Adaptive:
         pilots = pilots[::2]
     bits = prediction.positions.fraction_bits
     least = -int(ADAPTIVE_GAIN * 256 * pilots.size * n_times)
-    for begin, end in prediction.blocks():
+    for begin, end in time_blocks(n_channels, n_times):
         errors = np.ascontiguousarray(prediction.errors[pilots, begin:end], np.int32)
         least += statistics.error_logarithms(errors, bits, pilots)
     best_errors = None
     for rate in effort.rates:
         stage = Adaptive(effort.adaptive_own, rate, first, source, unit)
-        cost, kept = 0, np.empty((n_channels if pilots.size == n_channels else 0, n_times), np.int16)
+        all_there = prediction.whole and pilots.size == n_channels
+        cost, kept = 0, np.empty((n_channels if all_there else 0, n_times), np.int16)
         for begin, end, errors in prediction.follow(stage, pilots):
             cost += statistics.error_logarithms(errors, bits, pilots)
             kept = put(kept, begin, end, errors) if kept.size else kept
@@ -526,15 +537,11 @@ def _scale_weights(sums: NDArray[np.int64]) -> NDArray[np.int32]:
     A signal that keeps its level leaves little to regress on, so the weights are drawn towards
     `USUAL_WEIGHTS`, as by a Gaussian prior `WEIGHT_DOUBT` wide.
     """
-    gram = np.zeros((4, 4))
-    for s in sums:
-        n = int(s[0, 0])
-        if n < 2:
-            continue
-        for i in range(4):
-            for j in range(i + 1):
-                gram[i, j] += (int(s[1 + i, 1 + j]) * n - int(s[1 + i, 0]) * int(s[1 + j, 0])) / n
-                gram[j, i] = gram[i, j]
+    counted = sums[sums[:, 0, 0] > 1].astype(np.float64)
+    total, products = counted[:, 1:, 0], counted[:, 1:, 1:]
+    within = products - total[:, :, None] * total[:, None, :] / counted[:, :1, :1]
+    gram = np.tril(within.cumsum(axis=0)[-1]) if len(within) else np.zeros((4, 4))  # added in their order
+    gram += np.tril(gram, -1).T
     usual = np.array(USUAL_WEIGHTS)
     for i in range(3):
         left = gram[3, i]

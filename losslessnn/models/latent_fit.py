@@ -90,7 +90,7 @@ def fit_factors(
     alone = replace(
         effort, adaptive_own=own, references=0, later=0, adaptive_references=0, network=fit.NO_NETWORK
     )
-    base, prediction = fit.fit(codes, positions, alone)
+    base, prediction = fit.fit(codes, positions, alone, whole=True)
     covariances = _covariances(prediction, reach.lags)
     n_times = codes.shape[1]
     least = np.maximum(LEAST_NOISE * covariances[0].diagonal(), 4.0**positions.fraction_bits / 12.0)

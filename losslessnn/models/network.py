@@ -42,6 +42,7 @@ FEWEST_HIDDEN = 8
 FEWEST_EXAMPLES = 1024
 SAMPLES_OF_A_CHANNEL = 16384  # to train on, rather than looking at more channels
 TRIAL_SHARE = 0.35  # of the gain asked for that a trial must show
+HALF_SHARE = 0.33  # of that, half a trial of a small chunk must show to go on
 FAR = float(1 << 30)  # positions: beyond any edge
 NEARLY_LAPLACE = 4  # the shape
 MOST_PRICE = 0.02  # bits a sample that weights may cost before there are fewer of them
@@ -313,16 +314,21 @@ def may_pay(marks: Marks, model: AutoregressiveModel, prediction: Prediction, ef
         return False
     shape = np.where(model.head.shape > GAUSSIAN, NEARLY_LAPLACE, model.head.shape).astype(np.int32)
     model = replace(model, head=model.head._replace(shape=shape))
-    if n_samples < effort.trial:  # a small chunk is not worth more
+    small = n_samples < effort.trial  # a small chunk is not worth more
+    if small:
         shown, pace, batch = n_samples // TRIAL_PART, TRIAL_PACE, SMALL_BATCH
     else:
         shown, pace, batch = effort.trial, effort.pace, effort.batch
+    least = TRIAL_SHARE * effort.least_gain, TRIAL_SHARE * PRICE_OF_FEWEST / n_samples
     examples = gather(marks, model, prediction, shown)
     if examples.low.size < FEWEST_EXAMPLES:  # nearly all may be marked
         return False
-    trainer = Trainer(examples, FEWEST_HIDDEN)
-    trainer.train(shown, pace, batch)
-    return trainer.pays(TRIAL_SHARE * effort.least_gain, TRIAL_SHARE * PRICE_OF_FEWEST / n_samples)
+    for samples, share in ((shown // 2, HALF_SHARE), (shown, 1.0)) if small else ((shown, 1.0),):
+        trainer = Trainer(examples, FEWEST_HIDDEN)
+        trainer.train(samples, pace, batch)
+        if not trainer.pays(share * least[0], share * least[1]):
+            return False
+    return True
 
 
 def fit_network(

@@ -1,7 +1,7 @@
 """What an encoder predicts: of a whole recording, block by block of time, because all at once is too much.
 
-Only the errors are kept, as 16-bit numbers where they fit. All else follows from the codes again, which is
-cheaper than memory.
+Only the errors are kept, as 16-bit numbers where they fit; of long recordings those of some blocks, from
+which the rest of the model is fitted. All else follows from the codes again, which is cheaper than memory.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from losslessnn.kernels.parameters import Adaptive, LinearTaps, Positions
 
 Int32s = NDArray[np.int32]
 
+LONG, LOOKED_AT = 1 << 24, 1 << 22  # samples: of more not all errors are kept, but of about so many
 _GROUP = 64  # channels: enough for their chains of updates to overlap, few enough to stay in cache
 _SHORT = np.iinfo(np.int16)
 
@@ -92,24 +93,63 @@ class Prediction:
     codes : (channels, time) integers
     positions : Positions
     taps : LinearTaps
+    whole : bool
+        Whether all errors are kept; else, of a long recording, those of some blocks, evenly spread.
 
     Attributes
     ----------
-    errors : (channels, time) int16 or int32
-        Positions less their predictions, by the linear stage until `adapt` is called.
+    errors : (channels, kept) int16 or int32
+        Positions less their predictions, by the linear stage until `adapt` is called; blocks that are kept
+        lie one behind another.
     """
 
-    def __init__(self, codes: Codes, positions: Positions, taps: LinearTaps) -> None:
+    def __init__(self, codes: Codes, positions: Positions, taps: LinearTaps, whole: bool = True) -> None:
         self.codes, self.positions, self.taps = codes, positions, taps
-        self.errors: NDArray[Any] = np.empty(codes.shape, np.int16)
-        for begin, end in self.blocks():
-            history = self.history(begin, end)
-            errors = history[:, PAD:-PAD] - predict_linear(history, taps)
-            self.errors = put(self.errors, begin, end, errors)
+        stride = 1 if whole or codes.size <= LONG else -(-codes.size // LOOKED_AT)
+        self._keep(stride)
+
+    def _keep(self, stride: int) -> None:
+        """Keep the linear stage's errors of every ``stride``-th block."""
+        self._blocks = list(time_blocks(*self.codes.shape))[::stride]
+        self.whole = stride == 1
+        n_kept = sum(end - begin for begin, end in self._blocks)
+        self.errors: NDArray[Any] = np.empty((len(self.codes), n_kept), np.int16)
+        for place, begin, end in self._places():
+            self.errors = put(self.errors, place, place + end - begin, self._linear_errors(begin, end))
 
     def blocks(self) -> Iterator[tuple[int, int]]:
         """Stretches of time to work through."""
         return time_blocks(*self.codes.shape)
+
+    def _places(self) -> Iterator[tuple[int, int, int]]:
+        """Of every block that is kept, where its errors are, its beginning and its end."""
+        place = 0
+        for begin, end in self._blocks:
+            yield place, begin, end
+            place += end - begin
+
+    def errors_between(self, begin: int, end: int, channels: NDArray[np.int64] | None = None) -> NDArray[Any]:
+        """Errors of a stretch of time, kept or predicted again; of all channels or some."""
+        if not self.whole:
+            return self._linear_errors(begin, end, channels)
+        return self.errors[:, begin:end] if channels is None else self.errors[channels, begin:end]
+
+    def _linear_errors(self, begin: int, end: int, channels: NDArray[np.int64] | None = None) -> Int32s:
+        if channels is None:
+            history = self.history(begin, end)
+            means = predict_linear(history, self.taps)
+            return np.subtract(history[:, PAD:-PAD], means, out=means)
+        needed = np.union1d(channels, self.sources(channels))
+        # numpy takes memory for a row when it is written to, not before
+        history = np.zeros((len(self.codes), end - begin + 2 * PAD), np.int32)
+        history[needed] = self.history(begin, end, needed)
+        return history[channels, PAD:-PAD] - predict_linear(history, self.taps, channels)
+
+    def sources(self, channels: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The channels that predictions of some channels look at."""
+        first = self.taps.first
+        windows = [self.taps.source[first[k] : first[k + 1]] for k in channels]
+        return np.unique(np.concatenate(windows)).astype(np.int64)
 
     def history(
         self, begin: int = 0, end: int | None = None, channels: NDArray[np.int64] | None = None
@@ -121,15 +161,7 @@ class Prediction:
     def window(self, begin: int, end: int) -> tuple[Int32s, Int32s]:
         """Positions with ``PAD`` more on either side, and predictions of a stretch of time."""
         history = self.history(begin, end)
-        return history, history[:, PAD:-PAD] - self.errors[:, begin:end]
-
-    def coded(self, begin: int, end: int) -> tuple[Int32s, Int32s]:
-        """Codes and predictions of a stretch of time."""
-        codes = codes_between(self.codes, begin, end)
-        means = np.empty_like(codes)
-        kernel.write_positions(codes, self.positions, np.int64(0), means)
-        means -= self.errors[:, begin:end]
-        return codes, means
+        return history, history[:, PAD:-PAD] - self.errors_between(begin, end)
 
     def means(self) -> Int32s:
         """Predictions of everything, (channels, time)."""
@@ -138,11 +170,16 @@ class Prediction:
     def adapt(self, stage: Adaptive) -> None:
         """Let the adaptive stage correct the linear one's predictions."""
         if stage.own:
-            for begin, end, errors in self.follow(stage, np.arange(len(self.codes))):
-                self.errors = put(self.errors, begin, end, errors)
+            if not self.whole:
+                self._keep(1)
+            for place, end, errors in self.follow(stage, np.arange(len(self.codes))):
+                self.errors = put(self.errors, place, end, errors)
 
     def follow(self, stage: Adaptive, chosen: NDArray[np.int64]) -> Iterator[tuple[int, int, Int32s]]:
-        """Errors (chosen, time) that the stage would leave of those of the linear one, block by block."""
+        """Errors (chosen, time) that the stage would leave of those of the linear one, block by block.
+
+        Of blocks that are kept; where their errors are, and where these end, comes first.
+        """
         sources = [stage.source[stage.first[k] : stage.first[k + 1]] for k in chosen]
         needed = np.unique(np.concatenate([chosen, *sources])).astype(np.int64)
         positions = self.positions.of(chosen)
@@ -156,19 +193,52 @@ class Prediction:
             state = adaptive.new_state(units.reshape(-1), rows, offsets[group], stage.unit[group], stage.own)
             groups.append((np.int64(at), state, np.zeros(group.size, np.int64)))
         all_chosen = chosen.size == len(self.codes)
-        for begin, end in self.blocks():
+        for place, begin, end in self._places():
             n = end - begin
+            kept = slice(place, place + n)
             kernel.fill_units(
-                np.ascontiguousarray(self.errors[needed, begin:end], np.int32), stage.unit, needed, units
+                np.ascontiguousarray(self.errors[needed, kept], np.int32), stage.unit, needed, units
             )
             codes = self.codes[:, begin:end] if all_chosen else self.codes[chosen, begin:end]
             placed = np.empty((chosen.size, n), np.int32)
             kernel.write_positions(codes_between(codes, 0, n), positions, np.int64(0), placed)
-            errors = np.ascontiguousarray(self.errors[chosen, begin:end], np.int32)
+            errors = np.ascontiguousarray(self.errors[chosen, kept], np.int32)
             for first, state, change in groups:
                 kernel.adaptive_errors(placed, stage.rate, state, first, change, errors)
-            yield begin, end, errors
+            yield place, place + n, errors
             units[:, :PAD] = units[:, n : n + PAD]
+
+
+class Passage:
+    """Errors of stretches of time that overlap, in either direction; what overlaps is not predicted twice."""
+
+    def __init__(self, prediction: Prediction) -> None:
+        self._prediction = prediction
+        self._begin = self._end = 0
+        self._errors = np.empty((len(prediction.codes), 0), np.int32)
+
+    def errors(self, begin: int, end: int) -> Int32s:
+        """Errors of a stretch, (channels, time)."""
+        errors = np.empty((len(self._errors), end - begin), np.int32)
+        left, right = max(begin, self._begin), min(end, self._end)
+        if left < right:
+            known = self._errors[:, left - self._begin : right - self._begin]
+            errors[:, left - begin : right - begin] = known
+        else:
+            left = right = begin
+        for first, last in ((begin, left), (right, end)):
+            if first < last:
+                errors[:, first - begin : last - begin] = self._prediction.errors_between(first, last)
+        self._begin, self._end, self._errors = begin, end, errors
+        return errors
+
+    def coded(self, begin: int, end: int) -> tuple[Int32s, Int32s]:
+        """Codes and predictions of a stretch."""
+        codes = codes_between(self._prediction.codes, begin, end)
+        means = np.empty_like(codes)
+        kernel.write_positions(codes, self._prediction.positions, np.int64(0), means)
+        means -= self.errors(begin, end)
+        return codes, means
 
 
 def put(kept: NDArray[Any], begin: int, end: int, errors: Int32s) -> NDArray[Any]:

@@ -91,7 +91,8 @@ def unpack_model(
     """
     reader = SequenceReader(data)
     positions = _unpack_positions(reader, adc, n_channels)
-    lanes, skew, own, rate, parts = (_within(reader.one(_SETTING), 0, 1 << 16, "setting") for _ in range(5))
+    settings = _all_within(reader.take(5, _SETTING), 0, 1 << 16, "setting")
+    lanes, skew, own, rate, parts = settings.tolist()
     hidden, own_weights = parts >> 1, parts & 1
     _within(lanes, 1, n_channels, "number of lanes")
     _within(skew, 1, PAD, "skew")
@@ -105,14 +106,16 @@ def unpack_model(
     if own:
         most = _within(reader.one(_SOURCES), 0, MAX_ADAPTIVE, "number of adaptive references")
         first, source = adaptive_sources(taps, most)
-    unit = _all_within(reader.take(n_channels, _UNIT), 0, WEIGHT_BITS, "residual unit")
-    bias = _all_within(reader.take(n_channels, _BIAS), -256, 256, "scale bias") * 32
+    of_channels = reader.take_each([n_channels] * 4, [_UNIT, _BIAS, _SHAPE, _INITIAL])
+    unit, bias, shape, initial = of_channels.reshape(4, n_channels)
     shapes = load_shapes()
-    shape = _all_within(reader.take(n_channels, _SHAPE), 0, len(shapes.tails) - 1, "distribution shape")
-    initial = _all_within(reader.take(n_channels, _INITIAL), 0, 48, "starting level")
+    _all_within(unit, 0, WEIGHT_BITS, "residual unit")
+    _all_within(bias, -256, 256, "scale bias")
+    _all_within(shape, 0, len(shapes.tails) - 1, "distribution shape")
+    _all_within(initial, 0, 48, "starting level")
     head = Head(
         np.ascontiguousarray(np.broadcast_to(weights, (n_channels, 3)), np.int32),
-        bias.astype(np.int32),
+        (32 * bias).astype(np.int32),
         shape.astype(np.int32),
         np.left_shift(np.int64(1), initial),
         shapes.tails,
@@ -215,10 +218,11 @@ def _network_contexts(hidden: int) -> tuple[NDArray[np.int64], NDArray[np.int64]
 
 
 def _unpack_positions(reader: SequenceReader, adc: bytes | memoryview | None, n_channels: int) -> Positions:
-    low, extent, fraction_bits = reader.take(3, _RANGE).tolist()
+    values = reader.take_each([3, n_channels], [_RANGE, _OFFSET])
+    low, extent, fraction_bits = values[:3].tolist()
     _within(fraction_bits, 1, FRACTION_BITS, "position fraction")
     _within(extent, 0, POSITION_LIMIT, "code range")
-    offset = np.cumsum(reader.take(n_channels, _OFFSET)) << fraction_bits
+    offset = np.cumsum(values[3:]) << fraction_bits
     reach = (max(abs(low), abs(low + extent)) + 1 << fraction_bits) + int(np.abs(offset).max(initial=0))
     _within(reach, 0, POSITION_LIMIT, "position")
     if adc is None:
@@ -273,14 +277,12 @@ def _ranks(first: NDArray[Any]) -> NDArray[np.int64]:
 
 def _coefficient_contexts(taps: LinearTaps) -> NDArray[np.int64]:
     """Coefficients of the same rank and lag in channels of the same precision share a context."""
-    counts = np.diff(taps.first)
-    channel = np.repeat(np.arange(taps.shift.size), counts)
-    rank = _ranks(taps.first)
-    oldest = taps.lag + taps.length - 1
-    at = np.arange(int(taps.length.sum())) - np.repeat(taps.start, taps.length)
-    lag = np.repeat(oldest, taps.length) - at + PAD
-    group = taps.shift[channel].astype(np.int64) * _RANKS + rank
-    return np.repeat(group, taps.length) * (2 * PAD + 1) + lag + _COEFFICIENT
+    shift = np.repeat(taps.shift.astype(np.int64), np.diff(taps.first))
+    group = (shift * _RANKS + _ranks(taps.first)) * (2 * PAD + 1) + PAD + _COEFFICIENT
+    oldest = taps.start + taps.lag + taps.length - 1  # lags fall along a window
+    contexts = np.repeat(group + oldest, taps.length)
+    contexts -= np.arange(contexts.size)
+    return contexts
 
 
 def _within(value: int, least: int, most: int, what: str) -> int:

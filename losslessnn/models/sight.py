@@ -102,13 +102,12 @@ def _predicted(
     if chosen.size == n_channels:
         history, means = prediction.window(begin, end)
         return history, predict_linear(history, taps), means
-    references = [taps.source[taps.first[k] : taps.first[k + 1]] for k in chosen]
-    needed = np.unique(np.concatenate([seen, *references])).astype(np.int64)
+    needed = np.union1d(seen, prediction.sources(chosen))
     history = np.zeros((n_channels, end - begin + 2 * PAD), np.int32)
     linear, means = (np.zeros((n_channels, end - begin), np.int32) for _ in range(2))
     history[needed] = prediction.history(begin, end, needed)
     linear[chosen] = predict_linear(history, taps, chosen)
-    means[seen] = history[seen, PAD:-PAD] - prediction.errors[seen, begin:end]
+    means[seen] = history[seen, PAD:-PAD] - prediction.errors_between(begin, end, seen)
     return history, linear, means
 
 
