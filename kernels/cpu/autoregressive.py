@@ -155,6 +155,13 @@ def _get_escape(raw, place, size_bits, most):
     return rest + (np.int64(1) << top) - 1, place
 
 
+def channels_of(n_channels: int, skew: int, steps: Steps) -> NDArray[np.int64]:
+    """The channels of the samples of some steps in coding order."""
+    before = samples_before(n_channels, skew, steps)
+    first = np.maximum(0, (np.arange(steps.begin, steps.end) - steps.n_times + skew) // skew)
+    return np.arange(before[-1]) + np.repeat(first - before[:-1], np.diff(before))
+
+
 def samples_before(n_channels: int, skew: int, steps: Steps) -> NDArray[np.int64]:
     """How many samples of some steps of the wavefront are coded before each of them and, last, in all."""
     step = np.arange(steps.begin, steps.end, dtype=np.int64)
@@ -166,9 +173,9 @@ def samples_before(n_channels: int, skew: int, steps: Steps) -> NDArray[np.int64
 @lean_kernel
 def code_intervals(
     codes, marked, means, corrected, positions, skew, parameters, memory, steps, begin_of, start, freq,
-    channel_of, rest, rest_bits, raw_bits,
+    rest, rest_bits, raw_bits,
 ):  # fmt: skip
-    """Intervals and channels of the samples of some steps in coding order, and the bits that follow them.
+    """Intervals of the samples of some steps in coding order, and the bits that follow them.
 
     Times and ``steps`` count from where the arrays begin, which hold all that is coded in these steps; the
     averages in ``memory`` go on from there. ``corrected`` is what a network made of means, scale indices and
@@ -196,8 +203,6 @@ def code_intervals(
                     bins, s, k, begin, end, start, freq, here,
                 )  # fmt: skip
                 here -= k
-                for i in range(begin, end):
-                    channel_of[here + i] = i
                 if end - begin < lanes:
                     for i in range(begin, end):
                         start[here + i] = columns.start[i]
@@ -210,6 +215,29 @@ def code_intervals(
                     bits, length = _rest(code, coarse, columns.first[i], columns.symbol[i])
                     rest[here + i], rest_bits[here + i] = bits, length
                     raw_bits[i] += length
+
+
+@lean_kernel
+def push_intervals(start, freq, begin_of, n_channels, skew, lanes, steps, states, words):
+    """Push the intervals of some steps, last to first, channel k on lane ``k % lanes``.
+
+    Returns how many of ``words``, filled from its end, are in use; there must be room for one that is none.
+    ``start``, ``freq`` and ``begin_of`` as for `code_intervals`; ``states`` are some more than lanes.
+    """
+    place = words.size
+    together = LANES if lanes > FEW else 1
+    for s in range(steps.end - 1, steps.begin - 1, -1):
+        k_begin, end = max(0, (s - steps.n_times + skew) // skew), min(n_channels, s // skew + 1)
+        here = begin_of[s - steps.begin] - k_begin
+        while end > k_begin:  # one round of the lanes
+            first = (end - 1) // lanes * lanes
+            begin = max(first, k_begin)
+            for k in range(begin + (end - 1 - begin) // together * together, begin - 1, -together):
+                place -= head_lanes.push(
+                    together, states, k - first, start, freq, here + k, end - k, words, place
+                )  # fmt: skip
+            end = begin
+    return words.size - place
 
 
 @part

@@ -43,6 +43,7 @@ from losslessnn.kernels.cpu.vectors import (
     leading_zeros,
     maximum,
     minimum,
+    quotient,
     select,
     when,
 )
@@ -250,6 +251,27 @@ def pop(
     before, taken = count_before(low)
     states.store(lane, select(low, (x << WORD_BITS) | words[before + word], x))
     return taken
+
+
+@in_lanes
+def push(
+    states: Array, lane: Numbers, start: Array, freq: Array, here: Numbers, n: Numbers, words: Array,
+    place: Numbers,
+) -> Numbers:  # fmt: skip
+    """Push ``n`` intervals, those from ``here`` on, onto their states; return how many words that gave.
+
+    These go before ``place``; so do numbers that are none and will be written over.
+    """
+    idle = lane_numbers(lane) >= n
+    below, size = select(idle, 0, start.load(here)), select(idle, TOTAL, freq.load(here))
+    x = states.load(lane)
+    full = x.unsigned_shift(63 - PRECISION) >= size
+    before, given = count_before(full)
+    words.scatter(place - given + before - select(full, 0, 1), x)
+    x = select(full, x.unsigned_shift(WORD_BITS), x)
+    times = quotient(x, size)
+    states.store(lane, (times << PRECISION) + (x - times * size) + below)
+    return given
 
 
 @in_lanes

@@ -19,7 +19,7 @@ from losslessnn.kernels.constants import (
     PRECISION,
     STATE_FLOOR,
 )
-from losslessnn.kernels.cpu import adaptive, rans
+from losslessnn.kernels.cpu import adaptive
 from losslessnn.kernels.cpu import autoregressive as kernel
 from losslessnn.kernels.cpu import network as network_kernel
 from losslessnn.kernels.parameters import Adaptive, Corrected, Head, LinearTaps, Network, Positions, Steps
@@ -148,15 +148,19 @@ class _Intervals:
 
     Attributes
     ----------
-    start, freq, channel : (n,) uint32
+    steps : Steps
+    begin_of : (steps,) int64
+        How many samples there are before each step.
+    start, freq : (n and more,) uint32
     raw : (bytes,) uint8
     raw_bits : (channels,) int64
         How many of them each channel has.
     """
 
+    steps: Steps
+    begin_of: NDArray[np.int64]
     start: NDArray[np.uint32]
     freq: NDArray[np.uint32]
-    channel: NDArray[np.uint32]
     raw: NDArray[np.uint8]
     raw_bits: NDArray[np.int64]
 
@@ -185,7 +189,7 @@ class _Encoder:
             self._starts.append((begin, averages))
         self._ends = [*(begin for begin, _ in self._starts[1:]), n_steps]
         most = min(size, n_steps) * self._n_channels + kernel.LANES
-        kinds = (np.uint32, np.uint32, np.uint32, np.uint64, np.uint8)
+        kinds = (np.uint32, np.uint32, np.uint64, np.uint8)
         self._memory = [np.empty(most, kind) for kind in kinds]
 
     def backwards(self) -> Iterator[_Intervals]:
@@ -208,19 +212,19 @@ class _Encoder:
         if corrected.means.size:
             corrected = corrected._replace(means=means + corrected.means)
         begin_of = kernel.samples_before(self._n_channels, model.taps.skew, steps)
-        start, freq, channel, rest, rest_bits = self._memory
+        start, freq, rest, rest_bits = self._memory
         rest_bits[:] = 0
         raw_bits = np.zeros(self._n_channels, np.int64)
         kernel.code_intervals(
             codes, _part(self._marked, window), means, corrected,
             model.positions, model.taps.skew, model.head, self._working, steps, begin_of[:-1],
-            start, freq, channel, rest, rest_bits, raw_bits,
+            start, freq, rest, rest_bits, raw_bits,
         )  # fmt: skip
         n = begin_of[-1]
         raw = np.zeros((int(raw_bits.sum()) + 7) // 8, np.uint8)
         if raw.size:
             kernel.join_rests(rest[:n], rest_bits[:n], raw)
-        return _Intervals(start[:n], freq[:n], channel[:n], raw, raw_bits)
+        return _Intervals(steps, begin_of, start, freq, raw, raw_bits)
 
 
 def _part(values: NDArray[Any], window: slice) -> NDArray[Any]:
@@ -236,17 +240,20 @@ def encode(
     Samples that are ``marked``, (channels, time), take no bits: a decoder is told of them, and they must
     repeat the code before them (before the first: the lowest).
     """
-    lane_of = np.arange(len(prediction.codes)) % model.lanes
-    state = np.full(model.lanes, STATE_FLOOR, np.uint64)
+    n_channels, skew = len(prediction.codes), model.taps.skew
+    states = np.full(model.lanes + kernel.LANES, STATE_FLOOR, np.uint64)
     raw: list[tuple[NDArray[np.uint8], int]] = []
     # room for more than there can be, filled from its end: memory is taken for what is written to
     words = np.empty(prediction.codes.size + 2 * model.lanes, "<u4")
     place = words.size
     for block in _Encoder(model, prediction, marked).backwards():
-        place -= rans.push(block.start, block.freq, block.channel, lane_of, state, words[:place])
+        place -= kernel.push_intervals(
+            block.start, block.freq, block.begin_of, n_channels, skew, model.lanes, block.steps, states,
+            words[:place],
+        )  # fmt: skip
         raw.append((block.raw, int(block.raw_bits.sum())))
     place -= 2 * model.lanes
-    words[place : place + 2 * model.lanes] = state.astype("<u8").view("<u4")
+    words[place : place + 2 * model.lanes] = states[: model.lanes].astype("<u8").view("<u4")
     return words[place:].view(np.uint8).data, _join_bits(raw[::-1])
 
 
@@ -274,8 +281,9 @@ def measure(codes: Codes, model: AutoregressiveModel, marked: Marks = NO_MARKS) 
     """Bits each channel of (channels, time) codes takes under a model, shape (channels,)."""
     total = np.zeros(len(codes))
     for block in _Encoder(model, predict(codes, model), marked).backwards():
-        bits = PRECISION - np.log2(block.freq.astype(np.float64))
-        total += np.bincount(block.channel, weights=bits, minlength=len(codes)) + block.raw_bits
+        channels = kernel.channels_of(len(codes), model.taps.skew, block.steps)
+        bits = PRECISION - np.log2(block.freq[: channels.size].astype(np.float64))
+        total += np.bincount(channels, weights=bits, minlength=len(codes)) + block.raw_bits
     return total
 
 
