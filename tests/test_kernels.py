@@ -70,7 +70,7 @@ from losslessnn.models.autoregressive import (
 )
 from losslessnn.models.fit import EFFORT, fit
 from losslessnn.models.points import Points, fill
-from losslessnn.models.prediction import predict_linear
+from losslessnn.models.prediction import linear_errors
 from losslessnn.wire import Reader
 from support import make_dropouts, make_recording
 
@@ -888,8 +888,8 @@ def test_linear_predictions_are_exact_beyond_32_bits(coefficient: int, sign: int
         2, np.array([0, 1], np.int32), 0 * one, one, one, 0 * one, sign * coefficient * one, shift * one
     )
     history = np.full((1, PAD + 3000 + PAD), position, np.int32)
-    expected = (sign * coefficient * position + (1 << (shift - 1))) >> shift
-    np.testing.assert_array_equal(predict_linear(history, taps), np.full((1, 3000), expected))
+    expected = position - ((sign * coefficient * position + (1 << (shift - 1))) >> shift)
+    np.testing.assert_array_equal(linear_errors(history, taps), np.full((1, 3000), expected))
 
 
 # --------------------------------------------------------------------------------------- hostile numbers

@@ -25,6 +25,7 @@ from losslessnn.kernels.constants import (
 from losslessnn.kernels.cpu import adaptive, head, head_lanes, network, rans
 from losslessnn.kernels.cpu.compiling import lean_kernel, part
 from losslessnn.kernels.cpu.integers import dot_octets, highest_bit, lowest_bit, prefetch
+from losslessnn.kernels.cpu.transposing import CHANNELS, TIMES
 from losslessnn.kernels.cpu.vectors import FEW, LANES
 from losslessnn.kernels.parameters import Bins, Head, LinearTaps, Steps
 
@@ -38,19 +39,24 @@ BLOCK = 1024
 def write_positions(codes, positions, column, history):
     """Write the positions of (channels, time) codes into ``history`` from a column on."""
     bins = Bins(positions.fraction_bits, positions.low, positions.high, positions.edges, positions.inverse)
-    for k in range(codes.shape[0]):
-        row, offset = positions.table[k], positions.offset[k]
-        for t in range(np.uintp(codes.shape[1])):
-            history[k, np.uintp(column) + t] = head.position_of(np.int64(codes[k, t]), bins, row) - offset
+    n_channels, n_times = codes.shape
+    for begin in range(0, n_times, TIMES):
+        end = min(begin + TIMES, n_times)
+        for group in range(0, n_channels, CHANNELS):
+            for k in range(np.uintp(group), np.uintp(min(group + CHANNELS, n_channels))):
+                row, offset = positions.table[k], positions.offset[k]
+                for t in range(np.uintp(begin), np.uintp(end)):
+                    position = head.position_of(np.int64(codes[k, t]), bins, row)
+                    history[k, np.uintp(column) + t] = position - offset
 
 
 @lean_kernel
-def linear_predictions(history, taps, channels, total, predictions):
-    """Linear predictions of some channels, (channels, time): the encoder's half, free of serial steps.
+def linear_errors(history, taps, channels, total, errors):
+    """What linear predictions leave of some channels, (channels, time); without serial steps.
 
     ``total`` is memory for `BLOCK` sums, of 32 bits where these hold them, else of 64: sums are as wide.
     """
-    n_times = predictions.shape[1]
+    n_times = errors.shape[1]
     for n in range(channels.size):
         k = channels[n]
         shift = np.int64(taps.shift[k])
@@ -80,8 +86,9 @@ def linear_predictions(history, taps, channels, total, predictions):
                     samples = row[at + i : at + i + size]
                     for t in range(np.uintp(size)):
                         total[t] += coefficient * samples[t]
-            for t in range(size):
-                predictions[n, begin + t] = min(max(total[t] >> shift, -_LIMIT), _LIMIT)
+            samples = history[k, PAD + begin : PAD + begin + size]
+            for t in range(np.uintp(size)):
+                errors[n, np.uintp(begin) + t] = samples[t] - min(max(total[t] >> shift, -_LIMIT), _LIMIT)
 
 
 @lean_kernel
@@ -172,21 +179,25 @@ def samples_before(n_channels: int, skew: int, steps: Steps) -> NDArray[np.int64
 
 @lean_kernel
 def code_intervals(
-    codes, marked, means, corrected, positions, skew, parameters, memory, steps, begin_of, start, freq,
-    rest, rest_bits, raw_bits,
+    codes, marked, errors, origin, corrected, positions, skew, parameters, memory, steps, begin_of, start,
+    freq, rest, rest_bits, raw_bits,
 ):  # fmt: skip
     """Intervals of the samples of some steps in coding order, and the bits that follow them.
 
-    Times and ``steps`` count from where the arrays begin, which hold all that is coded in these steps; the
-    averages in ``memory`` go on from there. ``corrected`` is what a network made of means, scale indices and
-    shapes, or empty arrays for none. ``marked`` is (channels, time), or empty for none: such samples take no
-    bits, and the averages do not learn from them. ``begin_of`` comes from `samples_before`. ``start`` and
-    ``freq`` are some numbers longer than there are samples. ``rest`` gets the raw bits of those samples that
-    have any, ``rest_bits``, zero before, how many; ``raw_bits`` is how many each channel has.
+    Times and ``steps`` count from where the arrays begin, which hold all that is coded in these steps, those
+    of ``errors`` from ``origin`` on; the averages in ``memory`` go on from there. ``corrected`` is by how
+    much a network moves means, and what it makes of scale indices and shapes, or empty arrays for none.
+    ``marked`` is (channels, time), or empty for none: such samples take no bits, and the averages do not
+    learn from them. ``begin_of`` comes from `samples_before`. ``start`` and ``freq`` are some numbers longer
+    than there are samples. ``rest`` gets the raw bits of those samples that have any, ``rest_bits``, zero
+    before, how many; ``raw_bits`` is how many each channel has.
     """
     n_channels, n_times = codes.shape[0], steps.n_times
     columns = memory.columns
-    start_columns(parameters, positions, columns, codes.shape[1] - skew)
+    start_columns(parameters, positions, columns)
+    for k in range(n_channels):
+        columns.begin[k] = k * np.int64(codes.shape[1] - skew)
+        columns.error[k] = k * np.int64(errors.shape[1] - skew) + origin
     bins = Bins(positions.fraction_bits, positions.low, positions.high, positions.edges, positions.inverse)
     tables = head_lanes.Tables(_SCALE, _INVERSE, _LOG2, parameters.tails, parameters.guesses)
     lanes = LANES if n_channels > FEW else 1
@@ -199,7 +210,7 @@ def code_intervals(
                 here = begin_of[s - steps.begin] + k - k_begin
                 begin, end = max(k, k_begin), min(last + 1, k_end)
                 odd = head_lanes.code_step(
-                    lanes, codes, marked, means, corrected, memory.averages, memory.weights, columns, tables,
+                    lanes, codes, marked, errors, corrected, memory.averages, memory.weights, columns, tables,
                     bins, s, k, begin, end, start, freq, here,
                 )  # fmt: skip
                 here -= k
@@ -310,14 +321,13 @@ def start(working: Working, parameters: Head) -> None:
 
 
 @part
-def start_columns(parameters, positions, columns, row_length):
+def start_columns(parameters, positions, columns):
     """What the head is given of every channel."""
     for k in range(parameters.shape.size):
         columns.shape[k] = parameters.shape[k]
         columns.bias[k] = parameters.bias[k]
         columns.offset[k] = positions.offset[k]
         columns.table[k] = positions.table[k]
-        columns.begin[k] = k * row_length
 
 
 class Octets(NamedTuple):
@@ -392,7 +402,7 @@ def decode(
     row_length, flat_codes = np.int64(history.shape[1]), codes.reshape(-1)
     own = stage.own_weights.shape[1]
     averages, weights, columns = working.averages, working.weights, working.columns
-    start_columns(parameters, positions, columns, 0)
+    start_columns(parameters, positions, columns)
     bins = Bins(positions.fraction_bits, positions.low, positions.high, positions.edges, positions.inverse)
     tables = head_lanes.Tables(_SCALE, _INVERSE, _LOG2, parameters.tails, parameters.guesses)
     units, width = working.units, working.units.shape[1] - OUTPUT_LANES

@@ -66,6 +66,7 @@ class Columns(NamedTuple):
     offset: NDArray[np.int64]
     table: NDArray[np.int64]  # which ADC table, if there are any
     begin: NDArray[np.int64]  # where in a flat (channels, time) array the sample of step 0 would be
+    error: NDArray[np.int64]  # where its error would be
     held: NDArray[np.int64]  # whether this step's sample is marked and takes no bits
     centre: NDArray[np.int64]  # of the distribution, in positions
     scale: NDArray[np.int64]
@@ -359,7 +360,7 @@ def ratio_step(
 
 @in_lanes
 def code_step(
-    codes: Array, marked: Array, means: Array, corrected: Any, averages: Array, weights: Array, columns: Any,
+    codes: Array, marked: Array, errors: Array, corrected: Any, averages: Array, weights: Array, columns: Any,
     tables: Any, bins: Any, step: Numbers, k: Numbers, begin: Numbers, end: Numbers,
     start: Array, freq: Array, here: Numbers,
 ) -> Numbers:  # fmt: skip
@@ -371,21 +372,22 @@ def code_step(
     channel = lane_numbers(k) + k
     real = (channel >= begin) & (channel < end)
     place = select(real, columns.begin.load(k) + step, 0)
-    code, mean, offset = codes[place], means[place], columns.offset.load(k)
+    code, error = codes[place], errors[select(real, columns.error.load(k) + step, 0)]
     (held,) = either(marked.length > 0, lambda: (marked[place] > 0,), lambda: (real & ~real,))
+    mine = _Bins(bins, columns.table.load(k))
+    edges = mine.edges_of(code)
+    mean = _middle(edges) - error
     centre, scale, shape = either(
         corrected.means.length > 0,
-        lambda: (corrected.means[place], corrected.scales[place], corrected.shapes[place]),
+        lambda: (mean + corrected.means[place], corrected.scales[place], corrected.shapes[place]),
         lambda: (mean, _scale_index(averages, weights, columns, k, tables.log2), columns.shape.load(k)),
     )
-    mine = _Bins(bins, columns.table.load(k))
-    window = _Window(mine, tables, centre + offset, scale, shape)
+    window = _Window(mine, tables, centre, scale, shape)
     first = window.first()
     symbol = mine.inside((code >> window.coarse) - first, 0, WINDOW - 1)
     lowest, highest, learning = symbol <= 0, symbol >= WINDOW - 1, real & ~held
     odd = as_bits((lowest | highest | (window.coarse > 0)) & learning)
-    edges = mine.edges_of(code)
-    _move_averages(averages, k, _middle(edges) - offset - mean, learning)
+    _move_averages(averages, k, error, learning)
     code, next_code, edge, next_edge = either(
         odd > 0, lambda: window.edges(symbol, first), lambda: (code, code + 1, *edges)
     )

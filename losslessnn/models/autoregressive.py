@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from losslessnn.blocks import Codes, block_size
+from losslessnn.blocks import Codes, block_size, codes_between, put_codes
 from losslessnn.errors import CorruptFrameError
 from losslessnn.kernels.constants import (
     NETWORK_INPUTS,
@@ -23,7 +23,7 @@ from losslessnn.kernels.cpu import adaptive
 from losslessnn.kernels.cpu import autoregressive as kernel
 from losslessnn.kernels.cpu import network as network_kernel
 from losslessnn.kernels.parameters import Adaptive, Corrected, Head, LinearTaps, Network, Positions, Steps
-from losslessnn.models.prediction import Prediction, put
+from losslessnn.models.prediction import Prediction, farthest, put
 from losslessnn.models.sight import EVERYTHING, look_around, slide
 
 Marks = NDArray[np.uint8]
@@ -183,9 +183,8 @@ class _Encoder:
         self._starts = [(0, self._working.averages.copy())]
         for begin in range(size, n_steps, size):
             averages = self._starts[-1][1].copy()
-            window, steps = self._window(begin - size, begin)
-            errors = prediction.errors[:, window].astype(np.int32)
-            kernel.pass_averages(errors, _part(marked, window), steps, model.taps.skew, averages)
+            steps = Steps(begin - size, begin, self._n_times)
+            kernel.pass_averages(prediction.errors, marked, steps, model.taps.skew, averages)
             self._starts.append((begin, averages))
         self._ends = [*(begin for begin, _ in self._starts[1:]), n_steps]
         most = min(size, n_steps) * self._n_channels + kernel.LANES
@@ -207,16 +206,15 @@ class _Encoder:
     def _intervals(self, begin: int, end: int) -> _Intervals:
         model, prediction = self._model, self._prediction
         window, steps = self._window(begin, end)
-        codes, means = prediction.coded(window.start, window.stop)
+        codes = codes_between(prediction.codes, window.start, window.stop)
         corrected = Corrected(*(_part(values, window) for values in self._corrected))
-        if corrected.means.size:
-            corrected = corrected._replace(means=means + corrected.means)
+        corrected = corrected._replace(means=corrected.means.astype(np.int32))
         begin_of = kernel.samples_before(self._n_channels, model.taps.skew, steps)
         start, freq, rest, rest_bits = self._memory
         rest_bits[:] = 0
         raw_bits = np.zeros(self._n_channels, np.int64)
         kernel.code_intervals(
-            codes, _part(self._marked, window), means, corrected,
+            codes, _part(self._marked, window), prediction.errors, window.start, corrected,
             model.positions, model.taps.skew, model.head, self._working, steps, begin_of[:-1],
             start, freq, rest, rest_bits, raw_bits,
         )  # fmt: skip
@@ -332,14 +330,6 @@ class _Window:
             self.history[:, self._n_times - origin + PAD :] = 0  # behind the end
 
 
-def _farthest(positions: Positions) -> int:
-    """How far from 0 a position less its channel's offset may be."""
-    ends = np.array([positions.low, positions.high], np.int64) << positions.fraction_bits
-    if positions.edges.size:
-        ends = positions.edges[:, [0, -1]].astype(np.int64)
-    return int(np.abs(ends[..., None] - positions.offset).max())
-
-
 def decode(
     words: bytes | memoryview,
     raw: bytes | memoryview,
@@ -374,7 +364,7 @@ def decode(
     word, done = 2 * model.lanes, 0
     window = _Window(model, n_times)
     network = network_kernel.in_pairs(model.network)
-    octets = kernel.cut_octets(model.taps, window.history.shape[1], _farthest(model.positions))
+    octets = kernel.cut_octets(model.taps, window.history.shape[1], farthest(model.positions))
     n_steps = n_times + skew * (n_channels - 1)
     # one kind of array whatever the buffers are, since numba would compile a decoder for each kind
     few = np.zeros(min(n_words - word, window.step * n_channels) + n_channels + 1, np.uint32)
@@ -397,7 +387,7 @@ def decode(
             _refuse(f"check {status}")
         word += int(working.read[0])
         known = n_times if end == n_steps else max(0, end - skew * (n_channels - 1))
-        codes[:, done:known] = window.codes[:, done - origin : known - origin]
+        put_codes(window.codes, done - origin, codes[:, done:known])
         done = known
     if word != n_words or (int(working.read[1]) + 7) // 8 != bits.size:
         _refuse("there are more of them than samples take")
