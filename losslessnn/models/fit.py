@@ -116,6 +116,7 @@ WEIGHT_DOUBT = 0.15
 LOG_SPREAD = 1.6 * 256  # of an error's logarithm around its scale's, in 2**-8 octave
 PILOTS = 48  # channels whose statistics stand for all
 ADAPTIVE_GAIN = 0.004  # bits a sample the adaptive stage must save to be worth a decoder's time
+ADAPTIVE_TRIAL = 1 << 18  # samples after which a stage that has not saved anything is given up
 ALL_SHAPES = slice(None)
 MANY_TIMES = 8192  # samples of a channel of which every second tells enough of its errors
 MOST_SKIPPED = 4  # every fourth of still more
@@ -469,18 +470,21 @@ def _fit_adaptive(prediction: Prediction, effort: Effort) -> Adaptive:
     if pilots.size < n_channels:  # what is computed for them is thrown away
         pilots = pilots[::2]
     bits = prediction.positions.fraction_bits
-    least = -int(ADAPTIVE_GAIN * 256 * pilots.size * n_times)
+    without = [0]  # what samples up to a block's end cost
     for begin, end in prediction.blocks():
         errors = np.ascontiguousarray(prediction.errors[pilots, begin:end], np.int32)
-        least += statistics.error_logarithms(errors, bits, pilots)
+        without.append(without[-1] + statistics.error_logarithms(errors, bits, pilots))
+    least = without[-1] - int(ADAPTIVE_GAIN * 256 * pilots.size * n_times)
     best_errors = None
     for rate in effort.rates:
         stage = Adaptive(effort.adaptive_own, rate, first, source, unit)
         cost, kept = 0, np.empty((n_channels if pilots.size == n_channels else 0, n_times), np.int16)
-        for begin, end, errors in prediction.follow(stage, pilots):
+        for bare, (begin, end, errors) in zip(without[1:], prediction.follow(stage, pilots), strict=True):
             cost += statistics.error_logarithms(errors, bits, pilots)
             kept = put(kept, begin, end, errors) if kept.size else kept
-        if cost < least:
+            if cost >= bare and end * pilots.size >= ADAPTIVE_TRIAL:
+                break
+        if end == n_times and cost < least:
             best, least, best_errors = stage, cost, kept
     if best_errors is not None and best_errors.size:
         prediction.errors = best_errors
