@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from losslessnn.kernels.cpu.transposing import copy_tiles
+
 Codes = NDArray[Any]
 """Codes (channels, time), integers."""
 
@@ -39,7 +41,30 @@ def block_size(n_channels: int) -> int:
 
 def codes_between(codes: Codes, begin: int, end: int) -> NDArray[np.int32]:
     """A stretch of time for the kernels, (channels, end - begin)."""
-    return codes[:, begin:end].astype(np.int32, order="C")
+    if not by_time(codes):
+        return codes[:, begin:end].astype(np.int32, order="C")
+    rows = np.empty((len(codes), min(end, codes.shape[1]) - begin), np.int32)
+    copy_tiles(codes, np.int64(begin), rows)
+    return rows
+
+
+def put_codes(rows: NDArray[np.int32], column: int, codes: Codes) -> None:
+    """Fill (channels, time) codes with those from a column of the kernels' rows on."""
+    if by_time(codes):
+        copy_tiles(rows, np.int64(column), codes)
+    else:
+        codes[:] = rows[:, column : column + codes.shape[1]]
+
+
+def as_kernels_take_them(codes: Codes) -> Codes:
+    """Codes of 16 or 32 bits with channels side by side as they are, others copied."""
+    return codes if by_time(codes) else codes.astype(np.int32, order="C")
+
+
+def by_time(codes: Codes) -> bool:
+    """Whether samples of the same time lie side by side, in a type that kernels are compiled for."""
+    flags = codes.flags
+    return flags.f_contiguous and not flags.c_contiguous and codes.dtype in (np.int16, np.int32)
 
 
 def row_groups(codes: Codes) -> Iterator[tuple[slice, Codes]]:

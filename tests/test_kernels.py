@@ -44,11 +44,21 @@ from losslessnn.kernels.constants import (
     TOTAL,
     WINDOW,
 )
+from losslessnn.kernels.cpu import autoregressive as cpu_autoregressive
 from losslessnn.kernels.cpu import head as cpu_head
 from losslessnn.kernels.cpu import integers as cpu_integers
 from losslessnn.kernels.cpu import points as cpu_points
 from losslessnn.kernels.cpu import rans as cpu_rans
-from losslessnn.kernels.parameters import Adaptive, CorruptPayload, Head, LinearTaps, Network, Positions
+from losslessnn.kernels.cpu.vectors import LANES
+from losslessnn.kernels.parameters import (
+    Adaptive,
+    CorruptPayload,
+    Head,
+    LinearTaps,
+    Network,
+    Positions,
+    Steps,
+)
 from losslessnn.models import autoregressive, neural, shapes, side
 from losslessnn.models.autoregressive import (
     NO_MARKS,
@@ -60,7 +70,7 @@ from losslessnn.models.autoregressive import (
 )
 from losslessnn.models.fit import EFFORT, fit
 from losslessnn.models.points import Points, fill
-from losslessnn.models.prediction import predict_linear
+from losslessnn.models.prediction import linear_errors
 from losslessnn.wire import Reader
 from support import make_dropouts, make_recording
 
@@ -717,6 +727,36 @@ def test_rans_gives_back_what_was_pushed(pushed: tuple[list[tuple[int, int, int]
     assert states.tolist() == [STATE_FLOOR] * lanes
 
 
+@pytest.mark.parametrize("lanes", [1, 2, 3, 7, 8, 12, 20])
+@pytest.mark.parametrize(
+    ("n_times", "skew", "begin", "end"), [(30, 1, 0, 49), (3, 2, 5, 41), (40, 1, 12, 31)]
+)
+def test_intervals_of_a_wavefront_are_pushed_as_one_by_one(
+    lanes: int, n_times: int, skew: int, begin: int, end: int
+) -> None:
+    n_channels, steps = 20, Steps(begin, end, n_times)
+    coded = [
+        (s - begin, k) for s in range(begin, end) for k in range(n_channels) if 0 <= s - skew * k < n_times
+    ]
+    begin_of = cpu_autoregressive.samples_before(n_channels, skew, steps)
+    channels = cpu_autoregressive.channels_of(n_channels, skew, steps)
+    assert np.repeat(np.arange(end - begin), np.diff(begin_of)).tolist() == [step for step, _ in coded]
+    assert channels.tolist() == [k for _, k in coded]
+    rng = np.random.default_rng(lanes)
+    n = len(coded)
+    freq = rng.choice(np.array([1, 2, 3, TOTAL - WINDOW + 1, TOTAL // 3, 12345], np.uint32), n + LANES)
+    freq[::7] = TOTAL  # of samples that take no bits
+    start = (rng.random(n + LANES) * (TOTAL - freq + 1.0)).astype(np.uint32)
+    states = np.full(lanes + LANES, STATE_FLOOR, np.uint64)
+    words = np.zeros(n + 2 * lanes, np.uint32)
+    used = cpu_autoregressive.push_intervals(
+        start, freq, begin_of[:-1], n_channels, skew, lanes, steps, states, words
+    )
+    found = states[:lanes].astype("<u8").view("<u4").tolist() + words[words.size - used :].tolist()
+    pushed = zip(start.tolist(), freq.tolist(), (channels % lanes).tolist(), strict=False)
+    assert found == reference.push_all(list(pushed), lanes)
+
+
 @given(st.lists(st.integers(0, 2**32 - 1), min_size=2, max_size=30), st.data())
 def test_rans_pops_from_any_state(words: list[int], data: st.DataObject) -> None:
     """Hostile states may be any 64 bits: they stay 64 bits, and every word is read at most once."""
@@ -848,8 +888,8 @@ def test_linear_predictions_are_exact_beyond_32_bits(coefficient: int, sign: int
         2, np.array([0, 1], np.int32), 0 * one, one, one, 0 * one, sign * coefficient * one, shift * one
     )
     history = np.full((1, PAD + 3000 + PAD), position, np.int32)
-    expected = (sign * coefficient * position + (1 << (shift - 1))) >> shift
-    np.testing.assert_array_equal(predict_linear(history, taps), np.full((1, 3000), expected))
+    expected = position - ((sign * coefficient * position + (1 << (shift - 1))) >> shift)
+    np.testing.assert_array_equal(linear_errors(history, taps), np.full((1, 3000), expected))
 
 
 # --------------------------------------------------------------------------------------- hostile numbers

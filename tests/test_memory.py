@@ -7,14 +7,14 @@ import mmap
 import tracemalloc
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 
 from losslessnn import compress, decompress, memory
 from losslessnn.adc import plain_positions
-from losslessnn.blocks import codes_between, row_groups, time_blocks
+from losslessnn.blocks import codes_between, put_codes, row_groups, time_blocks
 from losslessnn.models import prediction
 from losslessnn.models.fit import EFFORT, fit
 from losslessnn.models.prediction import Passage, Prediction
@@ -86,7 +86,8 @@ def test_what_stretches_have_in_common_is_predicted_once(monkeypatch: pytest.Mon
     stretches = [(0, 5000), (4000, 9000), (8000, 24_576), (3000, 9000), (100, 4000), (9000, 9001)]
     passage = Passage(some)
     for begin, end in stretches:
-        assert np.array_equal(passage.errors(begin, end), every[:, begin:end])
+        errors, origin = passage.errors(begin, end)
+        assert np.array_equal(errors[:, origin : origin + end - begin], every[:, begin:end])
     assert asked == [5000, 4000, 15_576, 5000, 2900, 1]
 
 
@@ -131,9 +132,17 @@ def test_blocks_cover_all_times_once() -> None:
         assert all(begin % 1024 == 0 for begin, _ in blocks)
 
 
-def test_pieces_of_views_are_what_kernels_take() -> None:
-    codes = np.arange(600, dtype=np.int16).reshape(3, 200).T
-    assert_same_bits(codes_between(codes, 1, 3), np.ascontiguousarray(codes[:, 1:3], np.int32))
+@pytest.mark.parametrize("dtype", [np.int16, np.int32, np.uint8, np.int64])
+@pytest.mark.parametrize("n_times", [1, 3, 200])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_pieces_of_views_are_what_kernels_take(dtype: type, n_times: int, order: Literal["C", "F"]) -> None:
+    codes = np.random.default_rng(0).integers(0, 100, (n_times, 70)).astype(dtype).T.copy(order)
+    for begin, end in ((0, n_times), (n_times // 2, n_times + 1)):
+        piece = codes_between(codes, begin, end)
+        assert_same_bits(piece, np.ascontiguousarray(codes[:, begin:end], np.int32))
+        put = np.zeros_like(codes[:, begin:end])
+        put_codes(np.pad(piece, ((0, 0), (5, 9))), 5, put)
+        assert_same_bits(put, codes[:, begin:end].copy("K"))
     for rows, some in row_groups(codes):
         assert some.flags.c_contiguous
         assert np.array_equal(some, codes[rows])

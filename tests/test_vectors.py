@@ -26,6 +26,7 @@ from losslessnn.kernels.cpu.vectors import (
     leading_zeros,
     maximum,
     minimum,
+    quotient,
     select,
     when,
 )
@@ -141,6 +142,47 @@ def test_numbers_are_looked_up_where_they_stand(lanes: int) -> None:
         arrays.rows[1, places],
     )
     np.testing.assert_array_equal(result, np.stack(expected))
+
+
+divide = lanes_of(quotient)
+divisors = st.integers(1, 1 << 26) | st.just(1 << 26)
+
+
+@each_width
+@given(
+    st.lists(
+        st.tuples(divisors, st.integers(0, (1 << 37) - 1), st.integers(0, 1 << 26)), min_size=8, max_size=8
+    )
+)
+def test_quotients_are_exact(lanes: int, cases: list[tuple[int, int, int]]) -> None:
+    """Also of multiples of the divisor, and of the numbers just below."""
+    for less in (0, 1):
+        x = np.array([max(y * times + min(rest, y - 1) - less, 0) for y, times, rest in cases])
+        y = np.array([y for y, _, _ in cases])
+        result = np.empty(LANES, np.int64)
+        divide(lanes, x, y, result)
+        np.testing.assert_array_equal(result, x // y)
+
+
+@in_lanes
+def spread(places: Array, values: Array, result: Array) -> Numbers:
+    zero = result.length - result.length
+    result.scatter(places.load(zero), values.load(zero))
+    return zero
+
+
+@njit
+def spread_all(lanes, places, values, result):  # type: ignore[no-untyped-def]
+    return spread(lanes, places, values, result)
+
+
+@each_width
+def test_of_two_numbers_for_one_place_the_first_stays(lanes: int) -> None:
+    places, values = np.array([4, 4, 1, 9, 0, 1, 2, 2]), np.arange(8) + (1 << 35)
+    result = np.full(10, 99, np.uint32)
+    spread_all(lanes, places, values, result)
+    expected = [4, 2, 6, 99, 0, 99, 99, 99, 99, 3] if lanes > 1 else [99] * 4 + [0] + [99] * 5
+    assert result.tolist() == expected
 
 
 def test_arrays_whose_numbers_do_not_lie_side_by_side_are_refused() -> None:

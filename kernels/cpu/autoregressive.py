@@ -25,6 +25,7 @@ from losslessnn.kernels.constants import (
 from losslessnn.kernels.cpu import adaptive, head, head_lanes, network, rans
 from losslessnn.kernels.cpu.compiling import lean_kernel, part
 from losslessnn.kernels.cpu.integers import dot_octets, highest_bit, lowest_bit, prefetch
+from losslessnn.kernels.cpu.transposing import CHANNELS, TIMES
 from losslessnn.kernels.cpu.vectors import FEW, LANES
 from losslessnn.kernels.parameters import Bins, Head, LinearTaps, Steps
 
@@ -38,19 +39,24 @@ BLOCK = 1024
 def write_positions(codes, positions, column, history):
     """Write the positions of (channels, time) codes into ``history`` from a column on."""
     bins = Bins(positions.fraction_bits, positions.low, positions.high, positions.edges, positions.inverse)
-    for k in range(codes.shape[0]):
-        row, offset = positions.table[k], positions.offset[k]
-        for t in range(np.uintp(codes.shape[1])):
-            history[k, np.uintp(column) + t] = head.position_of(np.int64(codes[k, t]), bins, row) - offset
+    n_channels, n_times = codes.shape
+    for begin in range(0, n_times, TIMES):
+        end = min(begin + TIMES, n_times)
+        for group in range(0, n_channels, CHANNELS):
+            for k in range(np.uintp(group), np.uintp(min(group + CHANNELS, n_channels))):
+                row, offset = positions.table[k], positions.offset[k]
+                for t in range(np.uintp(begin), np.uintp(end)):
+                    position = head.position_of(np.int64(codes[k, t]), bins, row)
+                    history[k, np.uintp(column) + t] = position - offset
 
 
 @lean_kernel
-def linear_predictions(history, taps, channels, total, predictions):
-    """Linear predictions of some channels, (channels, time): the encoder's half, free of serial steps.
+def linear_errors(history, taps, channels, total, errors):
+    """What linear predictions leave of some channels, (channels, time); without serial steps.
 
     ``total`` is memory for `BLOCK` sums, of 32 bits where these hold them, else of 64: sums are as wide.
     """
-    n_times = predictions.shape[1]
+    n_times = errors.shape[1]
     for n in range(channels.size):
         k = channels[n]
         shift = np.int64(taps.shift[k])
@@ -80,8 +86,9 @@ def linear_predictions(history, taps, channels, total, predictions):
                     samples = row[at + i : at + i + size]
                     for t in range(np.uintp(size)):
                         total[t] += coefficient * samples[t]
-            for t in range(size):
-                predictions[n, begin + t] = min(max(total[t] >> shift, -_LIMIT), _LIMIT)
+            samples = history[k, PAD + begin : PAD + begin + size]
+            for t in range(np.uintp(size)):
+                errors[n, np.uintp(begin) + t] = samples[t] - min(max(total[t] >> shift, -_LIMIT), _LIMIT)
 
 
 @lean_kernel
@@ -155,6 +162,13 @@ def _get_escape(raw, place, size_bits, most):
     return rest + (np.int64(1) << top) - 1, place
 
 
+def channels_of(n_channels: int, skew: int, steps: Steps) -> NDArray[np.int64]:
+    """The channels of the samples of some steps in coding order."""
+    before = samples_before(n_channels, skew, steps)
+    first = np.maximum(0, (np.arange(steps.begin, steps.end) - steps.n_times + skew) // skew)
+    return np.arange(before[-1]) + np.repeat(first - before[:-1], np.diff(before))
+
+
 def samples_before(n_channels: int, skew: int, steps: Steps) -> NDArray[np.int64]:
     """How many samples of some steps of the wavefront are coded before each of them and, last, in all."""
     step = np.arange(steps.begin, steps.end, dtype=np.int64)
@@ -165,21 +179,25 @@ def samples_before(n_channels: int, skew: int, steps: Steps) -> NDArray[np.int64
 
 @lean_kernel
 def code_intervals(
-    codes, marked, means, corrected, positions, skew, parameters, memory, steps, begin_of, start, freq,
-    channel_of, rest, rest_bits, raw_bits,
+    codes, marked, errors, origin, corrected, positions, skew, parameters, memory, steps, begin_of, start,
+    freq, rest, rest_bits, raw_bits,
 ):  # fmt: skip
-    """Intervals and channels of the samples of some steps in coding order, and the bits that follow them.
+    """Intervals of the samples of some steps in coding order, and the bits that follow them.
 
-    Times and ``steps`` count from where the arrays begin, which hold all that is coded in these steps; the
-    averages in ``memory`` go on from there. ``corrected`` is what a network made of means, scale indices and
-    shapes, or empty arrays for none. ``marked`` is (channels, time), or empty for none: such samples take no
-    bits, and the averages do not learn from them. ``begin_of`` comes from `samples_before`. ``start`` and
-    ``freq`` are some numbers longer than there are samples. ``rest`` gets the raw bits of those samples that
-    have any, ``rest_bits``, zero before, how many; ``raw_bits`` is how many each channel has.
+    Times and ``steps`` count from where the arrays begin, which hold all that is coded in these steps, those
+    of ``errors`` from ``origin`` on; the averages in ``memory`` go on from there. ``corrected`` is by how
+    much a network moves means, and what it makes of scale indices and shapes, or empty arrays for none.
+    ``marked`` is (channels, time), or empty for none: such samples take no bits, and the averages do not
+    learn from them. ``begin_of`` comes from `samples_before`. ``start`` and ``freq`` are some numbers longer
+    than there are samples. ``rest`` gets the raw bits of those samples that have any, ``rest_bits``, zero
+    before, how many; ``raw_bits`` is how many each channel has.
     """
     n_channels, n_times = codes.shape[0], steps.n_times
     columns = memory.columns
-    start_columns(parameters, positions, columns, codes.shape[1] - skew)
+    start_columns(parameters, positions, columns)
+    for k in range(n_channels):
+        columns.begin[k] = k * np.int64(codes.shape[1] - skew)
+        columns.error[k] = k * np.int64(errors.shape[1] - skew) + origin
     bins = Bins(positions.fraction_bits, positions.low, positions.high, positions.edges, positions.inverse)
     tables = head_lanes.Tables(_SCALE, _INVERSE, _LOG2, parameters.tails, parameters.guesses)
     lanes = LANES if n_channels > FEW else 1
@@ -192,12 +210,10 @@ def code_intervals(
                 here = begin_of[s - steps.begin] + k - k_begin
                 begin, end = max(k, k_begin), min(last + 1, k_end)
                 odd = head_lanes.code_step(
-                    lanes, codes, marked, means, corrected, memory.averages, memory.weights, columns, tables,
+                    lanes, codes, marked, errors, corrected, memory.averages, memory.weights, columns, tables,
                     bins, s, k, begin, end, start, freq, here,
                 )  # fmt: skip
                 here -= k
-                for i in range(begin, end):
-                    channel_of[here + i] = i
                 if end - begin < lanes:
                     for i in range(begin, end):
                         start[here + i] = columns.start[i]
@@ -210,6 +226,29 @@ def code_intervals(
                     bits, length = _rest(code, coarse, columns.first[i], columns.symbol[i])
                     rest[here + i], rest_bits[here + i] = bits, length
                     raw_bits[i] += length
+
+
+@lean_kernel
+def push_intervals(start, freq, begin_of, n_channels, skew, lanes, steps, states, words):
+    """Push the intervals of some steps, last to first, channel k on lane ``k % lanes``.
+
+    Returns how many of ``words``, filled from its end, are in use; there must be room for one that is none.
+    ``start``, ``freq`` and ``begin_of`` as for `code_intervals`; ``states`` are some more than lanes.
+    """
+    place = words.size
+    together = LANES if lanes > FEW else 1
+    for s in range(steps.end - 1, steps.begin - 1, -1):
+        k_begin, end = max(0, (s - steps.n_times + skew) // skew), min(n_channels, s // skew + 1)
+        here = begin_of[s - steps.begin] - k_begin
+        while end > k_begin:  # one round of the lanes
+            first = (end - 1) // lanes * lanes
+            begin = max(first, k_begin)
+            for k in range(begin + (end - 1 - begin) // together * together, begin - 1, -together):
+                place -= head_lanes.push(
+                    together, states, k - first, start, freq, here + k, end - k, words, place
+                )  # fmt: skip
+            end = begin
+    return words.size - place
 
 
 @part
@@ -282,14 +321,13 @@ def start(working: Working, parameters: Head) -> None:
 
 
 @part
-def start_columns(parameters, positions, columns, row_length):
+def start_columns(parameters, positions, columns):
     """What the head is given of every channel."""
     for k in range(parameters.shape.size):
         columns.shape[k] = parameters.shape[k]
         columns.bias[k] = parameters.bias[k]
         columns.offset[k] = positions.offset[k]
         columns.table[k] = positions.table[k]
-        columns.begin[k] = k * row_length
 
 
 class Octets(NamedTuple):
@@ -364,7 +402,7 @@ def decode(
     row_length, flat_codes = np.int64(history.shape[1]), codes.reshape(-1)
     own = stage.own_weights.shape[1]
     averages, weights, columns = working.averages, working.weights, working.columns
-    start_columns(parameters, positions, columns, 0)
+    start_columns(parameters, positions, columns)
     bins = Bins(positions.fraction_bits, positions.low, positions.high, positions.edges, positions.inverse)
     tables = head_lanes.Tables(_SCALE, _INVERSE, _LOG2, parameters.tails, parameters.guesses)
     units, width = working.units, working.units.shape[1] - OUTPUT_LANES

@@ -43,6 +43,7 @@ from losslessnn.kernels.cpu.vectors import (
     leading_zeros,
     maximum,
     minimum,
+    quotient,
     select,
     when,
 )
@@ -65,6 +66,7 @@ class Columns(NamedTuple):
     offset: NDArray[np.int64]
     table: NDArray[np.int64]  # which ADC table, if there are any
     begin: NDArray[np.int64]  # where in a flat (channels, time) array the sample of step 0 would be
+    error: NDArray[np.int64]  # where its error would be
     held: NDArray[np.int64]  # whether this step's sample is marked and takes no bits
     centre: NDArray[np.int64]  # of the distribution, in positions
     scale: NDArray[np.int64]
@@ -253,6 +255,27 @@ def pop(
 
 
 @in_lanes
+def push(
+    states: Array, lane: Numbers, start: Array, freq: Array, here: Numbers, n: Numbers, words: Array,
+    place: Numbers,
+) -> Numbers:  # fmt: skip
+    """Push ``n`` intervals, those from ``here`` on, onto their states; return how many words that gave.
+
+    These go before ``place``; so do numbers that are none and will be written over.
+    """
+    idle = lane_numbers(lane) >= n
+    below, size = select(idle, 0, start.load(here)), select(idle, TOTAL, freq.load(here))
+    x = states.load(lane)
+    full = x.unsigned_shift(63 - PRECISION) >= size
+    before, given = count_before(full)
+    words.scatter(place - given + before - select(full, 0, 1), x)
+    x = select(full, x.unsigned_shift(WORD_BITS), x)
+    times = quotient(x, size)
+    states.store(lane, (times << PRECISION) + (x - times * size) + below)
+    return given
+
+
+@in_lanes
 def settle(columns: Any, k: Numbers, n: Numbers, bins: Any) -> Numbers:
     """Codes and positions of the symbols of ``n`` channels; a bit for each to which there is more."""
     mine, symbol = _Bins(bins, columns.table.load(k)), columns.symbol.load(k)
@@ -337,7 +360,7 @@ def ratio_step(
 
 @in_lanes
 def code_step(
-    codes: Array, marked: Array, means: Array, corrected: Any, averages: Array, weights: Array, columns: Any,
+    codes: Array, marked: Array, errors: Array, corrected: Any, averages: Array, weights: Array, columns: Any,
     tables: Any, bins: Any, step: Numbers, k: Numbers, begin: Numbers, end: Numbers,
     start: Array, freq: Array, here: Numbers,
 ) -> Numbers:  # fmt: skip
@@ -349,21 +372,22 @@ def code_step(
     channel = lane_numbers(k) + k
     real = (channel >= begin) & (channel < end)
     place = select(real, columns.begin.load(k) + step, 0)
-    code, mean, offset = codes[place], means[place], columns.offset.load(k)
+    code, error = codes[place], errors[select(real, columns.error.load(k) + step, 0)]
     (held,) = either(marked.length > 0, lambda: (marked[place] > 0,), lambda: (real & ~real,))
+    mine = _Bins(bins, columns.table.load(k))
+    edges = mine.edges_of(code)
+    mean = _middle(edges) - error
     centre, scale, shape = either(
         corrected.means.length > 0,
-        lambda: (corrected.means[place], corrected.scales[place], corrected.shapes[place]),
+        lambda: (mean + corrected.means[place], corrected.scales[place], corrected.shapes[place]),
         lambda: (mean, _scale_index(averages, weights, columns, k, tables.log2), columns.shape.load(k)),
     )
-    mine = _Bins(bins, columns.table.load(k))
-    window = _Window(mine, tables, centre + offset, scale, shape)
+    window = _Window(mine, tables, centre, scale, shape)
     first = window.first()
     symbol = mine.inside((code >> window.coarse) - first, 0, WINDOW - 1)
     lowest, highest, learning = symbol <= 0, symbol >= WINDOW - 1, real & ~held
     odd = as_bits((lowest | highest | (window.coarse > 0)) & learning)
-    edges = mine.edges_of(code)
-    _move_averages(averages, k, _middle(edges) - offset - mean, learning)
+    _move_averages(averages, k, error, learning)
     code, next_code, edge, next_edge = either(
         odd > 0, lambda: window.edges(symbol, first), lambda: (code, code + 1, *edges)
     )

@@ -116,6 +116,19 @@ class Numbers:
         return self.made(self.builder.lshr(*self._with(count)))
 
 
+def quotient(x: Numbers, y: Numbers) -> Numbers:
+    """x // y, rounded down, for x from 0 and y from 1, where it is below 2**48.
+
+    No processor divides vectors of integers. Doubles come so close that what is left over says what is wrong.
+    """
+    b, whole = x.builder, x.spread()
+    real = ir.DoubleType() if x.lanes == 1 else ir.VectorType(ir.DoubleType(), x.lanes)
+    doubles = (b.sitofp(value, real) for value in (whole, y.spread()))
+    about = x.made(b.fptosi(b.fdiv(*doubles), whole.type))
+    left = x - about * y
+    return about + select(left < 0, -1, select(left >= y, 1, 0))
+
+
 class Array:
     """The numbers of an array, from its first on, whatever its shape is; ``length`` is that of a row."""
 
@@ -150,6 +163,17 @@ class Array:
         if self._kind.width < 64:
             value = self._builder.trunc(value, kind)
         self._builder.store(value, self._pointer(place.value, kind), align=self._kind.width // 8)
+
+    def scatter(self, places: Numbers, numbers: Numbers) -> None:
+        """Write each lane's number at its place, cut to the array's width, the last lane's first."""
+        if self._lanes == 1:
+            return self.store(places, numbers)
+        value = self._builder.trunc(numbers.spread(), self._several(self._kind))
+        for lane in reversed(range(self._lanes)):
+            number = ir.Constant(_I32, lane)
+            place = self._builder.extract_element(places.value, number)
+            one = self._builder.extract_element(value, number)
+            self._builder.store(one, self._pointer(place, self._kind), align=self._kind.width // 8)
 
     def _each(self, places: Numbers, kind: Any) -> Any:
         align = self._kind.width // 8

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from losslessnn.blocks import Codes, block_size
+from losslessnn.blocks import Codes, block_size, codes_between, put_codes
 from losslessnn.errors import CorruptFrameError
 from losslessnn.kernels.constants import (
     NETWORK_INPUTS,
@@ -19,12 +19,12 @@ from losslessnn.kernels.constants import (
     PRECISION,
     STATE_FLOOR,
 )
-from losslessnn.kernels.cpu import adaptive, rans
+from losslessnn.kernels.cpu import adaptive
 from losslessnn.kernels.cpu import autoregressive as kernel
 from losslessnn.kernels.cpu import network as network_kernel
 from losslessnn.kernels.parameters import Adaptive, Corrected, Head, LinearTaps, Network, Positions, Steps
 from losslessnn.memory import room
-from losslessnn.models.prediction import Passage, Prediction, put
+from losslessnn.models.prediction import Passage, Prediction, farthest, put
 from losslessnn.models.sight import EVERYTHING, look_around, slide
 
 Marks = NDArray[np.uint8]
@@ -149,15 +149,19 @@ class _Intervals:
 
     Attributes
     ----------
-    start, freq, channel : (n,) uint32
+    steps : Steps
+    begin_of : (steps,) int64
+        How many samples there are before each step.
+    start, freq : (n and more,) uint32
     raw : (bytes,) uint8
     raw_bits : (channels,) int64
         How many of them each channel has.
     """
 
+    steps: Steps
+    begin_of: NDArray[np.int64]
     start: NDArray[np.uint32]
     freq: NDArray[np.uint32]
-    channel: NDArray[np.uint32]
     raw: NDArray[np.uint8]
     raw_bits: NDArray[np.int64]
 
@@ -170,7 +174,7 @@ class _Encoder:
     """
 
     def __init__(self, model: AutoregressiveModel, prediction: Prediction, marked: Marks) -> None:
-        self._model, self._marked = model, marked
+        self._model, self._codes, self._marked = model, prediction.codes, marked
         self._n_channels, self._n_times = prediction.codes.shape
         self._corrected = correct(model, prediction, marked)
         self._working = kernel.working_memory(self._n_channels)
@@ -182,12 +186,15 @@ class _Encoder:
         for begin in range(size, n_steps, size):
             averages = self._starts[-1][1].copy()
             window, steps = self._window(begin - size, begin)
-            errors = self._passage.errors(window.start, window.stop)
-            kernel.pass_averages(errors, _part(marked, window), steps, model.taps.skew, averages)
+            errors, origin = self._passage.errors(window.start, window.stop)
+            first = window.start - origin
+            marks = _part(marked, slice(first, first + errors.shape[1]))
+            steps = Steps(*(count + origin for count in steps))
+            kernel.pass_averages(errors, marks, steps, model.taps.skew, averages)
             self._starts.append((begin, averages))
         self._ends = [*(begin for begin, _ in self._starts[1:]), n_steps]
         most = min(size, n_steps) * self._n_channels + kernel.LANES
-        kinds = (np.uint32, np.uint32, np.uint32, np.uint64, np.uint8)
+        kinds = (np.uint32, np.uint32, np.uint64, np.uint8)
         self._memory = [np.empty(most, kind) for kind in kinds]
 
     def backwards(self) -> Iterator[_Intervals]:
@@ -205,24 +212,24 @@ class _Encoder:
     def _intervals(self, begin: int, end: int) -> _Intervals:
         model = self._model
         window, steps = self._window(begin, end)
-        codes, means = self._passage.coded(window.start, window.stop)
+        codes = codes_between(self._codes, window.start, window.stop)
+        errors, origin = self._passage.errors(window.start, window.stop)
         corrected = Corrected(*(_part(values, window) for values in self._corrected))
-        if corrected.means.size:
-            corrected = corrected._replace(means=means + corrected.means)
+        corrected = corrected._replace(means=corrected.means.astype(np.int32))
         begin_of = kernel.samples_before(self._n_channels, model.taps.skew, steps)
-        start, freq, channel, rest, rest_bits = self._memory
+        start, freq, rest, rest_bits = self._memory
         rest_bits[:] = 0
         raw_bits = np.zeros(self._n_channels, np.int64)
         kernel.code_intervals(
-            codes, _part(self._marked, window), means, corrected,
+            codes, _part(self._marked, window), errors, origin, corrected,
             model.positions, model.taps.skew, model.head, self._working, steps, begin_of[:-1],
-            start, freq, channel, rest, rest_bits, raw_bits,
+            start, freq, rest, rest_bits, raw_bits,
         )  # fmt: skip
         n = begin_of[-1]
         raw = np.zeros((int(raw_bits.sum()) + 7) // 8, np.uint8)
         if raw.size:
             kernel.join_rests(rest[:n], rest_bits[:n], raw)
-        return _Intervals(start[:n], freq[:n], channel[:n], raw, raw_bits)
+        return _Intervals(steps, begin_of, start, freq, raw, raw_bits)
 
 
 def _part(values: NDArray[Any], window: slice) -> NDArray[Any]:
@@ -238,18 +245,21 @@ def encode(
     Samples that are ``marked``, (channels, time), take no bits: a decoder is told of them, and they must
     repeat the code before them (before the first: the lowest).
     """
-    lane_of = np.arange(len(prediction.codes)) % model.lanes
-    state = np.full(model.lanes, STATE_FLOOR, np.uint64)
+    n_channels, skew = len(prediction.codes), model.taps.skew
+    states = np.full(model.lanes + kernel.LANES, STATE_FLOOR, np.uint64)
     raw: list[tuple[NDArray[np.uint8], int]] = []
     # room for more than there can be, filled from its end: memory is taken for what is written to
     memory = room(4 * (prediction.codes.size + 2 * model.lanes))
     words = np.frombuffer(memory, "<u4")
     place = words.size
     for block in _Encoder(model, prediction, marked).backwards():
-        place -= rans.push(block.start, block.freq, block.channel, lane_of, state, words[:place])
+        place -= kernel.push_intervals(
+            block.start, block.freq, block.begin_of, n_channels, skew, model.lanes, block.steps, states,
+            words[:place],
+        )  # fmt: skip
         raw.append((block.raw, int(block.raw_bits.sum())))
     place -= 2 * model.lanes
-    words[place : place + 2 * model.lanes] = state.astype("<u8").view("<u4")
+    words[place : place + 2 * model.lanes] = states[: model.lanes].astype("<u8").view("<u4")
     return memory[4 * place :], _join_bits(raw[::-1])
 
 
@@ -277,8 +287,9 @@ def measure(codes: Codes, model: AutoregressiveModel, marked: Marks = NO_MARKS) 
     """Bits each channel of (channels, time) codes takes under a model, shape (channels,)."""
     total = np.zeros(len(codes))
     for block in _Encoder(model, predict(codes, model), marked).backwards():
-        bits = PRECISION - np.log2(block.freq.astype(np.float64))
-        total += np.bincount(block.channel, weights=bits, minlength=len(codes)) + block.raw_bits
+        channels = kernel.channels_of(len(codes), model.taps.skew, block.steps)
+        bits = PRECISION - np.log2(block.freq[: channels.size].astype(np.float64))
+        total += np.bincount(channels, weights=bits, minlength=len(codes)) + block.raw_bits
     return total
 
 
@@ -327,14 +338,6 @@ class _Window:
             self.history[:, self._n_times - origin + PAD :] = 0  # behind the end
 
 
-def _farthest(positions: Positions) -> int:
-    """How far from 0 a position less its channel's offset may be."""
-    ends = np.array([positions.low, positions.high], np.int64) << positions.fraction_bits
-    if positions.edges.size:
-        ends = positions.edges[:, [0, -1]].astype(np.int64)
-    return int(np.abs(ends[..., None] - positions.offset).max())
-
-
 def decode(
     words: bytes | memoryview,
     raw: bytes | memoryview,
@@ -369,7 +372,7 @@ def decode(
     word, done = 2 * model.lanes, 0
     window = _Window(model, n_times)
     network = network_kernel.in_pairs(model.network)
-    octets = kernel.cut_octets(model.taps, window.history.shape[1], _farthest(model.positions))
+    octets = kernel.cut_octets(model.taps, window.history.shape[1], farthest(model.positions))
     n_steps = n_times + skew * (n_channels - 1)
     # one kind of array whatever the buffers are, since numba would compile a decoder for each kind
     few = np.zeros(min(n_words - word, window.step * n_channels) + n_channels + 1, np.uint32)
@@ -392,7 +395,7 @@ def decode(
             _refuse(f"check {status}")
         word += int(working.read[0])
         known = n_times if end == n_steps else max(0, end - skew * (n_channels - 1))
-        codes[:, done:known] = window.codes[:, done - origin : known - origin]
+        put_codes(window.codes, done - origin, codes[:, done:known])
         done = known
     if word != n_words or (int(working.read[1]) + 7) // 8 != bits.size:
         _refuse("there are more of them than samples take")

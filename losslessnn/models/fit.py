@@ -6,6 +6,8 @@ All sums are exact integers and all solves run in one fixed order, so every mach
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import pairwise
@@ -31,10 +33,11 @@ from losslessnn.models.network import Training, fit_network, may_pay
 from losslessnn.models.prediction import (
     Prediction,
     largest_position,
+    linear_errors,
     positions_around,
     positions_between,
-    predict_linear,
     put,
+    room_for_sums,
 )
 from losslessnn.models.shapes import load_shapes
 
@@ -97,7 +100,8 @@ TAP_BITS = 8.0
 VECTOR = 16  # samples that a sum of products takes at once
 RUN = 4  # neighbouring spans to look at
 WHITENING_TAPS = 8
-REFERENCE_REACH = 512  # channels
+REFERENCE_REACH = 256  # channels, if there are more than
+ALL_IN_REACH = 512  # channels that are all tried as each other's references
 LATER_REACH = 48  # channels
 LATER_PILOTS = 8  # channels to try them on
 LATER_GAIN = 0.015  # bits a sample they must save there
@@ -112,11 +116,14 @@ WEIGHT_DOUBT = 0.15
 LOG_SPREAD = 1.6 * 256  # of an error's logarithm around its scale's, in 2**-8 octave
 PILOTS = 48  # channels whose statistics stand for all
 ADAPTIVE_GAIN = 0.004  # bits a sample the adaptive stage must save to be worth a decoder's time
+ADAPTIVE_TRIAL = 1 << 18  # samples after which a stage that has not saved anything is given up
 ALL_SHAPES = slice(None)
 MANY_TIMES = 8192  # samples of a channel of which every second tells enough of its errors
+MOST_SKIPPED = 4  # every fourth of still more
 FIRST_ERRORS = 32  # of a channel, from which its averages start
 _TOGETHER = 32  # channels, whose squares are in memory at once
 _PRODUCT_SAMPLES = 1024  # of a channel, at a time
+_PRODUCT_ROWS = 128  # of a matrix of which half is needed, at a time
 _SUM_BITS = 22  # magnitudes summed over: 22 + 22 bits leave room for 2**19 samples in 63
 
 
@@ -291,10 +298,11 @@ def _whiten(
     apart = np.flatnonzero(begins[1:] != ends[:-1]) + 1
     runs = zip(begins[np.r_[0, apart]], ends[np.r_[apart - 1, -1]], strict=True)
     whitened = np.empty((len(reduced), int((ends - begins).sum())), np.int32)
+    total = room_for_sums(max(int(reduced.max(initial=0)), -int(reduced.min(initial=0))), whitening)
     at = 0
     for begin, end in runs:
         part = np.ascontiguousarray(reduced[:, begin : end + 2 * PAD])
-        whitened[:, at : at + end - begin] = part[:, PAD:-PAD] - predict_linear(part, whitening)
+        whitened[:, at : at + end - begin] = linear_errors(part, whitening, total=total)
         at += end - begin
     return whitened
 
@@ -371,20 +379,34 @@ def _references(
     threshold = REFERENCE_PRICE * 2 * 0.6931 / n_times
     n_channels = len(whitened)
     chosen = np.full((n_channels, most + later), -1, np.int32)
-    memory = np.empty((most, REFERENCE_REACH)), np.empty(REFERENCE_REACH), np.empty(REFERENCE_REACH)
-    for begin in range(0, n_channels, REFERENCE_REACH):
-        base, end = max(0, begin - REFERENCE_REACH), min(n_channels, begin + REFERENCE_REACH)
-        near = whitened[base:end]
+    reach = n_channels if n_channels <= ALL_IN_REACH else REFERENCE_REACH
+    memory = np.empty((most, reach)), np.empty(reach), np.empty(reach)
+    covariance = np.zeros((0, 0))
+    for begin in range(0, n_channels, reach):
+        base, end = max(0, begin - reach), min(n_channels, begin + reach)
         block = np.full((end - begin, most), -1, np.int32)
-        covariance = np.zeros((end - base, end - base))
-        for first in range(0, near.shape[1], _PRODUCT_SAMPLES):
-            part = near[:, first : first + _PRODUCT_SAMPLES].astype(np.float64)
-            covariance += exact_product(part, part)
+        known = begin - base
+        covariance = _covariance(whitened[base:end], covariance[len(covariance) - known :, -known:])
         statistics.choose_references(covariance, threshold, begin - base, *memory, block)
         chosen[begin:end, :most] = np.where(block < 0, -1, block + base)
         if later:
             chosen[begin:end] = _add_later(chosen[begin:end], covariance, begin, base, threshold, later)
     return chosen
+
+
+def _covariance(samples: NDArray[np.int32], known: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Sums of products of channels (channels, time), of which those of the first ones are known."""
+    n = len(samples)
+    lower = np.zeros((n, n))
+    for first in range(0, samples.shape[1], _PRODUCT_SAMPLES):
+        part = samples[:, first : first + _PRODUCT_SAMPLES].astype(np.float64)
+        with blas_on_one_thread():
+            for row in range(len(known), n, _PRODUCT_ROWS):
+                end = min(row + _PRODUCT_ROWS, n)
+                lower[row:end, :end] += part[row:end] @ part[:end].T
+    covariance = np.tril(lower) + np.tril(lower, -1).T
+    covariance[: len(known), : len(known)] = known
+    return covariance
 
 
 def _add_later(
@@ -425,42 +447,53 @@ def _blas() -> ThreadpoolController:
     return ThreadpoolController()
 
 
-def exact_product(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
-    """a @ b.T of whole numbers whose sums stay below 2**53, on this thread alone.
+@contextmanager
+def blas_on_one_thread() -> Iterator[None]:
+    """Products of matrices of whole numbers whose sums stay below 2**53, on this thread alone.
 
     BLAS would start a thread on every core for these few milliseconds, and let them spin for as long again:
     where chunks are encoded side by side that costs a fifth of the time. Its number of threads belongs to the
     whole process, so one caller at a time changes it, and puts it back.
     """
     with _one_at_a_time, _blas().limit(limits=1, user_api="blas"):
+        yield
+
+
+def exact_product(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+    """a @ b.T of whole numbers whose sums stay below 2**53, on this thread alone."""
+    with blas_on_one_thread():
         return a @ b.T
 
 
 def _fit_adaptive(prediction: Prediction, effort: Effort) -> Adaptive:
     """The adaptive stage with the best of the rates to try, or none if none pays; it also adapts."""
     n_channels, n_times = prediction.errors.shape
-    unit = _residual_units(prediction.errors)
-    first, source = adaptive_sources(prediction.taps, effort.adaptive_references)
-    best = Adaptive(0, 0, np.zeros(n_channels + 1, np.int32), np.zeros(0, np.int32), unit)
+    none = np.zeros(n_channels, np.int32)
+    best = Adaptive(0, 0, np.zeros(n_channels + 1, np.int32), np.zeros(0, np.int32), none)
     if not effort.rates:
         return best
+    unit = _residual_units(prediction.errors)
+    first, source = adaptive_sources(prediction.taps, effort.adaptive_references)
     pilots = _pilots(n_channels)
     if pilots.size < n_channels:  # what is computed for them is thrown away
         pilots = pilots[::2]
     bits = prediction.positions.fraction_bits
-    least = -int(ADAPTIVE_GAIN * 256 * pilots.size * n_times)
+    without = [0]  # what samples up to a block's end cost
     for begin, end in time_blocks(n_channels, n_times):
         errors = np.ascontiguousarray(prediction.errors[pilots, begin:end], np.int32)
-        least += statistics.error_logarithms(errors, bits, pilots)
+        without.append(without[-1] + statistics.error_logarithms(errors, bits, pilots))
+    least = without[-1] - int(ADAPTIVE_GAIN * 256 * pilots.size * n_times)
     best_errors = None
     for rate in effort.rates:
         stage = Adaptive(effort.adaptive_own, rate, first, source, unit)
         all_there = prediction.whole and pilots.size == n_channels
         cost, kept = 0, np.empty((n_channels if all_there else 0, n_times), np.int16)
-        for begin, end, errors in prediction.follow(stage, pilots):
+        for bare, (begin, end, errors) in zip(without[1:], prediction.follow(stage, pilots), strict=True):
             cost += statistics.error_logarithms(errors, bits, pilots)
             kept = put(kept, begin, end, errors) if kept.size else kept
-        if cost < least:
+            if cost >= bare and end * pilots.size >= ADAPTIVE_TRIAL:
+                break
+        if end == n_times and cost < least:
             best, least, best_errors = stage, cost, kept
     if best_errors is not None and best_errors.size:
         prediction.errors = best_errors
@@ -490,6 +523,7 @@ def fit_head(errors: NDArray[Any], fraction_bits: int, kinds: slice = ALL_SHAPES
     ``errors`` are (channels, time) integers.
     """
     n_channels, n_times = errors.shape
+    errors = np.ascontiguousarray(errors, np.int16 if errors.dtype == np.int16 else np.int32)
     shapes = load_shapes()
     levels = _starting_levels(errors)
     initial = np.left_shift(np.int64(1), levels)
@@ -503,7 +537,7 @@ def fit_head(errors: NDArray[Any], fraction_bits: int, kinds: slice = ALL_SHAPES
     histogram = np.zeros((n_channels, shapes.costs.shape[1]), np.int64)
     # where the biases must lie: weights that sum to less than 1 leave part of a channel's level to its bias
     center = ((levels - AVERAGE_BITS) * (256 - int(weights[0].sum())) + 16) // 32 * 32
-    stride = 1 if n_times < MANY_TIMES else 2
+    stride = min(max(2 * n_times // MANY_TIMES, 1), MOST_SKIPPED)
     rows = new_rows(8, n_channels)
     rows[:3], rows[:3, :n_channels], rows[3:6, :n_channels], rows[6, :n_channels] = (
         1,
@@ -512,11 +546,9 @@ def fit_head(errors: NDArray[Any], fraction_bits: int, kinds: slice = ALL_SHAPES
         center,
     )
     averages, of_averages, centers, ratios = rows[:3], rows[3:6], rows[6], rows[7]
-    for begin, end in time_blocks(n_channels, n_times):
-        some = codes_between(errors, begin, end)
-        statistics.error_histogram(
-            some, fraction_bits, of_averages, centers, stride, averages, ratios, histogram
-        )
+    statistics.error_histogram(
+        errors, fraction_bits, of_averages, centers, stride, averages, ratios, histogram
+    )
     bias = np.zeros(n_channels, np.int32)
     shape = np.zeros(n_channels, np.int32)
     statistics.choose_shapes(histogram, shapes.costs[kinds], bias, shape)

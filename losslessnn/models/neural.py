@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from losslessnn import adc
-from losslessnn.blocks import Codes
+from losslessnn.blocks import Codes, time_blocks
 from losslessnn.errors import CorruptFrameError
 from losslessnn.frame import Section
 from losslessnn.kernels.constants import MAX_LATENT_CHANNELS
@@ -497,7 +497,10 @@ def _encode_by_profile(
 def offsets_of(samples: Codes) -> NDArray[np.int64]:
     """Each channel's mean, rounded."""
     n_times = samples.shape[1]
-    return (2 * samples.sum(axis=1, dtype=np.int64) + n_times) // (2 * n_times)
+    total = np.zeros(len(samples), np.int64)
+    for begin, end in time_blocks(*samples.shape):
+        total += samples[:, begin:end].sum(axis=1, dtype=np.int64)
+    return (2 * total + n_times) // (2 * n_times)
 
 
 @cache

@@ -25,7 +25,7 @@ from losslessnn.wire import Reader, pack_varint
 FEWEST_SAMPLES = 32  # at a code, to look at it further
 SMALLEST_SHARE = 256  # one sample in so many: fewer cannot cost much
 FEWEST_VISITS = 8  # times a channel comes to a code from others: a rail it stays at is cheap already
-SAMPLES_LOOKED_AT = 1 << 15  # of each channel
+SAMPLES_LOOKED_AT = 1 << 13  # of each channel
 _COUNT, _CODE = 0, 1  # contexts
 
 

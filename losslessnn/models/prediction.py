@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from losslessnn.blocks import Codes, block_size, codes_between, time_blocks
+from losslessnn.blocks import Codes, as_kernels_take_them, block_size, by_time, time_blocks
 from losslessnn.kernels.constants import PAD
 from losslessnn.kernels.cpu import adaptive
 from losslessnn.kernels.cpu import autoregressive as kernel
@@ -33,12 +33,13 @@ def positions_between(
     Of all channels or some.
     """
     first, last = max(begin - PAD, 0), min(end + PAD, codes.shape[1])
-    if channels is None:
-        known = codes_between(codes, first, last)
-    else:
-        known, positions = codes_between(codes[channels, first:last], 0, last - first), positions.of(channels)
-    history = np.zeros((len(known), end - begin + 2 * PAD), np.int32)
-    kernel.write_positions(known, positions, np.int64(first - begin + PAD), history)
+    known = codes[:, first:last]
+    if channels is not None:
+        known, positions = known[channels], positions.of(channels)
+    history = np.empty((len(known), end - begin + 2 * PAD), np.int32)
+    column = first - begin + PAD
+    history[:, :column], history[:, column + last - first :] = 0, 0
+    kernel.write_positions(as_kernels_take_them(known), positions, np.int64(column), history)
     return history
 
 
@@ -48,10 +49,12 @@ def positions_around(
     """Positions of some stretches of time, each with ``PAD`` before and after it, one behind another."""
     times = np.concatenate([np.arange(b - PAD, e + PAD) for b, e in zip(begins, ends, strict=True)])
     inside = (times >= 0) & (times < codes.shape[1])
-    known = codes[:, np.where(inside, times, 0)].astype(np.int32, order="C")
-    kernel.write_positions(known, positions, np.int64(0), known)
-    known[:, ~inside] = 0
-    return known
+    times = np.where(inside, times, 0)
+    known = as_kernels_take_them(codes.T[times].T if by_time(codes) else codes[:, times])
+    history = np.empty(known.shape, np.int32)
+    kernel.write_positions(known, positions, np.int64(0), history)
+    history[:, ~inside] = 0
+    return history
 
 
 def largest_position(codes: Codes, positions: Positions, most: int) -> int:
@@ -67,22 +70,39 @@ def largest_position(codes: Codes, positions: Positions, most: int) -> int:
     return max(most, reach(np.stack([codes.min(axis=1), codes.max(axis=1)], axis=1)))
 
 
-def predict_linear(history: Int32s, taps: LinearTaps, channels: NDArray[np.int64] | None = None) -> Int32s:
-    """Linear predictions of every sample but the padding, (channels, time); of all channels or some."""
+def farthest(positions: Positions) -> int:
+    """How far from 0 positions may be, their channels' offsets taken off."""
+    ends = np.array([positions.low, positions.high], np.int64) << positions.fraction_bits
+    if positions.edges.size:
+        ends = positions.edges[:, [0, -1]].astype(np.int64)
+    return int(np.abs(ends[..., None] - positions.offset).max())
+
+
+def linear_errors(
+    history: Int32s,
+    taps: LinearTaps,
+    channels: NDArray[np.int64] | None = None,
+    total: NDArray[Any] | None = None,
+) -> Int32s:
+    """What linear predictions leave of all but the padding, (channels, time); of all channels or some.
+
+    ``total`` comes from `room_for_sums`, if a bound for positions is known.
+    """
     chosen = np.arange(len(history)) if channels is None else channels
-    means = np.empty((chosen.size, history.shape[1] - 2 * PAD), np.int32)
-    total = np.empty(kernel.BLOCK, np.int32 if _sums_are_short(history, taps) else np.int64)
-    kernel.linear_predictions(history, taps, chosen, total, means)
-    return means
+    errors = np.empty((chosen.size, history.shape[1] - 2 * PAD), np.int32)
+    if total is None:
+        total = room_for_sums(max(int(history.max(initial=0)), -int(history.min(initial=0))), taps)
+    kernel.linear_errors(history, taps, chosen, total, errors)
+    return errors
 
 
-def _sums_are_short(history: Int32s, taps: LinearTaps) -> bool:
-    """Whether 32 bits hold what linear predictions add up, roundings included."""
-    most = max(int(history.max(initial=0)), -int(history.min(initial=0)))
+def room_for_sums(most: int, taps: LinearTaps) -> NDArray[Any]:
+    """Memory for what linear predictions of positions up to ``most`` add up, of 32 bits if these hold it."""
     sizes = np.concatenate([[0], np.cumsum(np.abs(taps.coefficients.astype(np.int64)))])
     of_windows = sizes[taps.start + taps.length] - sizes[taps.start]
     of_channels = np.diff(np.concatenate([[0], np.cumsum(of_windows)])[taps.first])
-    return int(of_channels.max(initial=0)) * most + (1 << int(taps.shift.max(initial=0))) < 1 << 31
+    bound = int(of_channels.max(initial=0)) * most + (1 << int(taps.shift.max(initial=0)))
+    return np.empty(kernel.BLOCK, np.int32 if bound < 1 << 31 else np.int64)
 
 
 class Prediction:
@@ -105,6 +125,7 @@ class Prediction:
 
     def __init__(self, codes: Codes, positions: Positions, taps: LinearTaps, whole: bool = True) -> None:
         self.codes, self.positions, self.taps = codes, positions, taps
+        self._sums = room_for_sums(farthest(positions), taps)
         stride = 1 if whole or codes.size <= LONG else -(-codes.size // LOOKED_AT)
         self._keep(stride)
 
@@ -136,14 +157,12 @@ class Prediction:
 
     def _linear_errors(self, begin: int, end: int, channels: NDArray[np.int64] | None = None) -> Int32s:
         if channels is None:
-            history = self.history(begin, end)
-            means = predict_linear(history, self.taps)
-            return np.subtract(history[:, PAD:-PAD], means, out=means)
+            return linear_errors(self.history(begin, end), self.taps, total=self._sums)
         needed = np.union1d(channels, self.sources(channels))
         # numpy takes memory for a row when it is written to, not before
         history = np.zeros((len(self.codes), end - begin + 2 * PAD), np.int32)
         history[needed] = self.history(begin, end, needed)
-        return history[channels, PAD:-PAD] - predict_linear(history, self.taps, channels)
+        return linear_errors(history, self.taps, channels, self._sums)
 
     def sources(self, channels: NDArray[np.int64]) -> NDArray[np.int64]:
         """The channels that predictions of some channels look at."""
@@ -201,7 +220,7 @@ class Prediction:
             )
             codes = self.codes[:, begin:end] if all_chosen else self.codes[chosen, begin:end]
             placed = np.empty((chosen.size, n), np.int32)
-            kernel.write_positions(codes_between(codes, 0, n), positions, np.int64(0), placed)
+            kernel.write_positions(as_kernels_take_them(codes), positions, np.int64(0), placed)
             errors = np.ascontiguousarray(self.errors[chosen, kept], np.int32)
             for first, state, change in groups:
                 kernel.adaptive_errors(placed, stage.rate, state, first, change, errors)
@@ -217,8 +236,10 @@ class Passage:
         self._begin = self._end = 0
         self._errors = np.empty((len(prediction.codes), 0), np.int32)
 
-    def errors(self, begin: int, end: int) -> Int32s:
-        """Errors of a stretch, (channels, time)."""
+    def errors(self, begin: int, end: int) -> tuple[NDArray[Any], int]:
+        """An array that holds the errors of a stretch, and the column of it where they begin."""
+        if self._prediction.whole:
+            return self._prediction.errors, begin
         errors = np.empty((len(self._errors), end - begin), np.int32)
         left, right = max(begin, self._begin), min(end, self._end)
         if left < right:
@@ -230,15 +251,7 @@ class Passage:
             if first < last:
                 errors[:, first - begin : last - begin] = self._prediction.errors_between(first, last)
         self._begin, self._end, self._errors = begin, end, errors
-        return errors
-
-    def coded(self, begin: int, end: int) -> tuple[Int32s, Int32s]:
-        """Codes and predictions of a stretch."""
-        codes = codes_between(self._prediction.codes, begin, end)
-        means = np.empty_like(codes)
-        kernel.write_positions(codes, self._prediction.positions, np.int64(0), means)
-        means -= self.errors(begin, end)
-        return codes, means
+        return errors, 0
 
 
 def put(kept: NDArray[Any], begin: int, end: int, errors: Int32s) -> NDArray[Any]:
