@@ -28,6 +28,7 @@ from losslessnn.kernels.constants import (
     LOADING_LIMIT,
     MAX_CONTRAST,
     MAX_FACTOR_LAGS,
+    MAX_LATENT_CHANNELS,
     MAX_LOADING_BITS,
     MAX_NOISE,
     SHRINK,
@@ -269,7 +270,7 @@ def test_covariances_that_cannot_be_are_not_explained_by_past_factors() -> None:
     loadings = rng.normal(size=(8, 3))
     now = loadings @ loadings.T + 0.1 * np.eye(8)
     before = rng.normal(size=(8, 8))
-    found = latent_fit._search(np.stack([now, before, before.T]), np.full(8, 1e-4), 300, Reach((3,), 2))
+    found = latent_fit._remembered(np.stack([now, before, before.T]), np.full(8, 1e-4), 300, 3, 2)
     assert len(found.loadings) == 3
     assert len(found.past) == 0
     assert np.isfinite(found.bits)
@@ -404,11 +405,52 @@ def test_a_model_whose_seed_is_too_short_is_given_a_longer_one() -> None:
     np.testing.assert_array_equal(latent.decode(message, 300, model), codes)
 
 
-def test_more_channels_than_a_factor_model_takes_are_coded_by_the_other_family() -> None:
-    array = make_recording(64, 1025)
+def test_as_many_channels_as_a_small_camera_has_pixels_share_latents() -> None:
+    array = make_shared(64, 1500, 3)
     frame = compress(array, model="latent-factor")
+    assert len(frame) < 0.95 * len(compress(array, model="autoregressive"))
+    assert "latent" in describe_chunk(frame).section_bytes
+    assert_same_bits(array, decompress(frame))
+
+
+def test_more_channels_are_coded_by_the_other_family_which_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    array = make_recording(64, MAX_LATENT_CHANNELS + 1)
+    frame = compress(array, 1, model="latent-factor")
+    assert "chunks of fewer channels" in caplog.text
     assert "latent" not in describe_chunk(frame).section_bytes
     assert_same_bits(array, decompress(frame))
+
+
+def test_sums_over_all_channels_do_not_overflow() -> None:
+    """The most channels, loadings and samples at their limits, against the oracle, which has no limits."""
+    rng = np.random.default_rng(0)
+    n, k, n_times = MAX_LATENT_CHANNELS, 2, 6
+    low, high = -(1 << 20), (1 << 20) - 1
+    sign = np.where(rng.random(n) < 0.5, -1, 1)
+    codes = np.where(sign[:, None] * np.array([1, 1, -1, 1, -1, -1]) > 0, high, low).astype(np.int32)
+    taps = own_taps(rng, n, calm=True)
+    base = AutoregressiveModel(
+        make_positions(rng, n, low, high, False, 1),
+        taps._replace(coefficients=np.zeros_like(taps.coefficients)),
+        Adaptive(0, 0, np.zeros(n + 1, np.int32), np.zeros(0, np.int32), np.zeros(n, np.int32)),
+        make_head(rng, n, calm=True),
+        no_network(n),
+        lanes=n,
+    )
+    factors = make_factors(rng, n, n_times, k, calm=False)
+    loadings = np.tile(LOADING_LIMIT * sign, (k, 1)).astype(np.int32)
+    loadings[1, ::3] *= -1
+    head = factors.weights, factors.bias, factors.initial
+    noise = np.zeros(n, np.int32)
+    past = np.tile(loadings, (2, 1))
+    for bits in (0, MAX_LOADING_BITS):
+        model = FactorModel(base, latent.complete(bits, loadings, past, noise, *head, seed=2))
+        case = Case(codes, model)
+        model, message, _ = latent.encode(codes, model, latent.predict(codes, model))
+        words = latent_reference.encode(codes, oracle(case, model), n)
+        assert words is not None
+        assert message == np.array(words, "<u4").tobytes()
+        np.testing.assert_array_equal(latent.decode(message, n_times, model), codes)
 
 
 def test_blocks_are_chained_without_seeds_as_codecs_also_under_craystack() -> None:

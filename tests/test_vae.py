@@ -207,7 +207,7 @@ def test_factors_alone_are_fitted_without_torch(tmp_path: Path) -> None:
 
 
 def test_one_channel_shares_nothing() -> None:
-    with pytest.raises(ModelError, match="2 to 1024 channels"):
+    with pytest.raises(ModelError, match="2 to 4096 channels"):
         losslessnn.fit(make_recording(2000, 1), family="latent", quick=True)
 
 
