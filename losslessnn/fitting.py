@@ -151,7 +151,10 @@ def fit(
     arrays = _check(recordings)
     n_channels = arrays[0].shape[1]
     if latents and not 2 <= n_channels <= MAX_LATENT_CHANNELS:
-        raise ModelError(f"latents are for 2 to {MAX_LATENT_CHANNELS} channels, not {n_channels}")
+        raise ModelError(
+            f"latents are for 2 to {MAX_LATENT_CHANNELS} channels, not {n_channels}: fit an autoregressive "
+            f"profile{', or one for each part of the channels' if n_channels > 1 else ''}"
+        )
     known, unseen = zip(*(_split(array) for array in arrays), strict=True)
     codes = _codes(_pieces(known, min(most, _MOST_FOR_LATENTS) if latents else most))
     facts: dict[str, Any] = {"fitted_times": int(codes.shape[1])}

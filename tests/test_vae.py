@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import losslessnn
+from evidence import assert_costs_the_evidence, negative_evidence
 from losslessnn import (
     CorruptFrameError,
     MissingModelError,
@@ -30,7 +31,8 @@ from losslessnn.chunk import describe_chunk
 from losslessnn.coding.sequence import SequenceWriter
 from losslessnn.frame import FrameHeader, Mode, Section, content_checksum, pack_frame, unpack_frame
 from losslessnn.kernels.constants import MAX_BLOCK, MAX_HIDDEN, MAX_UPPER_LATENTS
-from losslessnn.models import store, vae
+from losslessnn.models import neural, store, vae
+from losslessnn.models.fit import predict_by
 from losslessnn.wire import pack_varint
 from support import ADVERSARIAL, assert_same_bits, make_bursts, make_recording, run_command_line
 
@@ -132,6 +134,23 @@ def test_inspection_says_where_the_bits_went(profile: Profile, bursts: np.ndarra
     assert spent["gross"] > 1.5 * spent["latents"] > 0
 
 
+# -- bits back
+
+
+@pytest.mark.parametrize("times", [1 << 13, 1 << 18])  # the longer chunk has 4 MB
+def test_a_frame_costs_what_the_evidence_lower_bound_says(profile: Profile, times: int) -> None:
+    array = make_bursts(times, CHANNELS, seed=9)
+    codes = np.ascontiguousarray(array.T.astype(np.int32))
+    positions = profile.base.positions(int(codes.min()), int(codes.max()), neural.offsets_of(codes))
+    assert profile.latents is not None
+    base, prediction = predict_by(profile.latents.base, codes, positions)
+    model = replace(profile.latents, base=base)
+    frame = compress(array, model=profile)
+    assert_costs_the_evidence(frame, model, prediction)
+    without_networks = negative_evidence(replace(model, networks=vae.no_networks()), prediction, seed=0)
+    assert 8 * len(frame) < 0.95 * without_networks
+
+
 # -- the profile
 
 
@@ -188,7 +207,7 @@ def test_factors_alone_are_fitted_without_torch(tmp_path: Path) -> None:
 
 
 def test_one_channel_shares_nothing() -> None:
-    with pytest.raises(ModelError, match="2 to 1024 channels"):
+    with pytest.raises(ModelError, match="2 to 4096 channels"):
         losslessnn.fit(make_recording(2000, 1), family="latent", quick=True)
 
 

@@ -129,24 +129,24 @@ def find_factors(covariance, least, rounds, loadings, noise):
         precision, weighted = _precision(loadings, noise)
         spread = solve(precision, identity)  # the latents' posterior covariance
         back = product(weighted, spread)  # (channels, factors): posterior means are residuals @ back
-        cross = product(covariance, back)
+        turned = np.empty((k, n), np.float64)
+        for j in range(k):
+            for c in range(n):
+                turned[j, c] = back[c, j]
+        cross = product(turned, covariance)  # (factors, channels), the covariance being symmetric
         second = np.empty((k, k), np.float64)
         for i in range(k):
             for j in range(k):
                 total = spread[i, j]
                 for c in range(n):
-                    total += back[c, i] * cross[c, j]
+                    total += turned[i, c] * cross[j, c]
                 second[i, j] = total
-        turned = np.empty((k, n), np.float64)
-        for c in range(n):
-            for j in range(k):
-                turned[j, c] = cross[c, j]
-        found = solve(second, turned)
+        found = solve(second, cross)
         for c in range(n):
             left = covariance[c, c]
             for j in range(k):
                 loadings[j, c] = found[j, c]
-                left -= found[j, c] * cross[c, j]
+                left -= found[j, c] * cross[j, c]
             noise[c] = max(left, least[c])
 
 

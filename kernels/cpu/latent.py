@@ -39,7 +39,7 @@ from losslessnn.kernels.constants import (
     WINDOW,
 )
 from losslessnn.kernels.cpu import adaptive, head, message, vae
-from losslessnn.kernels.cpu.compiling import kernel, lean_kernel, part
+from losslessnn.kernels.cpu.compiling import inlined, kernel, lean_kernel, part
 from losslessnn.kernels.cpu.integers import highest_bit, log2
 from losslessnn.kernels.cpu.network import corrected_index, corrected_mean, in_octaves
 from losslessnn.kernels.parameters import Bins, Networks
@@ -115,7 +115,7 @@ def _mix(weights, values, down, total):
         total[c] >>= down
 
 
-@part
+@inlined
 def _observe(factors, white, observed):
     """What whitened residuals of all channels say of the factors, by generalised least squares.
 
@@ -137,7 +137,7 @@ def _observe(factors, white, observed):
             observed[i] -= (factors.overlap[j, i] * value) >> down
 
 
-@part
+@inlined
 def _expect(factors, index, observed_index, prior, posterior, gain):
     """Scale indices of the latents' priors and posteriors, and the shares that posterior means keep.
 
@@ -250,7 +250,7 @@ def _remember(past, observed):
             past[j] = observed[j]
 
 
-@part
+@inlined
 def _infer(factors, white, added, observed, past):
     """Learn a time step: its factors go into the past; those the past did not tell into ``observed``."""
     if past.size > 0:
@@ -372,7 +372,7 @@ def _learn(averages, error, marked, t, n):
             head.move_averages(averages, error, c, c + 1)
 
 
-@part
+@inlined
 def _drawn_value(block, factors, b, j):
     """The value of a lower latent whose bin is known."""
     quantile = factors.quantiles[np.uintp(2 * block.symbol[b, j] + 1)]
@@ -380,7 +380,7 @@ def _drawn_value(block, factors, b, j):
     return min(max(value, -16 * _LATENT), 16 * _LATENT)
 
 
-@part
+@inlined
 def _upper_value(block, factors, m):
     return latent_value(factors.quantiles[np.uintp(2 * block.upper[vae.SYMBOL, m] + 1)], _UNIT)
 
@@ -414,7 +414,7 @@ def _pop_posteriors(block, networks, steps, factors, tails, states, height, word
     return bits, height
 
 
-@part
+@inlined
 def _push_posteriors(block, steps, factors, tails, states, height, words):
     """Give a block's latents back, in the opposite order."""
     lanes = states.size
@@ -436,7 +436,7 @@ def _push_posteriors(block, steps, factors, tails, states, height, words):
     return height
 
 
-@part
+@inlined
 def _pop_priors(block, networks, steps, factors, states, height, words):
     """Pop a block's latents as their priors say; return the height."""
     lanes = states.size
@@ -477,7 +477,7 @@ def _push_priors(block, steps, states, height, words):
     return np.float64(_BIN_BITS * (upper + steps * k)), height
 
 
-@part
+@inlined
 def _expect_block(networks, block, steps):
     """Priors of a block's lower latents."""
     if networks.block > 1:

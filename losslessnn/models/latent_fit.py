@@ -28,7 +28,7 @@ from losslessnn.kernels.parameters import Factors, Foreseen, Head, Positions
 from losslessnn.models import fit
 from losslessnn.models.autoregressive import Marks
 from losslessnn.models.fit import Effort, fit_head
-from losslessnn.models.latent import FactorModel, complete, foresee
+from losslessnn.models.latent import FactorModel, complete, encode, foresee, pack_factors
 from losslessnn.models.prediction import Prediction
 from losslessnn.models.shapes import load_shapes
 
@@ -44,16 +44,21 @@ class Reach:
     lags : int
         Most time steps back that factors are remembered for.
     price : float
-        Bits a time step that a factor must save to be worth a decoder's time.
+        Bits a time step that a factor must seem to save.
+    tried : bool
+        Whether fewer factors are then tried on the samples until these get longer.
     """
 
     counts: tuple[int, ...]
     lags: int
     price: float = 0.0
+    tried: bool = False
 
 
 COUNTS = (1, 2, 3, 4, 6, 8, 12, 16, 20, 24, 32, 48, 64)
-FAR, NEAR = Reach(COUNTS, 4), Reach(COUNTS[:9], 2, 0.3)  # NEAR: a decoder takes 10 million samples a second
+FAR = Reach(COUNTS, 4, tried=True)
+NEAR = Reach(COUNTS[:10], 2, 0.12)  # a decoder takes 10 million samples a second; so much less a factor saves
+OWN_TAPS = 8  # of each channel's own past: more of them blur what channels share at one instant
 FEWEST_TIMES = 64
 TRIAL_ROUNDS, ROUNDS = 20, 60  # of expectation maximisation
 MOST_WEIGHT = 4.0  # of a span against the median one
@@ -88,17 +93,40 @@ def fit_factors(
     """Fit a factor model to (channels, time) codes; also return the predictions `encode` needs."""
     own = effort.adaptive_own // 2  # residuals: more of them cost as much as they gain
     alone = replace(
-        effort, adaptive_own=own, references=0, later=0, adaptive_references=0, network=fit.NO_NETWORK
+        effort,
+        own=min(effort.own, OWN_TAPS),
+        adaptive_own=own,
+        references=0,
+        later=0,
+        adaptive_references=0,
+        network=fit.NO_NETWORK,
     )
     base, prediction = fit.fit(codes, positions, alone, whole=True)
     covariances = _covariances(prediction, reach.lags)
     n_times = codes.shape[1]
     least = np.maximum(LEAST_NOISE * covariances[0].diagonal(), 4.0**positions.fraction_bits / 12.0)
-    found = _search(covariances, least, n_times, reach)
-    factors = _quantise(found, n_times)
-    if len(factors.loadings) == 0:
-        return FactorModel(base, factors), prediction
-    return _fit_heads(FactorModel(base, factors), prediction, marked), prediction
+
+    def with_factors(count: int) -> FactorModel:
+        found = _remembered(covariances, least, n_times, count, reach.lags)
+        model = FactorModel(base, _quantise(found, n_times))
+        return _fit_heads(model, prediction, marked) if len(model.factors.loadings) else model
+
+    count = _count(covariances, least, n_times, reach)
+    best = with_factors(count)
+    if reach.tried and len(reach.counts) > 1:
+        size = _size(codes, best, prediction, marked)
+        for fewer in reversed([k for k in (0, *reach.counts) if k < count]):
+            other = with_factors(fewer)
+            if (other_size := _size(codes, other, prediction, marked)) >= size:
+                break
+            best, size = other, other_size
+    return best, prediction
+
+
+def _size(codes: Codes, model: FactorModel, prediction: Prediction, marked: Marks) -> int:
+    """Bytes that samples and what they share take."""
+    coded, message, _ = encode(codes, model, prediction, marked)
+    return len(message) + len(pack_factors(coded.factors))
 
 
 def _covariances(prediction: Prediction, lags: int) -> NDArray[np.float64]:
@@ -127,15 +155,14 @@ def _covariances(prediction: Prediction, lags: int) -> NDArray[np.float64]:
     return total / weight
 
 
-def _search(
-    covariances: NDArray[np.float64], least: NDArray[np.float64], n_times: int, reach: Reach
-) -> _Found:
-    """The number of factors, and of time steps they are remembered for, that code shortest."""
+def _count(covariances: NDArray[np.float64], least: NDArray[np.float64], n_times: int, reach: Reach) -> int:
+    """The number of factors that seems to code shortest."""
+    if len(reach.counts) == 1:
+        return reach.counts[0]
     n = len(least)
     best = _analyse(covariances, least, n_times, 0, 0, 0)
-    counts = reach.counts
-    worse, count = 0, counts[0] if len(counts) == 1 else 0
-    for k in () if len(counts) == 1 else counts:
+    worse, count = 0, 0
+    for k in reach.counts:
         if k >= n or worse == 2:
             break
         found = _analyse(covariances, least, n_times, k, 0, TRIAL_ROUNDS)
@@ -143,12 +170,17 @@ def _search(
         worse = worse + 1 if saved <= 0 else 0
         if saved > 0:
             best, count = found, k
-    if count == 0:
-        return best
+    return count
+
+
+def _remembered(
+    covariances: NDArray[np.float64], least: NDArray[np.float64], n_times: int, count: int, most_lags: int
+) -> _Found:
+    """So many factors, or none if that fails, and the past time steps of them that code shortest."""
     tried = [_analyse(covariances, least, n_times, count, 0, ROUNDS)]
-    if not np.isfinite(tried[0].bits):
-        return best
-    for lags in range(1, reach.lags + 1):
+    if count == 0 or not np.isfinite(tried[0].bits):
+        return _analyse(covariances, least, n_times, 0, 0, 0)
+    for lags in range(1, most_lags + 1):
         tried.append(_analyse(covariances, least, n_times, count, lags, TRIAL_ROUNDS, tried[0]))
     return min(tried, key=lambda found: found.bits)
 

@@ -39,6 +39,7 @@ _HEADROOM_BITS = 29
 FAST_LATENTS_LEVEL = 6  # up to this level, no more factors than a fast decoder likes
 ALL_FAMILIES_LEVEL = 9  # from this level on, every family of models is tried where it may win
 LATENT_TRIAL_SAMPLES, LATENT_TRIAL_LEVEL = 1 << 18, 3
+LATENT_TRIAL_CHANNELS = 1024  # covariances of more take too long for a guess
 
 
 @dataclass(frozen=True)
@@ -163,7 +164,9 @@ def encode(
         Section.POINTS: points.pack(marks) if points is not None else b"",
     }
     latents_chosen = chosen is Family.LATENT_FACTOR or (profile is not None and profile.latents is not None)
-    if latents_chosen and len(samples) <= MAX_LATENT_CHANNELS:
+    if latents_chosen and len(samples) > MAX_LATENT_CHANNELS:
+        _mention_width(len(samples))
+    elif latents_chosen:
         found = [_encode_latent(samples, marks, low, high, tables, level)]
         if profile is not None:
             found += _encode_latent_by_profile(samples, marks, low, high, profile)
@@ -253,7 +256,7 @@ def _encode_latent_by_profile(
 
 def _latents_may_win(samples: Codes, marks: Marks, low: int, high: int, tables: adc.AdcTables | None) -> bool:
     """Whether latents code a piece of the samples shorter than a quick autoregressive model does."""
-    if not 2 <= len(samples) <= MAX_LATENT_CHANNELS:
+    if not 2 <= len(samples) <= LATENT_TRIAL_CHANNELS:
         return False
     size = max(SHORTEST_TRIAL, LATENT_TRIAL_SAMPLES // len(samples))
     begin = max(0, samples.shape[1] - size) // 2
@@ -521,6 +524,14 @@ def _positions(samples: Codes, low: int, high: int, tables: adc.AdcTables | None
     reach = max(abs(low), abs(high), high - low).bit_length()
     fraction_bits = max(1, min(adc.FRACTION_BITS, _HEADROOM_BITS - reach))
     return adc.plain_positions(low, high, fraction_bits, offset << fraction_bits)
+
+
+def _mention_width(count: int) -> None:
+    _log.warning(
+        "%d channels share no latents, the most that do are %d: data is coded by the autoregressive family; "
+        "chunks of fewer channels help",
+        count, MAX_LATENT_CHANNELS,
+    )  # fmt: skip
 
 
 def _pack_segments(segments: list[Segment]) -> bytes:
