@@ -34,3 +34,17 @@ def test_channels_that_know_nothing_of_each_other_have_no_later_references() -> 
     model, _ = fit(codes, positions, EFFORT[5])
     channel = np.repeat(np.arange(8), np.diff(model.taps.first))
     assert (model.taps.source <= channel).all()
+
+
+def test_quiet_stretches_of_what_references_leave_over_are_worth_another_fit() -> None:
+    """Where a channel's own past tells less than references do, it also says less of how loud a span is."""
+    rng = np.random.default_rng(6)
+    loud = np.where(np.arange(12_000) // 600 % 2, 60.0, 4.0)
+    wave = np.convolve(rng.normal(size=12_000) * np.roll(loud, 300), np.hanning(7), mode="same")
+    follower = 0.8 * wave + rng.normal(size=12_000) * np.where(np.arange(12_000) // 600 % 3, 1.0, 200.0)
+    codes = np.stack([wave, follower]).round().astype(np.int32)
+    positions = adc.plain_positions(int(codes.min()), int(codes.max()), 5, np.zeros(2, np.int64))
+    once, several = (
+        fit(codes, positions, replace(EFFORT[9], refits=refits))[0] for refits in ((), EFFORT[9].refits)
+    )
+    assert autoregressive.measure(codes, several)[1] < 0.995 * autoregressive.measure(codes, once)[1]

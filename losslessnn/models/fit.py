@@ -58,6 +58,8 @@ class Effort:
         Step sizes of the adaptive stage to try, in units of 2**-16.
     fit_samples : int
         Samples the linear fit looks at, all channels together, but at least 4096 of each.
+    refits : tuple of int
+        How often the linear fit is repeated, weighted by the errors it left: over spans of how many samples.
     network : Training
         How hard to try to train a network.
     """
@@ -71,6 +73,7 @@ class Effort:
     adaptive_references: int
     rates: tuple[int, ...]
     fit_samples: int
+    refits: tuple[int, ...]
     network: Training
 
 
@@ -83,19 +86,20 @@ TRAINING = {
     9: Training(32, 1 << 18, 1 << 23, 1 << 20, 0.001, 0.004, batch=128),
 }
 EFFORT: dict[int, Effort] = {
-    1: Effort(8, 2, 0, 1, 0, 0, 0, (), 1 << 18, NO_NETWORK),
-    2: Effort(12, 4, 0, 1, 1, 0, 0, (), 1 << 19, NO_NETWORK),
-    3: Effort(16, 4, 2, 2, 1, 16, 2, (656,), 1 << 20, NO_NETWORK),
-    4: Effort(16, 6, 2, 2, 2, 16, 4, (656,), 1 << 20, NO_NETWORK),
-    5: Effort(16, 8, 4, 2, 2, 16, 4, (656,), 1 << 20, TRAINING[5]),
-    6: Effort(24, 8, 4, 3, 3, 16, 4, (328, 1312), 1 << 22, TRAINING[6]),
-    7: Effort(32, 12, 4, 3, 3, 16, 6, (328, 656, 1312), 1 << 23, TRAINING[7]),
-    8: Effort(32, 16, 8, 3, 3, 24, 8, (164, 328, 656, 1312), 1 << 25, TRAINING[8]),
-    9: Effort(32, 16, 8, 4, 4, 32, 8, (164, 328, 656, 1312, 2624), 1 << 40, TRAINING[9]),
+    1: Effort(8, 2, 0, 1, 0, 0, 0, (), 1 << 18, (), NO_NETWORK),
+    2: Effort(12, 4, 0, 1, 1, 0, 0, (), 1 << 19, (), NO_NETWORK),
+    3: Effort(16, 4, 2, 2, 1, 16, 2, (656,), 1 << 20, (), NO_NETWORK),
+    4: Effort(16, 6, 2, 2, 2, 16, 4, (656,), 1 << 20, (), NO_NETWORK),
+    5: Effort(16, 8, 4, 2, 2, 16, 4, (656,), 1 << 20, (128,), TRAINING[5]),
+    6: Effort(24, 8, 4, 3, 3, 16, 4, (328, 1312), 1 << 22, (128,), TRAINING[6]),
+    7: Effort(32, 12, 4, 3, 3, 16, 6, (328, 656, 1312), 1 << 23, (128, 128), TRAINING[7]),
+    8: Effort(32, 16, 8, 3, 3, 24, 8, (164, 328, 656, 1312), 1 << 25, (128, 16), TRAINING[8]),
+    9: Effort(32, 16, 8, 4, 4, 32, 8, (164, 328, 656, 1312, 2624), 1 << 40, (8, 8), TRAINING[9]),
 }
 
 SKEW = 1
 SHORTEST_SPAN, LONGEST_SPAN = 64, 128  # samples
+UNEVEN = 0.65  # octaves of power that spans spread over where another fit is worth an encoder's time
 TAP_BITS = 8.0
 VECTOR = 16  # samples that a sum of products takes at once
 RUN = 4  # neighbouring spans to look at
@@ -272,8 +276,7 @@ def _fit_taps(codes: Codes, positions: Positions, effort: Effort) -> LinearTaps:
         reduced, none, min(own, WHITENING_TAPS), 0, 0, begins, ends, weights, n_times, quantum
     )
     whitened = _whiten(reduced, whitening, begins, ends)
-    energy = _mean_squares(whitened, ends - begins) + quantum / 12.0
-    weights = power_of_four(np.sort(energy, axis=1)[:, [begins.size // 2]] / energy)
+    weights = power_of_four(_beside_median(_power(whitened, begins, ends, quantum)))
 
     def fitted(references: NDArray[np.int32], stride: int) -> tuple[LinearTaps, float]:
         past, lead = effort.past, effort.lead
@@ -288,7 +291,67 @@ def _fit_taps(codes: Codes, positions: Positions, effort: Effort) -> LinearTaps:
             costs = [fitted(references, stride)[1] for references in (chosen, earlier)]
             if costs[1] - costs[0] < LATER_GAIN * n_times * len(range(0, n_channels, stride)):
                 chosen = earlier
-    return fitted(chosen, 1)[0]
+    taps, _ = fitted(chosen, 1)
+    if not _uneven(weights):
+        return taps
+    runs = begins, ends
+    for length in effort.refits:
+        left = _whiten(reduced, taps, *runs)
+        begins, ends = _cut_spans(*runs, length)
+        power = _power(left, begins, ends, quantum)
+        if length < SHORTEST_SPAN:
+            power = _smooth(power)
+        weights = power_of_two(_beside_median(power))
+        taps, _ = fitted(chosen, 1)
+    return taps
+
+
+def _uneven(weights: NDArray[np.float64]) -> bool:
+    """Whether weights, powers of 2, spread over `UNEVEN` octaves, as a standard deviation."""
+    octaves = np.log2(weights).astype(np.int64)
+    total, squares = int(octaves.sum()), int((octaves * octaves).sum())
+    return octaves.size * squares - total * total > (UNEVEN * octaves.size) ** 2
+
+
+def _cut_spans(
+    begins: NDArray[np.int64], ends: NDArray[np.int64], length: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Spans cut into equal parts of about so many samples."""
+    parts = np.maximum((ends - begins) // length, 1)
+    of = np.repeat(np.arange(begins.size), parts)
+    part = np.arange(of.size) - np.repeat(np.cumsum(parts) - parts, parts)
+    size = (ends - begins)[of]
+    return begins[of] + part * size // parts[of], begins[of] + (part + 1) * size // parts[of]
+
+
+def _power(
+    errors: NDArray[np.int32], begins: NDArray[np.int64], ends: NDArray[np.int64], quantum: float
+) -> NDArray[np.float64]:
+    """Mean square of each channel's errors in each span, and of what rounding to codes adds.
+
+    ``errors`` are those of all spans, one behind another. Sums are exact.
+    """
+    lengths = ends - begins
+    firsts = np.cumsum(lengths) - lengths
+    sums = np.empty((len(errors), lengths.size), np.int64)
+    for first in range(0, len(errors), _TOGETHER):
+        some = slice(first, first + _TOGETHER)
+        wide = errors[some].astype(np.int64)
+        wide *= wide
+        np.add.reduceat(wide, firsts, axis=1, out=sums[some])
+    return sums / lengths + quantum / 12.0
+
+
+def _smooth(power: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Half of each span's own, and a quarter of either neighbour's."""
+    around = np.pad(power, ((0, 0), (1, 1)), mode="edge")
+    return 0.5 * power + 0.25 * (around[:, :-2] + around[:, 2:])
+
+
+def _beside_median(power: NDArray[np.float64]) -> NDArray[np.float64]:
+    """How much less power than its channel's median span each span has."""
+    ordered = np.sort(power, axis=1)
+    return np.asarray(ordered[:, [power.shape[1] // 2]] / power)
 
 
 def _whiten(
@@ -307,23 +370,20 @@ def _whiten(
     return whitened
 
 
-def _mean_squares(samples: NDArray[np.int32], lengths: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Of each channel's spans of these lengths, exact but for one rounding."""
-    sums = np.empty((len(samples), lengths.size), np.int64)
-    starts = np.cumsum(lengths) - lengths
-    for first in range(0, len(samples), _TOGETHER):
-        some = slice(first, first + _TOGETHER)
-        wide = samples[some].astype(np.int64)
-        wide *= wide
-        np.add.reduceat(wide, starts, axis=1, out=sums[some])
-    return sums / lengths
-
-
 def power_of_four(ratio: NDArray[np.float64]) -> NDArray[np.float64]:
     """Ratios rounded to powers of 4, so that where a signal keeps its level spans weigh the same."""
+    return np.ldexp(1.0, np.clip(_octaves(ratio) // 2 * 2, -20, 20)).astype(np.float64)
+
+
+def power_of_two(ratio: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Ratios rounded to powers of 2."""
+    return np.ldexp(1.0, np.clip(_octaves(ratio), -20, 20)).astype(np.float64)
+
+
+def _octaves(ratio: NDArray[np.float64]) -> NDArray[np.int32]:
+    """For each ratio the least power of 2 not below it."""
     mantissa, exponent = np.frexp(ratio)  # ratio = mantissa * 2**exponent, mantissa from 0.5 to 1
-    octaves = exponent - (mantissa <= 0.5)  # the ratio lies above 2**(octaves - 1), at most at 2**octaves
-    return np.ldexp(1.0, np.clip(octaves // 2 * 2, -20, 20)).astype(np.float64)
+    return np.asarray(exponent - (mantissa <= 0.5), np.int32)
 
 
 def _linear(
