@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from losslessnn.blocks import Codes, block_size
+from losslessnn.blocks import Codes, block_size, codes_between
 from losslessnn.errors import CorruptFrameError
 from losslessnn.kernels.constants import (
     NETWORK_INPUTS,
@@ -170,7 +170,11 @@ class _Encoder:
     """
 
     def __init__(self, model: AutoregressiveModel, prediction: Prediction, marked: Marks) -> None:
-        self._model, self._marked = model, marked
+        self._model, self._marked, self._codes = model, marked, prediction.codes
+        errors_between, self._means_between = prediction.errors_between, prediction.means_between
+        if not prediction.whole:
+            errors_between = Passage(errors_between).between
+            self._means_between = Passage(self._means_between).between
         self._n_channels, self._n_times = prediction.codes.shape
         self._corrected = correct(model, prediction, marked)
         self._working = kernel.working_memory(self._n_channels)
@@ -178,11 +182,10 @@ class _Encoder:
         n_steps = self._n_times + model.taps.skew * (self._n_channels - 1)
         size = block_size(self._n_channels)
         self._starts = [(0, self._working.averages.copy())]
-        self._passage = Passage(prediction)
         for begin in range(size, n_steps, size):
             averages = self._starts[-1][1].copy()
             window, steps = self._window(begin - size, begin)
-            errors = self._passage.errors(window.start, window.stop)
+            errors = np.ascontiguousarray(errors_between(window.start, window.stop), np.int32)
             kernel.pass_averages(errors, _part(marked, window), steps, model.taps.skew, averages)
             self._starts.append((begin, averages))
         self._ends = [*(begin for begin, _ in self._starts[1:]), n_steps]
@@ -205,7 +208,8 @@ class _Encoder:
     def _intervals(self, begin: int, end: int) -> _Intervals:
         model = self._model
         window, steps = self._window(begin, end)
-        codes, means = self._passage.coded(window.start, window.stop)
+        codes = codes_between(self._codes, window.start, window.stop)
+        means = self._means_between(window.start, window.stop)
         corrected = Corrected(*(_part(values, window) for values in self._corrected))
         if corrected.means.size:
             corrected = corrected._replace(means=means + corrected.means)

@@ -6,7 +6,7 @@ which the rest of the model is fitted. All else follows from the codes again, wh
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -161,7 +161,18 @@ class Prediction:
     def window(self, begin: int, end: int) -> tuple[Int32s, Int32s]:
         """Positions with ``PAD`` more on either side, and predictions of a stretch of time."""
         history = self.history(begin, end)
-        return history, history[:, PAD:-PAD] - self.errors_between(begin, end)
+        if not self.whole:
+            return history, predict_linear(history, self.taps)
+        return history, history[:, PAD:-PAD] - self.errors[:, begin:end]
+
+    def means_between(self, begin: int, end: int) -> Int32s:
+        """Predictions of a stretch of time."""
+        if not self.whole:
+            return predict_linear(self.history(begin, end), self.taps)
+        means = codes_between(self.codes, begin, end)
+        kernel.write_positions(means, self.positions, np.int64(0), means)
+        means -= self.errors[:, begin:end]
+        return means
 
     def means(self) -> Int32s:
         """Predictions of everything, (channels, time)."""
@@ -210,35 +221,32 @@ class Prediction:
 
 
 class Passage:
-    """Errors of stretches of time that overlap, in either direction; what overlaps is not predicted twice."""
+    """Of stretches of time that overlap, in either direction, what they have in common is computed once.
 
-    def __init__(self, prediction: Prediction) -> None:
-        self._prediction = prediction
+    Parameters
+    ----------
+    compute : callable
+        From the beginning and the end of a stretch to its (channels, time) integers.
+    """
+
+    def __init__(self, compute: Callable[[int, int], NDArray[Any]]) -> None:
+        self._compute = compute
         self._begin = self._end = 0
-        self._errors = np.empty((len(prediction.codes), 0), np.int32)
+        self._known = np.empty((0, 0), np.int32)
 
-    def errors(self, begin: int, end: int) -> Int32s:
-        """Errors of a stretch, (channels, time)."""
-        errors = np.empty((len(self._errors), end - begin), np.int32)
+    def between(self, begin: int, end: int) -> NDArray[Any]:
+        """What is computed of a stretch."""
         left, right = max(begin, self._begin), min(end, self._end)
-        if left < right:
-            known = self._errors[:, left - self._begin : right - self._begin]
-            errors[:, left - begin : right - begin] = known
+        if left >= right:
+            values = self._compute(begin, end)
         else:
-            left = right = begin
-        for first, last in ((begin, left), (right, end)):
-            if first < last:
-                errors[:, first - begin : last - begin] = self._prediction.errors_between(first, last)
-        self._begin, self._end, self._errors = begin, end, errors
-        return errors
-
-    def coded(self, begin: int, end: int) -> tuple[Int32s, Int32s]:
-        """Codes and predictions of a stretch."""
-        codes = codes_between(self._prediction.codes, begin, end)
-        means = np.empty_like(codes)
-        kernel.write_positions(codes, self._prediction.positions, np.int64(0), means)
-        means -= self.errors(begin, end)
-        return codes, means
+            values = np.empty((len(self._known), end - begin), np.int32)
+            values[:, left - begin : right - begin] = self._known[:, left - self._begin : right - self._begin]
+            for first, last in ((begin, left), (right, end)):
+                if first < last:
+                    values[:, first - begin : last - begin] = self._compute(first, last)
+        self._begin, self._end, self._known = begin, end, values
+        return values
 
 
 def put(kept: NDArray[Any], begin: int, end: int, errors: Int32s) -> NDArray[Any]:
