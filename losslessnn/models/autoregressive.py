@@ -24,7 +24,7 @@ from losslessnn.kernels.cpu import autoregressive as kernel
 from losslessnn.kernels.cpu import network as network_kernel
 from losslessnn.kernels.parameters import Adaptive, Corrected, Head, LinearTaps, Network, Positions, Steps
 from losslessnn.memory import room
-from losslessnn.models.prediction import Passage, Prediction, put
+from losslessnn.models.prediction import Between, Passage, Prediction, put
 from losslessnn.models.sight import EVERYTHING, look_around, slide
 
 Marks = NDArray[np.uint8]
@@ -171,7 +171,8 @@ class _Encoder:
 
     def __init__(self, model: AutoregressiveModel, prediction: Prediction, marked: Marks) -> None:
         self._model, self._marked, self._codes = model, marked, prediction.codes
-        errors_between, self._means_between = prediction.errors_between, prediction.means_between
+        errors_between: Between = prediction.errors_between
+        self._means_between: Between = prediction.means_between
         if not prediction.whole:
             errors_between = Passage(errors_between).between
             self._means_between = Passage(self._means_between).between

@@ -19,6 +19,8 @@ from losslessnn.kernels.cpu import autoregressive as kernel
 from losslessnn.kernels.parameters import Adaptive, LinearTaps, Positions
 
 Int32s = NDArray[np.int32]
+Between = Callable[[int, int], NDArray[Any]]
+"""From the beginning and the end of a stretch of time to something of it, (channels, time) integers."""
 
 LONG, LOOKED_AT = 1 << 24, 1 << 22  # samples: of more not all errors are kept, but of about so many
 _GROUP = 64  # channels: enough for their chains of updates to overlap, few enough to stay in cache
@@ -225,11 +227,10 @@ class Passage:
 
     Parameters
     ----------
-    compute : callable
-        From the beginning and the end of a stretch to its (channels, time) integers.
+    compute : Between
     """
 
-    def __init__(self, compute: Callable[[int, int], NDArray[Any]]) -> None:
+    def __init__(self, compute: Between) -> None:
         self._compute = compute
         self._begin = self._end = 0
         self._known = np.empty((0, 0), np.int32)
