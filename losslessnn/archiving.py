@@ -506,6 +506,7 @@ class Restorer:
             else:
                 for array in self.arrays(segment):
                     yield bytes_from_rows(array, segment)
+                    del array  # before the next is waited for, here and wherever it is passed through
             if self.damage.ended_early:
                 return
 
@@ -517,6 +518,7 @@ class Restorer:
                 self.damage.ended_early = True
                 return
             yield array
+            del array
 
     def _next_array(self) -> np.ndarray[Any, Any] | None:
         while self._submitted < self.archive.frame_count and len(self._ahead) <= self._threads:
@@ -696,6 +698,7 @@ def verify_archive(
             crc = google_crc32c.extend(crc, np.frombuffer(piece, np.uint8))
             length += len(piece)
             progress(len(piece), 0)
+            del piece
         if other is not None and other.read(1):
             raise RecordingError(f"{archive.path}: {against} is longer than the {length} bytes it restores")
     check_content(restorer, length, crc)
@@ -708,6 +711,7 @@ def _write_checked(restorer: Restorer, file: BinaryIO, progress: Progress) -> in
         crc = google_crc32c.extend(crc, np.frombuffer(piece, np.uint8))
         written += len(piece)
         progress(len(piece), 0)
+        del piece
     check_content(restorer, written, crc)
     return written
 

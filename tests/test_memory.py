@@ -72,22 +72,19 @@ def test_errors_that_are_not_kept_are_predicted_again() -> None:
 
 
 @pytest.mark.usefixtures("nothing_is_short")
-def test_what_stretches_have_in_common_is_predicted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_stretches_have_in_common_is_predicted_once() -> None:
     some = fitted(whole=False)
     every = Prediction(some.codes, some.positions, some.taps).errors
     asked = []
-    again = some.errors_between
 
     def counted(begin: int, end: int) -> Any:
         asked.append(end - begin)
-        return again(begin, end)
+        return some.errors_between(begin, end)
 
-    monkeypatch.setattr(some, "errors_between", counted)
     stretches = [(0, 5000), (4000, 9000), (8000, 24_576), (3000, 9000), (100, 4000), (9000, 9001)]
-    passage = Passage(some)
+    passage = Passage(counted)
     for begin, end in stretches:
-        errors, origin = passage.errors(begin, end)
-        assert np.array_equal(errors[:, origin : origin + end - begin], every[:, begin:end])
+        assert np.array_equal(passage.between(begin, end), every[:, begin:end])
     assert asked == [5000, 4000, 15_576, 5000, 2900, 1]
 
 

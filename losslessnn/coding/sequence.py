@@ -67,7 +67,7 @@ class SequenceWriter:
         if array.size and (int(array.max()) > _LIMIT or int(array.min()) < -_LIMIT):
             raise ValueError(f"side information must stay within 2**40, got {int(np.abs(array).max())}")
         self._values.append(array)
-        self._contexts.append(np.broadcast_to(np.asarray(context, np.int64), array.shape))
+        self._contexts.append(np.full(array.shape, context, np.int64))
 
     def finish(self) -> bytes:
         """All integers put so far, as bytes."""

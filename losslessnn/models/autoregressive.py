@@ -174,7 +174,8 @@ class _Encoder:
     """
 
     def __init__(self, model: AutoregressiveModel, prediction: Prediction, marked: Marks) -> None:
-        self._model, self._codes, self._marked = model, prediction.codes, marked
+        self._model, self._prediction, self._marked = model, prediction, marked
+        self._passage = Passage(prediction.errors_between)
         self._n_channels, self._n_times = prediction.codes.shape
         self._corrected = correct(model, prediction, marked)
         self._working = kernel.working_memory(self._n_channels)
@@ -182,11 +183,10 @@ class _Encoder:
         n_steps = self._n_times + model.taps.skew * (self._n_channels - 1)
         size = block_size(self._n_channels)
         self._starts = [(0, self._working.averages.copy())]
-        self._passage = Passage(prediction)
         for begin in range(size, n_steps, size):
             averages = self._starts[-1][1].copy()
             window, steps = self._window(begin - size, begin)
-            errors, origin = self._passage.errors(window.start, window.stop)
+            errors, origin = self._errors(window)
             first = window.start - origin
             marks = _part(marked, slice(first, first + errors.shape[1]))
             steps = Steps(*(count + origin for count in steps))
@@ -209,11 +209,17 @@ class _Encoder:
         steps = Steps(begin - origin, end - origin, self._n_times - origin)
         return slice(origin, min(end, self._n_times)), steps
 
+    def _errors(self, window: slice) -> tuple[NDArray[Any], int]:
+        """An array that holds the errors of these times, and the column of it where they begin."""
+        if self._prediction.whole:
+            return self._prediction.errors, window.start
+        return self._passage.between(window.start, window.stop), 0
+
     def _intervals(self, begin: int, end: int) -> _Intervals:
         model = self._model
         window, steps = self._window(begin, end)
-        codes = codes_between(self._codes, window.start, window.stop)
-        errors, origin = self._passage.errors(window.start, window.stop)
+        codes = codes_between(self._prediction.codes, window.start, window.stop)
+        errors, origin = self._errors(window)
         corrected = Corrected(*(_part(values, window) for values in self._corrected))
         corrected = corrected._replace(means=corrected.means.astype(np.int32))
         begin_of = kernel.samples_before(self._n_channels, model.taps.skew, steps)

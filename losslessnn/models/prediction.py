@@ -6,7 +6,7 @@ which the rest of the model is fitted. All else follows from the codes again, wh
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,8 @@ from losslessnn.kernels.cpu import autoregressive as kernel
 from losslessnn.kernels.parameters import Adaptive, LinearTaps, Positions
 
 Int32s = NDArray[np.int32]
+Between = Callable[[int, int], NDArray[Any]]
+"""From the beginning and the end of a stretch of time to something of it, (channels, time) integers."""
 
 LONG, LOOKED_AT = 1 << 24, 1 << 22  # samples: of more not all errors are kept, but of about so many
 _GROUP = 64  # channels: enough for their chains of updates to overlap, few enough to stay in cache
@@ -180,7 +182,9 @@ class Prediction:
     def window(self, begin: int, end: int) -> tuple[Int32s, Int32s]:
         """Positions with ``PAD`` more on either side, and predictions of a stretch of time."""
         history = self.history(begin, end)
-        return history, history[:, PAD:-PAD] - self.errors_between(begin, end)
+        if self.whole:
+            return history, history[:, PAD:-PAD] - self.errors[:, begin:end]
+        return history, history[:, PAD:-PAD] - linear_errors(history, self.taps, total=self._sums)
 
     def means(self) -> Int32s:
         """Predictions of everything, (channels, time)."""
@@ -229,29 +233,31 @@ class Prediction:
 
 
 class Passage:
-    """Errors of stretches of time that overlap, in either direction; what overlaps is not predicted twice."""
+    """Of stretches of time that overlap, in either direction, what they have in common is computed once.
 
-    def __init__(self, prediction: Prediction) -> None:
-        self._prediction = prediction
+    Parameters
+    ----------
+    compute : Between
+    """
+
+    def __init__(self, compute: Between) -> None:
+        self._compute = compute
         self._begin = self._end = 0
-        self._errors = np.empty((len(prediction.codes), 0), np.int32)
+        self._known = np.empty((0, 0), np.int32)
 
-    def errors(self, begin: int, end: int) -> tuple[NDArray[Any], int]:
-        """An array that holds the errors of a stretch, and the column of it where they begin."""
-        if self._prediction.whole:
-            return self._prediction.errors, begin
-        errors = np.empty((len(self._errors), end - begin), np.int32)
+    def between(self, begin: int, end: int) -> NDArray[Any]:
+        """What is computed of a stretch."""
         left, right = max(begin, self._begin), min(end, self._end)
-        if left < right:
-            known = self._errors[:, left - self._begin : right - self._begin]
-            errors[:, left - begin : right - begin] = known
+        if left >= right:
+            values = self._compute(begin, end)
         else:
-            left = right = begin
-        for first, last in ((begin, left), (right, end)):
-            if first < last:
-                errors[:, first - begin : last - begin] = self._prediction.errors_between(first, last)
-        self._begin, self._end, self._errors = begin, end, errors
-        return errors, 0
+            values = np.empty((len(self._known), end - begin), np.int32)
+            values[:, left - begin : right - begin] = self._known[:, left - self._begin : right - self._begin]
+            for first, last in ((begin, left), (right, end)):
+                if first < last:
+                    values[:, first - begin : last - begin] = self._compute(first, last)
+        self._begin, self._end, self._known = begin, end, values
+        return values
 
 
 def put(kept: NDArray[Any], begin: int, end: int, errors: Int32s) -> NDArray[Any]:
