@@ -6,8 +6,9 @@
     python -m benchmarks.latents --table        # prints the first as Markdown
 
 The first writes whole recordings as one frame of either family, everything counted, each decoded and
-compared. Then an autoencoder is fitted to a recording's first half, and codes the second, as both families
-do, too; its profile is counted apart, since it serves any number of frames. The second
+compared; and says what a hybrid of both would take (`benchmarks.hybrid`). Then an autoencoder is fitted to a
+recording's first half, and codes the second, as both families do, too; its profile is counted apart, since it
+serves any number of frames. The second
 goes through numbers of factors on recordings (their first 20,000 time steps): the frame; the same frame if
 latents were paid for and nothing came back; the parts. Decoding speeds are processor time of the fastest of
 three.
@@ -25,6 +26,7 @@ from unittest import mock
 import numpy as np
 
 import losslessnn
+from benchmarks import hybrid
 from benchmarks.recordings import CHECKOUT, KINDS, NO_CLAIMS, Array, add_data_option, data_folder, load, names
 from losslessnn import ModelError, Profile, compress, decompress
 from losslessnn.chunk import describe_chunk
@@ -109,6 +111,8 @@ def families(name: str, array: Array, level: int) -> Iterator[Row]:
         row[f"{family}_bits"] = round(8 * len(frame) / array.size, 4)
         row[f"{family}_encode_MB_s"] = round(array.nbytes / encoding / 1e6, 2)
         row[f"{family}_decode_MB_s"] = round(array.nbytes / decoding / 1e6, 2)
+    both = hybrid.estimate(array, level)
+    row["hybrid_bits"], row["hybrid_latents"] = (round(both.bits, 4), both.latents) if both else ("", "")
     yield row | by_autoencoder(array, level)
 
 
@@ -192,13 +196,14 @@ def by_factors(name: str, array: Array, level: int) -> Iterator[Row]:
 def table(path: Path) -> None:
     """Print all families side by side."""
     print(
-        "| recording | autoregressive | latent factors | best other codec "
+        "| recording | autoregressive | latent factors | hybrid, estimated | best other codec "
         "| second half: autoregressive | factors | autoencoder | its profile | decode MB/s, each |"
     )
-    print("|---|---|---|---|---|---|---|---|---|")
+    print("|---|---|---|---|---|---|---|---|---|---|")
     with open(path, newline="") as file:
         for row in csv.DictReader(file):
             whole = [f"{float(row[f'{family}_bits']):.2f}" for family in Family]
+            both = f"{float(row['hybrid_bits']):.2f}" if row["hybrid_bits"] else "–"
             halves = [f"{float(row[f'half_{family}_bits']):.2f}" for family in Family]
             bits_of_peer, _, peer = row["best_other"].partition(" ")
             other = f"{float(bits_of_peer):.2f} ({peer})" if peer else ""
@@ -209,7 +214,7 @@ def table(path: Path) -> None:
                 size = f"{int(row['profile_bytes']) / 1000:.1f} kB"
                 speeds.append(row["vae_decode_MB_s"])
             speed = ", ".join(f"{float(v):.0f}" for v in speeds)
-            cells = [row["recording"], *whole, other, *halves, trained, size, speed]
+            cells = [row["recording"], *whole, both, other, *halves, trained, size, speed]
             print(f"| {' | '.join(cells)} |")
 
 
