@@ -5,7 +5,9 @@ The profile is one that was trained in torch once; see `write_golden.py`.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numcodecs
@@ -135,6 +137,16 @@ def test_what_breaks_models_comes_back_through_the_networks(
     (sections,) = neural._encode_latent_by_profile(codes, NO_MARKS, low, high, profile)
     sections[Section.CHANNELS] = channels.pack()
     np.testing.assert_array_equal(channels.split(neural.decode(sections, codes.size)), codes)
+
+
+def test_threads_code_side_by_side_what_one_codes_alone(profile: Profile) -> None:
+    packets = [make_bursts(times, CHANNELS, seed=times) for times in range(300, 308)]
+    for model in (profile, "latent-factor"):
+        alone = [compress(packet, model=model) for packet in packets]
+        with ThreadPoolExecutor(4) as pool:
+            assert list(pool.map(partial(compress, model=model), packets)) == alone
+            for packet, restored in zip(packets, pool.map(decompress, alone), strict=True):
+                assert_same_bits(packet, restored)
 
 
 def test_marked_samples_come_back(profile: Profile, bursts: np.ndarray) -> None:
