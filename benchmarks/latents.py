@@ -6,8 +6,9 @@
     python -m benchmarks.latents --table        # prints the first as Markdown
 
 The first writes whole recordings as one frame of either family, everything counted, each decoded and
-compared. Then an autoencoder is fitted to a recording's first half, and codes the second, as both families
-do, too; its profile is counted apart, since it serves any number of frames. The second
+compared; and says what a hybrid of both would take (`benchmarks.hybrid`). Then an autoencoder is fitted to a
+recording's first half, and codes the second, as both families do, too; its profile is counted apart, since it
+serves any number of frames. The second
 goes through numbers of factors on recordings (their first 20,000 time steps): the frame; the same frame if
 latents were paid for and nothing came back; the parts. Decoding speeds are processor time of the fastest of
 three.
@@ -25,6 +26,7 @@ from unittest import mock
 import numpy as np
 
 import losslessnn
+from benchmarks import hybrid
 from benchmarks.recordings import CHECKOUT, KINDS, NO_CLAIMS, Array, add_data_option, data_folder, load, names
 from losslessnn import ModelError, Profile, compress, decompress
 from losslessnn.chunk import describe_chunk
@@ -109,6 +111,8 @@ def families(name: str, array: Array, level: int) -> Iterator[Row]:
         row[f"{family}_bits"] = round(8 * len(frame) / array.size, 4)
         row[f"{family}_encode_MB_s"] = round(array.nbytes / encoding / 1e6, 2)
         row[f"{family}_decode_MB_s"] = round(array.nbytes / decoding / 1e6, 2)
+    both = hybrid.estimate(array, level)
+    row["hybrid_bits"], row["hybrid_latents"] = (round(both.bits, 4), both.latents) if both else ("", "")
     yield row | by_autoencoder(array, level)
 
 
@@ -192,13 +196,14 @@ def by_factors(name: str, array: Array, level: int) -> Iterator[Row]:
 def table(path: Path) -> None:
     """Print all families side by side."""
     print(
-        "| recording | autoregressive | latent factors | best other codec "
+        "| recording | autoregressive | latent factors | hybrid, estimated | best other codec "
         "| second half: autoregressive | factors | autoencoder | its profile | decode MB/s, each |"
     )
-    print("|---|---|---|---|---|---|---|---|---|")
+    print("|---|---|---|---|---|---|---|---|---|---|")
     with open(path, newline="") as file:
         for row in csv.DictReader(file):
             whole = [f"{float(row[f'{family}_bits']):.2f}" for family in Family]
+            both = f"{float(row['hybrid_bits']):.2f}" if row["hybrid_bits"] else "–"
             halves = [f"{float(row[f'half_{family}_bits']):.2f}" for family in Family]
             bits_of_peer, _, peer = row["best_other"].partition(" ")
             other = f"{float(bits_of_peer):.2f} ({peer})" if peer else ""
@@ -209,12 +214,15 @@ def table(path: Path) -> None:
                 size = f"{int(row['profile_bytes']) / 1000:.1f} kB"
                 speeds.append(row["vae_decode_MB_s"])
             speed = ", ".join(f"{float(v):.0f}" for v in speeds)
-            cells = [row["recording"], *whole, other, *halves, trained, size, speed]
+            cells = [row["recording"], *whole, both, other, *halves, trained, size, speed]
             print(f"| {' | '.join(cells)} |")
 
 
+TITLES = {"hdsemg_64ch": "High-density EMG, 64 channels", "eeg_motor_64ch_r03": "EEG, 64 channels"}
+
+
 def plot() -> None:
-    """Draw rate against number of factors, with and without bits back."""
+    """Draw rate against number of factors: what bits-back returns, and closer where the least is."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -223,24 +231,49 @@ def plot() -> None:
     with open(RESULTS / "latent-factors.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     recordings = list(dict.fromkeys(row["recording"] for row in rows))
-    figure, panels = plt.subplots(1, len(recordings), figsize=(4.4 * len(recordings), 3.6), squeeze=False)
-    for panel, name in zip(panels[0], recordings, strict=True):
+    figure, panels = plt.subplots(
+        2,
+        len(recordings),
+        figsize=(4.8 * len(recordings), 6.4),
+        sharex="col",
+        squeeze=False,
+        height_ratios=(3, 2),
+    )
+    for (above, below), name in zip(panels.T, recordings, strict=True):
         mine = [row for row in rows if row["recording"] == name]
         factors = [int(row["factors"]) for row in mine]
-        for column, label, style in (
-            ("gross_bits", "nothing comes back", "o--"),
-            ("net_bits", "bits back: the frame", "o-"),
-            ("conditional_bits", "samples given latents", ":"),
-        ):
-            begin = (
-                1 if column == "conditional_bits" and factors[0] == 0 else 0
-            )  # without factors all is seed
-            bits = [float(row[column]) for row in mine[begin:]]
-            panel.plot(factors[begin:], bits, style, label=label, markersize=4)
-        panel.axhline(float(mine[0]["autoregressive_bits"]), color="0.6", lw=1, label="autoregressive model")
-        panel.set(title=name, xlabel="factors", ylabel="bits per sample", ylim=(0, None))
-        panel.grid(alpha=0.3)
-    panels[0][0].legend(fontsize=8)
+        gross, net, given = (
+            [float(row[f"{part}_bits"]) for row in mine] for part in ("gross", "net", "conditional")
+        )
+        given[0] = net[0]  # without factors all time steps are like those of the seed
+        usual = float(mine[0]["autoregressive_bits"])
+        above.fill_between(
+            factors, net, gross, color="tab:blue", alpha=0.12, lw=0, label="what bits-back returns"
+        )
+        above.fill_between(
+            factors, given, net, color="tab:orange", alpha=0.2, lw=0, label="what latents cost"
+        )
+        above.plot(factors, gross, "o--", color="tab:blue", ms=3.5, label="gross: bits-back switched off")
+        for panel in (above, below):
+            panel.plot(factors, net, "o-", color="tab:orange", ms=3.5, label="net: the frame")
+            panel.axhline(usual, color="0.4", lw=1, ls=":", label="autoregressive model")
+            panel.grid(alpha=0.25)
+            panel.spines[["top", "right"]].set_visible(False)
+        above.set(title=TITLES.get(name, name), ylim=(0, None))
+        least = min(net)
+        below.set(xlabel="latents a time step", ylim=(usual - 0.12, least + 0.6))
+        best = net.index(least)
+        below.annotate(
+            f"{least:.2f} at {factors[best]}",
+            (factors[best], least),
+            (0, 12),
+            textcoords="offset points",
+            ha="center" if best + 1 < len(net) else "right",
+        )
+        below.annotate(f"{usual:.2f}", (0, usual), (2, 4), textcoords="offset points", color="0.4")
+    for row, label in zip(panels, ("bits per sample", "bits per sample, closer"), strict=True):
+        row[0].set_ylabel(label)
+    panels[0][0].legend(fontsize=8, loc="upper left", frameon=False)
     figure.tight_layout()
     figure.savefig(FIGURE, dpi=120)
 

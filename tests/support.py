@@ -52,6 +52,24 @@ def make_bursts(samples: int = 4000, channels: int = 8, seed: int = 0) -> np.nda
     return np.round(200 * (sources @ mixing + 0.1 * noise)).astype("<i2")
 
 
+def codes_that_break_models(channels: int, most: int = 1 << 27) -> dict[str, np.ndarray]:
+    """(channels, time) codes that a model must not lose, however dear they are to it."""
+    rng = np.random.default_rng(3)
+    rails = np.array([-most, most - 1])
+    return {
+        name: np.ascontiguousarray(codes, np.int32)
+        for name, codes in {
+            "constant": np.full((channels, 300), -7),
+            "full scale": rng.choice(rails, (channels, 300)),
+            "square wave": np.tile(rails, (channels, 150)),
+            "random": rng.integers(-most, most, (channels, 300)),
+            "random, 16 bit": rng.integers(-(1 << 15), 1 << 15, (channels, 300)),
+            "one channel alone": np.eye(channels, 1) * rng.integers(-999, 999, (1, 300)),
+            "one sample": rng.integers(-999, 999, (channels, 1)),
+        }.items()
+    }  # fmt: skip
+
+
 def make_two_trials() -> np.ndarray:
     """A recording whose channels are predicted one way at first, and another way from the middle on."""
     rng = np.random.default_rng(5)

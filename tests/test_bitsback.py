@@ -12,6 +12,7 @@ from hypothesis import given as drawn
 from hypothesis import settings
 from hypothesis import strategies as st
 
+import nested
 from losslessnn.coding import craystack
 from losslessnn.coding.bitsback import (
     Codec,
@@ -226,6 +227,17 @@ def test_bit_swap_needs_fewer_initial_bits() -> None:
     together = chain(number, lambda z: chain(number, same))
     with pytest.raises(EmptyMessageError):
         bits_back(together, same, lambda x: together).push(a_message(LANES), np.arange(LANES))
+
+
+@pytest.mark.parametrize("lanes", [1, 8, 65])
+@pytest.mark.parametrize("name", nested.NAMES)
+@pytest.mark.parametrize("order", nested.ORDERS)
+def test_hierarchies_with_our_heads_return_what_breaks_models(order: str, name: str, lanes: int) -> None:
+    before, message = nested.pushed(order, name, lanes)
+    codec = nested.two_layers(order, lanes)
+    for x in nested.codes(name, lanes)[::-1]:
+        np.testing.assert_array_equal(codec.pop(message), x)
+    np.testing.assert_array_equal(message.flatten(), before.flatten())
 
 
 # ------------------------------------------------------------------------------------------- craystack

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import losslessnn
+import nested
 from losslessnn import compress
 from losslessnn.models.store import Family
 from support import ADVERSARIAL, make_beats, make_bursts, make_recording
@@ -49,6 +50,7 @@ ENCODE_AND_DECODE = """
 import sys
 from pathlib import Path
 import numpy as np
+import nested
 from losslessnn import compress, decompress
 
 for array_file in sorted(Path(sys.argv[1]).glob("*.npy")):
@@ -57,6 +59,7 @@ for array_file in sorted(Path(sys.argv[1]).glob("*.npy")):
         array_file.with_suffix(f".{name}.theirs").write_bytes(compress(array, model=model))
         ours = array_file.with_suffix(f".{name}.ours").read_bytes()
         assert decompress(ours).tobytes() == array.tobytes(), (array_file, name)
+assert (Path(sys.argv[1]) / "nested").read_bytes() == nested.all_words()
 """
 
 
@@ -66,8 +69,10 @@ def test_another_machine_writes_the_same_bytes_and_reads_ours(machine: str, tmp_
         np.save(tmp_path / f"{number}.npy", array)
         for name, model in MODELS.items():
             (tmp_path / f"{number}.{name}.ours").write_bytes(compress(array, model=model))
+    (tmp_path / "nested").write_bytes(nested.all_words())
     # Compiled code is cached apart: numba would not notice that the machine is another one.
     environment = os.environ | MACHINES[machine] | {"NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    environment |= {"PYTHONPATH": str(Path(__file__).parent)}
     done = subprocess.run(
         [sys.executable, "-c", ENCODE_AND_DECODE, str(tmp_path), str(AUTOENCODER)],
         env=environment,

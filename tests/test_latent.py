@@ -43,7 +43,7 @@ from losslessnn.models.latent_fit import NEAR, Reach, fit_factors
 from losslessnn.models.points import fill
 from losslessnn.models.shapes import load_shapes, quantiles
 from losslessnn.models.store import Family
-from support import ADVERSARIAL, assert_same_bits, make_dropouts, make_recording
+from support import ADVERSARIAL, assert_same_bits, codes_that_break_models, make_dropouts, make_recording
 from test_kernels import (
     RANGES,
     SIGNALS,
@@ -245,6 +245,21 @@ def test_every_array_comes_back(name: str, level: int) -> None:
 def test_odd_shapes_come_back(n_times: int, n_channels: int) -> None:
     array = make_shared(n_times, n_channels, 2)
     assert_same_bits(array, decompress(compress(array, model="latent-factor")))
+
+
+@pytest.mark.parametrize("channels", [1, 2, 7])
+def test_what_breaks_models_comes_back_with_and_without_factors(channels: int) -> None:
+    """A frame would take a smaller mode, and a fit might find nothing that is shared."""
+    for name, codes in codes_that_break_models(channels).items():
+        positions = neural._positions(codes, int(codes.min()), int(codes.max()), None)
+        model, prediction = fit_factors(codes, positions, NO_MARKS, EFFORT[5], NEAR)
+        rng = np.random.default_rng(0)
+        for k in (0, 1, 3):
+            factors = make_factors(rng, channels, codes.shape[1], k, calm=True)
+            with_factors = replace(model, factors=factors)
+            coded, message, _ = latent.encode(codes, with_factors, prediction)
+            back = latent.decode(message, codes.shape[1], coded)
+            np.testing.assert_array_equal(back, codes, err_msg=name)
 
 
 def test_what_channels_share_is_coded_once() -> None:

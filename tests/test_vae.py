@@ -5,7 +5,9 @@ The profile is one that was trained in torch once; see `write_golden.py`.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numcodecs
@@ -32,9 +34,17 @@ from losslessnn.coding.sequence import SequenceWriter
 from losslessnn.frame import FrameHeader, Mode, Section, content_checksum, pack_frame, unpack_frame
 from losslessnn.kernels.constants import MAX_BLOCK, MAX_HIDDEN, MAX_UPPER_LATENTS
 from losslessnn.models import neural, store, vae
+from losslessnn.models.autoregressive import NO_MARKS
 from losslessnn.models.fit import predict_by
 from losslessnn.wire import pack_varint
-from support import ADVERSARIAL, assert_same_bits, make_bursts, make_recording, run_command_line
+from support import (
+    ADVERSARIAL,
+    assert_same_bits,
+    codes_that_break_models,
+    make_bursts,
+    make_recording,
+    run_command_line,
+)
 
 GOLDEN = Path(__file__).parent / "golden" / losslessnn.__version__
 CHANNELS = 8
@@ -115,6 +125,28 @@ def test_other_channels_are_coded_without_it(profile: Profile) -> None:
 def test_every_array_comes_back(profile: Profile, name: str) -> None:
     array = ADVERSARIAL[name]()
     assert_same_bits(array, decompress(compress(array, model=profile)))
+
+
+@pytest.mark.parametrize(("name", "codes"), codes_that_break_models(CHANNELS, 1 << 20).items())
+def test_what_breaks_models_comes_back_through_the_networks(
+    profile: Profile, name: str, codes: np.ndarray
+) -> None:
+    """A frame would take a smaller mode; here is no other. Codes reach as far as positions do."""
+    channels = neural.Channels(CHANNELS, True)
+    low, high = int(codes.min()), int(codes.max())
+    (sections,) = neural._encode_latent_by_profile(codes, NO_MARKS, low, high, profile)
+    sections[Section.CHANNELS] = channels.pack()
+    np.testing.assert_array_equal(channels.split(neural.decode(sections, codes.size)), codes)
+
+
+def test_threads_code_side_by_side_what_one_codes_alone(profile: Profile) -> None:
+    packets = [make_bursts(times, CHANNELS, seed=times) for times in range(300, 308)]
+    for model in (profile, "latent-factor"):
+        alone = [compress(packet, model=model) for packet in packets]
+        with ThreadPoolExecutor(4) as pool:
+            assert list(pool.map(partial(compress, model=model), packets)) == alone
+            for packet, restored in zip(packets, pool.map(decompress, alone), strict=True):
+                assert_same_bits(packet, restored)
 
 
 def test_marked_samples_come_back(profile: Profile, bursts: np.ndarray) -> None:
