@@ -59,3 +59,13 @@ def test_a_short_chunk_is_not_said_by_coefficients() -> None:
     models = [fit(codes, positions, EFFORT[level])[0] for level in (4, 8)]
     few, many = (8 * len(side.pack_model(m)) + autoregressive.measure(codes, m).sum() for m in models)
     assert many < 1.01 * few
+
+
+def test_a_wave_that_arrives_at_earlier_channels_later_is_coded_with_more_skew() -> None:
+    """The channel before a channel, one step ahead, tells it what comes."""
+    noise = np.random.default_rng(8).normal(0, 200, 6010)
+    codes = np.stack([noise[k : 6000 + k] for k in range(8)]).round().astype(np.int32)
+    positions = adc.plain_positions(int(codes.min()), int(codes.max()), 5, np.zeros(8, np.int64))
+    usual, skewed = (fit(codes, positions, EFFORT[level])[0] for level in (5, 9))
+    assert (usual.taps.skew, skewed.taps.skew) == (1, 2)
+    assert autoregressive.measure(codes, skewed).sum() < 0.2 * autoregressive.measure(codes, usual).sum()
