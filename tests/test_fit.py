@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from losslessnn import adc
-from losslessnn.models import autoregressive
+from losslessnn.models import autoregressive, side
 from losslessnn.models.fit import EFFORT, fit
 
 
@@ -48,3 +48,24 @@ def test_quiet_stretches_of_what_references_leave_over_are_worth_another_fit() -
         fit(codes, positions, replace(EFFORT[9], refits=refits))[0] for refits in ((), EFFORT[9].refits)
     )
     assert autoregressive.measure(codes, several)[1] < 0.995 * autoregressive.measure(codes, once)[1]
+
+
+def test_a_short_chunk_is_not_said_by_coefficients() -> None:
+    """With as many coefficients as samples nothing is left over, but the coefficients are long numbers."""
+    rng = np.random.default_rng(7)
+    x = np.cumsum(rng.normal(size=(64, 12)), axis=0) @ rng.normal(size=(12, 96))
+    codes = np.ascontiguousarray((4000 * x + rng.normal(0, 20, x.shape)).round().astype(np.int32).T)
+    positions = adc.plain_positions(int(codes.min()), int(codes.max()), 5, np.zeros(96, np.int64))
+    models = [fit(codes, positions, EFFORT[level])[0] for level in (4, 8)]
+    few, many = (8 * len(side.pack_model(m)) + autoregressive.measure(codes, m).sum() for m in models)
+    assert many < 1.01 * few
+
+
+def test_a_wave_that_arrives_at_earlier_channels_later_is_coded_with_more_skew() -> None:
+    """The channel before a channel, one step ahead, tells it what comes."""
+    noise = np.random.default_rng(8).normal(0, 200, 6010)
+    codes = np.stack([noise[k : 6000 + k] for k in range(8)]).round().astype(np.int32)
+    positions = adc.plain_positions(int(codes.min()), int(codes.max()), 5, np.zeros(8, np.int64))
+    usual, skewed = (fit(codes, positions, EFFORT[level])[0] for level in (5, 9))
+    assert (usual.taps.skew, skewed.taps.skew) == (1, 2)
+    assert autoregressive.measure(codes, skewed).sum() < 0.2 * autoregressive.measure(codes, usual).sum()

@@ -250,15 +250,27 @@ def _reorder(gram, order, n, moved):
             moved[i, j] = gram[order[i], order[j]]
 
 
+_ROUNDING_LOSS = 0.72 / 12.0  # bits: half of 1 / ln 2, times the mean square of an error of rounding
+_BITS_ABOVE_STEP = 4.0  # of a coefficient, beside those that finer steps take
+
+
 @part
 def _cheapest_length(factor, n, energy, noise, n_fit, n_times, tap_bits):
-    """How many of n regressors code a channel shortest, the error they leave, and the bits, with theirs."""
+    """How many of n regressors code a channel shortest, the error they leave, and the bits, with theirs.
+
+    Coefficients that leave little over must be precise, and cost the more: without that, some that a short
+    chunk has as many of as samples would seem cheap.
+    """
     best, best_left, least = np.int64(0), energy, np.inf
-    left = energy
+    left, regressors = energy, 0.0
     for j in range(n + 1):
+        price = 0.0
         if j > 0:
             left = max(left - factor[n, j - 1] * factor[n, j - 1], 0.0)
-        cost = 0.5 * n_times * log2_of((left + noise) / n_fit) + tap_bits * j
+            regressors += factor[j - 1, j - 1] * factor[j - 1, j - 1]
+            steps = 0.5 * log2_of(_ROUNDING_LOSS * n_times * regressors / (j * (left + noise)) + 1.0)
+            price = max(tap_bits, steps + _BITS_ABOVE_STEP)
+        cost = 0.5 * n_times * log2_of((left + noise) / n_fit) + price * j
         if cost < least:
             best, best_left, least = j, left, cost
     return best, best_left, least
@@ -271,7 +283,7 @@ def _cheapest_step(factor, n, error, n_times):
     for j in range(n):
         energy += factor[j, j] * factor[j, j]
     bits, least = 0, np.inf
-    loss = 0.72 * n_times * energy / 12.0 / error * 0.25
+    loss = _ROUNDING_LOSS * n_times * energy / error * 0.25
     for candidate in range(2, 23):
         loss *= 0.25
         if loss + candidate * n < least:
@@ -344,7 +356,7 @@ def fit_linear(
     begins, ends : (spans,) int64 the times sums are taken over
     weights : (channels, spans) float64, one over the variance the span's error is expected to have
     n_times : samples per channel that will pay for the coefficients
-    tap_bits : price of a coefficient, in bits
+    tap_bits : price of a coefficient, in bits, at least
     quantum : squared width of a code in ``reduced`` units
     memory : what `fit_memory` gives
     windows : (windows, 4) int32 out: channel, source, lag, count

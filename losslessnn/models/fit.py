@@ -62,6 +62,9 @@ class Effort:
         How often the linear fit is repeated, weighted by the errors it left: over spans of how many samples.
     network : Training
         How hard to try to train a network.
+    skews : tuple of int
+        By how many steps a channel may be coded after the one before it: the more, the farther leads reach
+        into channels coded before, and the less is known of later ones.
     """
 
     own: int
@@ -75,6 +78,7 @@ class Effort:
     fit_samples: int
     refits: tuple[int, ...]
     network: Training
+    skews: tuple[int, ...] = (1,)
 
 
 NO_NETWORK = Training(0, 0, 0, 0, 0.0, 0.0)
@@ -92,12 +96,11 @@ EFFORT: dict[int, Effort] = {
     4: Effort(16, 6, 2, 2, 2, 16, 4, (656,), 1 << 20, (), NO_NETWORK),
     5: Effort(16, 8, 4, 2, 2, 16, 4, (656,), 1 << 20, (128,), TRAINING[5]),
     6: Effort(24, 8, 4, 3, 3, 16, 4, (328, 1312), 1 << 22, (128,), TRAINING[6]),
-    7: Effort(32, 12, 4, 3, 3, 16, 6, (328, 656, 1312), 1 << 23, (128, 128), TRAINING[7]),
-    8: Effort(32, 16, 8, 3, 3, 24, 8, (164, 328, 656, 1312), 1 << 25, (128, 16), TRAINING[8]),
-    9: Effort(32, 16, 8, 4, 4, 32, 8, (164, 328, 656, 1312, 2624), 1 << 40, (8, 8), TRAINING[9]),
+    7: Effort(32, 12, 4, 3, 3, 16, 6, (328, 656, 1312), 1 << 23, (128, 128), TRAINING[7], (1, 2)),
+    8: Effort(32, 16, 8, 3, 3, 24, 8, (164, 328, 656, 1312), 1 << 25, (128, 16), TRAINING[8], (1, 2)),
+    9: Effort(32, 16, 8, 4, 4, 32, 8, (164, 328, 656, 1312, 2624), 1 << 40, (128, 16), TRAINING[9], (1, 2)),
 }
 
-SKEW = 1
 SHORTEST_SPAN, LONGEST_SPAN = 64, 128  # samples
 UNEVEN = 0.65  # octaves of power that spans spread over where another fit is worth an encoder's time
 TAP_BITS = 8.0
@@ -107,7 +110,7 @@ WHITENING_TAPS = 8
 REFERENCE_REACH = 256  # channels, if there are more than
 ALL_IN_REACH = 512  # channels that are all tried as each other's references
 LATER_REACH = 48  # channels
-LATER_PILOTS = 8  # channels to try them on
+LATER_PILOTS = 8  # channels to try them and the skew on
 LATER_GAIN = 0.015  # bits a sample they must save there
 REFERENCE_PRICE = 2.0  # bits a reference must save at lag 0
 SHORTEST_SEGMENT = 512  # samples
@@ -273,25 +276,31 @@ def _fit_taps(codes: Codes, positions: Positions, effort: Effort) -> LinearTaps:
     own = min(effort.own, PAD)
     weights = np.ones((n_channels, begins.size))
     whitening, _ = _linear(
-        reduced, none, min(own, WHITENING_TAPS), 0, 0, begins, ends, weights, n_times, quantum
+        reduced, none, min(own, WHITENING_TAPS), 0, 0, begins, ends, weights, n_times, quantum, 1
     )
     whitened = _whiten(reduced, whitening, begins, ends)
     weights = power_of_four(_beside_median(_power(whitened, begins, ends, quantum)))
 
-    def fitted(references: NDArray[np.int32], stride: int) -> tuple[LinearTaps, float]:
-        past, lead = effort.past, effort.lead
-        return _linear(reduced, references, own, past, lead, begins, ends, weights, n_times, quantum, stride)
+    def fitted(references: NDArray[np.int32], skew: int, stride: int) -> tuple[LinearTaps, float]:
+        return _linear(
+            reduced, references, own, effort.past, effort.lead, begins, ends, weights, n_times, quantum,
+            skew, stride,
+        )  # fmt: skip
 
-    chosen = none
+    chosen, skew = none, 1
     if effort.references and n_channels > 1:
         chosen = _references(whitened, n_times, effort.references, effort.later)
         earlier = np.where(chosen < np.arange(n_channels)[:, None], chosen, -1)
-        stride = -(-n_channels // LATER_PILOTS)
-        if effort.later:
-            costs = [fitted(references, stride)[1] for references in (chosen, earlier)]
-            if costs[1] - costs[0] < LATER_GAIN * n_times * len(range(0, n_channels, stride)):
-                chosen = earlier
-    taps, _ = fitted(chosen, 1)
+        kinds = ((earlier, 0.0), (chosen, LATER_GAIN)) if effort.later else ((chosen, 0.0),)
+        trials = [(references, price, skew) for skew in effort.skews for references, price in kinds]
+        if len(trials) > 1:
+            stride = -(-n_channels // LATER_PILOTS)
+            n_samples = n_times * len(range(0, n_channels, stride))
+            costs = [
+                fitted(references, skew, stride)[1] + price * n_samples for references, price, skew in trials
+            ]
+            chosen, _, skew = trials[int(np.argmin(costs))]
+    taps, _ = fitted(chosen, skew, 1)
     if not _uneven(weights):
         return taps
     runs = begins, ends
@@ -302,7 +311,7 @@ def _fit_taps(codes: Codes, positions: Positions, effort: Effort) -> LinearTaps:
         if length < SHORTEST_SPAN:
             power = _smooth(power)
         weights = power_of_two(_beside_median(power))
-        taps, _ = fitted(chosen, 1)
+        taps, _ = fitted(chosen, skew, 1)
     return taps
 
 
@@ -397,6 +406,7 @@ def _linear(
     weights: NDArray[np.float64],
     n_times: int,
     quantum: float,
+    skew: int,
     stride: int = 1,
 ) -> tuple[LinearTaps, float]:
     """Predictors of every ``stride``-th channel, and what they and the samples cost, in bits."""
@@ -407,13 +417,13 @@ def _linear(
     shift = np.zeros(n_channels, np.int32)
     memory = statistics.fit_memory(most, chosen.shape[1], begins.size)
     n_windows, n_taps, cost = statistics.fit_linear(
-        reduced, chosen, SKEW, stride, own, past, lead, begins, ends, weights, n_times, TAP_BITS, quantum,
+        reduced, chosen, skew, stride, own, past, lead, begins, ends, weights, n_times, TAP_BITS, quantum,
         memory, windows, coefficients, shift,
     )  # fmt: skip
     windows = windows[:n_windows]
     length = np.ascontiguousarray(windows[:, 3])
     taps = LinearTaps(
-        skew=SKEW,
+        skew=skew,
         first=np.searchsorted(windows[:, 0], np.arange(n_channels + 1)).astype(np.int32),
         source=np.ascontiguousarray(windows[:, 1]),
         lag=np.ascontiguousarray(windows[:, 2]),
