@@ -6,7 +6,7 @@ order. Everything an encoder knows of channel j < k at time t + skew * (k - j) -
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -338,7 +338,7 @@ class Octets(NamedTuple):
     """
 
     first: NDArray[np.int64]  # (groups + 1,)
-    offsets: NDArray[np.int64]  # (octets, 8) where in a flat history each one's first sample is at step 0
+    offsets: NDArray[Any]  # (octets, 8) int32 or int64: where in a flat history the first sample is at step 0
     coefficients: NDArray[np.int32]  # (octets, 8, 8), oldest sample first, zeros after a window's last
     short: NDArray[np.int16]  # these instead, where 32 bits hold all sums
 
@@ -376,6 +376,8 @@ def cut_octets(taps: LinearTaps, row_length: int, most: int) -> Octets:
     row, column = group[channel // LANES] + np.arange(channel.size) - first[channel], channel % LANES
     offsets, weights = np.zeros((group[-1], LANES), np.int64), np.zeros((group[-1], LANES, 8), np.int32)
     offsets[row, column], weights[row, column] = places, coefficients
+    if offsets.max(initial=0) < 1 << 31:
+        offsets = offsets.astype(np.int32)
     greatest = np.bincount(channel, np.abs(coefficients.astype(np.int64)).sum(axis=1)).max(initial=0)
     short = weights.astype(np.int16)
     if greatest * most < 1 << 31 and (short == weights).all():
