@@ -206,7 +206,10 @@ class _Encoder:
     def _intervals(self, begin: int, end: int) -> _Intervals:
         model, prediction = self._model, self._prediction
         window, steps = self._window(begin, end)
-        codes = codes_between(prediction.codes, window.start, window.stop)
+        codes, errors = (
+            codes_between(numbers, window.start, window.stop)
+            for numbers in (prediction.codes, prediction.errors)
+        )
         corrected = Corrected(*(_part(values, window) for values in self._corrected))
         corrected = corrected._replace(means=corrected.means.astype(np.int32))
         begin_of = kernel.samples_before(self._n_channels, model.taps.skew, steps)
@@ -214,7 +217,7 @@ class _Encoder:
         rest_bits[:] = 0
         raw_bits = np.zeros(self._n_channels, np.int64)
         kernel.code_intervals(
-            codes, _part(self._marked, window), prediction.errors, window.start, corrected,
+            codes, _part(self._marked, window), errors, corrected,
             model.positions, model.taps.skew, model.head, self._working, steps, begin_of[:-1],
             start, freq, rest, rest_bits, raw_bits,
         )  # fmt: skip

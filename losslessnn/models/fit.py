@@ -118,7 +118,8 @@ PILOTS = 48  # channels whose statistics stand for all
 ADAPTIVE_GAIN = 0.004  # bits a sample the adaptive stage must save to be worth a decoder's time
 ADAPTIVE_TRIAL = 1 << 18  # samples after which a stage that has not saved anything is given up
 ALL_SHAPES = slice(None)
-MANY_TIMES = 8192  # samples of a channel of which every second tells enough of its errors
+HISTOGRAM_BLOCK = 512  # samples
+MANY_TIMES = 8192  # samples of a channel of which every second block tells enough of its errors
 MOST_SKIPPED = 4  # every fourth of still more
 FIRST_ERRORS = 32  # of a channel, from which its averages start
 _PRODUCT_SAMPLES = 1024  # of a channel, at a time
@@ -513,7 +514,6 @@ def fit_head(errors: NDArray[Any], fraction_bits: int, kinds: slice = ALL_SHAPES
     ``errors`` are (channels, time) integers.
     """
     n_channels, n_times = errors.shape
-    errors = np.ascontiguousarray(errors, np.int16 if errors.dtype == np.int16 else np.int32)
     shapes = load_shapes()
     levels = _starting_levels(errors)
     initial = np.left_shift(np.int64(1), levels)
@@ -536,9 +536,9 @@ def fit_head(errors: NDArray[Any], fraction_bits: int, kinds: slice = ALL_SHAPES
         center,
     )
     averages, of_averages, centers, ratios = rows[:3], rows[3:6], rows[6], rows[7]
-    statistics.error_histogram(
-        errors, fraction_bits, of_averages, centers, stride, averages, ratios, histogram
-    )
+    for begin in range(0, n_times, HISTOGRAM_BLOCK * stride):
+        some = codes_between(errors, begin, begin + HISTOGRAM_BLOCK)
+        statistics.error_histogram(some, fraction_bits, of_averages, centers, averages, ratios, histogram)
     bias = np.zeros(n_channels, np.int32)
     shape = np.zeros(n_channels, np.int32)
     statistics.choose_shapes(histogram, shapes.costs[kinds], bias, shape)
