@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from losslessnn.blocks import Codes, row_groups
+from losslessnn.blocks import Codes, by_time, row_groups
 from losslessnn.coding.sequence import SequenceReader, SequenceWriter
 from losslessnn.errors import CorruptFrameError
 from losslessnn.kernels.constants import POSITION_LIMIT, SCALE
@@ -152,8 +152,11 @@ def estimate(codes: Codes, low: int, high: int, spread: float) -> AdcTables | No
     if not 4 <= n_codes <= MAX_CODES or spread < 1.5 or codes.size < 64 * 16:
         return None
     counts = np.zeros((len(codes), n_codes), np.int32)
-    for group, some in row_groups(codes):
-        kernel.count_codes(np.ascontiguousarray(some), low, counts[group])
+    if by_time(codes):
+        kernel.count_codes(codes, low, counts)
+    else:
+        for group, some in row_groups(codes):
+            kernel.count_codes(some, low, counts[group])
     total = counts.sum(axis=0)
     reach = int(min(8.0, max(1.0, 0.5 * spread)))
     common = _widths(total[None], np.ones(n_codes), reach)[0]

@@ -57,14 +57,14 @@ def put_codes(rows: NDArray[np.int32], column: int, codes: Codes) -> None:
 
 
 def as_kernels_take_them(codes: Codes) -> Codes:
-    """Codes of 16 or 32 bits with channels side by side as they are, others copied."""
+    """Codes of 16 bits with channels side by side as they are, others copied."""
     return codes if by_time(codes) else codes.astype(np.int32, order="C")
 
 
 def by_time(codes: Codes) -> bool:
-    """Whether samples of the same time lie side by side, in a type that kernels are compiled for."""
+    """Whether samples of the same time lie side by side, in 16 bits, the only type kernels take so."""
     flags = codes.flags
-    return flags.f_contiguous and not flags.c_contiguous and codes.dtype in (np.int16, np.int32)
+    return flags.f_contiguous and not flags.c_contiguous and codes.dtype == np.int16
 
 
 def row_groups(codes: Codes) -> Iterator[tuple[slice, Codes]]:

@@ -6,7 +6,7 @@ order. Everything an encoder knows of channel j < k at time t + skew * (k - j) -
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -179,25 +179,24 @@ def samples_before(n_channels: int, skew: int, steps: Steps) -> NDArray[np.int64
 
 @lean_kernel
 def code_intervals(
-    codes, marked, errors, origin, corrected, positions, skew, parameters, memory, steps, begin_of, start,
+    codes, marked, errors, corrected, positions, skew, parameters, memory, steps, begin_of, start,
     freq, rest, rest_bits, raw_bits,
 ):  # fmt: skip
     """Intervals of the samples of some steps in coding order, and the bits that follow them.
 
-    Times and ``steps`` count from where the arrays begin, which hold all that is coded in these steps, those
-    of ``errors`` from ``origin`` on; the averages in ``memory`` go on from there. ``corrected`` is by how
-    much a network moves means, and what it makes of scale indices and shapes, or empty arrays for none.
-    ``marked`` is (channels, time), or empty for none: such samples take no bits, and the averages do not
-    learn from them. ``begin_of`` comes from `samples_before`. ``start`` and ``freq`` are some numbers longer
-    than there are samples. ``rest`` gets the raw bits of those samples that have any, ``rest_bits``, zero
-    before, how many; ``raw_bits`` is how many each channel has.
+    Times and ``steps`` count from where the arrays begin, which hold all that is coded in these steps; the
+    averages in ``memory`` go on from there. ``corrected`` is by how much a network moves means, and what it
+    makes of scale indices and shapes, or empty arrays for none. ``marked`` is (channels, time), or empty for
+    none: such samples take no bits, and the averages do not learn from them. ``begin_of`` comes from
+    `samples_before`. ``start`` and ``freq`` are some numbers longer than there are samples. ``rest`` gets the
+    raw bits of those samples that have any, ``rest_bits``, zero before, how many; ``raw_bits`` is how many
+    each channel has.
     """
     n_channels, n_times = codes.shape[0], steps.n_times
     columns = memory.columns
     start_columns(parameters, positions, columns)
     for k in range(n_channels):
         columns.begin[k] = k * np.int64(codes.shape[1] - skew)
-        columns.error[k] = k * np.int64(errors.shape[1] - skew) + origin
     bins = Bins(positions.fraction_bits, positions.low, positions.high, positions.edges, positions.inverse)
     tables = head_lanes.Tables(_SCALE, _INVERSE, _LOG2, parameters.tails, parameters.guesses)
     lanes = LANES if n_channels > FEW else 1
@@ -338,7 +337,7 @@ class Octets(NamedTuple):
     """
 
     first: NDArray[np.int64]  # (groups + 1,)
-    offsets: NDArray[np.int64]  # (octets, 8) where in a flat history each one's first sample is at step 0
+    offsets: NDArray[Any]  # (octets, 8) int32 or int64: where in a flat history the first sample is at step 0
     coefficients: NDArray[np.int32]  # (octets, 8, 8), oldest sample first, zeros after a window's last
     short: NDArray[np.int16]  # these instead, where 32 bits hold all sums
 
@@ -376,6 +375,8 @@ def cut_octets(taps: LinearTaps, row_length: int, most: int) -> Octets:
     row, column = group[channel // LANES] + np.arange(channel.size) - first[channel], channel % LANES
     offsets, weights = np.zeros((group[-1], LANES), np.int64), np.zeros((group[-1], LANES, 8), np.int32)
     offsets[row, column], weights[row, column] = places, coefficients
+    if offsets.max(initial=0) < 1 << 31:
+        offsets = offsets.astype(np.int32)
     greatest = np.bincount(channel, np.abs(coefficients.astype(np.int64)).sum(axis=1)).max(initial=0)
     short = weights.astype(np.int16)
     if greatest * most < 1 << 31 and (short == weights).all():

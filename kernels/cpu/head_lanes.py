@@ -66,7 +66,6 @@ class Columns(NamedTuple):
     offset: NDArray[np.int64]
     table: NDArray[np.int64]  # which ADC table, if there are any
     begin: NDArray[np.int64]  # where in a flat (channels, time) array the sample of step 0 would be
-    error: NDArray[np.int64]  # where its error would be
     held: NDArray[np.int64]  # whether this step's sample is marked and takes no bits
     centre: NDArray[np.int64]  # of the distribution, in positions
     scale: NDArray[np.int64]
@@ -372,7 +371,7 @@ def code_step(
     channel = lane_numbers(k) + k
     real = (channel >= begin) & (channel < end)
     place = select(real, columns.begin.load(k) + step, 0)
-    code, error = codes[place], errors[select(real, columns.error.load(k) + step, 0)]
+    code, error = codes[place], errors[place]
     (held,) = either(marked.length > 0, lambda: (marked[place] > 0,), lambda: (real & ~real,))
     mine = _Bins(bins, columns.table.load(k))
     edges = mine.edges_of(code)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from losslessnn.kernels.cpu.compiling import lean_kernel, part
+from losslessnn.kernels.cpu.transposing import CHANNELS, TIMES
 
 
 @lean_kernel
@@ -12,11 +15,15 @@ def count_codes(codes, low, counts):
     A lead that is off or an amplifier at its rail says nothing about the width of a bin. ``counts`` is
     (channels, codes), zero before.
     """
-    for k in range(codes.shape[0]):
-        for t in range(2, codes.shape[1]):
-            now = codes[k, t]
-            if now != codes[k, t - 1] or now != codes[k, t - 2]:
-                counts[k, now - low] += 1
+    n_channels, n_times = codes.shape
+    for begin in range(2, n_times, TIMES):
+        end = min(begin + TIMES, n_times)
+        for group in range(0, n_channels, CHANNELS):
+            for k in range(np.uintp(group), np.uintp(min(group + CHANNELS, n_channels))):
+                for t in range(np.uintp(begin), np.uintp(end)):
+                    now = codes[k, t]
+                    if now != codes[k, t - np.uintp(1)] or now != codes[k, t - np.uintp(2)]:
+                        counts[k, np.uintp(now - low)] += 1
 
 
 @part

@@ -103,6 +103,7 @@ def dot_octets(  # type: ignore[no-untyped-def]
                 for c, total in enumerate(sums):
                     which = builder.add(row, ir.Constant(i64, c))
                     offset = builder.load(builder.gep(arrays["offsets"].data, [which]))
+                    offset = builder.sext(offset, i64) if offset.type != i64 else offset
                     eight = builder.shl(which, ir.Constant(i64, 3))
                     weights = _load(builder, arrays[name].data, eight, ir.VectorType(narrow, 8))
                     window = _load(builder, recent, offset, ir.VectorType(i32, 8))

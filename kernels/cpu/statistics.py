@@ -15,7 +15,6 @@ from losslessnn.kernels.cpu.head import moved_averages
 from losslessnn.kernels.cpu.integers import LAGS, lagged_sums, log2
 from losslessnn.kernels.cpu.vectors import FEW, LANES
 
-_HISTOGRAM_BLOCK = 512  # samples
 _LOG2 = LOG2
 
 
@@ -474,23 +473,22 @@ def scale_statistics(errors, fraction_bits, channels, averages, row, sums):
 
 
 @lean_kernel
-def error_histogram(errors, fraction_bits, weights, center, stride, averages, ratios, histogram):
-    """Per channel, counts of log2(|error| / scale) in 1/8 octave around ``center``: (channels, bins).
+def error_histogram(errors, fraction_bits, weights, center, averages, ratios, histogram):
+    """Add to counts of log2(|error| / scale) in 1/8 octave around ``center``, per channel: (channels, bins).
 
-    Of every ``stride``-th block of samples; the averages go on from block to block. ``weights``, ``averages``
-    (3, channels and more), ``center`` and the memory ``ratios`` are rows for vectors.
+    ``weights``, ``averages`` (3, channels and more), which go on, ``center`` and the memory ``ratios`` are
+    rows for vectors. ``errors`` begin at a multiple of eight.
     """
     bins, n_times, n_channels = histogram.shape[1], errors.shape[1], errors.shape[0]
     lanes = LANES if n_channels > FEW else 1
     for k in range(0, n_channels, lanes):
-        for begin in range(0, n_times, _HISTOGRAM_BLOCK * stride):
-            for t in range(begin, min(begin + _HISTOGRAM_BLOCK, n_times)):
-                head_lanes.ratio_step(
-                    lanes, errors, fraction_bits, averages, weights, center, _LOG2, t, k, n_channels, ratios
-                )
-                for i in range(min(lanes, n_channels - k)):
-                    index = min(max(ratios[np.uintp(k + i)] + bins // 2, 0), bins - 1)
-                    histogram[k + i, np.uintp(index)] += 1
+        for t in range(n_times):
+            head_lanes.ratio_step(
+                lanes, errors, fraction_bits, averages, weights, center, _LOG2, t, k, n_channels, ratios
+            )
+            for i in range(min(lanes, n_channels - k)):
+                index = min(max(ratios[np.uintp(k + i)] + bins // 2, 0), bins - 1)
+                histogram[k + i, np.uintp(index)] += 1
 
 
 @part

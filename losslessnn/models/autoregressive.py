@@ -185,11 +185,11 @@ class _Encoder:
         self._starts = [(0, self._working.averages.copy())]
         for begin in range(size, n_steps, size):
             averages = self._starts[-1][1].copy()
-            window, steps = self._window(begin - size, begin)
-            errors, origin = self._errors(window)
-            first = window.start - origin
-            marks = _part(marked, slice(first, first + errors.shape[1]))
-            steps = Steps(*(count + origin for count in steps))
+            if prediction.whole:  # they need not be copied
+                errors, marks, steps = prediction.errors, marked, Steps(begin - size, begin, self._n_times)
+            else:
+                window, steps = self._window(begin - size, begin)
+                errors, marks = self._errors(window), _part(marked, window)
             kernel.pass_averages(errors, marks, steps, model.taps.skew, averages)
             self._starts.append((begin, averages))
         self._ends = [*(begin for begin, _ in self._starts[1:]), n_steps]
@@ -209,17 +209,16 @@ class _Encoder:
         steps = Steps(begin - origin, end - origin, self._n_times - origin)
         return slice(origin, min(end, self._n_times)), steps
 
-    def _errors(self, window: slice) -> tuple[NDArray[Any], int]:
-        """An array that holds the errors of these times, and the column of it where they begin."""
+    def _errors(self, window: slice) -> NDArray[np.int32]:
         if self._prediction.whole:
-            return self._prediction.errors, window.start
-        return self._passage.between(window.start, window.stop), 0
+            return codes_between(self._prediction.errors, window.start, window.stop)
+        return self._passage.between(window.start, window.stop)
 
     def _intervals(self, begin: int, end: int) -> _Intervals:
         model = self._model
         window, steps = self._window(begin, end)
         codes = codes_between(self._prediction.codes, window.start, window.stop)
-        errors, origin = self._errors(window)
+        errors = self._errors(window)
         corrected = Corrected(*(_part(values, window) for values in self._corrected))
         corrected = corrected._replace(means=corrected.means.astype(np.int32))
         begin_of = kernel.samples_before(self._n_channels, model.taps.skew, steps)
@@ -227,7 +226,7 @@ class _Encoder:
         rest_bits[:] = 0
         raw_bits = np.zeros(self._n_channels, np.int64)
         kernel.code_intervals(
-            codes, _part(self._marked, window), errors, origin, corrected,
+            codes, _part(self._marked, window), errors, corrected,
             model.positions, model.taps.skew, model.head, self._working, steps, begin_of[:-1],
             start, freq, rest, rest_bits, raw_bits,
         )  # fmt: skip

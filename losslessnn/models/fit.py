@@ -57,7 +57,7 @@ class Effort:
     rates : tuple of int
         Step sizes of the adaptive stage to try, in units of 2**-16.
     fit_samples : int
-        Samples the linear fit looks at, all channels together, but at least 4096 of each.
+        Samples the linear fit looks at, all channels together, but some thousands of each.
     refits : tuple of int
         How often the linear fit is repeated, weighted by the errors it left: over spans of how many samples.
     network : Training
@@ -107,8 +107,8 @@ TAP_BITS = 8.0
 VECTOR = 16  # samples that a sum of products takes at once
 RUN = 4  # neighbouring spans to look at
 WHITENING_TAPS = 8
-REFERENCE_REACH = 256  # channels, if there are more than
-ALL_IN_REACH = 512  # channels that are all tried as each other's references
+MANY_CHANNELS = 512  # above which they cost more than each other's references may save
+REFERENCE_REACH = 256  # channels, if there are many
 LATER_REACH = 48  # channels
 LATER_PILOTS = 8  # channels to try them and the skew on
 LATER_GAIN = 0.015  # bits a sample they must save there
@@ -117,7 +117,7 @@ SHORTEST_SEGMENT = 512  # samples
 CHANGE_LEAVES = 8  # a change is looked for at their borders
 MOST_CHANGES = 3  # times to try
 CHANGE_GAIN = 0.05  # bits a sample that make it worth trying two models
-FEWEST_FIT_SAMPLES = 5120  # of a channel
+FEWEST_FIT_SAMPLES, FEWEST_OF_MANY = 5120, 4096  # of a channel; of one of many
 USUAL_WEIGHTS = (0.2, 0.2, 0.5)  # of the fast, middle and slow running average
 WEIGHT_DOUBT = 0.15
 LOG_SPREAD = 1.6 * 256  # of an error's logarithm around its scale's, in 2**-8 octave
@@ -125,7 +125,8 @@ PILOTS = 48  # channels whose statistics stand for all
 ADAPTIVE_GAIN = 0.004  # bits a sample the adaptive stage must save to be worth a decoder's time
 ADAPTIVE_TRIAL = 1 << 18  # samples after which a stage that has not saved anything is given up
 ALL_SHAPES = slice(None)
-MANY_TIMES = 8192  # samples of a channel of which every second tells enough of its errors
+HISTOGRAM_BLOCK = 512  # samples
+MANY_TIMES = 8192  # samples of a channel of which every second block tells enough of its errors
 MOST_SKIPPED = 4  # every fourth of still more
 FIRST_ERRORS = 32  # of a channel, from which its averages start
 _TOGETHER = 32  # channels, whose squares are in memory at once
@@ -266,7 +267,8 @@ def _excerpt(
 
 def _fit_taps(codes: Codes, positions: Positions, effort: Effort) -> LinearTaps:
     n_channels, n_times = codes.shape
-    begins, ends = _spans(n_times, max(FEWEST_FIT_SAMPLES, effort.fit_samples // n_channels))
+    fewest = FEWEST_FIT_SAMPLES if n_channels <= MANY_CHANNELS else FEWEST_OF_MANY
+    begins, ends = _spans(n_times, max(fewest, effort.fit_samples // n_channels))
     reduced, begins, ends = _excerpt(codes, positions, begins, ends)
     down = _reduction(codes, positions)
     if down:
@@ -449,7 +451,7 @@ def _references(
     threshold = REFERENCE_PRICE * 2 * 0.6931 / n_times
     n_channels = len(whitened)
     chosen = np.full((n_channels, most + later), -1, np.int32)
-    reach = n_channels if n_channels <= ALL_IN_REACH else REFERENCE_REACH
+    reach = n_channels if n_channels <= MANY_CHANNELS else REFERENCE_REACH
     memory = np.empty((most, reach)), np.empty(reach), np.empty(reach)
     covariance = np.zeros((0, 0))
     for begin in range(0, n_channels, reach):
@@ -593,7 +595,6 @@ def fit_head(errors: NDArray[Any], fraction_bits: int, kinds: slice = ALL_SHAPES
     ``errors`` are (channels, time) integers.
     """
     n_channels, n_times = errors.shape
-    errors = np.ascontiguousarray(errors, np.int16 if errors.dtype == np.int16 else np.int32)
     shapes = load_shapes()
     levels = _starting_levels(errors)
     initial = np.left_shift(np.int64(1), levels)
@@ -616,9 +617,9 @@ def fit_head(errors: NDArray[Any], fraction_bits: int, kinds: slice = ALL_SHAPES
         center,
     )
     averages, of_averages, centers, ratios = rows[:3], rows[3:6], rows[6], rows[7]
-    statistics.error_histogram(
-        errors, fraction_bits, of_averages, centers, stride, averages, ratios, histogram
-    )
+    for begin in range(0, n_times, HISTOGRAM_BLOCK * stride):
+        some = codes_between(errors, begin, begin + HISTOGRAM_BLOCK)
+        statistics.error_histogram(some, fraction_bits, of_averages, centers, averages, ratios, histogram)
     bias = np.zeros(n_channels, np.int32)
     shape = np.zeros(n_channels, np.int32)
     statistics.choose_shapes(histogram, shapes.costs[kinds], bias, shape)
