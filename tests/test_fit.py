@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+import losslessnn
 from losslessnn import adc
 from losslessnn.models import autoregressive, side
 from losslessnn.models.fit import EFFORT, fit
@@ -69,3 +70,11 @@ def test_a_wave_that_arrives_at_earlier_channels_later_is_coded_with_more_skew()
     usual, skewed = (fit(codes, positions, EFFORT[level])[0] for level in (5, 9))
     assert (usual.taps.skew, skewed.taps.skew) == (1, 2)
     assert autoregressive.measure(codes, skewed).sum() < 0.2 * autoregressive.measure(codes, usual).sum()
+
+
+def test_what_higher_levels_try_costs_short_chunks_nothing() -> None:
+    rng = np.random.default_rng(4)
+    x = np.cumsum(rng.normal(size=(2000, 8)), axis=0) @ rng.normal(size=(8, 6))
+    x = (100 * x + rng.normal(0, 30, x.shape)).astype(np.int16)
+    at_most = len(losslessnn.compress(x, level=5))
+    assert all(len(losslessnn.compress(x, level=level)) <= at_most for level in (6, 7, 8, 9))

@@ -37,6 +37,7 @@ SIMPLE = 2  # level of the models they are tried with
 POINTS_PRICE, POINTS_GAIN = 64, 0.01  # bits they must save: in all, and per sample
 _HEADROOM_BITS = 29
 FAST_LATENTS_LEVEL = 6  # up to this level, no more factors than a fast decoder likes
+SURE_LEVEL, SHORT = 5, 1 << 20  # chunks of fewer samples need not gain from what higher levels try
 ALL_FAMILIES_LEVEL = 9  # from this level on, every family of models is tried where it may win
 LATENT_TRIAL_SAMPLES, LATENT_TRIAL_LEVEL = 1 << 18, 3
 LATENT_TRIAL_CHANNELS = 1024  # covariances of more take too long for a guess
@@ -201,7 +202,14 @@ def _encode_autoregressive(
     base = None if profile is None else profile.base
     own_tables = b"" if tables is None else tables.pack()
     shared = (len(own_tables) / samples.shape[1], _PROFILE_BYTES / samples.shape[1])
-    segments = _Encoder(low, high, tables, shared, base, EFFORT[level], device).segments(samples, marks)
+    levels = {level, min(level, SURE_LEVEL)} if samples.size < SHORT else {level}
+    segments = min(
+        (
+            _Encoder(low, high, tables, shared, base, EFFORT[each], device).segments(samples, marks)
+            for each in sorted(levels)
+        ),
+        key=_size,
+    )
     by_profile = [segment.by_profile for segment in segments]
     return {
         Section.ADC: b"" if all(by_profile) else own_tables,
