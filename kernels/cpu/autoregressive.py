@@ -51,6 +51,19 @@ def write_positions(codes, positions, column, history):
 
 
 @lean_kernel
+def write_codes(history, positions, column, codes):
+    """Write codes (channels, time) of positions from a column of ``history`` on; bins are all alike."""
+    n_channels, n_times = codes.shape
+    for begin in range(0, n_times, TIMES):
+        end = min(begin + TIMES, n_times)
+        for group in range(0, n_channels, CHANNELS):
+            for k in range(np.uintp(group), np.uintp(min(group + CHANNELS, n_channels))):
+                offset = positions.offset[k]
+                for t in range(np.uintp(begin), np.uintp(end)):
+                    codes[k, t] = (history[k, np.uintp(column) + t] + offset) >> positions.fraction_bits
+
+
+@lean_kernel
 def linear_errors(history, taps, channels, total, errors):
     """What linear predictions leave of some channels, (channels, time); without serial steps.
 
@@ -389,8 +402,9 @@ def decode(
     words, raw, marked, positions, taps, octets, flat, history, stage, rate, parameters, correction,
     memory, working, lanes, steps, n_words, codes,
 ):  # fmt: skip
-    """Fill ``codes`` (channels, time) in some steps; return 0, or a positive number if the bytes are wrong.
+    """Fill ``history`` and ``codes`` in some steps; return 0, or a positive number if the bytes are wrong.
 
+    ``codes`` are (channels, time), or empty for `write_codes` to find them: where there are no ADC tables.
     Times and ``steps`` count from where ``codes``, ``history``, ``marked``, ``stage`` and ``memory`` begin;
     what came before is still in them as far as anybody looks back, and ``working`` goes on from there.
     There are ``n_words``; of ``words`` those are needed that so many samples may take, and one more than
@@ -398,9 +412,10 @@ def decode(
     ``marked`` is (channels, time), or empty for none: such samples repeat the code before them (the first:
     the lowest).
     """
-    n_channels, n_times = codes.shape[0], steps.n_times
+    n_channels, n_times = history.shape[0], steps.n_times
     skew = taps.skew
     row_length, flat_codes = np.int64(history.shape[1]), codes.reshape(-1)
+    tabled = codes.size > 0
     own = stage.own_weights.shape[1]
     averages, weights, columns = working.averages, working.weights, working.columns
     start_columns(parameters, positions, columns)
@@ -488,7 +503,10 @@ def decode(
                 code = (columns.first[i] + symbol) << coarse
                 if held:
                     t = s - skew * i
-                    code = np.int64(codes[i, t - 1]) if t > 0 else np.int64(positions.low)
+                    code = np.int64(positions.low)
+                    if t > 0:
+                        before = np.int64(history[i, PAD + t - 1]) + columns.offset[i]
+                        code = np.int64(codes[i, t - 1]) if tabled else before >> fraction_bits
                 elif symbol == 0 or symbol == WINDOW - 1:
                     beyond, place = _get_escape(raw, place, np.int64(5), np.int64(31))
                     code += (beyond if symbol else -beyond) << coarse
@@ -501,11 +519,15 @@ def decode(
                 columns.position[i] = head.position_of(code, bins, positions.table[i])
         for k in range(k_begin, k_end):
             t = s - skew * k
-            codes[k, t] = columns.code[k]
             history[k, PAD + t] = columns.position[k] - columns.offset[k]
             if t & 15 == 0:  # a cache line holds 16 samples, and nobody foresees so many rows' next ones
                 prefetch(flat, ahead + k * row_length + t)
-                prefetch(flat_codes, k * np.int64(codes.shape[1]) + t + 32)
+        if tabled:
+            for k in range(k_begin, k_end):
+                t = s - skew * k
+                codes[k, t] = columns.code[k]
+                if t & 15 == 0:
+                    prefetch(flat_codes, k * np.int64(codes.shape[1]) + t + 32)
         for k in range(k_begin, k_end):
             error[k] = columns.position[k] - mean[k]
         if networked:

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from losslessnn.blocks import Codes, block_size, codes_between, put_codes
+from losslessnn.blocks import Codes, block_size, by_time, codes_between, put_codes
 from losslessnn.errors import CorruptFrameError
 from losslessnn.kernels.constants import (
     NETWORK_INPUTS,
@@ -309,13 +309,14 @@ class _Window:
         self.reach = skew * (n_channels - 1) + 1  # how far behind the last channel is, and one sample
         self.step = block_size(n_channels)
         self._n_times = n_times
-        size = min(self.step + self.reach, n_times)
+        size = self.size = min(self.step + self.reach, n_times)
         lines = (size + 2 * PAD + _LINE - 1) // _LINE
         length = (lines | 1) * _LINE  # an odd number of cache lines: rows do not compete for the same ones
         margin = kernel.margin(skew)
         self.flat = np.zeros(n_channels * length + 2 * margin, np.int32)
         self.history = self.flat[margin:-margin].reshape(n_channels, length)
-        self.codes = np.empty((n_channels, size), np.int32)
+        self._positions = model.positions
+        self.codes = np.empty((n_channels, size) if model.positions.edges.size else (0, 0), np.int32)
         n_rows = n_channels + 1 if model.adaptive.own else 0
         self._units = np.zeros((n_rows, length), np.int32)
         self.stage = adaptive.new_state(
@@ -335,12 +336,24 @@ class _Window:
         moved, kept = origin - self.origin, min(begin, self._n_times) - origin
         self.origin = origin
         if moved:
-            slide(self.codes, EVERYTHING, moved, kept)
+            if self.codes.size:
+                slide(self.codes, EVERYTHING, moved, kept)
             for array in (self.history, self._units):
                 slide(array, EVERYTHING, moved, kept + PAD)
             for array in self.memory if self._networked else ():
                 slide(array, EVERYTHING, moved, kept + network_kernel.BACK)
             self.history[:, self._n_times - origin + PAD :] = 0  # behind the end
+
+    def give(self, begin: int, codes: Codes) -> None:
+        """Fill (channels, time) codes with those from a time on."""
+        column = begin - self.origin
+        if self.codes.size:
+            put_codes(self.codes, column, codes)
+        elif by_time(codes):
+            kernel.write_codes(self.history, self._positions, np.int64(PAD + column), codes)
+        else:
+            placed = self.history[:, PAD + column : PAD + column + codes.shape[1]]
+            codes[:] = (placed + self._positions.offset[:, None]) >> self._positions.fraction_bits
 
 
 def decode(
@@ -389,7 +402,7 @@ def decode(
         few[:size] = stream[4 * word : 4 * (word + size)].copy().view("<u4")
         few[size:] = 0
         working.read[0] = 0
-        here = slice(origin, origin + window.codes.shape[1])
+        here = slice(origin, origin + window.size)
         status: Any = kernel.decode(
             few, bits, _part(marked, here), model.positions, model.taps, octets, window.flat, window.history,
             window.stage, model.adaptive.rate, model.head, network, window.memory, working,
@@ -400,7 +413,7 @@ def decode(
             _refuse(f"check {status}")
         word += int(working.read[0])
         known = n_times if end == n_steps else max(0, end - skew * (n_channels - 1))
-        put_codes(window.codes, done - origin, codes[:, done:known])
+        window.give(done, codes[:, done:known])
         done = known
     if word != n_words or (int(working.read[1]) + 7) // 8 != bits.size:
         _refuse("there are more of them than samples take")
