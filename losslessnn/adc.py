@@ -217,7 +217,7 @@ def _most_gain(counts: NDArray[np.int64], prior: NDArray[np.float64]) -> float:
     table, code = np.nonzero(counts)
     counted = counts[table, code].astype(np.float64)
     octaves = np.log2(1 + counted / (_PRIOR * prior[code])) + 1 / 16  # rounded to eighths
-    return float(counted @ octaves)
+    return float((counted * octaves).sum())  # a product by BLAS would wake its threads
 
 
 def _price(log_widths: NDArray[np.int64]) -> float:
