@@ -120,13 +120,11 @@ class Plain:
 
 @contextmanager
 def _zarr_threads(task: Task) -> Iterator[None]:
-    """As many of zarr's threads as the pool of the plain functions has.
-
-    Zarr makes its threads when it is first used: one process can measure one number of them.
-    """
+    """As many threads for the codec as the pool of the plain functions has; one: and nothing beside it."""
     import zarr
 
-    with zarr.config.set({"threading.max_workers": task.threads}):
+    alone = {"async.concurrency": 1} if task.threads == 1 else {}
+    with zarr.config.set({"threading.max_workers": task.threads, **alone}):
         yield
 
 

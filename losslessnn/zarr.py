@@ -232,8 +232,10 @@ class NeuralArrayCodec(ArrayBytesCodecPartialDecodeMixin, ArrayBytesCodec):  # t
         return chunk[selection]
 
 
-# A pool for each of zarr's event loops: a process that was forked off has a new loop and none of the threads.
-_pools: WeakKeyDictionary[asyncio.AbstractEventLoop, ThreadPoolExecutor] = WeakKeyDictionary()
+# Pools by their number of threads, for each of zarr's event loops: a process that was forked off has a new
+# loop, and none of the threads.
+_Pools = dict[int, ThreadPoolExecutor]
+_pools: WeakKeyDictionary[asyncio.AbstractEventLoop, _Pools] = WeakKeyDictionary()
 
 
 def _in_pool(work: Callable[..., Any], *arguments: Any) -> asyncio.Future[Any]:
@@ -241,13 +243,13 @@ def _in_pool(work: Callable[..., Any], *arguments: Any) -> asyncio.Future[Any]:
 
     Zarr's own pool has four more, each with memory of its own: a tenth of the time on two cores.
     """
+    cores = thread_count(0)
+    count = min(zarr.config.get("threading.max_workers", None) or cores, cores)
     loop = asyncio.get_running_loop()
-    pool = _pools.get(loop)
-    if pool is None:
-        limit = zarr.config.get("threading.max_workers", None) or thread_count(0)
-        pool = ThreadPoolExecutor(min(limit, thread_count(0)), thread_name_prefix="losslessnn")
-        _pools[loop] = pool
-    return loop.run_in_executor(pool, work, *arguments)
+    pools = _pools.setdefault(loop, {})
+    if count not in pools:
+        pools[count] = ThreadPoolExecutor(count, thread_name_prefix="losslessnn")
+    return loop.run_in_executor(pools[count], work, *arguments)
 
 
 def _on_gpu(device: str | None) -> bool:

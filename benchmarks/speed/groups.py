@@ -36,7 +36,7 @@ class Amounts:
     seconds : int
         Length of the recording against WavPack and for large chunks; a second is 23 MB.
     long_seconds : int
-        Length of the file that the command line gets in one thread and in two.
+        Length of the array and of the file that are coded in one thread and in two.
     file_seconds : tuple of int
         Lengths of the two files whose memory is compared.
     chunk_seconds : tuple of int
@@ -48,7 +48,7 @@ class Amounts:
     rounds: int = 5
     wall_rounds: int = 3
     seconds: int = 4
-    long_seconds: int = 16
+    long_seconds: int = 32
     file_seconds: tuple[int, int] = (5, 44)
     chunk_seconds: tuple[int, ...] = (1, 4, 15, 60)
     widths: tuple[int, ...] = (32, 96, 384, 1536)
@@ -117,15 +117,14 @@ def sizes(bench: Bench) -> Iterator[Measurement]:
 def threads(bench: Bench) -> Iterator[Measurement]:
     """One thread and two, through Zarr and through the command line; wall clock."""
     counts, rounds = [1, 2], bench.amounts.wall_rounds
-    file = bench.recording(bench.amounts.seconds * SECOND)
+    file = bench.recording(bench.amounts.long_seconds * SECOND)
     yield from bench.measure(
         "zarr", {}, file=file, steps=SECOND // 2, level=DEFAULT, threads=counts, rounds=rounds
     )
-    long_file = bench.recording(bench.amounts.long_seconds * SECOND)
-    list(command_line(bench, file, 1))
+    list(command_line(bench, bench.recording(SECOND), 1))
     for number in range(rounds):
         for count in counts:
-            for done in command_line(bench, long_file, count):
+            for done in command_line(bench, file, count):
                 yield replace(done, group="threads", round=number)
 
 
