@@ -215,9 +215,10 @@ def _gain(counts: NDArray[np.int64], log_widths: NDArray[np.int64], reference: N
 def _most_gain(counts: NDArray[np.int64], prior: NDArray[np.float64]) -> float:
     """More bits than tables of their own can save: no width moves further than by all that was counted."""
     table, code = np.nonzero(counts)
-    counted = counts[table, code].astype(np.float64)
-    octaves = np.log2(1 + counted / (_PRIOR * prior[code])) + 1 / 16  # rounded to eighths
-    return float((counted * octaves).sum())  # a product by BLAS would wake its threads
+    counted = counts[table, code]
+    mantissa, exponent = np.frexp(1 + counted / (_PRIOR * prior[code]))  # numpy's log2 depends on the machine
+    steps = 8 * (exponent.astype(np.int64) - 1) + np.searchsorted(_WIDTH[_UNIT : _UNIT + 8], 2 * mantissa)
+    return float((counted * steps).sum() / 8)
 
 
 def _price(log_widths: NDArray[np.int64]) -> float:

@@ -610,13 +610,9 @@ def fit_head(errors: NDArray[Any], fraction_bits: int, kinds: slice = ALL_SHAPES
     center = ((levels - AVERAGE_BITS) * (256 - int(weights[0].sum())) + 16) // 32 * 32
     stride = min(max(2 * n_times // MANY_TIMES, 1), MOST_SKIPPED)
     rows = new_rows(8, n_channels)
-    rows[:3], rows[:3, :n_channels], rows[3:6, :n_channels], rows[6, :n_channels] = (
-        1,
-        initial,
-        weights.T,
-        center,
-    )
     averages, of_averages, centers, ratios = rows[:3], rows[3:6], rows[6], rows[7]
+    averages[:] = 1
+    averages[:, :n_channels], of_averages[:, :n_channels], centers[:n_channels] = initial, weights.T, center
     for begin in range(0, n_times, HISTOGRAM_BLOCK * stride):
         some = codes_between(errors, begin, begin + HISTOGRAM_BLOCK)
         statistics.error_histogram(some, fraction_bits, of_averages, centers, averages, ratios, histogram)
