@@ -3,10 +3,10 @@
     python -m benchmarks.doors [--data DIR] [--only NAME] [--threads N] [--repeats N] [--mb N] [--chunk-mb N]
 
 Prints, for each recording and door, MB/s of writing and reading and their share of the plain functions' in a
-pool of as many threads; the target is 0.9 (0.8 for doors that HDF5 calls back one chunk at a time). A door is
-an entry in `DOORS`: how to write an array chunk by chunk into a folder, and how to read it back. Short
-recordings are put end to end until there is enough to keep all threads busy: what a container takes to open,
-and a shard or chunk left over for one thread, are not throughput.
+pool of as many threads, medians over rounds in which all take their turn; the target is 0.9 (0.8 for doors
+that HDF5 calls back one chunk at a time). A door is an entry in `DOORS`: how to write an array chunk by chunk
+into a folder, and how to read it back. Short recordings are put end to end until there is enough to keep all
+threads busy: what a container takes to open, or a chunk left over for one thread, is not throughput.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -222,30 +223,33 @@ DOORS: list[Door] = [
 
 
 @dataclass
-class Seconds:
-    """The best times so far."""
+class Rounds:
+    """Seconds of writing and of reading, round by round."""
 
-    write: float = float("inf")
-    read: float = float("inf")
+    write: list[float] = field(default_factory=list)
+    read: list[float] = field(default_factory=list)
 
-    def better(self, write: float, read: float) -> None:
-        """Keep what is faster."""
-        self.write, self.read = min(self.write, write), min(self.read, read)
+    def share_of(self, plain: Rounds) -> tuple[float, float]:
+        """Throughput of writing and of reading in those of `plain`: medians over pairs of the same round."""
+        write = median(theirs / mine for theirs, mine in zip(plain.write, self.write, strict=True))
+        read = median(theirs / mine for theirs, mine in zip(plain.read, self.read, strict=True))
+        return write, read
 
 
-def measure(task: Task, doors: list[Door], repeats: int) -> dict[str, Seconds]:
-    """Best times of the plain functions and of each door, in turns, so that all see the same machine."""
+def measure(task: Task, doors: list[Door], repeats: int) -> dict[str, Rounds]:
+    """Times of the plain functions and of each door, in turns, so that all see the same machine."""
     plain, alone = Plain(), Plain()
     runners = [Door("plain", plain.write, plain.read), *doors]
     if any(door.serial for door in doors):
         runners.insert(1, Door(ONE_THREAD, alone.write, alone.read, serial=True))
-    best = {door.name: Seconds() for door in runners}
+    rounds = {door.name: Rounds() for door in runners}
     for number in range(repeats + 1):
         for door in runners:
-            seconds = run_once(task, door)
+            write, read = run_once(task, door)
             if number:  # the first round loads and compiles
-                best[door.name].better(*seconds)
-    return best
+                rounds[door.name].write.append(write)
+                rounds[door.name].read.append(read)
+    return rounds
 
 
 def run_once(task: Task, door: Door) -> tuple[float, float]:
@@ -263,23 +267,23 @@ def run_once(task: Task, door: Door) -> tuple[float, float]:
     return written - begin, done - written
 
 
-def report(name: str, task: Task, best: dict[str, Seconds], doors: list[Door]) -> bool:
+def report(name: str, task: Task, rounds: dict[str, Rounds], doors: list[Door]) -> bool:
     """Print the table; return whether every door reaches its target."""
     size = task.array.nbytes / 1e6
     print(f"\n{name}: {size:.1f} MB, chunks {task.chunks}, level {task.level}, {task.threads} threads")
     print(f"  {'':24s}{'write MB/s':>12s}{'of plain':>10s}{'read MB/s':>12s}{'of plain':>10s}{'target':>8s}")
     for label in ("plain", ONE_THREAD):
-        if label in best:
-            seconds = best[label]
-            print(f"  {label:24s}{size / seconds.write:12.1f}{'':10s}{size / seconds.read:12.1f}")
+        if label in rounds:
+            mine = rounds[label]
+            print(f"  {label:24s}{size / median(mine.write):12.1f}{'':10s}{size / median(mine.read):12.1f}")
     good = True
     for door in doors:
-        mine, plain = best[door.name], best[ONE_THREAD if door.serial else "plain"]
-        shares = (plain.write / mine.write, plain.read / mine.read)
-        good &= min(shares) >= door.target
+        mine = rounds[door.name]
+        write, read = mine.share_of(rounds[ONE_THREAD if door.serial else "plain"])
+        good &= min(write, read) >= door.target
         print(
-            f"  {door.name:24s}{size / mine.write:12.1f}{shares[0]:10.2f}{size / mine.read:12.1f}"
-            f"{shares[1]:10.2f}{door.target:8.1f}{'' if min(shares) >= door.target else '  missed'}"
+            f"  {door.name:24s}{size / median(mine.write):12.1f}{write:10.2f}{size / median(mine.read):12.1f}"
+            f"{read:10.2f}{door.target:8.1f}{'' if min(write, read) >= door.target else '  missed'}"
         )
     return good
 
@@ -305,7 +309,7 @@ def main() -> int:
     parser.add_argument("--data", type=Path, help="folder of .npz recordings that hold an array x")
     parser.add_argument("--only", action="append", help="recordings by name, for example neuropixels2_384ch")
     parser.add_argument("--threads", type=int, default=0, help="0: one for each core")
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--level", type=int, default=5)
     parser.add_argument("--mb", type=float, default=32.0, help="size of the arrays, in MB, at least")
     parser.add_argument("--chunk-mb", type=float, default=2.0, help="size of a chunk, about")
