@@ -27,7 +27,7 @@ import numpy as np
 from benchmarks.recordings import load, names
 from benchmarks.speed.material import tiled
 from losslessnn import NeuralCodec, compress, decompress
-from losslessnn.archiving import thread_count
+from losslessnn.workers import thread_count
 
 Array = np.ndarray[Any, Any]
 

@@ -123,7 +123,7 @@ def clip_outcomes(folder: Path) -> Iterator[Outcome]:
 
 def archive_overhead(path: Path) -> int:
     """Bytes of an archive beside the recording: its header and index, the frames' headers and lattices."""
-    from losslessnn.archive import open_archive
+    from losslessnn.archives.archive import open_archive
     from losslessnn.chunk import describe_chunk
 
     content = 0
@@ -136,7 +136,7 @@ def archive_overhead(path: Path) -> int:
 
 def simulated_clip_outcome() -> Outcome:
     """A 5 s mono WAV file of the package's own making."""
-    from losslessnn.archiving import compress_file
+    from losslessnn.archives.writing import compress_file
     from losslessnn.simulate import simulate_probe
 
     simulation = simulate_probe(5.0, channels=1)

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from losslessnn.advice import suggest_chunks
-    from losslessnn.archive import open_archive
+    from losslessnn.archives.archive import open_archive
     from losslessnn.codec import NeuralCodec
     from losslessnn.errors import (
         CorruptFrameError,
@@ -69,7 +69,7 @@ _HOME = {
     "decompress": "losslessnn.functions",
     "fit": "losslessnn.fitting",
     "load_model": "losslessnn.models.store",
-    "open_archive": "losslessnn.archive",
+    "open_archive": "losslessnn.archives.archive",
     "suggest_chunks": "losslessnn.advice",
 }
 

@@ -17,10 +17,11 @@ from typing import Any
 import numpy as np
 
 from losslessnn.advice import suggest_chunks
-from losslessnn.archiving import RemoteEncoder, same_bytes
+from losslessnn.archives.writing import same_bytes
 from losslessnn.chunk import Settings, decode_chunk
 from losslessnn.errors import CorruptFrameError, RecordingError
 from losslessnn.functions import DEFAULT_LEVEL, check_level
+from losslessnn.workers import RemoteEncoder
 
 _MISSING = "{what} needs {package}: pip install 'losslessnn[dask]'"
 
@@ -298,7 +299,7 @@ def encode_checked(array: np.ndarray[Any, Any], settings: Settings) -> bytes:
 def cluster_pool(scheduler: str) -> Iterator[tuple[ClusterEncoder, int]]:
     """Connect to a scheduler: its address, or the file that ``dask scheduler --scheduler-file`` writes.
 
-    Yields the encoder and the number of threads its workers have, as `losslessnn.archiving.worker_pool` does.
+    Yields the encoder and the number of threads its workers have, as `losslessnn.workers.worker_pool` does.
 
     Raises
     ------

@@ -25,7 +25,6 @@ except ModuleNotFoundError as missing:
         name=missing.name,
     ) from None
 
-from losslessnn.archiving import thread_count
 from losslessnn.chunk import decode_chunks, encode_chunk
 from losslessnn.device import check_device, device_or_default
 from losslessnn.errors import CorruptFrameError, NewerFormatError
@@ -39,6 +38,7 @@ from losslessnn.models.store import (
     with_model,
 )
 from losslessnn.nearby import check_max_error
+from losslessnn.workers import thread_count
 
 # Written into every store: it must never change.
 CODEC_NAME = "losslessnn.neural"

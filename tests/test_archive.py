@@ -17,8 +17,9 @@ import numpy as np
 import pytest
 
 from losslessnn import CorruptFrameError, NewerFormatError, RecordingError, open_archive
-from losslessnn.archive import (
-    Archive,
+from losslessnn.archives.archive import Archive
+from losslessnn.archives.arrays import restore_arrays
+from losslessnn.archives.format import (
     ArchiveHeader,
     Source,
     header_length,
@@ -26,16 +27,7 @@ from losslessnn.archive import (
     pack_index,
     unpack_header,
 )
-from losslessnn.archiving import (
-    compress_file,
-    restore_arrays,
-    restore_file,
-    restored_name,
-    verify_archive,
-    worker_pool,
-)
-from losslessnn.chunk import encode_chunk
-from losslessnn.layout import (
+from losslessnn.archives.layout import (
     Layout,
     Literal,
     Member,
@@ -46,8 +38,12 @@ from losslessnn.layout import (
     plain_wav_header,
     unpack_layout,
 )
+from losslessnn.archives.restoring import restore_file, restored_name, verify_archive
+from losslessnn.archives.writing import compress_file
+from losslessnn.chunk import encode_chunk
 from losslessnn.recordings import Reading
 from losslessnn.wire import Reader, pack_varint
+from losslessnn.workers import worker_pool
 from support import make_recording
 
 RECORDING = make_recording(10_000, 6)
@@ -214,14 +210,15 @@ class TestThreads:
         """Five times the file, the same peak of memory (with frames that are merely stored, to be quick)."""
         program = (
             "import resource, sys; from pathlib import Path\n"
-            "from losslessnn import archiving\n"
-            "from losslessnn.archiving import compress_file, worker_pool\n"
+            "from losslessnn import chunk\n"
+            "from losslessnn.archives.writing import compress_file\n"
             "from losslessnn.frame import FrameHeader, Mode, Section, content_checksum, pack_frame\n"
             "from losslessnn.recordings import Reading\n"
-            "def stored(x, level):\n"
+            "from losslessnn.workers import worker_pool\n"
+            "def stored(x, **settings):\n"
             "    header = FrameHeader(x.dtype, x.shape, 'C', Mode.STORED, content_checksum(x))\n"
             "    return pack_frame(header, {Section.PLAIN: x.tobytes()})\n"
-            "archiving.encode_chunk = stored\n"
+            "chunk.encode_chunk = stored\n"
             "p = Path(sys.argv[1])\n"
             "with worker_pool(2) as pool:\n"
             "    r = Reading(as_bytes=True, frame_bytes=2_000_000)\n"
@@ -275,16 +272,16 @@ class TestFilesAppearWholeOrNotAtAll:
     def test_a_disk_that_returns_other_bytes_is_noticed(
         self, npy: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        import losslessnn.archiving as archiving
+        from losslessnn.archives import writing
 
-        read_back = archiving._read_back
+        read_back = writing._read_back
 
         def flipped(*arguments: Any) -> bytes:
             data = bytearray(read_back(*arguments))
             data[len(data) // 2] ^= 1
             return bytes(data)
 
-        monkeypatch.setattr(archiving, "_read_back", flipped)
+        monkeypatch.setattr(writing, "_read_back", flipped)
         with pytest.raises(CorruptFrameError):
             compress_file(npy, npy.with_name("a.lnn"))
         assert not npy.with_name("a.lnn").exists()
@@ -306,7 +303,7 @@ class TestFilesAppearWholeOrNotAtAll:
         def full(*_: Any) -> None:
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr("losslessnn.archiving.write_all", full)
+        monkeypatch.setattr("losslessnn.archives.writing.write_all", full)
         with pytest.raises(OSError, match="No space"):
             compress_file(npy, npy.with_name("a.lnn"))
         assert sorted(path.name for path in npy.parent.iterdir()) == ["x.npy"]
@@ -548,7 +545,7 @@ class TestAnotherZlib:
         def other(level: int, *rest: Any) -> Any:
             return compressobj(max(1, level - 3), *rest)
 
-        monkeypatch.setattr("losslessnn.archiving.zlib.compressobj", other)
+        monkeypatch.setattr("losslessnn.archives.restoring.zlib.compressobj", other)
 
     @pytest.mark.usefixtures("another_zlib")
     def test_is_an_error_that_offers_the_arrays(self, npz: Path) -> None:

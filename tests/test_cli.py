@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 
 from losslessnn import open_archive
-from losslessnn.archive import ArchiveHeader, Source, pack_header, pack_index
+from losslessnn.archives.format import ArchiveHeader, Source, pack_header, pack_index
+from losslessnn.archives.layout import Literal
 from losslessnn.cli import main
 from losslessnn.cli.common import explain
-from losslessnn.layout import Literal
 from support import make_recording
 
 PROGRAM = [sys.executable, "-c", "from losslessnn.cli import main; main()"]
@@ -273,7 +273,7 @@ class TestSourcesAreKept:
 
     def test_and_only_after_verification(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         write_npy()
-        monkeypatch.setattr("losslessnn.archiving.same_bytes", lambda a, b: False)
+        monkeypatch.setattr("losslessnn.archives.writing.same_bytes", lambda a, b: False)
         outcome = run("compress", "x.npy", "--rm")
         assert outcome.code == 1
         assert "does not decode to its source" in outcome.err

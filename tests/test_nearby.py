@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from losslessnn import NeuralCodec, compress, decompress, open_archive
-from losslessnn.archiving import compress_file, restore_file
+from losslessnn.archives.restoring import restore_file
+from losslessnn.archives.writing import compress_file
 from losslessnn.chunk import describe_chunk
 from losslessnn.errors import RecordingError
 from losslessnn.nearby import quantise

@@ -28,7 +28,8 @@ from losslessnn import (
     load_model,
     open_archive,
 )
-from losslessnn.archiving import compress_file, restore_file
+from losslessnn.archives.restoring import restore_file
+from losslessnn.archives.writing import compress_file
 from losslessnn.chunk import encode_chunk
 from losslessnn.frame import Mode, Section, pack_frame, unpack_frame
 from losslessnn.models import store

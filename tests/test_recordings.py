@@ -15,10 +15,12 @@ import numpy as np
 import pytest
 
 from losslessnn import open_archive
-from losslessnn.archive import Archive, Source
-from losslessnn.archiving import compress_file, restore_file
+from losslessnn.archives.archive import Archive
+from losslessnn.archives.format import Source
+from losslessnn.archives.layout import Literal, Member, Method, Packing, Samples, all_samples, layout_length
+from losslessnn.archives.restoring import restore_file
+from losslessnn.archives.writing import compress_file
 from losslessnn.errors import RecordingError
-from losslessnn.layout import Literal, Member, Method, Packing, Samples, all_samples, layout_length
 from losslessnn.recordings import Reading, Recording, map_samples, open_recording
 from support import make_recording
 

@@ -28,7 +28,8 @@ from losslessnn import (
     decompress,
     open_archive,
 )
-from losslessnn.archiving import compress_file, restore_file
+from losslessnn.archives.restoring import restore_file
+from losslessnn.archives.writing import compress_file
 from losslessnn.chunk import describe_chunk
 from losslessnn.coding.sequence import SequenceWriter
 from losslessnn.frame import FrameHeader, Mode, Section, content_checksum, pack_frame, unpack_frame

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from losslessnn import CorruptFrameError, NewerFormatError, compress
-from losslessnn.archiving import thread_count
+from losslessnn.workers import thread_count
 from support import ADVERSARIAL, make_recording
 
 zarr = pytest.importorskip("zarr", minversion="3.0")

@@ -82,7 +82,7 @@ def command(
 
     Exit code 1 if the file cannot be read.
     """
-    from losslessnn.archive import Source
+    from losslessnn.archives.format import Source
     from losslessnn.errors import RecordingError
     from losslessnn.peers import PeerError, find, measure
 
@@ -195,7 +195,7 @@ def load_start(path: Path, reading: Any, seconds: float | None, max_bytes: int) 
     """The recording, and the start of its largest array (None if it has none)."""
     import numpy as np
 
-    from losslessnn.layout import all_samples
+    from losslessnn.archives.layout import all_samples
     from losslessnn.recordings import open_recording
     from losslessnn.recordings.recording import SourceReader
 

@@ -20,7 +20,7 @@ from losslessnn.device import DEVICES, VARIABLE
 from losslessnn.errors import LosslessnnError
 
 if TYPE_CHECKING:
-    from losslessnn.archiving import FileReport
+    from losslessnn.archives.report import FileReport
     from losslessnn.recordings import Reading
 
 SUFFIX = ".lnn"
@@ -330,7 +330,7 @@ def run_batch(
     Yields each item in order with its report, or None after an error, which has been printed. `shared` is a
     pool to use instead of threads; it is left open to files side by side.
     """
-    from losslessnn.archiving import Here, worker_pool
+    from losslessnn.workers import Here, worker_pool
 
     with shared or worker_pool(threads) as pool:
         executor, count = pool

@@ -38,7 +38,7 @@ from losslessnn.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from losslessnn.archiving import FileReport
+    from losslessnn.archives.report import FileReport
     from losslessnn.chunk import Settings
     from losslessnn.recordings import Reading
 
@@ -169,7 +169,7 @@ def _compress_files(
     quiet: bool,
     progress: bool | None,
 ) -> int:
-    from losslessnn.archiving import compress_file
+    from losslessnn.archives.writing import compress_file
 
     cluster = None
     if scheduler is not None:
@@ -250,7 +250,8 @@ def _compress_stdin(
     progress: bool | None,
 ) -> int:
     """Standard input has neither name nor length: it and its archive go through temporary files."""
-    from losslessnn.archiving import compress_file, worker_pool
+    from losslessnn.archives.writing import compress_file
+    from losslessnn.workers import worker_pool
 
     if output is not None and output != STDIO and output.suffix != SUFFIX:
         raise click.UsageError(f"standard input has no name: -o must name a file ending in {SUFFIX}")

@@ -34,7 +34,7 @@ from losslessnn.cli.common import (
 from losslessnn.errors import LosslessnnError
 
 if TYPE_CHECKING:
-    from losslessnn.archiving import FileReport
+    from losslessnn.archives.report import FileReport
 
 
 @dataclass(frozen=True)
@@ -111,8 +111,9 @@ def _plan(
     files: tuple[Path, ...], output: Path | None, wish: _Wish, quiet: bool
 ) -> tuple[list[tuple[Path, Path]], int]:
     """Where each archive's file goes; archives that cannot be read are complained about and left out."""
-    from losslessnn.archive import Archive
-    from losslessnn.archiving import arrays_name, restored_name
+    from losslessnn.archives.archive import Archive
+    from losslessnn.archives.arrays import arrays_name
+    from losslessnn.archives.restoring import restored_name
 
     pairs = []
     with Talk(0, quiet, progress=False) as talk:
@@ -137,8 +138,9 @@ def _destination(path: Path, name: str, output: Path | None, count: int) -> Path
 def _restore(
     path: Path, destination: Path, wish: _Wish, pool: Pool, talk: Talk, sidecar: bool = True
 ) -> FileReport:
-    from losslessnn.archive import Archive
-    from losslessnn.archiving import restore_arrays, restore_file
+    from losslessnn.archives.archive import Archive
+    from losslessnn.archives.arrays import restore_arrays
+    from losslessnn.archives.restoring import restore_file
 
     restore = restore_arrays if wish.arrays else partial(restore_file, sidecar=sidecar)
     with Archive(path, recover=wish.recover) as archive:
@@ -184,7 +186,7 @@ def _decompress_files(
 
 
 def _original_length(path: Path) -> int:
-    from losslessnn.archive import Archive
+    from losslessnn.archives.archive import Archive
 
     try:
         with Archive(path, recover=True) as archive:
@@ -219,8 +221,9 @@ def _decompress_to_stdout(
     progress: bool | None,
 ) -> int:
     """Through a temporary file, so that nothing is handed on before it has been checked."""
-    from losslessnn.archive import Archive
-    from losslessnn.archiving import restored_name, worker_pool
+    from losslessnn.archives.archive import Archive
+    from losslessnn.archives.restoring import restored_name
+    from losslessnn.workers import worker_pool
 
     if len(files) > 1:
         raise click.UsageError("only one archive at a time can go to standard output")

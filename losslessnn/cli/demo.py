@@ -133,11 +133,12 @@ def _store_zarr(zarr: Any, folder: Path, samples: np.ndarray[Any, Any], level: i
 def _store_archive(folder: Path, samples: np.ndarray[Any, Any], rate: float, level: int) -> Measurement:
     import numpy as np
 
-    from losslessnn.archive import open_archive
-    from losslessnn.archiving import compress_file, worker_pool
+    from losslessnn.archives.archive import open_archive
+    from losslessnn.archives.writing import compress_file
     from losslessnn.errors import CorruptFrameError
     from losslessnn.peers import Measurement
     from losslessnn.recordings import Reading
+    from losslessnn.workers import worker_pool
 
     path = folder / "demo.npy"
     np.save(path, samples)

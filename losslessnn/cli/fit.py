@@ -103,11 +103,11 @@ def command(
 
     Exit code 1 if a recording cannot be read or fitted to.
     """
-    from losslessnn.archiving import refuse_existing
     from losslessnn.cli.bench import load_start
     from losslessnn.errors import RecordingError
     from losslessnn.fitting import fit
     from losslessnn.models.store import SUFFIX
+    from losslessnn.newfile import refuse_existing
     from losslessnn.recordings import map_samples
 
     refuse_existing(output, force)

@@ -15,7 +15,7 @@ from losslessnn.cli.common import complain, files_argument, megabytes
 if TYPE_CHECKING:
     import numpy as np
 
-    from losslessnn.archive import Archive, StoredArray
+    from losslessnn.archives.archive import Archive, StoredArray
 
 
 @dataclass
@@ -62,7 +62,7 @@ def command(files: tuple[Path, ...], all_channels: bool, all_frames: bool, as_js
 
     Exit code 1 if an archive cannot be read. Frames are not verified; `losslessnn verify` does that.
     """
-    from losslessnn.archive import Archive
+    from losslessnn.archives.archive import Archive
 
     failed = False
     for number, path in enumerate(files):

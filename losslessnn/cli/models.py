@@ -68,11 +68,11 @@ def show_command(model: str) -> int:
 @force_option
 def export_command(model: str, output: Path, force: bool) -> int:
     """Write a profile to a file; PROFILE may also be an archive (.lnn) that embeds one."""
-    from losslessnn.archive import open_archive
-    from losslessnn.archiving import refuse_existing
+    from losslessnn.archives.archive import open_archive
     from losslessnn.cli.common import SUFFIX
     from losslessnn.errors import ModelError
     from losslessnn.models.store import Profile, load_model
+    from losslessnn.newfile import refuse_existing
 
     refuse_existing(output, force)
     if model.endswith(SUFFIX):

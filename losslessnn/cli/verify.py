@@ -23,7 +23,7 @@ from losslessnn.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from losslessnn.archiving import FileReport
+    from losslessnn.archives.report import FileReport
 
 
 @click.command(short_help="Check that archives are intact.")
@@ -49,8 +49,9 @@ def command(
 
     Exit code 1 if any archive is damaged or differs.
     """
-    from losslessnn.archive import Archive
-    from losslessnn.archiving import FileReport, restored_name, verify_archive
+    from losslessnn.archives.archive import Archive
+    from losslessnn.archives.report import FileReport
+    from losslessnn.archives.restoring import restored_name, verify_archive
 
     if against is not None and len(files) > 1 and not against.is_dir():
         raise click.UsageError("--against one file goes with one archive; give the folder of the originals")

@@ -17,10 +17,10 @@ import h5py
 import numpy as np
 from h5py._objects import phil  # the lock around every call of HDF5; h5py's own modules import it so
 
-from losslessnn.archiving import worker_pool
 from losslessnn.errors import CorruptFrameError
 from losslessnn.hdf5.filter import FILTER_ID, decode_values, encode_values, real_errors, stored_settings
 from losslessnn.hdf5.layout import ChunkLayout, unpack_layout
+from losslessnn.workers import worker_pool
 
 Offset = tuple[int, ...]
 _AHEAD = 4  # chunks of each thread that need not wait for a slow one before them

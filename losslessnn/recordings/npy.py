@@ -9,10 +9,10 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from losslessnn.archive import Source
+from losslessnn.archives.format import Source
+from losslessnn.archives.layout import MAX_FRAME_BYTES, Content, Packing, Samples
 from losslessnn.errors import RecordingError
 from losslessnn.frame import pack_dtype
-from losslessnn.layout import MAX_FRAME_BYTES, Content, Packing, Samples
 from losslessnn.recordings.recording import Finding, Reading, bytes_segments, file_length
 
 _MAGIC = b"\x93NUMPY"

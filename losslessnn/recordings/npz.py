@@ -16,9 +16,9 @@ from typing import BinaryIO
 import google_crc32c
 import numpy as np
 
-from losslessnn.archive import Source
+from losslessnn.archives.format import Source
+from losslessnn.archives.layout import Content, Literal, Member, Method, Segment
 from losslessnn.errors import RecordingError
-from losslessnn.layout import Content, Literal, Member, Method, Segment
 from losslessnn.recordings.npy import MAX_PREFIX, array_samples, parse_npy_header
 from losslessnn.recordings.recording import (
     Finding,

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-from losslessnn.archive import MAGIC, SUFFIX, ArchiveHeader, Source
+from losslessnn.archives.format import MAGIC, SUFFIX, ArchiveHeader, Source
 from losslessnn.errors import RecordingError
 from losslessnn.recordings.npy import read_npy
 from losslessnn.recordings.npz import read_npz

@@ -8,9 +8,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from losslessnn.archive import Source
+from losslessnn.archives.format import Source
+from losslessnn.archives.layout import MAX_FRAME_BYTES, Content, Packing, Samples
 from losslessnn.errors import RecordingError
-from losslessnn.layout import MAX_FRAME_BYTES, Content, Packing, Samples
 from losslessnn.recordings.recording import Finding, Reading, bytes_samples, bytes_segments, file_length
 
 

@@ -13,9 +13,8 @@ from typing import Any, BinaryIO, Protocol
 import google_crc32c
 import numpy as np
 
-from losslessnn.archive import ArchiveHeader, Source
-from losslessnn.errors import RecordingError
-from losslessnn.layout import (
+from losslessnn.archives.format import ArchiveHeader, Source
+from losslessnn.archives.layout import (
     MAX_FRAME_BYTES,
     Content,
     Layout,
@@ -26,6 +25,7 @@ from losslessnn.layout import (
     Samples,
     layout_length,
 )
+from losslessnn.errors import RecordingError
 
 DEFAULT_FRAME_BYTES = 8_000_000
 _LONGEST_LITERAL = 1 << 16

@@ -7,9 +7,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from losslessnn.archive import Source
+from losslessnn.archives.format import Source
+from losslessnn.archives.layout import Packing
 from losslessnn.errors import RecordingError
-from losslessnn.layout import Packing
 from losslessnn.recordings.raw import interleaved
 from losslessnn.recordings.recording import Finding, Reading, file_length
 

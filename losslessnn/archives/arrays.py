@@ -1,0 +1,122 @@
+"""An archive's arrays in a file that numpy reads."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+import zipfile
+import zlib
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Executor
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from losslessnn.archives.archive import Archive
+from losslessnn.archives.format import Source
+from losslessnn.archives.layout import Member, Method
+from losslessnn.archives.report import FileReport, Progress, no_progress
+from losslessnn.archives.restoring import COPY_BYTES, Restorer, report_restored, restored_name
+from losslessnn.errors import RecordingError
+from losslessnn.newfile import NewFile, write_all
+from losslessnn.recordings.recording import Inflater, raw_bytes
+from losslessnn.workers import Here
+
+
+def arrays_name(archive: Archive) -> str:
+    """The name of the file that `restore_arrays` writes."""
+    name = restored_name(archive)
+    return name if name.endswith((".npz", ".npy")) else f"{name}.npy"
+
+
+def restore_arrays(
+    archive: Archive,
+    destination: str | os.PathLike[str],
+    *,
+    overwrite: bool = False,
+    recover: bool = False,
+    pool: tuple[Executor, int] | None = None,
+    progress: Progress = no_progress,
+) -> FileReport:
+    """Write an archive's arrays, equal to the original's, in a file that numpy reads.
+
+    An ``.npz`` becomes an ``.npz`` without compression, anything else one ``.npy``, time first. For files
+    whose compressed bytes cannot be made again here, for damaged archives, and for whoever wants the samples
+    of a ``.wav`` or ``.bin`` in numpy.
+
+    Parameters
+    ----------
+    archive, destination, overwrite, recover, pool, progress
+        As for `restore_file`.
+
+    Returns
+    -------
+    FileReport
+        What was written.
+
+    Raises
+    ------
+    CorruptFrameError, RecordingError, OSError
+        As for `restore_file`.
+    """
+    started = time.perf_counter()
+    destination = Path(destination)
+    is_zip = archive.header.source == Source.NPZ
+    restorer = Restorer(archive, pool or (Here(), 1), recover, fill=is_zip)
+    write = _write_npz if is_zip else _write_npy
+    with NewFile(destination, overwrite) as new:
+        notes = write(restorer, new.file, progress)
+        written = new.file.tell()
+        new.publish(like=os.stat(archive.path))
+    return report_restored(restorer, destination, written, started, notes)
+
+
+def _write_npy(restorer: Restorer, file: BinaryIO, progress: Progress) -> list[str]:
+    archive = restorer.archive
+    samples = archive.main.samples
+    there = min(samples.frames, len(archive.frame_lengths))
+    rows = samples.frame_span(there - 1)[1] if there else 0
+    header = {"descr": np.lib.format.dtype_to_descr(samples.dtype), "fortran_order": False}
+    np.lib.format.write_array_header_2_0(file, {**header, "shape": (rows, *samples.row_shape)})
+    for array in restorer.arrays(samples):
+        write_all(file, raw_bytes(array))
+        progress(array.nbytes, 0)
+    return []
+
+
+def _write_npz(restorer: Restorer, file: BinaryIO, progress: Progress) -> list[str]:
+    notes = []
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as target:
+        for segment in restorer.archive.header.layout:
+            if not isinstance(segment, Member):
+                # Bytes between members; samples among them must still be passed over.
+                deque(restorer.content_pieces((segment,)), maxlen=0)
+                continue
+            pieces = restorer.content_pieces(segment.segments)
+            if segment.method == Method.OPAQUE:
+                pieces, note = _inflated(segment, pieces)
+                notes += note
+            with target.open(zipfile.ZipInfo(segment.name), "w", force_zip64=True) as member:
+                for piece in pieces:
+                    member.write(piece)
+                    progress(len(piece), 0)
+    return notes
+
+
+def _inflated(member: Member, pieces: Iterator[memoryview]) -> tuple[Iterator[memoryview], list[str]]:
+    """The content of a member whose deflated bytes are kept; the bytes and a note if they do not inflate."""
+    spool = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the iterator
+    for piece in pieces:
+        spool.write(piece)
+    try:
+        spool.seek(0)
+        deque(Inflater(spool, member.length).pieces(), maxlen=0)
+    except (zlib.error, RecordingError):
+        spool.seek(0)
+        note = [f"{member.name}: compressed in a way unknown here; written as it is"]
+        return (memoryview(piece) for piece in iter(lambda: spool.read(COPY_BYTES), b"")), note
+    spool.seek(0)
+    return (memoryview(piece) for piece in Inflater(spool, member.length).pieces()), []

@@ -1,0 +1,41 @@
+"""What is told of a file: while it is worked on, and when it is done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+Progress = Callable[[int, int], None]
+"""Called with the bytes of the original file and of the archive that have been done since the last call."""
+
+
+def no_progress(original: int, archived: int) -> None:
+    """For those who do not want to be told."""
+
+
+@dataclass(frozen=True)
+class FileReport:
+    """What became of one file.
+
+    Attributes
+    ----------
+    source, destination : pathlib.Path
+        What was read and what was written.
+    original_bytes, archive_bytes : int
+        Size of the original file and of the archive.
+    seconds : float
+        Time it took, verification included.
+    notes : tuple of str
+        What the owner should be told.
+    complete : bool
+        False if something of a damaged archive could not be restored.
+    """
+
+    source: Path
+    destination: Path
+    original_bytes: int
+    archive_bytes: int
+    seconds: float
+    notes: tuple[str, ...] = ()
+    complete: bool = True

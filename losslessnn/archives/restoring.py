@@ -1,0 +1,349 @@
+"""An archive back into its original file, or compared with it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+import time
+import zlib
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import google_crc32c
+import numpy as np
+
+from losslessnn.archives.archive import Archive
+from losslessnn.archives.format import Source
+from losslessnn.archives.layout import Content, Literal, Member, Method, Packing, Samples
+from losslessnn.archives.report import FileReport, Progress, no_progress
+from losslessnn.errors import CorruptFrameError, RecordingError
+from losslessnn.newfile import NewFile, write_all
+from losslessnn.recordings.recording import bytes_from_rows
+from losslessnn.workers import Here
+
+COPY_BYTES = 1 << 20
+
+
+@dataclass
+class Damage:
+    """What could not be restored, in words; empty if nothing."""
+
+    frames: list[str]
+    ended_early: bool = False
+
+
+class Restorer:
+    """Walks an archive's layout and yields the bytes of the original file, in order.
+
+    Parameters
+    ----------
+    archive : Archive
+        Opened, possibly with ``recover=True``.
+    pool : (Executor, int)
+        Where to decode.
+    recover : bool
+        Replace frames that are damaged by zeros and stop where the archive ends, instead of raising.
+    fill : bool
+        When recovering, fill up with zeros what is missing at the end, too.
+
+    Attributes
+    ----------
+    damage : Damage
+        What `recover` met on the way.
+    """
+
+    def __init__(
+        self, archive: Archive, pool: tuple[Executor, int], recover: bool = False, fill: bool = False
+    ) -> None:
+        self.archive = archive
+        self.damage = Damage([])
+        self._executor, self._threads = pool
+        self._recover = recover
+        self._fill = fill
+        self._next_frame = 0
+        self._ahead: deque[Future[np.ndarray[Any, Any]]] = deque()
+        self._submitted = 0
+
+    def pieces(self) -> Iterator[memoryview]:
+        """Yield the file's bytes in pieces of at most a frame.
+
+        Raises
+        ------
+        CorruptFrameError
+            If the archive is damaged, unless recovering.
+        RecordingError
+            If zlib on this machine cannot make the bytes of a compressed member again.
+        """
+        for segment in self.archive.header.layout:
+            if isinstance(segment, Member):
+                yield from self._member_pieces(segment)
+            else:
+                yield from self.content_pieces((segment,))
+            if self.damage.ended_early:
+                return
+
+    def content_pieces(self, content: Content) -> Iterator[memoryview]:
+        """Yield the bytes of consecutive segments."""
+        for segment in content:
+            if isinstance(segment, Literal):
+                yield memoryview(segment.data)
+            elif segment.packing == Packing.COLUMNS and segment.frames > 1:
+                yield from self._column_pieces(segment)
+            else:
+                for array in self.arrays(segment):
+                    yield bytes_from_rows(array, segment)
+                    del array  # before the next is waited for, here and wherever it is passed through
+            if self.damage.ended_early:
+                return
+
+    def arrays(self, samples: Samples) -> Iterator[np.ndarray[Any, Any]]:
+        """Yield the arrays of the next segment of samples, decoded ahead in the pool."""
+        for _ in range(samples.frames):
+            array = self._next_array()
+            if array is None:
+                self.damage.ended_early = True
+                return
+            yield array
+            del array
+
+    def _next_array(self) -> np.ndarray[Any, Any] | None:
+        while self._submitted < self.archive.frame_count and len(self._ahead) <= self._threads:
+            self._ahead.append(self._executor.submit(self.archive.read_frame, self._submitted))
+            self._submitted += 1
+        index = self._next_frame
+        self._next_frame += 1
+        future = self._ahead.popleft()
+        try:
+            return future.result()
+        except CorruptFrameError as error:
+            if not self._recover:
+                raise
+            samples, (start, stop) = self.archive.frame_place(index)
+            if index >= len(self.archive.frame_lengths) and not self._fill:
+                return None
+            self.damage.frames.append(
+                f"time steps {start} to {stop} are lost, zeros stand for them ({error})"
+            )
+            return np.zeros((stop - start, *samples.row_shape), samples.dtype)
+
+    def _column_pieces(self, samples: Samples) -> Iterator[memoryview]:
+        """Frames hold time steps, the file whole channels: put them in place in a temporary file."""
+        itemsize = samples.dtype.itemsize
+        folder = self.archive.path.parent
+        with tempfile.TemporaryFile(dir=folder if os.access(folder, os.W_OK) else None) as spool:
+            spool.truncate(samples.length)
+            start = 0
+            for array in self.arrays(samples):
+                columns = np.ascontiguousarray(array.reshape(len(array), -1, order="F").T).view(np.uint8)
+                for column, values in enumerate(columns):
+                    spool.seek((column * samples.rows + start) * itemsize)
+                    spool.write(memoryview(values))
+                start += len(array)
+            spool.seek(0)
+            while piece := spool.read(COPY_BYTES):
+                yield memoryview(piece)
+
+    def _member_pieces(self, member: Member) -> Iterator[memoryview]:
+        content = self.content_pieces(member.segments)
+        if member.method != Method.DEFLATED:
+            yield from content
+            return
+        deflater = zlib.compressobj(member.level, zlib.DEFLATED, -15)
+        length = crc = 0
+        for piece in _deflated(deflater, content):
+            length += len(piece)
+            crc = google_crc32c.extend(crc, piece)
+            if length > member.length:
+                break
+            yield memoryview(piece)
+        if (length, crc) != (member.length, member.crc):
+            made_with = self.archive.header.facts.get("zlib", "elsewhere")
+            raise RecordingError(
+                f"{self.archive.path}: zlib {zlib.ZLIB_RUNTIME_VERSION} here does not make the compressed "
+                f"bytes of {member.name!r} that zlib {made_with} made; `losslessnn decompress --arrays` "
+                "writes an .npz with equal arrays"
+            )
+
+
+def _deflated(deflater: Any, content: Iterator[memoryview]) -> Iterator[bytes]:
+    for piece in content:
+        for start in range(0, len(piece), COPY_BYTES):
+            if done := deflater.compress(piece[start : start + COPY_BYTES]):
+                yield done
+    yield deflater.flush()
+
+
+def restored_name(archive: Archive) -> str:
+    """The name of the file that an archive restores, checked: it must name a file and no folder.
+
+    Raises
+    ------
+    CorruptFrameError
+        If it could lead anywhere but into the folder where the file belongs.
+    """
+    name = archive.name
+    unsafe = {"", ".", ".."}
+    separators = {"/", "\0"} | ({"\\", ":"} if os.name == "nt" else set())
+    if name in unsafe or any(separator in name for separator in separators):
+        raise CorruptFrameError(f"{archive.path}: names its file {name!r}, which could lead elsewhere")
+    return name
+
+
+def restore_file(
+    archive: Archive,
+    destination: str | os.PathLike[str],
+    *,
+    overwrite: bool = False,
+    recover: bool = False,
+    sidecar: bool = True,
+    pool: tuple[Executor, int] | None = None,
+    progress: Progress = no_progress,
+) -> FileReport:
+    """Restore an archive's original file byte for byte.
+
+    Parameters
+    ----------
+    archive : Archive
+        Opened; with ``recover=True`` if that is wanted here.
+    destination : path-like
+        The file to write.
+    overwrite, pool, progress
+        As for `compress_file`.
+    recover : bool
+        Save what can be saved of a damaged archive; the notes of the report say what is missing.
+    sidecar : bool
+        Whether to write a SpikeGLX ``.meta`` beside the file, if there is none.
+
+    Returns
+    -------
+    FileReport
+        Only if the checksum of the whole file is right (or `recover` was asked for).
+
+    Raises
+    ------
+    CorruptFrameError
+        If the archive is damaged.
+    RecordingError
+        If `destination` exists, or zlib here cannot make the original's compressed bytes again.
+    OSError
+        If a file cannot be read or written.
+    """
+    started = time.perf_counter()
+    destination = Path(destination)
+    restorer = Restorer(archive, pool or (Here(), 1), recover)
+    with NewFile(destination, overwrite) as new:
+        written = _write_checked(restorer, new.file, progress)
+        new.publish(like=os.stat(archive.path))
+    notes = _restore_sidecar(archive, destination) if sidecar else []
+    return report_restored(restorer, destination, written, started, notes)
+
+
+def report_restored(
+    restorer: Restorer, destination: Path, written: int, started: float, notes: list[str]
+) -> FileReport:
+    """What became of an archive: the notes, and what a damaged one lacks."""
+    archive, damage = restorer.archive, restorer.damage
+    notes = [*notes, *_damage_notes(restorer, written)]
+    seconds = time.perf_counter() - started
+    complete = not damage.frames and not damage.ended_early
+    return FileReport(
+        archive.path, destination, written, archive.archive_length, seconds, tuple(notes), complete
+    )
+
+
+def verify_archive(
+    archive: Archive,
+    *,
+    against: str | os.PathLike[str] | None = None,
+    pool: tuple[Executor, int] | None = None,
+    progress: Progress = no_progress,
+) -> None:
+    """Decode a whole archive without writing anything, and check every checksum.
+
+    Parameters
+    ----------
+    archive : Archive
+        Opened.
+    against : path-like, optional
+        A file that the restored bytes are compared with, byte by byte.
+    pool, progress
+        As for `compress_file`.
+
+    Raises
+    ------
+    CorruptFrameError
+        If the archive is damaged.
+    RecordingError
+        If it restores something other than `against`.
+    """
+    restorer = Restorer(archive, pool or (Here(), 1))
+    crc = length = 0
+    with contextlib.ExitStack() as stack:
+        other = stack.enter_context(open(against, "rb")) if against is not None else None
+        for piece in restorer.pieces():
+            if other is not None and other.read(len(piece)) != piece:
+                raise RecordingError(f"{archive.path}: differs from {against} after byte {length}")
+            crc = google_crc32c.extend(crc, np.frombuffer(piece, np.uint8))
+            length += len(piece)
+            progress(len(piece), 0)
+            del piece
+        if other is not None and other.read(1):
+            raise RecordingError(f"{archive.path}: {against} is longer than the {length} bytes it restores")
+    _check_content(restorer, length, crc)
+
+
+def _write_checked(restorer: Restorer, file: BinaryIO, progress: Progress) -> int:
+    crc = written = 0
+    for piece in restorer.pieces():
+        write_all(file, piece)
+        crc = google_crc32c.extend(crc, np.frombuffer(piece, np.uint8))
+        written += len(piece)
+        progress(len(piece), 0)
+        del piece
+    _check_content(restorer, written, crc)
+    return written
+
+
+def _check_content(restorer: Restorer, length: int, crc: int) -> None:
+    """Raise `CorruptFrameError` unless the bytes restored are the whole original file."""
+    archive, damage = restorer.archive, restorer.damage
+    if damage.frames or damage.ended_early or archive.content_crc is None:
+        return  # recovering; the report says so
+    if length != archive.original_length or crc != archive.content_crc:
+        raise CorruptFrameError(
+            f"{archive.path}: the restored bytes do not have the original file's checksum"
+        )
+
+
+def _damage_notes(restorer: Restorer, written: int) -> list[str]:
+    """What a recovered file lacks, in words."""
+    archive, damage = restorer.archive, restorer.damage
+    notes = list(damage.frames)
+    if damage.ended_early:
+        there, total = len(archive.frame_lengths), archive.frame_count
+        notes.append(
+            f"the archive ends early: {there} of {total} frames, the first {written} of "
+            f"{archive.original_length} bytes of the file, were recovered"
+        )
+    elif archive.content_crc is None and not damage.frames:
+        notes.append("the index was lost, but every frame is there and intact: the file is complete")
+    return notes
+
+
+def _restore_sidecar(archive: Archive, destination: Path) -> list[str]:
+    sidecar = archive.header.sidecar
+    if sidecar is None or archive.header.source != Source.SPIKEGLX:
+        return []
+    path = destination.with_suffix(".meta")
+    if os.path.lexists(path):
+        same = path.is_file() and path.read_bytes() == sidecar
+        return [] if same else [f"{path.name} exists already and differs from the archive's; left as it is"]
+    with NewFile(path) as new:
+        write_all(new.file, sidecar)
+        new.publish()
+    return [f"{path.name} restored too"]

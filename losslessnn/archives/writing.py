@@ -1,0 +1,235 @@
+"""A file into an archive that is verified before it gets its name.
+
+Memory stays constant whatever the file's size: a few frames are in flight at a time. Every written frame is
+read back from the new archive, decoded, and compared with its source.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from concurrent.futures import Executor, Future
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from losslessnn.archives.archive import Archive
+from losslessnn.archives.format import pack_header, pack_index, unpack_header
+from losslessnn.archives.report import FileReport, Progress, no_progress
+from losslessnn.chunk import Settings, decode_chunk, memory_bytes, memory_order
+from losslessnn.errors import CorruptFrameError, RecordingError
+from losslessnn.frame import content_checksum, unpack_frame
+from losslessnn.models.store import Family, Profile, remember
+from losslessnn.nearby import quantise
+from losslessnn.newfile import NewFile, refuse_existing, write_all
+from losslessnn.recordings import Block, Reading, Recording, open_recording
+from losslessnn.recordings.recording import SourceReader
+from losslessnn.workers import Here, RemoteEncoder
+
+DEFAULT_LEVEL = 5
+
+
+def compress_file(
+    source: str | os.PathLike[str],
+    destination: str | os.PathLike[str],
+    *,
+    reading: Reading | None = None,
+    level: int = DEFAULT_LEVEL,
+    model: Profile | Family | None = None,
+    embed: bool = True,
+    max_error: float = 0.0,
+    overwrite: bool = False,
+    pool: tuple[Executor, int] | None = None,
+    progress: Progress = no_progress,
+    name: str | None = None,
+) -> FileReport:
+    """Compress a file into an archive and verify it.
+
+    Parameters
+    ----------
+    source : path-like
+        The recording.
+    destination : path-like
+        The archive to write.
+    reading : Reading, optional
+        What the recording's file does not say itself.
+    level : int
+        1 (fastest) to 9 (smallest).
+    model : Profile or Family, optional
+        A profile is used for frames that it makes smaller; a family is fitted to every frame.
+    embed : bool
+        Keep the profile in the archive, which then needs nothing else to be read.
+    max_error : float
+        How far any value may be moved; the archive restores the file with these values. 0: not at all.
+    overwrite : bool
+        Whether `destination` may exist.
+    pool : (Executor, int), optional
+        Where to encode, and how many threads that is; `worker_pool` makes one. Default: this thread.
+    progress : callable, optional
+        Told about bytes as they are done.
+    name : str, optional
+        What the archive calls the original, instead of its own name.
+
+    Returns
+    -------
+    FileReport
+        Only if every frame, decoded from what was written, equals its source.
+
+    Raises
+    ------
+    RecordingError
+        If the source is not understood, or changes meanwhile; or `destination` exists.
+    CorruptFrameError
+        If what was written does not decode to the source.
+    OSError
+        If a file cannot be read or written.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib, numpy as np
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> np.save(folder / "x.npy", np.zeros((1000, 3), "int16"))
+    >>> compress_file(folder / "x.npy", folder / "x.npy.lnn").original_bytes
+    6128
+    """
+    started = time.perf_counter()
+    source, destination = Path(source), Path(destination)
+    refuse_existing(destination, overwrite)
+    recording = open_recording(source, reading, name=name)
+    settings = Settings(level, model)  # values are moved before they get there, so that they can be checked
+    facts = recording.header.facts
+    if max_error:
+        recording = replace(
+            recording, header=replace(recording.header, facts={**facts, "max_error": max_error})
+        )
+    if isinstance(model, Profile) and embed:
+        profile = remember(model).to_bytes()
+        recording = replace(recording, header=replace(recording.header, profile=profile))
+    with open(source, "rb", buffering=0) as file, NewFile(destination, overwrite) as new:
+        before = os.fstat(file.fileno())
+        size = _write_archive(recording, file, new, settings, max_error, pool or (Here(), 1), progress)
+        after = os.fstat(file.fileno())
+        changed = (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns)
+        if changed or after.st_size != recording.length:
+            raise RecordingError(f"{source}: changed while it was being compressed; no archive was written")
+        new.publish(like=after)
+    return FileReport(
+        source, destination, recording.length, size, time.perf_counter() - started, recording.notes
+    )
+
+
+def _write_archive(
+    recording: Recording,
+    file: BinaryIO,
+    new: NewFile,
+    settings: Settings,
+    max_error: float,
+    pool: tuple[Executor, int],
+    progress: Progress,
+) -> int:
+    header = pack_header(recording.header)
+    if unpack_header(header) != recording.header:
+        raise CorruptFrameError(
+            f"{recording.path}: the archive's header does not read back as it was written"
+        )
+    change = (lambda rows: quantise(rows, max_error)) if max_error else None
+    reader = SourceReader(file, recording.layout, change)
+    new.file.write(header)
+    progress(0, len(header))
+    try:
+        lengths = _write_frames(reader, new.file, len(header), settings, pool, progress)
+    except RecordingError as error:
+        raise RecordingError(f"{recording.path}: {error}") from error
+    index = pack_index(lengths, reader.crc)
+    new.file.write(index)
+    progress(0, len(index))
+    _check_index(new.path, lengths, reader.crc)
+    return len(header) + sum(lengths) + len(index)
+
+
+def _write_frames(
+    reader: SourceReader,
+    file: BinaryIO,
+    position: int,
+    settings: Settings,
+    pool: tuple[Executor, int],
+    progress: Progress,
+) -> list[int]:
+    """Encode, write in order, read back and compare; at most a few frames at a time wait at each step."""
+    executor, threads = pool
+    encoding: deque[tuple[Block, Future[bytes]]] = deque()
+    checking: deque[Future[None]] = deque()
+    lengths: list[int] = []
+
+    def write_oldest() -> None:
+        nonlocal position
+        block, future = encoding.popleft()
+        frame = future.result()
+        write_all(file, frame)
+        if isinstance(executor, RemoteEncoder):
+            _check_arrival(file, position, frame, block)
+        else:
+            checking.append(executor.submit(_check_frame, file, position, len(frame), block))
+        position += len(frame)
+        lengths.append(len(frame))
+        progress(block.file_bytes, len(frame))
+
+    for block in reader.blocks():
+        if isinstance(executor, RemoteEncoder):
+            encoding.append((block, executor.encode(block.array, settings)))
+        else:
+            encoding.append((block, executor.submit(settings.encode, block.array)))
+        if len(encoding) > threads:
+            write_oldest()
+        if len(checking) > threads:
+            checking.popleft().result()
+    while encoding:
+        write_oldest()
+    while checking:
+        checking.popleft().result()
+    return lengths
+
+
+def _check_frame(file: BinaryIO, position: int, length: int, block: Block) -> None:
+    frame = _read_back(file, position, length)
+    decoded = decode_chunk(frame, device="cpu")  # which checks what a GPU may have made
+    source = block.array
+    same_kind = decoded.dtype == source.dtype and decoded.shape == source.shape
+    if not same_kind or not same_bytes(decoded, source):
+        raise CorruptFrameError(
+            "a frame does not decode to its source; no archive was written (please report this as a bug)"
+        )
+
+
+def _check_arrival(file: BinaryIO, position: int, frame: bytes, block: Block) -> None:
+    """Check a frame that was decoded and compared where it was made: of this block, and on disk unaltered."""
+    header, _ = unpack_frame(frame)
+    content = memory_bytes(block.array, memory_order(block.array))
+    if header.content_crc != content_checksum(content) or _read_back(file, position, len(frame)) != frame:
+        raise CorruptFrameError("a frame arrived or was written altered; no archive was written")
+
+
+def _read_back(file: BinaryIO, position: int, length: int) -> bytes:
+    if hasattr(os, "pread"):
+        return os.pread(file.fileno(), length, position)
+    with open(file.name, "rb") as again:
+        again.seek(position)
+        return again.read(length)
+
+
+def same_bytes(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> bool:
+    """Whether two arrays of one shape and dtype hold the same bits (0.0 and -0.0 differ, NaN equals NaN)."""
+    if a.flags.f_contiguous and b.flags.f_contiguous:
+        a, b = a.T, b.T
+    first = np.ascontiguousarray(a).reshape(-1).view(np.uint8)
+    second = np.ascontiguousarray(b).reshape(-1).view(np.uint8)
+    return bool(np.array_equal(first, second))
+
+
+def _check_index(path: Path, lengths: list[int], crc: int) -> None:
+    with Archive(path) as written:
+        if written.frame_lengths != lengths or written.content_crc != crc:
+            raise CorruptFrameError("the archive's index does not read back as it was written")

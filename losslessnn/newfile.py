@@ -1,0 +1,110 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Self
+
+from losslessnn.errors import RecordingError
+
+
+class NewFile:
+    """A file under a temporary name in its destination's folder; it gets its real name when it is whole.
+
+    Use as a context manager: leaving it without `publish` removes the file.
+
+    Parameters
+    ----------
+    destination : pathlib.Path
+        The real name.
+    overwrite : bool
+        Whether a file of that name may be replaced.
+    """
+
+    def __init__(self, destination: Path, overwrite: bool = False) -> None:
+        self.destination = destination
+        self._overwrite = overwrite
+
+    def __enter__(self) -> Self:
+        refuse_existing(self.destination, self._overwrite)
+        self.destination.parent.mkdir(parents=True, exist_ok=True)
+        # The start of a long name only: with the random part it must not exceed what file systems allow.
+        handle, path = tempfile.mkstemp(
+            prefix=f".{self.destination.name[:40]}.", suffix=".partial", dir=self.destination.parent
+        )
+        self.path = Path(path)
+        self.file: BinaryIO = os.fdopen(handle, "w+b", buffering=0)
+        return self
+
+    def publish(self, like: os.stat_result | None = None) -> None:
+        """Give the file its real name, once it is safely on disk.
+
+        Parameters
+        ----------
+        like : os.stat_result, optional
+            Of the file whose modification time and permissions it takes over.
+        """
+        os.fsync(self.file.fileno())
+        self.file.close()
+        if like is not None:
+            os.utime(self.path, ns=(like.st_atime_ns, like.st_mtime_ns))
+            with contextlib.suppress(OSError):
+                os.chmod(self.path, like.st_mode & 0o777)
+        else:
+            os.chmod(self.path, 0o666 & ~_umask())
+        self._rename()
+        _sync_folder(self.destination.parent)
+
+    def _rename(self) -> None:
+        if not self._overwrite:
+            # A link, unlike a rename, fails if the name was taken meanwhile; not every file system has links.
+            try:
+                os.link(self.path, self.destination)
+                return
+            except FileExistsError:
+                refuse_existing(self.destination, False)
+            except OSError:
+                refuse_existing(self.destination, False)
+        os.replace(self.path, self.destination)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.file.close()
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.path)
+
+
+def refuse_existing(destination: Path, overwrite: bool) -> None:
+    """Raise `RecordingError` if there is a file of that name that may not be replaced."""
+    if destination.is_dir():
+        raise RecordingError(f"{destination} is a folder")
+    if not overwrite and os.path.lexists(destination):
+        raise RecordingError(f"{destination} exists already; -f overwrites it")
+
+
+def write_all(file: BinaryIO, data: bytes | memoryview) -> None:
+    """Write all of these bytes to an unbuffered file, which may take them in several pieces."""
+    view = memoryview(data)
+    while view.nbytes:
+        view = view[file.write(view) :]
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a new name in a folder survive a power cut, where the system offers a way."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
