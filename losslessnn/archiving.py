@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+import threading
 import time
 import zipfile
 import zlib
@@ -113,20 +114,39 @@ def thread_count(threads: int) -> int:
 
 @contextlib.contextmanager
 def worker_pool(threads: int) -> Iterator[tuple[Executor, int]]:
-    """An executor and the number of its threads; leaving on an error drops the work that has not begun."""
+    """An executor and the number of its threads; leaving on an error drops the work that has not begun.
+
+    Who is interrupted does not wait for frames under way, which may take long; `abandon_new_files` comes next.
+    """
     count = thread_count(threads)
     if count == 1:
         yield Here(), 1
         return
     pool = ThreadPoolExecutor(count, thread_name_prefix="losslessnn")
+    wait = True
     try:
         yield pool, count
+    except (KeyboardInterrupt, SystemExit):
+        wait = False
+        raise
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        pool.shutdown(wait=wait, cancel_futures=True)
 
 
 # ------------------------------------------------------------------------------------------------------------
 # Files that appear whole or not at all
+
+_unfinished: set[Path] = set()
+_naming = threading.Lock()
+"""Held where temporary names are given and taken away."""
+
+
+def abandon_new_files() -> None:
+    """Remove every unfinished file, of all threads. There will be no more: the process must end now."""
+    _naming.acquire()  # for ever
+    for path in _unfinished:
+        with contextlib.suppress(OSError):
+            os.unlink(path)
 
 
 class NewFile:
@@ -150,10 +170,12 @@ class NewFile:
         refuse_existing(self.destination, self._overwrite)
         self.destination.parent.mkdir(parents=True, exist_ok=True)
         # The start of a long name only: with the random part it must not exceed what file systems allow.
-        handle, path = tempfile.mkstemp(
-            prefix=f".{self.destination.name[:40]}.", suffix=".partial", dir=self.destination.parent
-        )
-        self.path = Path(path)
+        with _naming:
+            handle, path = tempfile.mkstemp(
+                prefix=f".{self.destination.name[:40]}.", suffix=".partial", dir=self.destination.parent
+            )
+            self.path = Path(path)
+            _unfinished.add(self.path)
         self.file: BinaryIO = os.fdopen(handle, "w+b", buffering=0)
         return self
 
@@ -192,7 +214,8 @@ class NewFile:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.file.close()
-        with contextlib.suppress(FileNotFoundError):
+        with _naming, contextlib.suppress(FileNotFoundError):
+            _unfinished.discard(self.path)
             os.unlink(self.path)
 
 

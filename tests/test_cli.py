@@ -18,7 +18,7 @@ import pytest
 from losslessnn import open_archive
 from losslessnn.archive import ArchiveHeader, Source, pack_header, pack_index
 from losslessnn.cli import main
-from losslessnn.cli.common import explain
+from losslessnn.cli.common import explain, file_size
 from losslessnn.layout import Literal
 from support import make_recording
 
@@ -40,12 +40,13 @@ def run(
 ) -> Callable[..., Outcome]:
     """Call the command line in this process, in an empty working folder."""
     monkeypatch.chdir(tmp_path)
-    handler = signal.getsignal(signal.SIGTERM)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
 
     def call(*arguments: object) -> Outcome:
         with pytest.raises(SystemExit) as done:
             main([str(argument) for argument in arguments])
-        signal.signal(signal.SIGTERM, handler)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
         said = capsys.readouterr()
         assert isinstance(done.value.code, int)
         return Outcome(done.value.code, said.out, said.err)
@@ -368,24 +369,55 @@ class TestTalk:
 
 
 class TestInterruption:
-    @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-    def test_leaves_no_half_file(self, number: int, code: int, tmp_path: Path) -> None:
-        np.save(tmp_path / "x.npy", make_recording(1000, 8).repeat(4000, axis=0))
+    def begin(self, folder: Path, *arguments: str, until: int = 1000) -> subprocess.Popen[bytes]:
+        """Compress on three threads, until so many bytes are in a file that is not whole yet."""
         process = subprocess.Popen(
-            [*PROGRAM, "compress", "x.npy", "--chunk-mb", "1"], cwd=tmp_path, stderr=subprocess.PIPE
+            [*PROGRAM, "compress", *arguments, "-T", "3"], cwd=folder, stderr=subprocess.PIPE
         )
         deadline = time.monotonic() + 60
         while process.poll() is None and time.monotonic() < deadline:
-            partial = list(tmp_path.glob(".x.npy.lnn.*.partial"))
-            if partial and partial[0].stat().st_size > 1000:
+            if any(file_size(path) > until for path in folder.glob(".*.partial")):
                 break
             time.sleep(0.02)
         assert process.poll() is None, "finished before it could be interrupted"
+        return process
+
+    @pytest.mark.parametrize(
+        ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+    )
+    def test_leaves_no_half_file(self, number: int, code: int, tmp_path: Path) -> None:
+        np.save(tmp_path / "x.npy", make_recording(1000, 8).repeat(4000, axis=0))
+        process = self.begin(tmp_path, "x.npy", "--chunk-mb", "1")
         process.send_signal(number)
         _, said = process.communicate(timeout=60)
         assert process.returncode == code
         assert [path.name for path in tmp_path.iterdir()] == ["x.npy"]
         assert b"Traceback" not in said
+
+    def test_does_not_wait_for_frames_under_way(self, tmp_path: Path) -> None:
+        names = [f"{letter}.npy" for letter in "abc"]
+        for seed, name in enumerate(names):
+            np.save(tmp_path / name, make_recording(150_000, 8, seed=seed))
+        started = time.monotonic()
+        process = self.begin(tmp_path, *names, "-l", "9", until=-1)  # side by side; each takes many seconds
+        until_begun = time.monotonic() - started
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGINT)  # from an impatient owner
+        _, said = process.communicate(timeout=60)
+        assert time.monotonic() - started < until_begun + 2
+        assert process.returncode == 130
+        assert sorted(path.name for path in tmp_path.iterdir()) == names
+        assert b"Traceback" not in said
+
+    def test_is_not_heard_where_nohup_said_so(self, tmp_path: Path) -> None:
+        check = (
+            "import signal, sys; from losslessnn.cli import main\n"
+            "signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+            "try: main(['--version'])\n"
+            "except SystemExit: print(signal.getsignal(signal.SIGHUP) == signal.SIG_IGN)"
+        )
+        said = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True).stdout
+        assert said.endswith("True\n")
 
     def test_a_reader_that_leaves_early_is_no_traceback(self, tmp_path: Path) -> None:
         np.save(tmp_path / "x.npy", make_recording(500, 2))
