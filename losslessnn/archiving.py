@@ -7,6 +7,7 @@ read back from the new archive, decoded, and compared with its source before the
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import tempfile
 import threading
@@ -116,7 +117,7 @@ def thread_count(threads: int) -> int:
 def worker_pool(threads: int) -> Iterator[tuple[Executor, int]]:
     """An executor and the number of its threads; leaving on an error drops the work that has not begun.
 
-    Who is interrupted does not wait for frames under way, which may take long; `abandon_new_files` comes next.
+    Who is interrupted does not wait for frames under way, which may take long: see `abandon_new_files`.
     """
     count = thread_count(threads)
     if count == 1:
@@ -135,6 +136,9 @@ def worker_pool(threads: int) -> Iterator[tuple[Executor, int]]:
 
 # ------------------------------------------------------------------------------------------------------------
 # Files that appear whole or not at all
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Errors of a disk that is full, or as good as."""
 
 _unfinished: set[Path] = set()
 _naming = threading.Lock()
@@ -217,6 +221,8 @@ class NewFile:
         with _naming, contextlib.suppress(FileNotFoundError):
             _unfinished.discard(self.path)
             os.unlink(self.path)
+        if isinstance(error, OSError) and error.errno in NO_ROOM and error.filename is None:
+            raise OSError(error.errno, error.strerror, str(self.destination)) from error
 
 
 def refuse_existing(destination: Path, overwrite: bool) -> None:

@@ -167,6 +167,39 @@ class TestThereAndBack:
         done = subprocess.run(command, capture_output=True, check=True)
         assert (done.stdout, done.stderr) == (raw, b"")
 
+    def test_a_file_to_standard_output(self, tmp_path: Path) -> None:
+        np.save(tmp_path / "x.npy", make_recording(3000, 4))
+        pack = [*PROGRAM, "compress", "x.npy", "-o", "-"]
+        packed = subprocess.run(pack, cwd=tmp_path, capture_output=True, check=True).stdout
+        checked = subprocess.run(
+            [*PROGRAM, "verify", "-", "--against", "x.npy"], cwd=tmp_path, input=packed, capture_output=True
+        )
+        assert checked.returncode == 0
+        (tmp_path / "there.lnn").write_bytes(packed)
+        subprocess.run([*PROGRAM, "decompress", "there.lnn", "-o", "back"], cwd=tmp_path, check=True)
+        assert (tmp_path / "back" / "x.npy").read_bytes() == (tmp_path / "x.npy").read_bytes()
+
+    def test_folders_with_all_that_is_in_them(self, run: Run) -> None:
+        names = ["x.npy", "probe 1/x.npy", "probe 1/deep/y.npy"]
+        originals = {name: write_npy(f"day/{name}", seed=seed) for seed, name in enumerate(names)}
+        Path("day/notes.txt").write_text("left alone")
+        write_npy("day/.hidden/z.npy")
+        outcome = run("compress", "-r", "day", "-o", "day/packed")
+        assert outcome.code == 0
+        assert "1 other file left alone: .txt" in outcome.out
+        assert run("compress", "-r", "day", "-o", "day/packed", "-f").code == 0  # archives are no recordings
+        packed = {str(path.relative_to("day/packed")) for path in Path("day/packed").rglob("*.lnn")}
+        assert packed == {f"{name}.lnn" for name in names}
+        outcome = run("verify", "-r", "day/packed", "--against", "day")
+        assert outcome.code == 0
+        assert "3 archives intact" in outcome.out
+        assert run("inspect", "-r", "day/packed").out.count("x.npy (npy)") == 2
+        assert run("decompress", "-r", "day/packed", "-o", "back").code == 0
+        assert {name: Path("back", name).read_bytes() for name in names} == originals
+        assert run("compress", "-r", "day/probe 1", "--rm", "-q").code == 0
+        assert not Path("day/probe 1/x.npy").exists()
+        assert Path("day/probe 1/x.npy.lnn").exists()
+
     def test_arrays_for_numpy(self, run: Run) -> None:
         make_recording(3000, 4).tofile("x.dat")
         run("compress", "x.dat", "-n", "4")
@@ -218,6 +251,37 @@ class TestRefusals:
         assert "is a folder" in self.one_line(run("compress", "."))
         assert "No such file" in self.one_line(run("decompress", "x.lnn"))
 
+    def test_folders_with_nothing_in_them(self, run: Run) -> None:
+        Path("empty").mkdir()
+        assert "nothing to do" in run("compress", "-r", "empty").err
+        assert run("verify", "-r", "empty").code == 1
+
+    def test_what_would_wait_for_ever(self, run: Run) -> None:
+        os.mkfifo("pipe.npy")
+        assert "not a regular file" in self.one_line(run("compress", "pipe.npy"))
+
+    def test_output_in_the_place_of_a_file(self, run: Run) -> None:
+        write_npy()
+        outcome = run("compress", "x.npy", "-o", "x.npy")
+        assert outcome.code == 2
+        assert "-o x.npy is a file" in outcome.err
+
+    def test_a_full_disk_is_named(self, tmp_path: Path) -> None:
+        np.save(tmp_path / "x.npy", make_recording(9000, 8))
+        limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000)); "
+        program = [sys.executable, "-c", limit + PROGRAM[-1]]
+        call = [*program, "compress", "x.npy", "-o", "packed"]
+        done = subprocess.run(call, cwd=tmp_path, capture_output=True, text=True)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.startswith("losslessnn: packed/x.npy.lnn: File too large")
+        assert list((tmp_path / "packed").iterdir()) == []
+        content = (tmp_path / "x.npy").read_bytes()
+        piped = subprocess.run(
+            [*program, "compress", "-"], input=content, cwd=tmp_path, capture_output=True, env=os.environ
+        )
+        assert piped.returncode == 1
+        assert b"TMPDIR" in piped.stderr
+
     def test_unknown_files_say_what_to_do(self, run: Run) -> None:
         Path("notes.txt").write_text("hello")
         Path("x.bin").write_bytes(bytes(10))
@@ -258,7 +322,9 @@ class TestRefusals:
         write_npy()
         assert run("compress", "-", "x.npy").code == 2
         assert run("decompress", "-", "x.npy.lnn").code == 2
-        assert run("compress", "x.npy", "-o", "-").code == 2
+        assert run("compress", "x.npy", "y.npy", "-o", "-").code == 2
+        assert run("compress", "x.npy", "-o", "-", "--rm").code == 2
+        assert run("verify", "-", "x.npy.lnn").code == 2
 
 
 class TestSourcesAreKept:
@@ -416,7 +482,9 @@ class TestInterruption:
             "try: main(['--version'])\n"
             "except SystemExit: print(signal.getsignal(signal.SIGHUP) == signal.SIG_IGN)"
         )
-        said = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True).stdout
+        said = subprocess.run(
+            [sys.executable, "-c", check], capture_output=True, text=True, check=True
+        ).stdout
         assert said.endswith("True\n")
 
     def test_a_reader_that_leaves_early_is_no_traceback(self, tmp_path: Path) -> None:
