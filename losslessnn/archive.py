@@ -31,6 +31,7 @@ import numpy as np
 
 from losslessnn.chunk import decode_chunk
 from losslessnn.errors import CorruptFrameError, LosslessnnError, NewerFormatError, RecordingError
+from losslessnn.frame import MAGIC as FRAME_MAGIC
 from losslessnn.frame import PREFIX_BYTES, Mode, frame_length, unpack_frame
 from losslessnn.layout import (
     MAX_LITERAL_BYTES,
@@ -191,7 +192,9 @@ def header_length(prefix: bytes) -> int:
     """
     reader = Reader(prefix, "archive")
     if len(prefix) < len(MAGIC) or bytes(reader.take(len(MAGIC))) != MAGIC:
-        raise CorruptFrameError("not a losslessnn archive")
+        is_frame = bytes(prefix[:3]) == FRAME_MAGIC
+        hint = ", but a frame: losslessnn.decompress takes its bytes" if is_frame else ""
+        raise CorruptFrameError(f"not a losslessnn archive{hint}")
     version = reader.byte()
     if version > VERSION:
         raise NewerFormatError(

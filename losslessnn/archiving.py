@@ -34,6 +34,7 @@ from losslessnn.models.store import Family, Profile, remember
 from losslessnn.nearby import quantise
 from losslessnn.recordings import Block, Reading, Recording, open_recording
 from losslessnn.recordings.recording import Inflater, SourceReader, bytes_from_rows, raw_bytes
+from losslessnn.wire import Bytes
 
 DEFAULT_LEVEL = 5
 _COPY_BYTES = 1 << 20
@@ -722,8 +723,9 @@ def verify_archive(
     with contextlib.ExitStack() as stack:
         other = stack.enter_context(open(against, "rb")) if against is not None else None
         for piece in restorer.pieces():
-            if other is not None and other.read(len(piece)) != piece:
-                raise RecordingError(f"{archive.path}: differs from {against} after byte {length}")
+            if other is not None and (expected := other.read(len(piece))) != piece:
+                place = length + _common_length(piece, expected)
+                raise RecordingError(f"{archive.path}: differs from {against} from byte {place} on")
             crc = google_crc32c.extend(crc, np.frombuffer(piece, np.uint8))
             length += len(piece)
             progress(len(piece), 0)
@@ -731,6 +733,14 @@ def verify_archive(
         if other is not None and other.read(1):
             raise RecordingError(f"{archive.path}: {against} is longer than the {length} bytes it restores")
     check_content(restorer, length, crc)
+
+
+def _common_length(one: Bytes, other: Bytes) -> int:
+    """How many bytes are the same before the first that is not."""
+    a, b = np.frombuffer(one, np.uint8), np.frombuffer(other, np.uint8)
+    length = min(a.size, b.size)
+    differing = np.flatnonzero(a[:length] != b[:length])
+    return int(differing[0]) if differing.size else length
 
 
 def _write_checked(restorer: Restorer, file: BinaryIO, progress: Progress) -> int:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from losslessnn import open_archive
+from losslessnn import CorruptFrameError, compress, decompress, open_archive
 from losslessnn.archive import ArchiveHeader, Source, pack_header, pack_index
 from losslessnn.cli import main
 from losslessnn.cli.common import explain, file_size
@@ -318,6 +318,20 @@ class TestRefusals:
             assert "lead elsewhere" in self.one_line(run("decompress", "in/x.lnn", "-o", "in/out"))
         assert sorted(path.name for path in Path().rglob("*")) == ["in", "x.lnn"]
 
+    def test_seconds_without_a_rate_are_noted(self, run: Run) -> None:
+        make_recording(500, 4).tofile("x.dat")
+        outcome = run("compress", "x.dat", "-n", "4", "--chunk-seconds", "1")
+        assert outcome.code == 0
+        assert "note: seconds per frame mean nothing without a sampling rate (-s)" in outcome.out
+
+    def test_a_frame_is_no_archive_and_an_archive_no_frame(self, run: Run) -> None:
+        Path("x.lnn").write_bytes(compress(make_recording(500, 4)))
+        assert "but a frame: losslessnn.decompress" in self.one_line(run("decompress", "x.lnn"))
+        write_npy()
+        run("compress", "x.npy")
+        with pytest.raises(CorruptFrameError, match="open_archive reads"):
+            decompress(Path("x.npy.lnn").read_bytes())
+
     def test_standard_input_stands_alone(self, run: Run) -> None:
         write_npy()
         assert run("compress", "-", "x.npy").code == 2
@@ -387,7 +401,7 @@ class TestDamage:
         assert run("verify", "x.npy.lnn", "--against", "x.npy").code == 0
         outcome = run("verify", "x.npy.lnn", "--against", "y.npy")
         assert outcome.code == 1
-        assert "differs from y.npy" in outcome.err
+        assert "differs from y.npy from byte 128 on" in outcome.err
         assert run("verify", "x.npy.lnn", "x.npy.lnn", "--against", "y.npy").code == 2
 
 

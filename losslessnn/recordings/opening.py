@@ -75,6 +75,10 @@ def open_recording(
         except RecordingError as error:
             raise RecordingError(f"{path}: {error}") from error
     finding.check_length(length)
+    if reading.frame_seconds is not None and not finding.sampling_rate:
+        finding.notes.append(
+            "seconds per frame mean nothing without a sampling rate (-s): frames are as usual"
+        )
     header = ArchiveHeader(
         finding.layout,
         finding.source,
