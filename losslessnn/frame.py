@@ -234,7 +234,10 @@ def frame_length(prefix: bytes | bytearray | memoryview) -> int:
         If a newer losslessnn wrote the frame.
     """
     reader = Reader(memoryview(prefix).cast("B")[:PREFIX_BYTES], "frame")
-    if bytes(reader.take(len(MAGIC))) != MAGIC:
+    magic = bytes(reader.take(len(MAGIC)))
+    if magic == b"LNA":
+        raise CorruptFrameError("not a frame, but an archive: losslessnn.open_archive reads its file")
+    if magic != MAGIC:
         raise CorruptFrameError(f"not a losslessnn frame: it does not start with {MAGIC!r}")
     version = reader.byte()
     if version > VERSION:

@@ -60,7 +60,7 @@ def compress(
     Raises
     ------
     TypeError
-        If `x` holds Python objects or is a masked array, or if `level` is not an integer.
+        If `x` holds Python objects, is a masked array or the name of a file, or if `level` is not an integer.
     ValueError
         If `level` is outside 1 to 9, `max_error` is negative or not finite, or there is no such device.
     MissingModelError, ModelError
@@ -113,6 +113,8 @@ def decompress(frame: bytes | bytearray | memoryview, device: str | None = None)
 
     Raises
     ------
+    TypeError
+        If `frame` is not bytes-like, but the name of a file, say.
     CorruptFrameError
         If the bytes are not what an encoder wrote: truncated, altered, or something else altogether.
     NewerFormatError
@@ -127,6 +129,11 @@ def decompress(frame: bytes | bytearray | memoryview, device: str | None = None)
     >>> decompress(compress([[1.5, -0.0]]))
     array([[ 1.5, -0. ]])
     """
+    if isinstance(frame, (str, os.PathLike)):
+        raise TypeError(
+            f"decompress takes the bytes of a frame, not a name ({os.fspath(frame)!r}); "
+            "losslessnn.open_archive reads archives"
+        )
     return decode_chunk(frame, device=check_device(device))
 
 
@@ -149,8 +156,12 @@ def as_array(x: Any) -> np.ndarray:
     Raises
     ------
     TypeError
-        If bits would be lost on the way: Python objects, masks.
+        If bits would be lost on the way: Python objects, masks; or if `x` names a file.
     """
+    if type(x) is str or isinstance(x, os.PathLike):  # not numpy's str_, which is an array of its own kind
+        raise TypeError(
+            f"compress takes an array, not a name ({os.fspath(x)!r}): load it first, or use the command line"
+        )
     if isinstance(x, np.ma.MaskedArray):
         raise TypeError("a masked array would lose its mask: compress x.data and x.mask, each on its own")
     array = np.asarray(x if hasattr(x, "__array__") else _memory_of(x))

@@ -3,13 +3,30 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import tempfile
+import threading
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
 from losslessnn.errors import RecordingError
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Errors of a disk that is full, or as good as."""
+
+_unfinished: set[Path] = set()
+_naming = threading.Lock()
+"""Held where temporary names are given and taken away."""
+
+
+def abandon_new_files() -> None:
+    """Remove every unfinished file, of all threads. There will be no more: the process must end now."""
+    _naming.acquire()  # for ever
+    for path in _unfinished:
+        with contextlib.suppress(OSError):
+            os.unlink(path)
 
 
 class NewFile:
@@ -33,10 +50,12 @@ class NewFile:
         refuse_existing(self.destination, self._overwrite)
         self.destination.parent.mkdir(parents=True, exist_ok=True)
         # The start of a long name only: with the random part it must not exceed what file systems allow.
-        handle, path = tempfile.mkstemp(
-            prefix=f".{self.destination.name[:40]}.", suffix=".partial", dir=self.destination.parent
-        )
-        self.path = Path(path)
+        with _naming:
+            handle, path = tempfile.mkstemp(
+                prefix=f".{self.destination.name[:40]}.", suffix=".partial", dir=self.destination.parent
+            )
+            self.path = Path(path)
+            _unfinished.add(self.path)
         self.file: BinaryIO = os.fdopen(handle, "w+b", buffering=0)
         return self
 
@@ -75,8 +94,12 @@ class NewFile:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.file.close()
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self.path)
+        with _naming:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self.path)
+            _unfinished.discard(self.path)
+        if isinstance(error, OSError) and error.errno in NO_ROOM and error.filename is None:
+            raise OSError(error.errno, error.strerror, str(self.destination)) from error
 
 
 def refuse_existing(destination: Path, overwrite: bool) -> None:

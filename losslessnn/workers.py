@@ -51,13 +51,21 @@ def thread_count(threads: int) -> int:
 
 @contextlib.contextmanager
 def worker_pool(threads: int) -> Iterator[tuple[Executor, int]]:
-    """An executor and the number of its threads; leaving on an error drops the work that has not begun."""
+    """An executor and the number of its threads; leaving on an error drops the work that has not begun.
+
+    Who is interrupted does not wait for frames under way, which may take long: see
+    `losslessnn.newfile.abandon_new_files`.
+    """
     count = thread_count(threads)
     if count == 1:
         yield Here(), 1
         return
     pool = ThreadPoolExecutor(count, thread_name_prefix="losslessnn")
+    wait = True
     try:
         yield pool, count
+    except (KeyboardInterrupt, SystemExit):
+        wait = False
+        raise
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        pool.shutdown(wait=wait, cancel_futures=True)

@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from losslessnn import open_archive
+from losslessnn import CorruptFrameError, compress, decompress, open_archive
 from losslessnn.archives.format import ArchiveHeader, Source, pack_header, pack_index
 from losslessnn.archives.layout import Literal
 from losslessnn.cli import main
-from losslessnn.cli.common import explain
+from losslessnn.cli.common import explain, file_size
 from support import make_recording
 
 PROGRAM = [sys.executable, "-c", "from losslessnn.cli import main; main()"]
@@ -40,12 +40,13 @@ def run(
 ) -> Callable[..., Outcome]:
     """Call the command line in this process, in an empty working folder."""
     monkeypatch.chdir(tmp_path)
-    handler = signal.getsignal(signal.SIGTERM)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
 
     def call(*arguments: object) -> Outcome:
         with pytest.raises(SystemExit) as done:
             main([str(argument) for argument in arguments])
-        signal.signal(signal.SIGTERM, handler)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
         said = capsys.readouterr()
         assert isinstance(done.value.code, int)
         return Outcome(done.value.code, said.out, said.err)
@@ -166,6 +167,39 @@ class TestThereAndBack:
         done = subprocess.run(command, capture_output=True, check=True)
         assert (done.stdout, done.stderr) == (raw, b"")
 
+    def test_a_file_to_standard_output(self, tmp_path: Path) -> None:
+        np.save(tmp_path / "x.npy", make_recording(3000, 4))
+        pack = [*PROGRAM, "compress", "x.npy", "-o", "-"]
+        packed = subprocess.run(pack, cwd=tmp_path, capture_output=True, check=True).stdout
+        checked = subprocess.run(
+            [*PROGRAM, "verify", "-", "--against", "x.npy"], cwd=tmp_path, input=packed, capture_output=True
+        )
+        assert checked.returncode == 0
+        (tmp_path / "there.lnn").write_bytes(packed)
+        subprocess.run([*PROGRAM, "decompress", "there.lnn", "-o", "back"], cwd=tmp_path, check=True)
+        assert (tmp_path / "back" / "x.npy").read_bytes() == (tmp_path / "x.npy").read_bytes()
+
+    def test_folders_with_all_that_is_in_them(self, run: Run) -> None:
+        names = ["x.npy", "probe 1/x.npy", "probe 1/deep/y.npy"]
+        originals = {name: write_npy(f"day/{name}", seed=seed) for seed, name in enumerate(names)}
+        Path("day/notes.txt").write_text("left alone")
+        write_npy("day/.hidden/z.npy")
+        outcome = run("compress", "-r", "day", "-o", "day/packed")
+        assert outcome.code == 0
+        assert "1 other file left alone: .txt" in outcome.out
+        assert run("compress", "-r", "day", "-o", "day/packed", "-f").code == 0  # archives are no recordings
+        packed = {str(path.relative_to("day/packed")) for path in Path("day/packed").rglob("*.lnn")}
+        assert packed == {f"{name}.lnn" for name in names}
+        outcome = run("verify", "-r", "day/packed", "--against", "day")
+        assert outcome.code == 0
+        assert "3 archives intact" in outcome.out
+        assert run("inspect", "-r", "day/packed").out.count("x.npy (npy)") == 2
+        assert run("decompress", "-r", "day/packed", "-o", "back").code == 0
+        assert {name: Path("back", name).read_bytes() for name in names} == originals
+        assert run("compress", "-r", "day/probe 1", "--rm", "-q").code == 0
+        assert not Path("day/probe 1/x.npy").exists()
+        assert Path("day/probe 1/x.npy.lnn").exists()
+
     def test_arrays_for_numpy(self, run: Run) -> None:
         make_recording(3000, 4).tofile("x.dat")
         run("compress", "x.dat", "-n", "4")
@@ -217,6 +251,37 @@ class TestRefusals:
         assert "is a folder" in self.one_line(run("compress", "."))
         assert "No such file" in self.one_line(run("decompress", "x.lnn"))
 
+    def test_folders_with_nothing_in_them(self, run: Run) -> None:
+        Path("empty").mkdir()
+        assert "nothing to do" in run("compress", "-r", "empty").err
+        assert run("verify", "-r", "empty").code == 1
+
+    def test_what_would_wait_for_ever(self, run: Run) -> None:
+        os.mkfifo("pipe.npy")
+        assert "not a regular file" in self.one_line(run("compress", "pipe.npy"))
+
+    def test_output_in_the_place_of_a_file(self, run: Run) -> None:
+        write_npy()
+        outcome = run("compress", "x.npy", "-o", "x.npy")
+        assert outcome.code == 2
+        assert "-o x.npy is a file" in outcome.err
+
+    def test_a_full_disk_is_named(self, tmp_path: Path) -> None:
+        np.save(tmp_path / "x.npy", make_recording(9000, 8))
+        limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000)); "
+        program = [sys.executable, "-c", limit + PROGRAM[-1]]
+        call = [*program, "compress", "x.npy", "-o", "packed"]
+        done = subprocess.run(call, cwd=tmp_path, capture_output=True, text=True)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.startswith("losslessnn: packed/x.npy.lnn: File too large")
+        assert list((tmp_path / "packed").iterdir()) == []
+        content = (tmp_path / "x.npy").read_bytes()
+        piped = subprocess.run(
+            [*program, "compress", "-"], input=content, cwd=tmp_path, capture_output=True, env=os.environ
+        )
+        assert piped.returncode == 1
+        assert b"TMPDIR" in piped.stderr
+
     def test_unknown_files_say_what_to_do(self, run: Run) -> None:
         Path("notes.txt").write_text("hello")
         Path("x.bin").write_bytes(bytes(10))
@@ -253,11 +318,27 @@ class TestRefusals:
             assert "lead elsewhere" in self.one_line(run("decompress", "in/x.lnn", "-o", "in/out"))
         assert sorted(path.name for path in Path().rglob("*")) == ["in", "x.lnn"]
 
+    def test_seconds_without_a_rate_are_noted(self, run: Run) -> None:
+        make_recording(500, 4).tofile("x.dat")
+        outcome = run("compress", "x.dat", "-n", "4", "--chunk-seconds", "1")
+        assert outcome.code == 0
+        assert "note: seconds per frame mean nothing without a sampling rate (-s)" in outcome.out
+
+    def test_a_frame_is_no_archive_and_an_archive_no_frame(self, run: Run) -> None:
+        Path("x.lnn").write_bytes(compress(make_recording(500, 4)))
+        assert "but a frame: losslessnn.decompress" in self.one_line(run("decompress", "x.lnn"))
+        write_npy()
+        run("compress", "x.npy")
+        with pytest.raises(CorruptFrameError, match="open_archive reads"):
+            decompress(Path("x.npy.lnn").read_bytes())
+
     def test_standard_input_stands_alone(self, run: Run) -> None:
         write_npy()
         assert run("compress", "-", "x.npy").code == 2
         assert run("decompress", "-", "x.npy.lnn").code == 2
-        assert run("compress", "x.npy", "-o", "-").code == 2
+        assert run("compress", "x.npy", "y.npy", "-o", "-").code == 2
+        assert run("compress", "x.npy", "-o", "-", "--rm").code == 2
+        assert run("verify", "-", "x.npy.lnn").code == 2
 
 
 class TestSourcesAreKept:
@@ -320,7 +401,7 @@ class TestDamage:
         assert run("verify", "x.npy.lnn", "--against", "x.npy").code == 0
         outcome = run("verify", "x.npy.lnn", "--against", "y.npy")
         assert outcome.code == 1
-        assert "differs from y.npy" in outcome.err
+        assert "differs from y.npy from byte 128 on" in outcome.err
         assert run("verify", "x.npy.lnn", "x.npy.lnn", "--against", "y.npy").code == 2
 
 
@@ -368,24 +449,57 @@ class TestTalk:
 
 
 class TestInterruption:
-    @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-    def test_leaves_no_half_file(self, number: int, code: int, tmp_path: Path) -> None:
-        np.save(tmp_path / "x.npy", make_recording(1000, 8).repeat(4000, axis=0))
+    def begin(self, folder: Path, *arguments: str, until: int = 1000) -> subprocess.Popen[bytes]:
+        """Compress on three threads, until so many bytes are in a file that is not whole yet."""
         process = subprocess.Popen(
-            [*PROGRAM, "compress", "x.npy", "--chunk-mb", "1"], cwd=tmp_path, stderr=subprocess.PIPE
+            [*PROGRAM, "compress", *arguments, "-T", "3"], cwd=folder, stderr=subprocess.PIPE
         )
         deadline = time.monotonic() + 60
         while process.poll() is None and time.monotonic() < deadline:
-            partial = list(tmp_path.glob(".x.npy.lnn.*.partial"))
-            if partial and partial[0].stat().st_size > 1000:
+            if any(file_size(path) > until for path in folder.glob(".*.partial")):
                 break
             time.sleep(0.02)
         assert process.poll() is None, "finished before it could be interrupted"
+        return process
+
+    @pytest.mark.parametrize(
+        ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+    )
+    def test_leaves_no_half_file(self, number: int, code: int, tmp_path: Path) -> None:
+        np.save(tmp_path / "x.npy", make_recording(1000, 8).repeat(4000, axis=0))
+        process = self.begin(tmp_path, "x.npy", "--chunk-mb", "1")
         process.send_signal(number)
         _, said = process.communicate(timeout=60)
         assert process.returncode == code
         assert [path.name for path in tmp_path.iterdir()] == ["x.npy"]
         assert b"Traceback" not in said
+
+    def test_does_not_wait_for_frames_under_way(self, tmp_path: Path) -> None:
+        names = [f"{letter}.npy" for letter in "abc"]
+        for seed, name in enumerate(names):
+            np.save(tmp_path / name, make_recording(150_000, 8, seed=seed))
+        started = time.monotonic()
+        process = self.begin(tmp_path, *names, "-l", "9", until=-1)  # side by side; each takes many seconds
+        until_begun = time.monotonic() - started
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGINT)  # from an impatient owner
+        _, said = process.communicate(timeout=60)
+        assert time.monotonic() - started < until_begun + 2
+        assert process.returncode == 130
+        assert sorted(path.name for path in tmp_path.iterdir()) == names
+        assert b"Traceback" not in said
+
+    def test_is_not_heard_where_nohup_said_so(self, tmp_path: Path) -> None:
+        check = (
+            "import signal, sys; from losslessnn.cli import main\n"
+            "signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+            "try: main(['--version'])\n"
+            "except SystemExit: print(signal.getsignal(signal.SIGHUP) == signal.SIG_IGN)"
+        )
+        said = subprocess.run(
+            [sys.executable, "-c", check], capture_output=True, text=True, check=True
+        ).stdout
+        assert said.endswith("True\n")
 
     def test_a_reader_that_leaves_early_is_no_traceback(self, tmp_path: Path) -> None:
         np.save(tmp_path / "x.npy", make_recording(500, 2))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import tracemalloc
+from pathlib import Path
 
 import google_crc32c
 import numpy as np
@@ -154,6 +155,14 @@ class TestWhatGoesIn:
     def test_masked_arrays_are_refused_because_their_mask_would_be_lost(self) -> None:
         with pytest.raises(TypeError, match="mask"):
             compress(np.ma.masked_equal([1, 2, 3], 2))
+
+    def test_names_of_files_are_refused_because_their_owner_means_the_file(self, tmp_path: Path) -> None:
+        for name in ("recording.npy", tmp_path / "recording.npy"):
+            with pytest.raises(TypeError, match="load it first"):
+                compress(name)
+            with pytest.raises(TypeError, match="open_archive reads archives"):
+                decompress(name)
+        assert decompress(compress(np.str_("recording.npy"))) == "recording.npy"
 
     @pytest.mark.parametrize(
         ("level", "error"),

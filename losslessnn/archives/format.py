@@ -18,6 +18,7 @@ import numpy as np
 
 from losslessnn.archives.layout import MAX_LITERAL_BYTES, Layout, pack_layout, unpack_layout
 from losslessnn.errors import CorruptFrameError, NewerFormatError
+from losslessnn.frame import MAGIC as FRAME_MAGIC
 from losslessnn.frame import Mode
 from losslessnn.models.store import MOST_BYTES
 from losslessnn.plain import PLAIN_MODES, decode_plain, encode_plain
@@ -166,7 +167,9 @@ def header_length(prefix: bytes) -> int:
     """
     reader = Reader(prefix, "archive")
     if len(prefix) < len(MAGIC) or bytes(reader.take(len(MAGIC))) != MAGIC:
-        raise CorruptFrameError("not a losslessnn archive")
+        is_frame = bytes(prefix[: len(FRAME_MAGIC)]) == FRAME_MAGIC
+        hint = ", but a frame: losslessnn.decompress takes its bytes" if is_frame else ""
+        raise CorruptFrameError(f"not a losslessnn archive{hint}")
     version = reader.byte()
     if version > VERSION:
         raise NewerFormatError(

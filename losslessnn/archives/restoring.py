@@ -24,6 +24,7 @@ from losslessnn.archives.report import FileReport, Progress, no_progress
 from losslessnn.errors import CorruptFrameError, RecordingError
 from losslessnn.newfile import NewFile, write_all
 from losslessnn.recordings.recording import bytes_from_rows
+from losslessnn.wire import Bytes
 from losslessnn.workers import Here
 
 COPY_BYTES = 1 << 20
@@ -286,8 +287,9 @@ def verify_archive(
     with contextlib.ExitStack() as stack:
         other = stack.enter_context(open(against, "rb")) if against is not None else None
         for piece in restorer.pieces():
-            if other is not None and other.read(len(piece)) != piece:
-                raise RecordingError(f"{archive.path}: differs from {against} after byte {length}")
+            if other is not None and (expected := other.read(len(piece))) != piece:
+                place = length + _common_length(piece, expected)
+                raise RecordingError(f"{archive.path}: differs from {against} from byte {place} on")
             crc = google_crc32c.extend(crc, np.frombuffer(piece, np.uint8))
             length += len(piece)
             progress(len(piece), 0)
@@ -295,6 +297,14 @@ def verify_archive(
         if other is not None and other.read(1):
             raise RecordingError(f"{archive.path}: {against} is longer than the {length} bytes it restores")
     _check_content(restorer, length, crc)
+
+
+def _common_length(one: Bytes, other: Bytes) -> int:
+    """How many bytes are the same before the first that is not."""
+    a, b = np.frombuffer(one, np.uint8), np.frombuffer(other, np.uint8)
+    length = min(a.size, b.size)
+    differing = np.flatnonzero(a[:length] != b[:length])
+    return int(differing[0]) if differing.size else length
 
 
 def _write_checked(restorer: Restorer, file: BinaryIO, progress: Progress) -> int:

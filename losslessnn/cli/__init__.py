@@ -20,8 +20,7 @@ from losslessnn import __version__
 OK = 0
 FAILED = 1
 USAGE = 2
-INTERRUPTED = 130
-TERMINATED = 143
+INTERRUPTED = 128 + signal.SIGINT
 
 _COMMANDS = {
     "compress": "Compress recordings into .lnn archives.",
@@ -72,7 +71,7 @@ def cli() -> None:
 
     \b
     Exit codes: 0 all is well, 1 something failed (the message says what), 2 wrong usage,
-    130 interrupted by Ctrl-C. No half-written file is ever left behind.
+    130 interrupted by Ctrl-C. Files get their names once they are whole, and checked.
     """
 
 
@@ -87,15 +86,39 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     Raises
     ------
     SystemExit
-        Always: 0 ok, 1 error, 2 usage, 130 interrupted, 143 terminated.
+        Always: 0 ok, 1 error, 2 usage. A process that is interrupted or terminated ends at once, with 130
+        or 143 (129 if its terminal is closed).
     """
-    signal.signal(signal.SIGTERM, _terminate)
-    sys.exit(_run(arguments))
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)  # Windows has no SIGHUP
+        if number is not None and signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
+            signal.signal(number, _terminate)
+    try:
+        code = _run(arguments)
+    except _Terminated as stop:
+        code = stop.code
+    if code > 128:
+        _end(code)
+    sys.exit(code)
+
+
+class _Terminated(SystemExit):
+    """A signal, as an exception, so that temporary files are removed on the way out."""
+
+    code: int
 
 
 def _terminate(number: int, frame: Any) -> NoReturn:
-    # As an exception, so that temporary files are removed on the way out.
-    raise SystemExit(TERMINATED)
+    raise _Terminated(128 + number)
+
+
+def _end(code: int) -> NoReturn:
+    """End the process without waiting for frames under way in other threads, and leave nothing behind."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if newfile := sys.modules.get("losslessnn.newfile"):
+        newfile.abandon_new_files()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _run(arguments: Sequence[str] | None) -> int:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import tempfile
 import threading
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
@@ -50,6 +52,14 @@ def options(*decorators: Decorator) -> Decorator:
 
 files_argument = click.argument(
     "files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE…"
+)
+
+recursive_option = click.option(
+    "-r",
+    "--recursive",
+    is_flag=True,
+    help="Also the files in folders given, and in folders therein; -o keeps their places. Hidden files and "
+    "links to folders are left out.",
 )
 
 threads_option = click.option(
@@ -166,7 +176,7 @@ def explain(error: BaseException, about: object = None) -> str:
     elif isinstance(error, OSError):
         text = error.strerror or str(error)
         if isinstance(error, IsADirectoryError):
-            text = "is a folder; give the files in it"
+            text = "is a folder; give the files in it, or -r for all of them"
         if error.filename is not None:
             return f"{error.filename}: {text}"
     elif isinstance(error, MemoryError):
@@ -358,11 +368,76 @@ def run_batch(
             yield finish()
 
 
+@dataclass(frozen=True)
+class Inputs:
+    """The files to work on.
+
+    Attributes
+    ----------
+    files : list of pathlib.Path
+    places : list of pathlib.Path
+        Of each file: the folder where it belongs within an output folder.
+    others : list of pathlib.Path
+        Files of another kind in the folders given.
+    """
+
+    files: list[Path]
+    places: list[Path]
+    others: list[Path]
+
+
+def find_inputs(
+    given: Sequence[Path], recursive: bool, wanted: Callable[[Path], bool] | None = None
+) -> Inputs:
+    """The files given; and if `recursive`, those of the folders given that are wanted (None: archives).
+
+    Raises
+    ------
+    click.ClickException
+        If there are none.
+    """
+    wanted = wanted or is_archive
+    found = Inputs([], [], [])
+    for start in given:
+        is_folder = recursive and start.is_dir()
+        for path in _files_below(start) if is_folder else [start]:
+            if is_folder and not wanted(path):
+                found.others.append(path)
+            else:
+                found.files.append(path)
+                found.places.append(path.parent.relative_to(start) if is_folder else Path())
+    if not found.files:
+        raise click.ClickException(f"{', '.join(map(str, given))}: nothing to do")
+    return found
+
+
+def is_archive(path: Path) -> bool:
+    """Whether a file's name is that of an archive."""
+    return path.suffix == SUFFIX
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    for parent, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (Path(parent, name) for name in sorted(names) if not name.startswith("."))
+
+
 def file_size(path: Path) -> int:
     """Bytes of a file, 0 if there is none."""
     try:
         return path.stat().st_size
     except OSError:
+        return 0
+
+
+def original_length(path: Path) -> int:
+    """Bytes of the file that an archive restores; 0 if it cannot be read, which is for others to say."""
+    from losslessnn.archives.archive import Archive
+
+    try:
+        with Archive(path, recover=True) as archive:
+            return archive.original_length
+    except Exception:
         return 0
 
 
@@ -390,6 +465,22 @@ def stdout_bytes() -> IO[bytes]:
     if sys.stdout.isatty():
         raise click.UsageError("data would go to the terminal; redirect standard output or give -o")
     return sys.stdout.buffer
+
+
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """A folder for what is piped; errors say where it is, and how to choose another."""
+    from losslessnn.newfile import NO_ROOM
+
+    with tempfile.TemporaryDirectory(prefix="losslessnn-") as name:
+        try:
+            yield Path(name)
+        except OSError as error:
+            is_here = error.filename is None or str(error.filename).startswith(name)
+            if not is_here or error.errno not in NO_ROOM:
+                raise
+            hint = f"{error.strerror}; what is piped is kept there until it is checked (TMPDIR names another)"
+            raise OSError(error.errno, hint, tempfile.gettempdir()) from error
 
 
 @contextmanager

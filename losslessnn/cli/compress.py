@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
-import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +20,9 @@ from losslessnn.cli.common import (
     device_option,
     file_size,
     files_argument,
+    find_inputs,
     force_option,
+    is_archive,
     level_option,
     make_reading,
     megabytes,
@@ -29,11 +31,13 @@ from losslessnn.cli.common import (
     per_second,
     plural,
     reading_options,
+    recursive_option,
     refuse_twins,
     run_batch,
     spooled_stdin,
     stdout_bytes,
     talk_options,
+    temporary_folder,
     threads_option,
 )
 
@@ -52,6 +56,7 @@ if TYPE_CHECKING:
     help="Folder to write to (made if needed), or a file name ending in .lnn for a single input. "
     "Default: beside the input.",
 )
+@recursive_option
 @reading_options
 @level_option
 @model_option
@@ -94,6 +99,7 @@ if TYPE_CHECKING:
 def command(
     files: tuple[Path, ...],
     output: Path | None,
+    recursive: bool,
     level: int,
     model: str | None,
     embed: bool,
@@ -118,6 +124,7 @@ def command(
     Examples:
       losslessnn compress recording.npy                    writes recording.npy.lnn
       losslessnn compress *.wav -o packed                  writes packed/<name>.lnn
+      losslessnn compress -r day1 -o packed                all recordings below day1, in folders like day1's
       losslessnn compress run_g0_t0.imec0.ap.bin           SpikeGLX; the .meta text goes along
       losslessnn compress raw.dat -n 64 -d int16 -s 30000
       losslessnn compress raw.dat -n 64 --max-error 2      no value further than 2 from the original
@@ -131,30 +138,50 @@ def command(
     """
     from losslessnn.chunk import Settings
     from losslessnn.models.store import choose_model
+    from losslessnn.recordings.opening import looks_like_recording
 
     check_stdio(files)
     if max_error and remove:
         raise click.UsageError("--rm and --max-error: the archive will not hold the original, which stays")
     settings = Settings(level, None if model is None else choose_model(model), max_error)
     how = make_reading(**reading, frame_bytes=round(chunk_mb * 1e6), frame_seconds=chunk_seconds)
-    if files == (STDIO,):
+    if files == (STDIO,) or output == STDIO:
         if scheduler is not None:
-            raise click.UsageError("--dask is for files; standard input is compressed here")
-        return _compress_stdin(output, how, settings, embed, threads, force, quiet, progress)
-    pairs = [(path, _destination(path, output, len(files))) for path in files]
+            raise click.UsageError("--dask is for files; what is piped is compressed here")
+        if remove:
+            raise click.UsageError("--rm and pipes: nobody knows what becomes of the archive")
+        return _compress_piped(files, output, how, settings, embed, threads, force, quiet, progress)
+    inputs = find_inputs(
+        files, recursive, lambda path: not is_archive(path) and (how.as_bytes or looks_like_recording(path))
+    )
+    many = recursive or len(inputs.files) > 1
+    destinations = [
+        _destination(*each, output, many) for each in zip(inputs.files, inputs.places, strict=True)
+    ]
+    pairs = list(zip(inputs.files, destinations, strict=True))
     refuse_twins(pairs)
-    return _compress_files(pairs, how, settings, embed, threads, scheduler, force, remove, quiet, progress)
+    with Talk(sum(map(file_size, inputs.files)), quiet, progress) as talk:
+        code = _compress_files(pairs, how, settings, embed, threads, scheduler, force, remove, talk)
+        if inputs.others:
+            talk.say(_left_alone(inputs.others))
+    return code
 
 
-def _destination(path: Path, output: Path | None, count: int) -> Path:
+def _left_alone(others: list[Path]) -> str:
+    kinds = sorted({path.suffix or path.name for path in others})
+    shown = ", ".join([*kinds[:9], "…"] if len(kinds) > 10 else kinds)
+    return f"{plural(len(others), 'other file')} left alone: {shown}"
+
+
+def _destination(path: Path, place: Path, output: Path | None, many: bool) -> Path:
     if output is None:
         return path.parent / (path.name + SUFFIX)
-    if output == STDIO:
-        raise click.UsageError("-o - is for standard input only; give a folder or a file name")
     names_a_file = output.suffix == SUFFIX and not output.is_dir()
-    if names_a_file and count > 1:
-        raise click.UsageError(f"{count} files cannot all become {output}; -o must be a folder")
-    return output if names_a_file else output / (path.name + SUFFIX)
+    if names_a_file and many:
+        raise click.UsageError(f"several files cannot all become {output}; -o must be a folder")
+    if not names_a_file and output.exists() and not output.is_dir():
+        raise click.UsageError(f"-o {output} is a file, and no folder; an archive's name ends in {SUFFIX}")
+    return output if names_a_file else output / place / (path.name + SUFFIX)
 
 
 def _compress_files(
@@ -166,8 +193,7 @@ def _compress_files(
     scheduler: str | None,
     force: bool,
     remove: bool,
-    quiet: bool,
-    progress: bool | None,
+    talk: Talk,
 ) -> int:
     from losslessnn.archives.writing import compress_file
 
@@ -179,34 +205,33 @@ def _compress_files(
 
     started = time.perf_counter()
     done: list[FileReport] = []
-    with Talk(sum(file_size(source) for source, _ in pairs), quiet, progress) as talk:
 
-        def work(pair: tuple[Path, Path], pool: Pool) -> FileReport:
-            source, destination = pair
-            return compress_file(
-                source,
-                destination,
-                reading=reading,
-                level=settings.level,
-                model=settings.model,
-                embed=embed,
-                max_error=settings.max_error,
-                overwrite=force,
-                pool=pool,
-                progress=talk.advance,
-            )
-
-        batch = run_batch(
-            pairs, lambda pair: file_size(pair[0]), work, threads, talk, lambda pair: pair[0], cluster
+    def work(pair: tuple[Path, Path], pool: Pool) -> FileReport:
+        source, destination = pair
+        return compress_file(
+            source,
+            destination,
+            reading=reading,
+            level=settings.level,
+            model=settings.model,
+            embed=embed,
+            max_error=settings.max_error,
+            overwrite=force,
+            pool=pool,
+            progress=talk.advance,
         )
-        failed = 0
-        for (source, _), report in batch:
-            if report is None or not _finish(source, report, remove, talk):
-                failed += 1
-            if report is not None:
-                done.append(report)
-        if len(pairs) > 1:
-            talk.say(_total(done, failed, time.perf_counter() - started))
+
+    batch = run_batch(
+        pairs, lambda pair: file_size(pair[0]), work, threads, talk, lambda pair: pair[0], cluster
+    )
+    failed = 0
+    for (source, _), report in batch:
+        if report is None or not _finish(source, report, remove, talk):
+            failed += 1
+        if report is not None:
+            done.append(report)
+    if len(pairs) > 1:
+        talk.say(_total(done, failed, time.perf_counter() - started))
     return 1 if failed else 0
 
 
@@ -230,6 +255,8 @@ def _finish(source: Path, report: FileReport, remove: bool, talk: Talk) -> bool:
 
 
 def _total(done: list[FileReport], failed: int, seconds: float) -> str:
+    if not done:
+        return f"nothing was compressed; {failed} failed"
     original = sum(report.original_bytes for report in done)
     archived = sum(report.archive_bytes for report in done)
     line = (
@@ -239,7 +266,8 @@ def _total(done: list[FileReport], failed: int, seconds: float) -> str:
     return f"{line}; {failed} failed" if failed else line
 
 
-def _compress_stdin(
+def _compress_piped(
+    files: tuple[Path, ...],
     output: Path | None,
     reading: Reading,
     settings: Settings,
@@ -249,37 +277,42 @@ def _compress_stdin(
     quiet: bool,
     progress: bool | None,
 ) -> int:
-    """Standard input has neither name nor length: it and its archive go through temporary files."""
+    """Through temporary files: standard input has neither name nor length, and nothing unchecked goes on."""
     from losslessnn.archives.writing import compress_file
     from losslessnn.workers import worker_pool
 
+    if len(files) > 1:
+        raise click.UsageError("only one archive at a time can go to standard output")
     if output is not None and output != STDIO and output.suffix != SUFFIX:
         raise click.UsageError(f"standard input has no name: -o must name a file ending in {SUFFIX}")
-    data_to_stdout = output is None or output == STDIO
-    target = stdout_bytes() if data_to_stdout else None
-    with tempfile.TemporaryDirectory(prefix="losslessnn-") as name, spooled_stdin(Path(name)) as source:
-        destination = Path(name, "archive") if data_to_stdout or output is None else output
-        with (
-            Talk(file_size(source), quiet, progress, to_stderr=data_to_stdout) as talk,
-            worker_pool(threads) as pool,
-        ):
-            report = compress_file(
-                source,
-                destination,
-                reading=reading,
-                level=settings.level,
-                model=settings.model,
-                embed=embed,
-                max_error=settings.max_error,
-                overwrite=force,
-                pool=pool,
-                progress=talk.advance,
-                name="",
-            )
-            if target is not None:
-                with open(destination, "rb") as archive:
-                    shutil.copyfileobj(archive, target, 1 << 20)
-                target.flush()
-            shown = Path("standard output") if data_to_stdout else destination
-            _finish(source, replace(report, source=Path("standard input"), destination=shown), False, talk)
+    from_stdin, to_stdout = files == (STDIO,), output is None or output == STDIO
+    target = stdout_bytes() if to_stdout else None
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(temporary_folder())
+        source = stack.enter_context(spooled_stdin(folder)) if from_stdin else files[0]
+        destination = folder / "archive" if to_stdout or output is None else output
+        talk = stack.enter_context(Talk(file_size(source), quiet, progress, to_stderr=to_stdout))
+        report = compress_file(
+            source,
+            destination,
+            reading=reading,
+            level=settings.level,
+            model=settings.model,
+            embed=embed,
+            max_error=settings.max_error,
+            overwrite=force,
+            pool=stack.enter_context(worker_pool(threads)),
+            progress=talk.advance,
+            name="" if from_stdin else None,
+        )
+        if target is not None:
+            with open(destination, "rb") as archive:
+                shutil.copyfileobj(archive, target, 1 << 20)
+            target.flush()
+        shown = replace(
+            report,
+            source=Path("standard input") if from_stdin else source,
+            destination=Path("standard output") if to_stdout else destination,
+        )
+        _finish(source, shown, False, talk)
     return 0

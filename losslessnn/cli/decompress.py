@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 import time
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,21 +13,26 @@ import click
 
 from losslessnn.cli.common import (
     STDIO,
+    Inputs,
     Pool,
     Talk,
     check_stdio,
     device_option,
     file_size,
     files_argument,
+    find_inputs,
     force_option,
     megabytes,
+    original_length,
     per_second,
     plural,
+    recursive_option,
     refuse_twins,
     run_batch,
     spooled_stdin,
     stdout_bytes,
     talk_options,
+    temporary_folder,
     threads_option,
 )
 from losslessnn.errors import LosslessnnError
@@ -55,6 +59,7 @@ class _Wish:
     help="Folder to restore into (made if needed), or a file name with the original's ending for a single "
     "archive, or - for standard output. Default: beside the archive.",
 )
+@recursive_option
 @click.option(
     "--recover",
     is_flag=True,
@@ -74,6 +79,7 @@ class _Wish:
 def command(
     files: tuple[Path, ...],
     output: Path | None,
+    recursive: bool,
     recover: bool,
     arrays: bool,
     threads: int,
@@ -90,6 +96,7 @@ def command(
     Examples:
       losslessnn decompress recording.npy.lnn              restores recording.npy
       losslessnn decompress packed/*.lnn -o back           restores back/<name>
+      losslessnn decompress -r packed -o back              all archives below packed, in folders like packed's
       losslessnn decompress recording.wav.lnn -o - | play -
       losslessnn decompress recording.bin.lnn --arrays     writes recording.bin.npy
       losslessnn decompress cut_short.lnn --recover        saves every complete frame
@@ -102,13 +109,13 @@ def command(
     wish = _Wish(recover, arrays, force)
     if files == (STDIO,) or output == STDIO:
         return _decompress_to_stdout(files, output, wish, threads, quiet, progress)
-    pairs, failed = _plan(files, output, wish, quiet)
+    pairs, failed = _plan(find_inputs(files, recursive), output, wish, quiet)
     refuse_twins(pairs)
     return _decompress_files(pairs, failed, wish, threads, remove, quiet, progress)
 
 
 def _plan(
-    files: tuple[Path, ...], output: Path | None, wish: _Wish, quiet: bool
+    inputs: Inputs, output: Path | None, wish: _Wish, quiet: bool
 ) -> tuple[list[tuple[Path, Path]], int]:
     """Where each archive's file goes; archives that cannot be read are complained about and left out."""
     from losslessnn.archives.archive import Archive
@@ -117,15 +124,16 @@ def _plan(
 
     pairs = []
     with Talk(0, quiet, progress=False) as talk:
-        for path in files:
+        for path, place in zip(inputs.files, inputs.places, strict=True):
             try:
                 with Archive(path, recover=wish.recover) as archive:
                     name = arrays_name(archive) if wish.arrays else restored_name(archive)
             except Exception as error:
                 talk.complain(error, path)
             else:
-                pairs.append((path, _destination(path, name, output, len(files))))
-    return pairs, len(files) - len(pairs)
+                folder = None if output is None else output / place
+                pairs.append((path, _destination(path, name, folder, len(inputs.files))))
+    return pairs, len(inputs.files) - len(pairs)
 
 
 def _destination(path: Path, name: str, output: Path | None, count: int) -> Path:
@@ -166,7 +174,7 @@ def _decompress_files(
     started = time.perf_counter()
     count = len(pairs) + failed
     done: list[FileReport] = []
-    with Talk(sum(_original_length(path) for path, _ in pairs), quiet, progress) as talk:
+    with Talk(sum(original_length(path) for path, _ in pairs), quiet, progress) as talk:
 
         def work(pair: tuple[Path, Path], pool: Pool) -> FileReport:
             return _restore(*pair, wish, pool, talk)
@@ -183,16 +191,6 @@ def _decompress_files(
             line = f"{plural(len(done), 'file')}: {megabytes(total)} restored, {per_second(total, seconds)}"
             talk.say(f"{line}; {failed} failed" if failed else line)
     return 1 if failed else 0
-
-
-def _original_length(path: Path) -> int:
-    from losslessnn.archives.archive import Archive
-
-    try:
-        with Archive(path, recover=True) as archive:
-            return archive.original_length
-    except Exception:
-        return 0  # it is complained about when its turn comes
 
 
 def _finish(path: Path, report: FileReport, remove: bool, talk: Talk) -> bool:
@@ -229,19 +227,19 @@ def _decompress_to_stdout(
         raise click.UsageError("only one archive at a time can go to standard output")
     to_stdout = output is None or output == STDIO
     target = stdout_bytes() if to_stdout else None
-    with tempfile.TemporaryDirectory(prefix="losslessnn-") as folder:
+    with temporary_folder() as folder:
         if files == (STDIO,):
-            with spooled_stdin(Path(folder)) as path:
+            with spooled_stdin(folder) as path:
                 source = path
         else:
             source = files[0]
         if output is None or to_stdout:
-            destination = Path(folder, "restored")
+            destination = folder / "restored"
         else:
             with Archive(source, recover=wish.recover) as archive:
                 name = archive.header.name and restored_name(archive)
             destination = _destination(source, name or "restored", output, 1)
-        total = _original_length(source)
+        total = original_length(source)
         with Talk(total, quiet, progress, to_stderr=to_stdout) as talk, worker_pool(threads) as pool:
             report = _restore(source, destination, wish, pool, talk, sidecar=not to_stdout)
             if target is not None:

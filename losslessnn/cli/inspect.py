@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from losslessnn.cli.common import complain, files_argument, megabytes
+from losslessnn.cli.common import complain, files_argument, find_inputs, megabytes, recursive_option
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,8 +50,11 @@ class _ArrayFacts:
     help="Also the bits of every channel, and of latents; takes a decoding.",
 )
 @click.option("--frames", "all_frames", is_flag=True, help="List every frame.")
+@recursive_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per archive instead.")
-def command(files: tuple[Path, ...], all_channels: bool, all_frames: bool, as_json: bool) -> int:
+def command(
+    files: tuple[Path, ...], all_channels: bool, all_frames: bool, recursive: bool, as_json: bool
+) -> int:
     """Show what archives hold, and where their bytes go.
 
     \b
@@ -65,7 +68,7 @@ def command(files: tuple[Path, ...], all_channels: bool, all_frames: bool, as_js
     from losslessnn.archives.archive import Archive
 
     failed = False
-    for number, path in enumerate(files):
+    for number, path in enumerate(find_inputs(files, recursive).files):
         try:
             with Archive(path, recover=True) as archive:
                 facts = [

@@ -9,20 +9,29 @@ from typing import TYPE_CHECKING
 import click
 
 from losslessnn.cli.common import (
+    STDIO,
+    Inputs,
     Pool,
     Talk,
+    check_stdio,
     device_option,
     file_size,
     files_argument,
+    find_inputs,
     megabytes,
+    original_length,
     per_second,
     plural,
+    recursive_option,
     run_batch,
+    spooled_stdin,
     talk_options,
+    temporary_folder,
     threads_option,
 )
 
 if TYPE_CHECKING:
+    from losslessnn.archives.archive import Archive
     from losslessnn.archives.report import FileReport
 
 
@@ -33,11 +42,17 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path, exists=True),
     help="Compare with this file byte by byte; if it is a folder, with the file of the right name in it.",
 )
+@recursive_option
 @threads_option
 @device_option
 @talk_options
 def command(
-    files: tuple[Path, ...], against: Path | None, threads: int, quiet: bool, progress: bool | None
+    files: tuple[Path, ...],
+    against: Path | None,
+    recursive: bool,
+    threads: int,
+    quiet: bool,
+    progress: bool | None,
 ) -> int:
     """Decode archives without writing anything, and check every checksum.
 
@@ -46,37 +61,66 @@ def command(
       losslessnn verify packed/*.lnn
       losslessnn verify recording.npy.lnn --against recording.npy
       losslessnn verify packed/*.lnn --against originals/
+      losslessnn verify -r packed --against originals      folders and all
 
     Exit code 1 if any archive is damaged or differs.
     """
+    check_stdio(files)
+    if files == (STDIO,):
+        with temporary_folder() as folder, spooled_stdin(folder) as path:
+            inputs = Inputs([path], [Path()], [])
+            return _verify(inputs, against, threads, quiet, progress)
+    inputs = find_inputs(files, recursive)
+    if against is not None and len(inputs.files) > 1 and not against.is_dir():
+        raise click.UsageError("--against one file goes with one archive; give the folder of the originals")
+    return _verify(inputs, against, threads, quiet, progress)
+
+
+def _verify(inputs: Inputs, against: Path | None, threads: int, quiet: bool, progress: bool | None) -> int:
     from losslessnn.archives.archive import Archive
     from losslessnn.archives.report import FileReport
     from losslessnn.archives.restoring import restored_name, verify_archive
 
-    if against is not None and len(files) > 1 and not against.is_dir():
-        raise click.UsageError("--against one file goes with one archive; give the folder of the originals")
     started = time.perf_counter()
+    folder = against if against is not None and against.is_dir() else None
 
-    def work(path: Path, pool: Pool) -> FileReport:
+    def work(item: tuple[Path, Path], pool: Pool) -> FileReport:
+        path, place = item
         begun = time.perf_counter()
         with Archive(path) as archive:
-            other = against / restored_name(archive) if against is not None and against.is_dir() else against
+            other = against if folder is None else folder / place / restored_name(archive)
             verify_archive(archive, against=other, pool=pool, progress=talk.advance)
             seconds = time.perf_counter() - begun
-            return FileReport(path, other or path, archive.original_length, archive.archive_length, seconds)
+            return FileReport(
+                path,
+                other or path,
+                archive.original_length,
+                archive.archive_length,
+                seconds,
+                _inexact(archive),
+            )
 
     good: list[FileReport] = []
-    with Talk(sum(map(file_size, files)), quiet, progress) as talk:
-        for path, report in run_batch(files, file_size, work, threads, talk):
+    items = list(zip(inputs.files, inputs.places, strict=True))
+    with Talk(sum(map(original_length, inputs.files)), quiet, progress) as talk:
+        batch = run_batch(items, lambda item: file_size(item[0]), work, threads, talk, lambda item: item[0])
+        for (path, _), report in batch:
             if report is not None:
                 good.append(report)
                 same = f", the same as {report.destination}" if against is not None else ""
                 speed = per_second(report.original_bytes, report.seconds)
                 talk.say(f"{path}: intact{same}  {megabytes(report.original_bytes)}  {speed}")
-        failed = len(files) - len(good)
-        if len(files) > 1:
+                for note in report.notes:
+                    talk.say(f"  note: {note}")
+        failed = len(items) - len(good)
+        if len(items) > 1:
             total = sum(report.original_bytes for report in good)
             line = f"{plural(len(good), 'archive')} intact, {megabytes(total)}, "
             line += per_second(total, time.perf_counter() - started)
             talk.say(f"{line}; {failed} failed" if failed else line)
     return 1 if failed else 0
+
+
+def _inexact(archive: Archive) -> tuple[str, ...]:
+    moved = archive.header.facts.get("max_error")
+    return (f"not the original: values were moved, by at most {moved}",) if moved else ()

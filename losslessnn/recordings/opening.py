@@ -65,15 +65,20 @@ def open_recording(
     """
     path = Path(path)
     reading = reading or Reading()
+    kind = os.stat(path).st_mode  # opening a named pipe would wait for somebody to write to it
+    if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):
+        raise RecordingError(f"{path}: not a regular file; pipe it in and give - as its name")
     with open(path, "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise RecordingError(f"{path}: not a regular file; pipe it in and give - as its name")
         length = file_length(file)
         try:
             finding = _find_out(file, path, reading, path.name if name is None else name)
         except RecordingError as error:
             raise RecordingError(f"{path}: {error}") from error
     finding.check_length(length)
+    if reading.frame_seconds is not None and not finding.sampling_rate:
+        finding.notes.append(
+            "seconds per frame mean nothing without a sampling rate (-s): frames are as usual"
+        )
     header = ArchiveHeader(
         finding.layout,
         finding.source,
@@ -120,6 +125,16 @@ def _read_known(file: BinaryIO, reading: Reading, suffix: str) -> Finding:
         return finding
 
 
+def looks_like_recording(path: Path) -> bool:
+    """Whether a file's name is that of a recording that `open_recording` knows, or of raw samples.
+
+    >>> looks_like_recording(Path("a.NPY")), looks_like_recording(Path("a.ap.meta"))
+    (True, False)
+    """
+    suffix = path.suffix.lower()
+    return suffix in _READERS or suffix in _RAW_SUFFIXES
+
+
 def find_meta(path: Path) -> bytes | None:
     """The SpikeGLX ``.meta`` text beside a ``.bin`` file, if there is one."""
     meta = path.with_suffix(".meta")
@@ -132,4 +147,4 @@ def find_meta(path: Path) -> bytes | None:
     return text if "nSavedChans" in parse_meta(text) else None
 
 
-__all__ = ["Source", "find_meta", "open_recording"]
+__all__ = ["Source", "find_meta", "looks_like_recording", "open_recording"]

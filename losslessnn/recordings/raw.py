@@ -13,6 +13,8 @@ from losslessnn.archives.layout import MAX_FRAME_BYTES, Content, Packing, Sample
 from losslessnn.errors import RecordingError
 from losslessnn.recordings.recording import Finding, Reading, bytes_samples, bytes_segments, file_length
 
+_TRAILING_HINT = " (or the file has another number of channels, another type, or a header)"
+
 
 def read_bytes(file: BinaryIO, reading: Reading) -> Finding:
     """Any file at all, as plain bytes."""
@@ -64,6 +66,7 @@ def interleaved(
     if trailing:
         notes.append(
             f"{trailing} bytes follow the last whole time step ({row_length} bytes each); kept as they are"
+            f"{_TRAILING_HINT if source == Source.RAW else ''}"
         )
     middle: Content = ()
     if rows and row_length <= MAX_FRAME_BYTES:
