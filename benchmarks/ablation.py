@@ -22,7 +22,7 @@ import numpy as np
 
 from benchmarks.recordings import add_data_option, data_folder, load, names
 from losslessnn import adc, chunk
-from losslessnn.models import fit, neural
+from losslessnn.models import encoding, fit, point_trial
 
 LEVEL = 5
 ROUNDS = 3
@@ -31,7 +31,7 @@ ROUNDS = 3
 @contextlib.contextmanager
 def _effort(**changes: Any) -> Iterator[None]:
     efforts = {level: replace(effort, **changes) for level, effort in fit.EFFORT.items()}
-    with mock.patch.object(neural, "EFFORT", efforts):
+    with mock.patch.object(encoding, "EFFORT", efforts):
         yield
 
 
@@ -53,9 +53,9 @@ PARTS: dict[str, Callable[[], Any]] = {
     "one ADC table for all": lambda: _patched(adc, "_groupings", _one_table),
     "no later references": lambda: _effort(later=0),
     "fit not weighted": lambda: _patched(fit, "power_of_four", np.ones_like),
-    "no network": lambda: mock.patch.object(neural, "add_network", return_value=None),
-    "no point masses": lambda: mock.patch.object(neural, "find_points", return_value=None),
-    "no segments": lambda: _patched(neural, "find_changes", lambda *_: []),
+    "no network": lambda: mock.patch.object(encoding, "add_network", return_value=None),
+    "no point masses": lambda: mock.patch.object(point_trial, "find_points", return_value=None),
+    "no segments": lambda: _patched(encoding, "find_changes", lambda *_: []),
     "no repeats": lambda: _patched(chunk, "find_repeats", lambda _: None),
 }
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from benchmarks.recordings import add_data_option, data_folder, load
 from losslessnn.chunk import decode_chunk, encode_chunk
-from losslessnn.models import neural
+from losslessnn.models import point_trial
 
 Array = np.ndarray[Any, Any]
 N_TIMES = 60_000
@@ -86,7 +86,7 @@ def main() -> None:
         for damage, (place, code) in DAMAGES.items():
             where = place(whole, np.random.default_rng(0))
             damaged = np.where(where, whole.dtype.type(code), whole)
-            with mock.patch.object(neural, "find_points", return_value=None):
+            with mock.patch.object(point_trial, "find_points", return_value=None):
                 without = bits(damaged)
             row = (plain, bits(damaged), without, least(plain, where))
             print(f"{name:22s} {damage:24s}", *(f"{value:8.3f}" for value in row), flush=True)

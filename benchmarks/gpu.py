@@ -33,7 +33,7 @@ from benchmarks.recordings import FIRST_COLUMNS, Array, add_data_option, data_fo
 from losslessnn import adc, lattice
 from losslessnn.blocks import Codes
 from losslessnn.kernels.constants import NETWORK_INPUTS, TOTAL
-from losslessnn.models import autoregressive, devices, neural
+from losslessnn.models import autoregressive, conversion, devices
 from losslessnn.models.autoregressive import NO_MARKS, AutoregressiveModel
 from losslessnn.models.fit import EFFORT, add_network, fit
 from losslessnn.models.prediction import Prediction
@@ -100,10 +100,10 @@ def _card(device: Any) -> str:
 def models(samples: Codes) -> Iterator[tuple[AutoregressiveModel, Prediction]]:
     """What the default level fits to (channels, time) codes, without a network and with the one it trains."""
     low, high = int(samples.min()), int(samples.max())
-    tables = adc.estimate(samples, low, high, neural._spread(samples))
+    tables = adc.estimate(samples, low, high, conversion.spread_of(samples))
     if tables is not None and not tables.fits(max(abs(low), abs(high)) << adc.FRACTION_BITS):
         tables = None
-    model, prediction = fit(samples, neural._positions(samples, low, high, tables), EFFORT[LEVEL])
+    model, prediction = fit(samples, conversion.positions_of(samples, low, high, tables), EFFORT[LEVEL])
     yield model, prediction
     networked = add_network(NO_MARKS, model, prediction, EFFORT[LEVEL])
     if networked is not None:

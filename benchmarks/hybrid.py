@@ -21,8 +21,9 @@ from losslessnn import compress, lattice
 from losslessnn.adc import AdcTables
 from losslessnn.chunk import describe_chunk
 from losslessnn.kernels.parameters import Foreseen
-from losslessnn.models import autoregressive, latent, neural, side
+from losslessnn.models import autoregressive, conversion, encoding, latent, point_trial, side
 from losslessnn.models.autoregressive import Marks
+from losslessnn.models.channels import arrange
 from losslessnn.models.fit import EFFORT
 from losslessnn.models.latent_fit import NEAR, Reach, fit_factors
 from losslessnn.models.points import fill
@@ -49,9 +50,9 @@ def estimate(array: Array, level: int) -> Estimate | None:
     found = lattice.fit_encode(array if repeats is None else repeats.remove(array))
     assert found is not None
     _, codes, _ = found
-    samples = np.ascontiguousarray(neural.arrange(codes).split(codes.reshape(-1)), np.int32)
-    points, marks = neural._choose_points(samples, level)
-    low, _ = neural._range(samples, marks)
+    samples = np.ascontiguousarray(arrange(codes).split(codes.reshape(-1)), np.int32)
+    points, marks = point_trial.choose_points(samples, level)
+    low, _ = conversion.range_of(samples, marks)
     if points is not None:
         samples = fill(samples, marks, low)
     return min(
@@ -67,9 +68,9 @@ def estimate(array: Array, level: int) -> Estimate | None:
 
 def _ways(samples: Array, marks: Marks, level: int, count: int) -> Iterator[tuple[str, float]]:
     """Bits of (channels, time) codes and of all that decoding them takes, for each way."""
-    low, high = neural._range(samples, marks)
-    tables = neural._tables(samples, low, high)
-    positions = neural._positions(samples, low, high, tables)
+    low, high = conversion.range_of(samples, marks)
+    tables = conversion.tables_for(samples, low, high)
+    positions = conversion.positions_of(samples, low, high, tables)
     model, prediction = fit_factors(samples, positions, marks, EFFORT[level], Reach((count,), NEAR.lags))
     if len(model.factors.loadings) == 0:
         return
@@ -86,7 +87,7 @@ def _ways(samples: Array, marks: Marks, level: int, count: int) -> Iterator[tupl
     explained = np.round(_explained(model, foreseen, drawn) / 2.0**positions.fraction_bits).astype(np.int32)
     left = samples - explained.T
     if marks.size == 0:
-        low, high = neural._range(left, marks)
+        low, high = conversion.range_of(left, marks)
         own = len(side.pack_model(model.base))  # what explains needs each channel's own predictor
         yield "taken off", shared + 8 * own + _samples_bits(left, marks, low, high, None, level, 0)
 
@@ -124,7 +125,7 @@ def _samples_bits(
     n_channels, n_times = codes.shape
     packed = None if tables is None else tables.pack()
     tables_bits = 0 if packed is None else 8 * len(packed)
-    encoder = neural._Encoder(low, high, tables, (tables_bits / 8 / n_times, 0.0), None, EFFORT[level], None)
+    encoder = encoding.Encoder(low, high, tables, (tables_bits / 8 / n_times, 0.0), None, EFFORT[level], None)
     total, begin = float(tables_bits), 0
     for segment in encoder.segments(codes, marks):
         end = begin + segment.n_times

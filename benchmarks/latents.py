@@ -30,7 +30,7 @@ from benchmarks import hybrid
 from benchmarks.recordings import CHECKOUT, KINDS, NO_CLAIMS, Array, add_data_option, data_folder, load, names
 from losslessnn import ModelError, Profile, compress, decompress
 from losslessnn.chunk import describe_chunk
-from losslessnn.models import neural
+from losslessnn.models import encoding
 from losslessnn.models.latent_fit import NEAR, Reach
 from losslessnn.models.store import Family
 
@@ -171,7 +171,7 @@ def by_factors(name: str, array: Array, level: int) -> Iterator[Row]:
         if count >= array.shape[1]:
             return
         reach = Reach((count,), NEAR.lags)
-        with mock.patch.object(neural, "NEAR", reach), mock.patch.object(neural, "FAR", reach):
+        with mock.patch.object(encoding, "NEAR", reach), mock.patch.object(encoding, "FAR", reach):
             frame, _, decoding = measure(array, level, Family.LATENT_FACTOR)
         report = describe_chunk(frame, per_channel=True)
         spent = report.latent_bits

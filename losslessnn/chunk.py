@@ -199,12 +199,13 @@ def _encode_neural(
     found = lattice.fit_encode(array if repeats is None else repeats.remove(array))
     if found is None:
         return None
-    from .models import neural  # numba is loaded only when there is something to model
+    from .models import encoding  # numba is loaded only when there is something to model
+    from .models.channels import arrange
 
     grid, codes, leftover = found
-    if max(int(codes.max()), -int(codes.min())) >= neural.CODE_LIMIT:
+    if max(int(codes.max()), -int(codes.min())) >= encoding.CODE_LIMIT:
         return None
-    sections = neural.encode(codes.reshape(-1), neural.arrange(codes), level, model, device)
+    sections = encoding.encode(codes.reshape(-1), arrange(codes), level, model, device)
     sections[Section.LATTICE] = lattice.pack_lattice(grid)
     if leftover:
         sections[Section.LEFTOVER] = leftover
@@ -273,7 +274,7 @@ def _decode_neural(
     """The arrays' bytes in memory order, from the sections of the neural mode."""
     if not frames:
         return []
-    from .models import neural
+    from .models import decoding
 
     with _more_than_memory_is_corrupt():
         grids, coded = [], []
@@ -281,8 +282,8 @@ def _decode_neural(
             if Section.LATTICE not in sections or header.nbytes == 0:
                 raise CorruptFrameError("frame lacks the lattice its codes are on")
             grids.append(lattice.unpack_lattice(sections[Section.LATTICE]))
-            coded.append(neural.Parsed.read(sections, _modelled_size(header, sections)))
-        decoded = neural.decode_many(coded, device)
+            coded.append(decoding.Parsed.read(sections, _modelled_size(header, sections)))
+        decoded = decoding.decode_many(coded, device)
     contents = []
     for (header, sections), grid, codes in zip(frames, grids, decoded, strict=True):
         shape, repeats = _modelled_rows(header, sections)
@@ -330,10 +331,10 @@ def describe_chunk(buffer: bytes | bytearray | memoryview, *, per_channel: bool 
     header, sections = unpack_frame(buffer)
     bits, latent_bits = None, None
     if per_channel and header.mode is Mode.NEURAL:
-        from .models import neural
+        from .models import decoding
 
         size = _modelled_size(header, sections)
-        bits, latent_bits = neural.channel_bits(sections, size), neural.latent_bits(sections, size)
+        bits, latent_bits = decoding.channel_bits(sections, size), decoding.latent_bits(sections, size)
     frame_bytes = memoryview(buffer).nbytes
     section_bytes = {tag.name.lower(): len(content) for tag, content in sections.items()}
     section_bytes["header"] = frame_bytes - sum(section_bytes.values())

@@ -24,8 +24,8 @@ from losslessnn.models.store import Family, Profile, remember
 
 if TYPE_CHECKING:
     from losslessnn.models.autoregressive import AutoregressiveModel
+    from losslessnn.models.closed_form import ClosedForm
     from losslessnn.models.fit import Effort
-    from losslessnn.models.neural import ClosedForm
     from losslessnn.training.vae import Plan as AutoencoderPlan
 
 FEWEST_TIMES = 512
@@ -160,7 +160,7 @@ def fit(
     facts: dict[str, Any] = {"fitted_times": int(codes.shape[1])}
     say(f"fitting to {codes.shape[1]} time steps of {n_channels} channels")
 
-    from losslessnn.models import neural, side  # numba, only now
+    from losslessnn.models import closed_form, side  # numba, only now
     from losslessnn.models.fit import EFFORT, for_network
 
     effort = EFFORT[_QUICK_LEVEL if quick else _LEVEL]
@@ -175,7 +175,7 @@ def fit(
         profiles, figures = _latent_profiles(codes, _codes(scored), effort, networks, say, progress)
         profiles = {what: replace(profile, name=name) for what, profile in profiles.items()}
         return _smallest(profiles, scored, facts | figures, say, Family.LATENT_FACTOR)
-    form = neural.fit_closed_form(codes, effort)
+    form = closed_form.fit_closed_form(codes, effort)
     tables, models = form.tables, {"closed form": side.pack_model(form.model)}
     if in_torch:
         base = for_network(form.model, form.prediction)
@@ -217,9 +217,9 @@ def _latent_profiles(
     progress: bool,
 ) -> tuple[dict[str, Profile], dict[str, Any]]:
     """Factors without and, if there is a plan, with networks; and what is worth knowing of the training."""
-    from losslessnn.models import latent, neural, side, vae
+    from losslessnn.models import closed_form, latent, point_trial, side, vae
 
-    form = neural.fit_closed_latents(codes, effort)
+    form = closed_form.fit_closed_latents(codes, effort)
     if len(form.model.factors.loadings) == 0:
         raise ModelError("these channels share nothing that latents could say: fit an autoregressive profile")
     packed = latent.pack_factors(form.model.factors)
@@ -231,7 +231,7 @@ def _latent_profiles(
 
     known = form.samples, form.marks
     networks, figures = training.train(
-        known, neural.take_points(unseen), alone.base, form.model, plan, say, progress
+        known, point_trial.take_points(unseen), alone.base, form.model, plan, say, progress
     )
     trained = replace(alone, networks=vae.pack_networks(networks))
     stages = {stage: round(bits, 4) for stage, bits in figures.items()}

@@ -63,17 +63,17 @@ def decompress_to_tensors(frames: Sequence[Frame], device: str = "cuda", *, chec
     """
     import torch
 
-    from losslessnn.models import devices, neural
+    from losslessnn.models import decoding, devices
 
     gpu = devices.gpu_for(check_device(device))
     parsed = [unpack_frame(frame) for frame in frames]
     grids = [None if gpu is None else _simple_lattice(header, sections) for header, sections in parsed]
     coded = [
-        neural.Parsed.read(sections, math.prod(header.shape))
+        decoding.Parsed.read(sections, math.prod(header.shape))
         for (header, sections), grid in zip(parsed, grids, strict=True)
         if grid is not None
     ]
-    decoded = iter([] if gpu is None else neural.decode_there(coded, gpu))
+    decoded = iter([] if gpu is None else decoding.decode_there(coded, gpu))
     tensors = []
     for frame, (header, _), grid in zip(frames, parsed, grids, strict=True):
         if grid is not None:

@@ -59,7 +59,7 @@ from losslessnn.kernels.parameters import (
     Positions,
     Steps,
 )
-from losslessnn.models import autoregressive, neural, shapes, side
+from losslessnn.models import autoregressive, decoding, encoding, shapes, side
 from losslessnn.models.autoregressive import (
     NO_MARKS,
     AutoregressiveModel,
@@ -68,6 +68,7 @@ from losslessnn.models.autoregressive import (
     network_sources,
     no_network,
 )
+from losslessnn.models.channels import Channels
 from losslessnn.models.fit import EFFORT, fit
 from losslessnn.models.points import Points, fill
 from losslessnn.models.prediction import linear_errors
@@ -509,7 +510,7 @@ def test_the_example_of_the_format_decodes(checkout: Path) -> None:
     rows = re.findall(r"^    channel \d +([−0-9 ]+)$", text, re.MULTILINE)
     codes = np.array([[int(number) for number in row.replace("−", "-").split()] for row in rows])
     sections = {tag: example_bytes(text, tag.name) for tag in (Section.MODEL, Section.PAYLOAD, Section.RAW)}
-    decoded = neural.decode(sections | {Section.CHANNELS: b"\x05"}, codes.size)
+    decoded = decoding.decode(sections | {Section.CHANNELS: b"\x05"}, codes.size)
     np.testing.assert_array_equal(decoded.reshape(codes.T.shape), codes.T)
     model = side.unpack_model(sections[Section.MODEL], None, len(codes))
     words, raw = assert_oracle_and_cpu_agree(Case(codes.astype(np.int32), model))
@@ -845,28 +846,28 @@ def test_a_sequence_of_any_bytes_ends(data: bytes) -> None:
 # ------------------------------------------------------------------------------------- the same choices
 
 
-def arranged(samples: int, channels: int) -> tuple[np.ndarray, neural.Channels]:
+def arranged(samples: int, channels: int) -> tuple[np.ndarray, Channels]:
     codes = make_recording(samples, channels).astype(np.int32)
-    return codes.reshape(-1), neural.Channels(channels, True)
+    return codes.reshape(-1), Channels(channels, True)
 
 
 @pytest.mark.parametrize("level", [1, 5, 9])
 def test_the_same_codes_give_the_same_sections_every_time_and_from_every_thread(level: int) -> None:
     codes, channels = arranged(1500, 6)
-    once = neural.encode(codes, channels, level)
+    once = encoding.encode(codes, channels, level)
     with ThreadPoolExecutor(4) as pool:
-        again = list(pool.map(lambda _: neural.encode(codes.copy(), channels, level), range(6)))
+        again = list(pool.map(lambda _: encoding.encode(codes.copy(), channels, level), range(6)))
     assert all(sections == once for sections in again)
     with ThreadPoolExecutor(4) as pool:
-        decoded = list(pool.map(lambda sections: neural.decode(sections, codes.size), again))
+        decoded = list(pool.map(lambda sections: decoding.decode(sections, codes.size), again))
     for back in decoded:
         np.testing.assert_array_equal(back, codes)
 
 
 def test_more_channels_than_sixteen_bits_can_count() -> None:
     codes = np.random.default_rng(0).integers(-50, 50, 3 * 66_001).astype(np.int32)
-    sections = neural.encode(codes, neural.Channels(66_001, True), 1)
-    np.testing.assert_array_equal(neural.decode(sections, codes.size), codes)
+    sections = encoding.encode(codes, Channels(66_001, True), 1)
+    np.testing.assert_array_equal(decoding.decode(sections, codes.size), codes)
 
 
 @pytest.mark.parametrize("base", [0, 1 << 20, 1 << 24, 1 << 26, (1 << 28) - (1 << 14)])
@@ -874,9 +875,9 @@ def test_uneven_codes_far_from_zero(base: int) -> None:
     codes = make_recording(6000, 4, scale=15.0).astype(np.int32).reshape(-1)
     codes += codes % 3 == 2
     codes += base - codes.min()
-    sections = neural.encode(codes, neural.Channels(4, True), 5)
+    sections = encoding.encode(codes, Channels(4, True), 5)
     assert (Section.ADC in sections) == (base < 1 << 24)
-    np.testing.assert_array_equal(neural.decode(sections, codes.size), codes)
+    np.testing.assert_array_equal(decoding.decode(sections, codes.size), codes)
 
 
 @pytest.mark.parametrize("coefficient", [1, (1 << 16) - 1, 1 << 16, (1 << 16) + 1, (1 << 22) - 1])
@@ -1124,12 +1125,12 @@ def test_tables_for_too_many_codes_are_refused() -> None:
 def test_more_samples_than_words_can_hold_are_refused_before_memory_is_set_aside(claimed: int) -> None:
     case = base_case()
     sections = {
-        Section.CHANNELS: neural.Channels(4, True).pack(),
+        Section.CHANNELS: Channels(4, True).pack(),
         Section.MODEL: side.pack_model(case.model),
         Section.PAYLOAD: cpu_encode(case)[0],
     }
     with pytest.raises(CorruptFrameError, match="too short"):
-        neural.decode(sections, claimed)
+        decoding.decode(sections, claimed)
 
 
 def test_the_cheapest_samples_are_not_taken_for_too_many() -> None:
@@ -1144,7 +1145,7 @@ def test_the_cheapest_samples_are_not_taken_for_too_many() -> None:
 def decode_any(sections: dict[Section, bytes], size: int) -> None:
     """Decode: an array or `CorruptFrameError`, nothing else."""
     with contextlib.suppress(CorruptFrameError):
-        assert neural.decode(sections, size).shape == (size,)
+        assert decoding.decode(sections, size).shape == (size,)
 
 
 @settings(max_examples=200)
@@ -1194,7 +1195,7 @@ def written_sections() -> list[tuple[dict[Section, bytes], int]]:
     uneven += uneven % 3 == 2
     steep = make_recording(90, 3, scale=1e6, dtype="<i4").astype(np.int32)
     found = [
-        (neural.encode(x.reshape(-1), neural.Channels(x.shape[1], True), 5), x.size)
+        (encoding.encode(x.reshape(-1), Channels(x.shape[1], True), 5), x.size)
         for x in (uneven, steep, make_dropouts().astype(np.int32))
     ]
     assert Section.ADC in found[0][0]

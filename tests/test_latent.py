@@ -35,7 +35,7 @@ from losslessnn.kernels.constants import (
     SIGNAL,
 )
 from losslessnn.kernels.parameters import Adaptive, CorruptPayload, Factors, Networks
-from losslessnn.models import latent, latent_fit, neural, side, vae
+from losslessnn.models import conversion, latent, latent_fit, side, vae
 from losslessnn.models.autoregressive import NO_MARKS, AutoregressiveModel, no_network
 from losslessnn.models.fit import EFFORT
 from losslessnn.models.latent import FactorModel
@@ -251,7 +251,7 @@ def test_odd_shapes_come_back(n_times: int, n_channels: int) -> None:
 def test_what_breaks_models_comes_back_with_and_without_factors(channels: int) -> None:
     """A frame would take a smaller mode, and a fit might find nothing that is shared."""
     for name, codes in codes_that_break_models(channels).items():
-        positions = neural._positions(codes, int(codes.min()), int(codes.max()), None)
+        positions = conversion.positions_of(codes, int(codes.min()), int(codes.max()), None)
         model, prediction = fit_factors(codes, positions, NO_MARKS, EFFORT[5], NEAR)
         rng = np.random.default_rng(0)
         for k in (0, 1, 3):
@@ -341,7 +341,7 @@ def test_a_frame_costs_what_the_evidence_lower_bound_says(times: int, channels: 
     """The longer chunk has 4 MB."""
     array = make_shared(times, channels, sources)
     codes = np.ascontiguousarray(array.T.astype(np.int32))
-    positions = neural._positions(codes, int(codes.min()), int(codes.max()), None)
+    positions = conversion.positions_of(codes, int(codes.min()), int(codes.max()), None)
     model, prediction = fit_factors(codes, positions, NO_MARKS, EFFORT[5], NEAR)
     assert len(model.factors.loadings) > 0
     assert_costs_the_evidence(compress(array, model="latent-factor"), model, prediction)
@@ -399,7 +399,7 @@ def test_a_model_that_reads_other_channels_is_refused() -> None:
 
 def test_a_factor_without_loadings_is_refused() -> None:
     codes = np.ascontiguousarray(SMALL.T.astype(np.int32))
-    positions = neural._positions(codes, int(codes.min()), int(codes.max()), None)
+    positions = conversion.positions_of(codes, int(codes.min()), int(codes.max()), None)
     factors = fit_factors(codes, positions, NO_MARKS, EFFORT[1])[0].factors
     empty = replace_loadings(factors)
     with pytest.raises(CorruptFrameError, match="no loadings"):
@@ -412,7 +412,7 @@ def replace_loadings(factors: Factors) -> Factors:
 
 def test_a_model_whose_seed_is_too_short_is_given_a_longer_one() -> None:
     codes = np.ascontiguousarray(make_shared(300, 4, 3, scale=0.6).T.astype(np.int32))
-    positions = neural._positions(codes, int(codes.min()), int(codes.max()), None)
+    positions = conversion.positions_of(codes, int(codes.min()), int(codes.max()), None)
     model, prediction = fit_factors(codes, positions, NO_MARKS, EFFORT[1], Reach((3,), 2))
     model = replace(model, factors=model.factors._replace(seed=0))
     model, message, _ = latent.encode(codes, model, prediction)
@@ -472,7 +472,7 @@ def test_blocks_are_chained_without_seeds_as_codecs_also_under_craystack() -> No
     """Latents of one block are drawn from the blocks before it."""
     array = make_shared(1200, 8, 2)
     codes = np.ascontiguousarray(array.T.astype(np.int32))
-    positions = neural._positions(codes, int(codes.min()), int(codes.max()), None)
+    positions = conversion.positions_of(codes, int(codes.min()), int(codes.max()), None)
     model, _ = fit_factors(codes, positions, NO_MARKS, EFFORT[3])
     lanes = model.base.lanes
     seeded = latent.codec(replace(model, factors=model.factors._replace(seed=20)), 400)

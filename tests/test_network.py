@@ -11,8 +11,8 @@ from losslessnn.kernels import reference
 from losslessnn.kernels.constants import NETWORK_INPUTS
 from losslessnn.kernels.cpu import network as network_kernel
 from losslessnn.kernels.cpu import training
+from losslessnn.models import conversion, side
 from losslessnn.models import network as networks
-from losslessnn.models import neural, side
 from losslessnn.models.autoregressive import NO_MARKS, encode
 from losslessnn.models.fit import EFFORT, add_network, fit
 from support import assert_same_bits, make_beats, make_recording
@@ -32,7 +32,7 @@ def beats() -> np.ndarray:
 
 def model_of(recording: np.ndarray, level: int = 6):
     codes = np.ascontiguousarray(recording.T.astype(np.int32))
-    positions = neural._positions(codes, int(codes.min()), int(codes.max()), None)
+    positions = conversion.positions_of(codes, int(codes.min()), int(codes.max()), None)
     return fit(codes, positions, EFFORT[level])
 
 

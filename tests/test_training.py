@@ -22,8 +22,8 @@ from losslessnn.kernels import reference
 from losslessnn.kernels.constants import MAX_HIDDEN, NETWORK_INPUTS
 from losslessnn.kernels.cpu import network as network_kernel
 from losslessnn.kernels.cpu import training as kernel
+from losslessnn.models import closed_form, side
 from losslessnn.models import network as networks
-from losslessnn.models import neural, side
 from losslessnn.models.fit import EFFORT, for_network
 from losslessnn.models.shapes import load_shapes
 from support import (
@@ -157,8 +157,8 @@ def test_code_lengths_are_the_coders(converter: str) -> None:
         assert raw_bits == len(raw._bits)
 
 
-def base_of(recording: np.ndarray) -> tuple[neural.ClosedForm, side.Base]:
-    form = neural.fit_closed_form(_codes(recording), EFFORT[6])
+def base_of(recording: np.ndarray) -> tuple[closed_form.ClosedForm, side.Base]:
+    form = closed_form.fit_closed_form(_codes(recording), EFFORT[6])
     model = for_network(form.model, form.prediction)
     return form, side.Base.of(side.pack_model(model), form.tables, recording.shape[1])
 

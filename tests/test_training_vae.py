@@ -11,7 +11,7 @@ import pytest
 import losslessnn
 from losslessnn import ModelError, Profile, compress, decompress
 from losslessnn.kernels import latent_reference
-from losslessnn.models import latent, neural, side
+from losslessnn.models import closed_form, conversion, latent, side
 from losslessnn.models.fit import EFFORT, predict_by
 from losslessnn.models.vae import LAYERS
 from support import assert_same_bits, make_bursts
@@ -28,24 +28,24 @@ def no_words(line: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def form() -> neural.ClosedLatents:
+def form() -> closed_form.ClosedLatents:
     codes = np.ascontiguousarray(make_bursts(3000, CHANNELS).T.astype(np.int32))
-    return neural.fit_closed_latents(codes, EFFORT[5])
+    return closed_form.fit_closed_latents(codes, EFFORT[5])
 
 
 @pytest.fixture(scope="module")
-def alone(form: neural.ClosedLatents) -> Profile:
+def alone(form: closed_form.ClosedLatents) -> Profile:
     parts = side.pack_model(form.model.base), form.tables
     return Profile(CHANNELS, *parts, latent=latent.pack_factors(form.model.factors))
 
 
-def trained(form: neural.ClosedLatents, alone: Profile, plan: training.Plan):  # type: ignore[no-untyped-def]
+def trained(form: closed_form.ClosedLatents, alone: Profile, plan: training.Plan):  # type: ignore[no-untyped-def]
     known = form.samples, form.marks
     return training.train(known, known, alone.base, form.model, plan, no_words)
 
 
 @pytest.mark.parametrize("size", [0.1, 1.0, 30.0])
-def test_layers_are_the_decoders(form: neural.ClosedLatents, alone: Profile, size: float) -> None:
+def test_layers_are_the_decoders(form: closed_form.ClosedLatents, alone: Profile, size: float) -> None:
     chance = torch.Generator().manual_seed(5)
     graph = training.Graph(form.model, alone.base, 9, chance)
     for parameter in graph.parameters():
@@ -60,14 +60,14 @@ def test_layers_are_the_decoders(form: neural.ClosedLatents, alone: Profile, siz
         np.testing.assert_array_equal(sums.detach().numpy(), ours, err_msg=name)
 
 
-def test_the_last_stage_is_what_a_frame_spends(form: neural.ClosedLatents, alone: Profile) -> None:
+def test_the_last_stage_is_what_a_frame_spends(form: closed_form.ClosedLatents, alone: Profile) -> None:
     networks, figures = trained(form, alone, training.Plan(hidden=8, shown=6_000_000))
     stages = list(figures.values())
     assert list(figures) == ["factors", *training.STAGES]
     assert min(stages) == pytest.approx(stages[-1], rel=0.02)
     assert stages[-1] < 0.97 * stages[0]
     positions = alone.base.positions(
-        int(form.samples.min()), int(form.samples.max()), neural.offsets_of(form.samples)
+        int(form.samples.min()), int(form.samples.max()), conversion.offsets_of(form.samples)
     )
     base, prediction = predict_by(alone.base.model, form.samples, positions)
     model = replace(form.model, base=base, networks=networks)
@@ -78,7 +78,7 @@ def test_the_last_stage_is_what_a_frame_spends(form: neural.ClosedLatents, alone
     assert 8 * len(message) / form.samples.size == pytest.approx(stages[-1], rel=0.02)
 
 
-def test_the_same_seed_trains_the_same_networks(form: neural.ClosedLatents, alone: Profile) -> None:
+def test_the_same_seed_trains_the_same_networks(form: closed_form.ClosedLatents, alone: Profile) -> None:
     plans = [training.Plan(hidden=4, shown=100_000, seed=seed) for seed in (3, 3, 4)]
     results = [trained(form, alone, plan)[0] for plan in plans]
     same, other = (
@@ -94,7 +94,7 @@ def test_the_same_seed_trains_the_same_networks(form: neural.ClosedLatents, alon
 
 
 def test_an_interrupted_training_goes_on_as_if_nothing_had_happened(
-    form: neural.ClosedLatents, alone: Profile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    form: closed_form.ClosedLatents, alone: Profile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = training.Plan(hidden=4, shown=100_000)
     whole, figures = trained(form, alone, plan)

@@ -34,8 +34,9 @@ from losslessnn.chunk import describe_chunk
 from losslessnn.coding.sequence import SequenceWriter
 from losslessnn.frame import FrameHeader, Mode, Section, content_checksum, pack_frame, unpack_frame
 from losslessnn.kernels.constants import MAX_BLOCK, MAX_HIDDEN, MAX_UPPER_LATENTS
-from losslessnn.models import neural, store, vae
+from losslessnn.models import conversion, decoding, encoding, store, vae
 from losslessnn.models.autoregressive import NO_MARKS
+from losslessnn.models.channels import Channels
 from losslessnn.models.fit import predict_by
 from losslessnn.wire import pack_varint
 from support import (
@@ -133,11 +134,11 @@ def test_what_breaks_models_comes_back_through_the_networks(
     profile: Profile, name: str, codes: np.ndarray
 ) -> None:
     """A frame would take a smaller mode; here is no other. Codes reach as far as positions do."""
-    channels = neural.Channels(CHANNELS, True)
+    layout = Channels(CHANNELS, True)
     low, high = int(codes.min()), int(codes.max())
-    (sections,) = neural._encode_latent_by_profile(codes, NO_MARKS, low, high, profile)
-    sections[Section.CHANNELS] = channels.pack()
-    np.testing.assert_array_equal(channels.split(neural.decode(sections, codes.size)), codes)
+    (sections,) = encoding._encode_latent_by_profile(codes, NO_MARKS, low, high, profile)
+    sections[Section.CHANNELS] = layout.pack()
+    np.testing.assert_array_equal(layout.split(decoding.decode(sections, codes.size)), codes)
 
 
 def test_threads_code_side_by_side_what_one_codes_alone(profile: Profile) -> None:
@@ -174,7 +175,7 @@ def test_inspection_says_where_the_bits_went(profile: Profile, bursts: np.ndarra
 def test_a_frame_costs_what_the_evidence_lower_bound_says(profile: Profile, times: int) -> None:
     array = make_bursts(times, CHANNELS, seed=9)
     codes = np.ascontiguousarray(array.T.astype(np.int32))
-    positions = profile.base.positions(int(codes.min()), int(codes.max()), neural.offsets_of(codes))
+    positions = profile.base.positions(int(codes.min()), int(codes.max()), conversion.offsets_of(codes))
     assert profile.latents is not None
     base, prediction = predict_by(profile.latents.base, codes, positions)
     model = replace(profile.latents, base=base)

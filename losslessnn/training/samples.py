@@ -18,7 +18,7 @@ from losslessnn.blocks import Codes
 from losslessnn.errors import CorruptFrameError, ModelError
 from losslessnn.kernels.constants import NETWORK_INPUTS
 from losslessnn.kernels.parameters import Network
-from losslessnn.models import autoregressive, neural
+from losslessnn.models import autoregressive, conversion, point_trial
 from losslessnn.models.autoregressive import Marks
 from losslessnn.models.fit import predict_by
 from losslessnn.models.network import look
@@ -69,10 +69,10 @@ class Chunk(NamedTuple):
 def chunk_of(values: Array, to_codes: ToCodes, base: Base) -> Chunk | None:
     """From a window's values; None if there is nothing in them that the model can code."""
     try:
-        chunk = Chunk(*neural.take_points(to_codes(np.ascontiguousarray(values))))
+        chunk = Chunk(*point_trial.take_points(to_codes(np.ascontiguousarray(values))))
         codes = chunk.coded
         if codes.size:
-            base.positions(int(codes.min()), int(codes.max()), neural.offsets_of(chunk.samples))
+            base.positions(int(codes.min()), int(codes.max()), conversion.offsets_of(chunk.samples))
     except (ModelError, CorruptFrameError):
         return None
     return chunk if codes.size else None
@@ -82,7 +82,7 @@ def coded_bits(chunks: Sequence[Chunk], base: Base, network: Network, bins: Bins
     """Bits the coder takes for chunks with this network."""
     total = 0.0
     for samples, marks in chunks:
-        positions = base.positions(bins.low, bins.high, neural.offsets_of(samples))
+        positions = base.positions(bins.low, bins.high, conversion.offsets_of(samples))
         model, _ = predict_by(replace(base.model, network=network), samples, positions)
         total += float(autoregressive.measure(samples, model, marks).sum())
     return total
@@ -93,7 +93,7 @@ def observe(chunks: Sequence[Chunk], base: Base, most: int) -> tuple[Samples, Bi
     low = min(int(chunk.coded.min()) for chunk in chunks)
     high = max(int(chunk.coded.max()) for chunk in chunks)
     try:
-        positions = base.positions(low, high, neural.offsets_of(chunks[0].samples))
+        positions = base.positions(low, high, conversion.offsets_of(chunks[0].samples))
     except CorruptFrameError as error:
         raise ModelError(f"the recordings reach too far to be learned from together: {error}") from error
     parts = [_observe(chunk, base, low, high, max(1, most // len(chunks))) for chunk in chunks]
@@ -106,7 +106,7 @@ def observe(chunks: Sequence[Chunk], base: Base, most: int) -> tuple[Samples, Bi
 
 def _observe(chunk: Chunk, base: Base, low: int, high: int, most: int) -> tuple[Array, ...]:
     """The columns of `Samples`."""
-    offset = neural.offsets_of(chunk.samples)
+    offset = conversion.offsets_of(chunk.samples)
     model, prediction = predict_by(base.model, chunk.samples, base.positions(low, high, offset))
     seen = look(chunk.marks, model, prediction, most)
     shape = seen.indices.shape

@@ -40,7 +40,7 @@ from losslessnn.kernels.constants import (
     WHITE_LIMIT,
 )
 from losslessnn.kernels.parameters import Networks
-from losslessnn.models import latent, neural, vae
+from losslessnn.models import conversion, latent, vae
 from losslessnn.models.autoregressive import Marks
 from losslessnn.models.fit import predict_by
 from losslessnn.models.latent import FactorModel
@@ -105,7 +105,7 @@ def blocks_of(codes: Codes, marks: Marks, base: Base, model: FactorModel) -> tup
     present = codes[marks == 0] if marks.size else codes
     low, high = int(present.min()), int(present.max())
     try:
-        positions = base.positions(low, high, neural.offsets_of(codes))
+        positions = base.positions(low, high, conversion.offsets_of(codes))
     except CorruptFrameError as error:
         raise ModelError(f"the recordings reach too far to be learned from together: {error}") from error
     ready, prediction = predict_by(base.model, codes, positions)

@@ -1,0 +1,53 @@
+"""What codes become before they are modelled: positions on the scale of a converter."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from losslessnn import adc
+from losslessnn.blocks import Codes, time_blocks
+from losslessnn.kernels.parameters import Positions
+from losslessnn.models.autoregressive import Marks
+
+_HEADROOM_BITS = 29  # that positions may take, fractions included
+
+
+def range_of(samples: Codes, marks: Marks) -> tuple[int, int]:
+    """The smallest and the largest of the samples that are not marked."""
+    ordinary = samples[marks == 0] if marks.size else samples
+    return (int(ordinary.min()), int(ordinary.max())) if ordinary.size else (0, 0)
+
+
+def offsets_of(samples: Codes) -> NDArray[np.int64]:
+    """Each channel's mean, rounded."""
+    n_times = samples.shape[1]
+    total = np.zeros(len(samples), np.int64)
+    for begin, end in time_blocks(*samples.shape):
+        total += samples[:, begin:end].sum(axis=1, dtype=np.int64)
+    return (2 * total + n_times) // (2 * n_times)
+
+
+def positions_of(samples: Codes, low: int, high: int, tables: adc.AdcTables | None) -> Positions:
+    """Where each code lies: by its channel's table, or evenly spaced."""
+    offset = offsets_of(samples)
+    if tables is not None:
+        return tables.positions(offset << adc.FRACTION_BITS)
+    reach = max(abs(low), abs(high), high - low).bit_length()
+    fraction_bits = max(1, min(adc.FRACTION_BITS, _HEADROOM_BITS - reach))
+    return adc.plain_positions(low, high, fraction_bits, offset << fraction_bits)
+
+
+def tables_for(samples: Codes, low: int, high: int) -> adc.AdcTables | None:
+    """ADC tables, if they pay and positions have room for them."""
+    tables = adc.estimate(samples, low, high, spread_of(samples))
+    fits = tables is not None and tables.fits(max(abs(low), abs(high)) << adc.FRACTION_BITS)
+    return tables if fits else None
+
+
+def spread_of(samples: Codes) -> float:
+    """Typical size of a sample's unpredictable part, in codes: half a median channel's mean step."""
+    if samples.shape[1] < 2:
+        return 0.0
+    part = samples[:: max(1, len(samples) // 64), :16384].astype(np.int32)
+    return 0.5 * float(np.median(np.abs(np.diff(part, axis=1)).mean(axis=1)))

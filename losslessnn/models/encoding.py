@@ -1,0 +1,303 @@
+"""Codes in, sections out: fits models of both families, decides what pays, codes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+
+import numpy as np
+
+from losslessnn import adc
+from losslessnn.blocks import Codes
+from losslessnn.errors import CorruptFrameError
+from losslessnn.frame import Section
+from losslessnn.kernels.constants import MAX_LATENT_CHANNELS
+from losslessnn.models import devices, latent, side
+from losslessnn.models.autoregressive import AutoregressiveModel, Marks
+from losslessnn.models.channels import Channels
+from losslessnn.models.conversion import offsets_of, positions_of, range_of, tables_for
+from losslessnn.models.fit import EFFORT, Effort, add_network, find_changes, fit, predict_by
+from losslessnn.models.latent_fit import FAR, NEAR, fit_factors
+from losslessnn.models.point_trial import choose_points
+from losslessnn.models.points import fill
+from losslessnn.models.prediction import Prediction
+from losslessnn.models.segments import Segment, pack_segments, total_size
+from losslessnn.models.store import ID_BYTES, Family, Profile
+from losslessnn.wire import Bytes, pack_varint
+
+_log = logging.getLogger(__name__)
+
+CODE_LIMIT = 1 << 28
+_PROFILE_BYTES = ID_BYTES + 3  # its section
+MOST_CUTS = 2  # of a part into two, one within another
+FAST_LATENTS_LEVEL = 6  # up to this level, no more factors than a fast decoder likes
+SURE_LEVEL, SHORT = 5, 1 << 20  # chunks of fewer samples need not gain from what higher levels try
+ALL_FAMILIES_LEVEL = 9  # from this level on, every family of models is tried where it may win
+LATENT_TRIAL_SAMPLES, SHORTEST_LATENT_TRIAL = 1 << 18, 1 << 13  # in all, of each channel
+LATENT_TRIAL_LEVEL = 3
+LATENT_TRIAL_CHANNELS = 1024  # covariances of more take too long for a guess
+
+
+def encode(
+    codes: Codes,
+    channels: Channels,
+    level: int,
+    chosen: Profile | Family | None = None,
+    device: str | None = None,
+) -> dict[Section, Bytes]:
+    """Sections of flat codes (|code| < CODE_LIMIT), with a profile where it makes them smaller.
+
+    Without a family that was chosen, the highest level takes the one that makes them smallest.
+    """
+    profile = chosen if isinstance(chosen, Profile) else None
+    if profile is not None and profile.channels != channels.count:
+        _mention_mismatch(profile, channels.count)
+        profile = None
+    samples = channels.split(codes)
+    points, marks = choose_points(samples, level)
+    low, high = range_of(samples, marks)
+    if points is not None:
+        samples = fill(samples, marks, low)
+    tables = tables_for(samples, low, high) if level >= 2 else None
+    common: dict[Section, Bytes] = {
+        Section.CHANNELS: channels.pack(),
+        Section.POINTS: points.pack(marks) if points is not None else b"",
+    }
+    latents_chosen = chosen is Family.LATENT_FACTOR or (profile is not None and profile.latents is not None)
+    if latents_chosen and len(samples) > MAX_LATENT_CHANNELS:
+        _mention_width(len(samples))
+    elif latents_chosen:
+        found = [_encode_latent(samples, marks, low, high, tables, level)]
+        if profile is not None:
+            found += _encode_latent_by_profile(samples, marks, low, high, profile)
+        return min((_present(common | sections) for sections in found), key=_total)
+    usual = _encode_autoregressive(samples, marks, low, high, tables, profile, level, device)
+    sections = _present(common | usual)
+    if chosen is None and level >= ALL_FAMILIES_LEVEL and _latents_may_win(samples, marks, low, high, tables):
+        others = _present(common | _encode_latent(samples, marks, low, high, tables, level))
+        return min(sections, others, key=_total)
+    return sections
+
+
+def _total(sections: Mapping[Section, Bytes]) -> int:
+    return sum(map(len, sections.values()))
+
+
+def _present(sections: dict[Section, Bytes]) -> dict[Section, Bytes]:
+    return {tag: content for tag, content in sections.items() if content}
+
+
+def _encode_autoregressive(
+    samples: Codes,
+    marks: Marks,
+    low: int,
+    high: int,
+    tables: adc.AdcTables | None,
+    profile: Profile | None,
+    level: int,
+    device: str | None = None,
+) -> dict[Section, Bytes]:
+    """Sections of samples predicted one channel after the other."""
+    base = None if profile is None else profile.base
+    own_tables = b"" if tables is None else tables.pack()
+    shared = (len(own_tables) / samples.shape[1], _PROFILE_BYTES / samples.shape[1])
+    levels = {level, min(level, SURE_LEVEL)} if samples.size < SHORT else {level}
+    segments = min(
+        (
+            Encoder(low, high, tables, shared, base, EFFORT[each], device).segments(samples, marks)
+            for each in sorted(levels)
+        ),
+        key=total_size,
+    )
+    by_profile = [segment.by_profile for segment in segments]
+    return {
+        Section.ADC: b"" if all(by_profile) else own_tables,
+        Section.SEGMENTS: pack_segments(segments),
+        Section.MODEL: _joined([segment.model for segment in segments]),
+        Section.PAYLOAD: _joined([segment.payload for segment in segments]),
+        Section.RAW: _joined([segment.raw for segment in segments]),
+        Section.PROFILE: _pack_use(profile, by_profile) if profile is not None and any(by_profile) else b"",
+    }
+
+
+def _joined(parts: list[Bytes]) -> Bytes:
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _encode_latent(
+    samples: Codes, marks: Marks, low: int, high: int, tables: adc.AdcTables | None, level: int
+) -> dict[Section, Bytes]:
+    """Sections of samples whose channels are independent given latents."""
+    reach = FAR if level > FAST_LATENTS_LEVEL else NEAR
+    positions = positions_of(samples, low, high, tables)
+    model, prediction = fit_factors(samples, positions, marks, EFFORT[level], reach)
+    model, message, _ = latent.encode(samples, model, prediction, marks)
+    return {
+        Section.ADC: b"" if tables is None else tables.pack(),
+        Section.MODEL: side.pack_model(model.base),
+        Section.LATENT: latent.pack_factors(model.factors),
+        Section.PAYLOAD: message,
+    }
+
+
+def _encode_latent_by_profile(
+    samples: Codes, marks: Marks, low: int, high: int, profile: Profile
+) -> list[dict[Section, Bytes]]:
+    """Sections of samples coded by a profile's latent model; none where that cannot hold these codes."""
+    assert profile.latents is not None
+    try:
+        positions = profile.base.positions(low, high, offsets_of(samples))
+    except CorruptFrameError:
+        return []
+    base, prediction = predict_by(profile.latents.base, samples, positions)
+    model, message, _ = latent.encode(samples, replace(profile.latents, base=base), prediction, marks)
+    return [
+        {
+            Section.MODEL: side.pack_difference(model.base),
+            Section.LATENT: pack_varint(model.factors.seed),
+            Section.PROFILE: profile.digest[:ID_BYTES],
+            Section.PAYLOAD: message,
+        }
+    ]
+
+
+def _latents_may_win(samples: Codes, marks: Marks, low: int, high: int, tables: adc.AdcTables | None) -> bool:
+    """Whether latents code a piece of the samples shorter than a quick autoregressive model does."""
+    if not 2 <= len(samples) <= LATENT_TRIAL_CHANNELS:
+        return False
+    size = max(SHORTEST_LATENT_TRIAL, LATENT_TRIAL_SAMPLES // len(samples))
+    begin = max(0, samples.shape[1] - size) // 2
+    piece = np.ascontiguousarray(samples[:, begin : begin + size])
+    marked = np.ascontiguousarray(marks[:, begin : begin + size])
+    if marked.size:
+        piece = fill(piece, marked, low)
+    tried = (
+        _encode_latent(piece, marked, low, high, tables, LATENT_TRIAL_LEVEL),
+        _encode_autoregressive(piece, marked, low, high, tables, None, LATENT_TRIAL_LEVEL),
+    )
+    latent_size, usual_size = map(_total, tried)
+    return latent_size < usual_size
+
+
+@dataclass(frozen=True)
+class _Coded:
+    """A segment coded without a network, and what one would be trained on."""
+
+    segment: Segment
+    samples: Codes
+    marks: Marks
+    model: AutoregressiveModel
+    prediction: Prediction
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """What all segments of a chunk have in common.
+
+    Attributes
+    ----------
+    low, high : int
+        The chunk's range of codes.
+    tables : AdcTables or None
+        Its own ADC tables.
+    shared : tuple of two floats
+        What these and the name of a profile take, in bytes a time step.
+    base : Base or None
+        The profile's model.
+    effort : Effort
+        How far to go.
+    device : str or None
+        Where samples are coded.
+    """
+
+    low: int
+    high: int
+    tables: adc.AdcTables | None
+    shared: tuple[float, float]
+    base: side.Base | None
+    effort: Effort
+    device: str | None
+
+    def segments(self, samples: Codes, marks: Marks) -> list[Segment]:
+        """One segment, or several where the signal changes and a model for each side costs less.
+
+        Where to cut is settled without networks, which take far longer than all else.
+        """
+        whole = self._code(samples, marks)
+        parts = self._cut(whole, MOST_CUTS)
+        best = [self._try_network(part) for part in parts]
+        if len(parts) > 1:
+            best = min(best, [self._try_network(whole)], key=total_size)
+        return best
+
+    def _code(self, samples: Codes, marks: Marks) -> _Coded:
+        if marks.size:
+            samples = fill(samples, marks, self.low)
+        positions = positions_of(samples, self.low, self.high, self.tables)
+        model, prediction = fit(samples, positions, self.effort)
+        segment = self._encode(marks, model, prediction)
+        if self.base is not None:
+            ready = _encode_by_profile(samples, marks, self.low, self.high, self.base, self.device)
+            if ready is not None and ready.size + self.shared[1] * ready.n_times < segment.size:
+                segment = replace(ready, shared=self.shared[1] * ready.n_times)
+        return _Coded(segment, samples, marks, model, prediction)
+
+    def _encode(self, marks: Marks, model: AutoregressiveModel, prediction: Prediction) -> Segment:
+        words, raw = devices.encode(devices.Uncoded(model, prediction, marks), self.device)
+        n_times = prediction.codes.shape[1]
+        return Segment(n_times, side.pack_model(model), words, raw, shared=self.shared[0] * n_times)
+
+    def _cut(self, whole: _Coded, cuts: int) -> list[_Coded]:
+        """The parts that take fewest bytes; ``cuts`` bounds how often a part may be cut in two again."""
+        best = [whole]
+        changes = find_changes(whole.samples, whole.model.positions) if cuts else []
+        for change in changes:
+            parts = []
+            for begin, end in ((0, change), (change, whole.samples.shape[1])):
+                half = self._code(whole.samples[:, begin:end], whole.marks[:, begin:end])
+                parts += self._cut(half, cuts - 1)
+            if total_size(part.segment for part in parts) < total_size(part.segment for part in best):
+                best = parts
+        return best
+
+    def _try_network(self, coded: _Coded) -> Segment:
+        """The segment, or a smaller one with a network."""
+        networked = add_network(coded.marks, coded.model, coded.prediction, self.effort)
+        if networked is None:
+            return coded.segment
+        other = self._encode(coded.marks, networked, coded.prediction)
+        return min(coded.segment, other, key=lambda segment: segment.size)
+
+
+def _encode_by_profile(
+    samples: Codes, marks: Marks, low: int, high: int, base: side.Base, device: str | None
+) -> Segment | None:
+    """The segment coded by a profile's model, or None where that cannot hold these codes."""
+    try:
+        positions = base.positions(low, high, offsets_of(samples))
+    except CorruptFrameError:
+        return None
+    model, prediction = predict_by(base.model, samples, positions)
+    words, raw = devices.encode(devices.Uncoded(model, prediction, marks), device)
+    return Segment(samples.shape[1], side.pack_difference(model), words, raw, by_profile=True)
+
+
+def _pack_use(profile: Profile, by_profile: list[bool]) -> bytes:
+    """The PROFILE section: which profile, and which segments use it."""
+    used = sum(1 << i for i, use in enumerate(by_profile) if use)
+    return profile.digest[:ID_BYTES] + pack_varint(used)
+
+
+@cache
+def _mention_mismatch(profile: Profile, count: int) -> None:
+    _log.warning("%r is for %d channels; data of %d is coded without it", profile, profile.channels, count)
+
+
+def _mention_width(count: int) -> None:
+    _log.warning(
+        "%d channels share no latents, the most that do are %d: data is coded by the autoregressive family; "
+        "chunks of fewer channels help",
+        count, MAX_LATENT_CHANNELS,
+    )  # fmt: skip
