@@ -8,6 +8,7 @@ changed.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import hashlib
 import logging
@@ -48,13 +49,43 @@ def lean_kernel(function: Callable[..., Any]) -> Any:
 
 
 def _compiled(function: Callable[..., Any], **more_options: Any) -> Any:
-    dispatcher = njit(**_OPTIONS, **more_options)(function)
-    index = getattr(getattr(dispatcher, "_cache", None), "_cache_file", None)
+    try:
+        dispatcher = njit(**_OPTIONS, **more_options)(function)
+    except RuntimeError as error:
+        if "locator" not in str(error):
+            raise
+        _announcer.warn("no folder for them can be written")
+        dispatcher = njit(**(_OPTIONS | {"cache": False}), **more_options)(function)
+    cache = getattr(dispatcher, "_cache", None)
+    if hasattr(cache, "load_overload") and hasattr(cache, "save_overload"):
+        _forgive(cache)
+    index = getattr(cache, "_cache_file", None)
     if index is not None and hasattr(index, "_source_stamp") and hasattr(index, "_version"):
         index._source_stamp = _FINGERPRINT
         index._version = f"{index._version} {_FINGERPRINT[0]}"  # compared before the rest is unpickled
     dispatcher._compile_for_args = _without_collecting(dispatcher._compile_for_args)
     return dispatcher
+
+
+def _forgive(cache: Any) -> None:
+    """Compile anew where the cache fails: if a power cut has left half a file in it, or the disk is full."""
+    load, save = cache.load_overload, cache.save_overload
+
+    def load_if_whole(*arguments: Any) -> Any:
+        try:
+            return load(*arguments)
+        except Exception:
+            with contextlib.suppress(OSError):
+                cache.flush()
+            return None
+
+    def save_if_possible(*arguments: Any) -> None:
+        try:
+            save(*arguments)
+        except Exception as error:
+            _announcer.warn(str(error) or type(error).__name__)
+
+    cache.load_overload, cache.save_overload = load_if_whole, save_if_possible
 
 
 def _without_collecting(compile_now: Callable[..., Any]) -> Callable[..., Any]:
@@ -76,18 +107,31 @@ class _Announcer(numba.core.event.Listener):  # type: ignore[misc]
     """Says once, to whoever listens to the log, why nothing seems to happen."""
 
     _said = False
+    _warned = False
+
+    def warn(self, why: str) -> None:
+        """Say once that the cache is of no use."""
+        if not self._warned:
+            self._warned = True
+            _LOGGER.warning(
+                "compiled kernels cannot be kept, so that every process compiles them anew (%s): set "
+                "NUMBA_CACHE_DIR to a folder that can be written",
+                why,
+            )
 
     def on_start(self, event: numba.core.event.Event) -> None:
         function = event.data["dispatcher"].py_func
         if not self._said and function.__module__.startswith(__package__ or ""):
             self._said = True
-            _LOGGER.info("compiling kernels for this machine: half a minute at most, once; they are kept")
+            once = "" if self._warned else ", once; they are kept"
+            _LOGGER.info("compiling kernels for this machine: half a minute at most%s", once)
 
     def on_end(self, event: numba.core.event.Event) -> None:
         pass
 
 
-numba.core.event.register("numba:compile", _Announcer())
+_announcer = _Announcer()
+numba.core.event.register("numba:compile", _announcer)
 
 
 def part(function: Callable[..., Any]) -> Any:
