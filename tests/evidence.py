@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from losslessnn.chunk import describe_chunk
+from losslessnn.coding.shapes import load_shapes
 from losslessnn.kernels.constants import LATENT_UNIT
 from losslessnn.kernels.parameters import Foreseen, Layer
 from losslessnn.models import latent
 from losslessnn.models.autoregressive import NO_MARKS
 from losslessnn.models.latent import FactorModel
 from losslessnn.models.prediction import Prediction
-from losslessnn.models.shapes import load_shapes
 
 Reals = NDArray[np.float64]
 Integers = NDArray[np.int64]

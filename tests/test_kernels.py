@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from numba import njit
 
 from losslessnn import adc, blocks
+from losslessnn.coding import shapes
 from losslessnn.coding.sequence import SequenceReader, SequenceWriter
 from losslessnn.errors import CorruptFrameError
 from losslessnn.frame import Section
@@ -59,7 +60,7 @@ from losslessnn.kernels.parameters import (
     Positions,
     Steps,
 )
-from losslessnn.models import autoregressive, decoding, encoding, shapes, side
+from losslessnn.models import autoregressive, decoding, encoding, side
 from losslessnn.models.autoregressive import (
     NO_MARKS,
     AutoregressiveModel,
@@ -529,7 +530,7 @@ def test_the_sequences_of_the_format_decode(checkout: Path) -> None:
 
 
 def test_shapes_are_the_ones_the_format_names() -> None:
-    file = Path(shapes.__file__).parent / "weights" / "shapes.safetensors"
+    file = Path(shapes.__file__).parent / "shapes.safetensors"
     digest = "92bec10a72d447d6cc66ed46dac30e50bfb3e1d45642e80f233622e26dd3095d"
     assert hashlib.sha256(file.read_bytes()).hexdigest() == digest
 

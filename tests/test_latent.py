@@ -18,6 +18,7 @@ from losslessnn import CorruptFrameError, NeuralCodec, compress, decompress
 from losslessnn.chunk import describe_chunk
 from losslessnn.coding import craystack
 from losslessnn.coding.bitsback import Message, serial
+from losslessnn.coding.shapes import load_shapes, quantiles
 from losslessnn.errors import EmptyMessageError
 from losslessnn.frame import FrameHeader, Mode, Section, content_checksum, pack_frame, unpack_frame
 from losslessnn.kernels import latent_reference
@@ -41,7 +42,6 @@ from losslessnn.models.fit import EFFORT
 from losslessnn.models.latent import FactorModel
 from losslessnn.models.latent_fit import NEAR, Reach, fit_factors
 from losslessnn.models.points import fill
-from losslessnn.models.shapes import load_shapes, quantiles
 from losslessnn.models.store import Family
 from support import ADVERSARIAL, assert_same_bits, codes_that_break_models, make_dropouts, make_recording
 from test_kernels import (

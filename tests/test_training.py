@@ -17,6 +17,7 @@ import losslessnn
 from losslessnn import ModelError, Profile
 from losslessnn.adc import AdcTables, plain_positions
 from losslessnn.chunk import decode_chunk, encode_chunk
+from losslessnn.coding.shapes import load_shapes
 from losslessnn.fitting import _codes
 from losslessnn.kernels import reference
 from losslessnn.kernels.constants import MAX_HIDDEN, NETWORK_INPUTS
@@ -25,7 +26,6 @@ from losslessnn.kernels.cpu import training as kernel
 from losslessnn.models import closed_form, side
 from losslessnn.models import network as networks
 from losslessnn.models.fit import EFFORT, for_network
-from losslessnn.models.shapes import load_shapes
 from support import (
     assert_same_bits,
     make_beats,

@@ -34,12 +34,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from losslessnn.coding.shapes import quantiles
 from losslessnn.errors import CorruptFrameError, EmptyMessageError
 from losslessnn.kernels.constants import LATENT_BINS_BITS, PRECISION, STATE_FLOOR, log2_fraction
 from losslessnn.kernels.cpu import latent as kernel
 from losslessnn.kernels.cpu import message as stack
 from losslessnn.kernels.parameters import Head, Positions
-from losslessnn.models.shapes import quantiles
 
 Integers = NDArray[np.int64]
 _LEAST_ROOM = 64

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from losslessnn.coding.shapes import load_shapes
 from losslessnn.errors import CorruptFrameError
 from losslessnn.kernels.constants import STATE_FLOOR
 from losslessnn.kernels.cpu import rans
 from losslessnn.kernels.cpu import sequence as kernel
 from losslessnn.kernels.parameters import Bins
-from losslessnn.models.shapes import load_shapes
 from losslessnn.wire import Reader, pack_varint
 
 _FIRST_SPREAD = 8 << kernel.FRACTION_BITS

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
 from losslessnn.blocks import Codes, codes_between, time_blocks
+from losslessnn.coding.shapes import load_shapes
 from losslessnn.kernels.constants import AVERAGE_BITS, GAUSSIAN, PAD, UNIT_BITS, WEIGHT_BITS
 from losslessnn.kernels.cpu import statistics
 from losslessnn.kernels.cpu.head_lanes import new_rows
@@ -39,7 +40,6 @@ from losslessnn.models.prediction import (
     put,
     room_for_sums,
 )
-from losslessnn.models.shapes import load_shapes
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from losslessnn.blocks import Codes
 from losslessnn.coding.bitsback import Codec, Message
 from losslessnn.coding.sequence import SequenceReader, SequenceWriter
+from losslessnn.coding.shapes import quantiles
 from losslessnn.errors import CorruptFrameError
 from losslessnn.kernels.constants import (
     INVERSE,
@@ -44,7 +45,6 @@ from losslessnn.models.autoregressive import (
     Marks,
 )
 from losslessnn.models.prediction import Prediction
-from losslessnn.models.shapes import quantiles
 from losslessnn.models.vae import no_networks
 
 FACTOR_FAMILY = 1

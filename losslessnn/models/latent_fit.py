@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from losslessnn.blocks import Codes
+from losslessnn.coding.shapes import load_shapes
 from losslessnn.kernels.constants import (
     GAUSSIAN,
     LATENT_UNIT,
@@ -30,7 +31,6 @@ from losslessnn.models.autoregressive import Marks
 from losslessnn.models.fit import Effort, fit_head
 from losslessnn.models.latent import FactorModel, complete, encode, foresee, pack_factors
 from losslessnn.models.prediction import Prediction
-from losslessnn.models.shapes import load_shapes
 
 
 @dataclass(frozen=True)

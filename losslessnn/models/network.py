@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from losslessnn.blocks import Codes
+from losslessnn.coding.shapes import load_shapes
 from losslessnn.kernels.constants import ACTIVATION_ZERO, GAUSSIAN, MASS, NETWORK_INPUTS, SCALE
 from losslessnn.kernels.cpu import network as network_kernel
 from losslessnn.kernels.cpu import training
@@ -28,7 +29,6 @@ from losslessnn.models.autoregressive import (
     no_network,
 )
 from losslessnn.models.prediction import Prediction
-from losslessnn.models.shapes import load_shapes
 from losslessnn.models.sight import look_around
 
 Float32s = NDArray[np.float32]

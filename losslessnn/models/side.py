@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from losslessnn.adc import FRACTION_BITS, MAX_CODES, AdcTables, plain_positions
 from losslessnn.coding.sequence import SequenceReader, SequenceWriter
+from losslessnn.coding.shapes import load_shapes
 from losslessnn.errors import CorruptFrameError
 from losslessnn.kernels.constants import (
     MAX_ADAPTIVE,
@@ -28,7 +29,6 @@ from losslessnn.models.autoregressive import (
     network_sources,
     no_network,
 )
-from losslessnn.models.shapes import load_shapes
 
 _RANGE, _OFFSET, _SETTING, _SHIFT, _WINDOWS, _UNIT, _BIAS, _SHAPE, _INITIAL, _WEIGHT, _SOURCES = range(11)
 _LAG, _COUNT = 12, 14  # two contexts each: of references, and of the channel's own past

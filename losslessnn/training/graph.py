@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from losslessnn.coding.shapes import load_shapes
 from losslessnn.kernels.constants import (
     ACTIVATION_MAX,
     ACTIVATION_ZERO,
@@ -43,7 +44,6 @@ from losslessnn.kernels.constants import (
 )
 from losslessnn.kernels.reference import ESCAPE_BITS
 from losslessnn.models.network import first_weights, weight_count
-from losslessnn.models.shapes import load_shapes
 
 WEIGHT_MAX, BIAS_MAX = 127, 1 << 20
 _HIDDEN_UNIT, _OUTPUT_UNIT = 1 << HIDDEN_SHIFT, 1 << (OUTPUT_BITS - 4)

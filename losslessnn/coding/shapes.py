@@ -34,7 +34,7 @@ class Shapes(NamedTuple):
 @cache
 def load_shapes() -> Shapes:
     """Read the shipped tables (once per process)."""
-    tensors = load_file(Path(__file__).parent / "weights" / "shapes.safetensors")
+    tensors = load_file(Path(__file__).parent / "shapes.safetensors")
     tails = tensors["tails"]
     cells = 1 << GUESS_BITS
     mass = np.clip(np.arange(cells + 1), 0.25, cells - 0.25) / cells * MASS

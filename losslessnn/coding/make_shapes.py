@@ -1,7 +1,7 @@
 """Compute the head's distribution shapes and write them down as integers, once.
 
-Run as ``python -m losslessnn.models.make_shapes``. Floats end here: decoders only ever read the integers of
-``weights/shapes.safetensors``, so this script never needs to give the same bits twice.
+Run as ``python -m losslessnn.coding.make_shapes``. Floats end here: decoders only ever read the integers of
+``shapes.safetensors``, so this script never needs to give the same bits twice.
 
 Shapes: Student's t for several degrees of freedom (which is what a Gaussian with an uncertain scale looks
 like), the Gaussian, and the Laplace distribution.
@@ -52,7 +52,7 @@ def main() -> None:
         z = 2.0 ** ((np.arange(COST_BINS) - COST_BINS // 2 + 0.5) / 8)
         height = np.interp(z, grid, density / total)
         costs.append(np.rint(-256 * np.log2(np.maximum(height, 2.0**-24))).astype(np.int32))
-    path = Path(__file__).parent / "weights" / "shapes.safetensors"
+    path = Path(__file__).parent / "shapes.safetensors"
     save_file(
         {"tails": np.stack(tails), "costs": np.stack(costs)},
         path,
