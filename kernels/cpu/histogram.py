@@ -54,8 +54,8 @@ def smooth(values, n, reach, boxed, result):
 def bin_widths(counts, prior, reach, strength, borders, memory, widths):
     """``widths`` (tables, codes) of bins that make histograms smooth, near ``prior`` where counts are few.
 
-    A width is how many of ``borders`` it reaches; they rise, and are one fewer than a power of two. ``memory``
-    is five arrays of as many numbers as ``prior`` has, and ``reach`` more.
+    A width is how many of ``borders`` it reaches; they rise, and are one fewer than a power of two.
+    ``memory`` is five arrays of as many numbers as ``prior`` has, and ``reach`` more.
     """
     n = prior.size
     observed, row, smoothed, density, boxed = memory

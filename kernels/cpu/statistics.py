@@ -12,7 +12,7 @@ from losslessnn.kernels.constants import AVERAGE_BITS, LOG2, LOG_BITS, PAD
 from losslessnn.kernels.cpu import head_lanes
 from losslessnn.kernels.cpu.compiling import inlined, lean_kernel, part
 from losslessnn.kernels.cpu.head import moved_averages
-from losslessnn.kernels.cpu.integers import LAGS, lagged_sums, log2
+from losslessnn.kernels.cpu.integers import LAGS, lagged_sums, log2, samples_at_once
 from losslessnn.kernels.cpu.vectors import FEW, LANES
 
 _LOG2 = LOG2
@@ -20,7 +20,7 @@ _LOG2 = LOG2
 
 @inlined
 def _all_lagged_sums(flat, fixed, moving, count, n, sums):
-    whole = n & ~15
+    whole = n & -samples_at_once(flat)
     lagged_sums(flat, fixed, moving, count, whole, sums)
     for i in range(count):
         for t in range(whole, n):
@@ -36,6 +36,8 @@ def _add_pair(gram, row, begin_a, count_a, column, begin_b, count_b, flat, n, we
     follow by adding the product that enters and taking off the one that leaves. ``sums`` is memory for `LAGS`
     of them.
     """
+    length, entries = gram.shape[1], gram.reshape(-1)
+    next_entry, one, behind = np.uintp(length + 1), np.uintp(1), np.uintp(n)
     for edge in range(2):  # j = 0, then i = 0, where the corner belongs to; half of a symmetric block will do
         first, last = (1, count_a) if edge == 0 else (0, 1 if row == column else count_b)
         fixed, moving = (begin_b, begin_a) if edge == 0 else (begin_a, begin_b)
@@ -45,15 +47,14 @@ def _add_pair(gram, row, begin_a, count_a, column, begin_b, count_b, flat, n, we
             for c in range(count):
                 total = sums[c]
                 i, j = (lag + c, 0) if edge == 0 else (0, lag + c)
-                while True:
-                    gram[row + i, column + j] += weight * np.float64(total)
-                    i += 1
-                    j += 1
-                    if i == count_a or j == count_b:
-                        break
-                    at_a, at_b = begin_a - i, begin_b - j
+                at_a, at_b = np.uintp(begin_a - i), np.uintp(begin_b - j)
+                at = np.uintp((row + i) * length + column + j)
+                entries[at] += weight * np.float64(total)
+                for _ in range(1, min(count_a - i, count_b - j)):
+                    at, at_a, at_b = at + next_entry, at_a - one, at_b - one
                     total += np.int64(flat[at_a]) * np.int64(flat[at_b])
-                    total -= np.int64(flat[at_a + n]) * np.int64(flat[at_b + n])
+                    total -= np.int64(flat[at_a + behind]) * np.int64(flat[at_b + behind])
+                    entries[at] += weight * np.float64(total)
 
 
 @lean_kernel
@@ -349,7 +350,7 @@ def fit_linear(
 
     Parameters
     ----------
-    reduced : (channels, PAD + time + PAD) int32, positions shifted down so that sums fit
+    reduced : (channels, PAD + time + PAD) int32 or int16, positions shifted down so that sums fit
     chosen : (channels, references) int32 other channels, -1 for none
     own, past, lead : longest own lag, longest reference lag and lead
     begins, ends : (spans,) int64 the times sums are taken over
