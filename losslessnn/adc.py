@@ -29,8 +29,11 @@ MAX_CELLS = 1 << 24  # of all tables' inverses together
 _UNIT = 8 * FRACTION_BITS  # SCALE's index of a width of one code
 _NARROWEST, _WIDEST = -_UNIT, 40
 _WIDTH = SCALE[: _WIDEST + _UNIT + 1] / float(256 << FRACTION_BITS)  # in codes, narrowest first
+_BORDERS = np.full(127, np.inf)  # between neighbouring steps
+_BORDERS[: _WIDTH.size - 1] = np.sqrt(_WIDTH[:-1] * _WIDTH[1:])
 _PRIOR = 24.0  # a width moves half way to what was counted after this many samples
 _BITS_PER_WIDTH = 3.5
+_TRIED = 4  # one in so many tables tells whether a way to share them may pay
 
 
 @dataclass(frozen=True)
@@ -165,21 +168,27 @@ def estimate(codes: Codes, low: int, high: int, spread: float) -> AdcTables | No
     best = AdcTables(low, common[None], np.zeros(len(codes), np.int32))
     best_gain = 0.0
     for table in _groupings(len(codes)):
-        n_tables = int(table.max()) + 1
-        sums = np.zeros((n_tables, n_codes), np.int64)
-        for row, count in zip(table, counts, strict=True):
-            sums[row] += count
-        if _most_gain(sums, _WIDTH[common - _NARROWEST]) <= n_tables * _price(np.zeros_like(common)):
+        if _own_tables(counts, table, common, reach, _TRIED)[1] <= 0:
             continue
-        rows = _widths(sums, _WIDTH[common - _NARROWEST], reach)
-        extra = sum(
-            _gain(row, own, common) - _price(own - common) for row, own in zip(sums, rows, strict=True)
-        )
+        rows, extra = _own_tables(counts, table, common, reach, 1)
         if extra > best_gain:
             best_gain = extra
             # the common table is stored too: it is what the others are told apart from
             best = AdcTables(low, np.concatenate([common[None], rows]), (table + 1).astype(np.int32))
     return best
+
+
+def _own_tables(
+    counts: NDArray[np.int32], table: NDArray[np.int64], common: NDArray[np.int64], reach: int, stride: int
+) -> tuple[NDArray[np.int64], float]:
+    """Every ``stride``-th converter's own widths, and the bits that they save, less those they cost."""
+    prior = _WIDTH[common - _NARROWEST]
+    sums = np.stack([counts[table == g].sum(axis=0) for g in range(0, int(table.max()) + 1, stride)])
+    if _most_gain(sums, prior) <= len(sums) * _price(np.zeros_like(common)):
+        return sums, 0.0
+    rows = _widths(sums, prior, reach)
+    gains = (_gain(row, own, common) - _price(own - common) for row, own in zip(sums, rows, strict=True))
+    return rows, sum(gains)
 
 
 def _groupings(n_channels: int) -> Iterator[NDArray[np.int64]]:
@@ -194,17 +203,11 @@ def _groupings(n_channels: int) -> Iterator[NDArray[np.int64]]:
 
 
 def _widths(counts: NDArray[np.int64], prior: NDArray[np.float64], reach: int) -> NDArray[np.int64]:
-    """Bin widths that make histograms smooth, in 1/8 octave."""
+    """Bin widths that make histograms smooth, in 1/8 octave, rounded."""
     memory = tuple(np.empty((5, prior.size + reach)))
-    widths = np.empty(counts.shape)
-    kernel.bin_widths(counts, prior, reach, _PRIOR, memory, widths)
-    return _quantise(widths)
-
-
-def _quantise(widths: NDArray[np.float64]) -> NDArray[np.int64]:
-    """log2 of widths in 1/8 octave, rounded: steps meet at the geometric mean of their widths."""
-    thresholds = np.sqrt(_WIDTH[:-1] * _WIDTH[1:])
-    return np.searchsorted(thresholds, widths, side="right").astype(np.int64) + _NARROWEST
+    widths = np.empty(counts.shape, np.int64)
+    kernel.bin_widths(counts, prior, reach, _PRIOR, _BORDERS, memory, widths)
+    return widths + _NARROWEST
 
 
 def _gain(counts: NDArray[np.int64], log_widths: NDArray[np.int64], reference: NDArray[np.int64]) -> float:

@@ -51,9 +51,10 @@ def smooth(values, n, reach, boxed, result):
 
 
 @lean_kernel
-def bin_widths(counts, prior, reach, strength, memory, widths):
+def bin_widths(counts, prior, reach, strength, borders, memory, widths):
     """``widths`` (tables, codes) of bins that make histograms smooth, near ``prior`` where counts are few.
 
+    A width is how many of ``borders`` it reaches; they rise, and are one fewer than a power of two.
     ``memory`` is five arrays of as many numbers as ``prior`` has, and ``reach`` more.
     """
     n = prior.size
@@ -69,4 +70,8 @@ def bin_widths(counts, prior, reach, strength, memory, widths):
                 expected = smoothed[i] / max(density[i], 1e-9)
                 row[i] = (observed[i] + strength * prior[i]) / (expected + strength)
         for i in range(n):
-            widths[g, i] = row[i]
+            below, step = np.uintp(0), np.uintp(borders.size + 1) >> np.uintp(1)
+            while step:
+                below += step * np.uintp(borders[below + step - np.uintp(1)] <= row[i])
+                step >>= np.uintp(1)
+            widths[g, i] = below

@@ -145,15 +145,19 @@ def _sums_of_eight(builder, vectors):  # type: ignore[no-untyped-def]
 
 
 LAGS = 4  # sums that `lagged_sums` takes at once
+PAIR_BITS = 14  # of a 16-bit sample and its sign: 32 bits hold sums over `_NARROW_SAMPLES`
+_NARROW_SAMPLES = 128
+_WIDE_PART, _NARROW_PART = 16, 32  # samples a vector holds, of 32 bits in two registers, of 16 in one
 
 
 @intrinsic
 def lagged_sums(typing_context, flat, fixed, moving, count, n, sums):  # type: ignore[no-untyped-def]
     """sums[i] = sum of flat[fixed + t] * flat[moving - i + t] over t < ``n``; i < ``count``, at most `LAGS`.
 
-    flat : int32; sums : (LAGS,) int64; ``n`` is a multiple of 16. Even and odd places are multiplied apart,
-    which spares widening them.
+    flat : int32, or int16 of at most `PAIR_BITS` bits, whose products take a fourth of the time; sums :
+    (LAGS,) int64; ``n`` is a multiple of `samples_at_once`.
     """
+    narrow = flat.dtype == types.int16
 
     def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         i64 = ir.IntType(64)
@@ -161,32 +165,78 @@ def lagged_sums(typing_context, flat, fixed, moving, count, n, sums):  # type: i
             context.make_array(signature.args[i])(context, builder, arguments[i]).data for i in (0, 5)
         )
         fixed, moving, count, n = arguments[1:5]
-        half, last = ir.Constant(_WIDE, [32] * 8), builder.sub(count, ir.Constant(i64, 1))
+        last = builder.sub(count, ir.Constant(i64, 1))
         starts = [builder.gep(flat, [fixed])]
         for i in range(LAGS):  # no more of them than there are: others may lie outside
             lag = ir.Constant(i64, i)
             lag = builder.select(builder.icmp_signed("<", lag, last), lag, last)
             starts.append(builder.gep(flat, [builder.sub(moving, lag)]))
-        totals = [
-            [cgutils.alloca_once_value(builder, ir.Constant(_WIDE, [0] * 8)) for _ in range(2)]
-            for _ in range(LAGS)
-        ]
-        sixteens = (ir.Constant(i64, 0), n, ir.Constant(i64, 16))
-        with cgutils.for_range_slice(builder, *sixteens) as (t, _):
-            pairs = [_load(builder, start, t, _WIDE, align=4) for start in starts]
-            odd = [builder.ashr(pair, half) for pair in pairs]
-            even = [builder.ashr(builder.shl(pair, half), half) for pair in pairs]
-            for i, both in enumerate(totals):
-                for total, numbers in zip(both, (even, odd), strict=True):
-                    product = builder.mul(numbers[0], numbers[1 + i])
-                    builder.store(builder.add(builder.load(total), product), total)
-        for i, both in enumerate(totals):
-            total = _sum_of_lanes(builder, builder.add(*(builder.load(half) for half in both)))
-            builder.store(total, builder.gep(sums, [ir.Constant(i64, i)]))
+        totals = [cgutils.alloca_once_value(builder, ir.Constant(_WIDE, [0] * 8)) for _ in range(2 * LAGS)]
+        (_add_narrow if narrow else _add_wide)(builder, starts, n, totals)
+        for i in range(LAGS):
+            both = builder.add(builder.load(totals[2 * i]), builder.load(totals[2 * i + 1]))
+            builder.store(_sum_of_lanes(builder, both), builder.gep(sums, [ir.Constant(i64, i)]))
         return context.get_dummy_value()
 
     i64 = types.int64
     return types.void(flat, i64, i64, i64, i64, sums), codegen
+
+
+@intrinsic
+def samples_at_once(typing_context, flat):  # type: ignore[no-untyped-def]
+    """How many samples of a flat array `lagged_sums` takes at once."""
+    n = _NARROW_PART if flat.dtype == types.int16 else _WIDE_PART
+
+    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        return ir.Constant(ir.IntType(64), n)
+
+    return types.int64(flat), codegen
+
+
+def _even_and_odd(builder, pairs):  # type: ignore[no-untyped-def]
+    """64-bit numbers of either half of each 64-bit lane, which spares widening them one by one."""
+    half = ir.Constant(_WIDE, [32] * 8)
+    return builder.ashr(builder.shl(pairs, half), half), builder.ashr(pairs, half)
+
+
+def _add_to(builder, total, value):  # type: ignore[no-untyped-def]
+    builder.store(builder.add(builder.load(total), value), total)
+
+
+def _add_wide(builder, starts, n, totals):  # type: ignore[no-untyped-def]
+    """Add products of 32-bit samples to two vectors for each lag."""
+    i64 = ir.IntType(64)
+    parts = (ir.Constant(i64, 0), n, ir.Constant(i64, _WIDE_PART))
+    with cgutils.for_range_slice(builder, *parts) as (t, _):
+        numbers = [_even_and_odd(builder, _load(builder, start, t, _WIDE, align=4)) for start in starts]
+        for i in range(LAGS):
+            for total, a, b in zip(totals[2 * i : 2 * i + 2], numbers[0], numbers[1 + i], strict=True):
+                _add_to(builder, total, builder.mul(a, b))
+
+
+def _add_narrow(builder, starts, n, totals):  # type: ignore[no-untyped-def]
+    """The same of 16-bit samples: neighbouring products are added first, in 32 bits as long as these last."""
+    i32, i64 = ir.IntType(32), ir.IntType(64)
+    samples, products = (ir.VectorType(kind, _NARROW_PART) for kind in (ir.IntType(16), i32))
+    sums = ir.VectorType(i32, _NARROW_PART // 2)
+    zero = ir.Constant(sums, [0] * sums.count)
+    some = [cgutils.alloca_once_value(builder, zero) for _ in range(LAGS)]
+    blocks = (ir.Constant(i64, 0), n, ir.Constant(i64, _NARROW_SAMPLES))
+    with cgutils.for_range_slice(builder, *blocks) as (begin, _):
+        for part in some:
+            builder.store(zero, part)
+        end = builder.add(begin, ir.Constant(i64, _NARROW_SAMPLES))
+        end = builder.select(builder.icmp_signed("<", end, n), end, n)
+        with cgutils.for_range_slice(builder, begin, end, ir.Constant(i64, _NARROW_PART)) as (t, _):
+            numbers = [builder.sext(_load(builder, start, t, samples), products) for start in starts]
+            for part, moving in zip(some, numbers[1:], strict=True):
+                product = builder.mul(numbers[0], moving, flags=["nsw"])
+                pairs = [_every_second(builder, product, first) for first in range(2)]
+                _add_to(builder, part, builder.add(*pairs))
+        for i, part in enumerate(some):
+            halves = _even_and_odd(builder, builder.bitcast(builder.load(part), _WIDE))
+            for total, half in zip(totals[2 * i : 2 * i + 2], halves, strict=True):
+                _add_to(builder, total, half)
 
 
 @intrinsic

@@ -12,7 +12,7 @@ from losslessnn.kernels.constants import AVERAGE_BITS, LOG2, LOG_BITS, PAD
 from losslessnn.kernels.cpu import head_lanes
 from losslessnn.kernels.cpu.compiling import inlined, lean_kernel, part
 from losslessnn.kernels.cpu.head import moved_averages
-from losslessnn.kernels.cpu.integers import LAGS, lagged_sums, log2
+from losslessnn.kernels.cpu.integers import LAGS, lagged_sums, log2, samples_at_once
 from losslessnn.kernels.cpu.vectors import FEW, LANES
 
 _LOG2 = LOG2
@@ -20,7 +20,7 @@ _LOG2 = LOG2
 
 @inlined
 def _all_lagged_sums(flat, fixed, moving, count, n, sums):
-    whole = n & ~15
+    whole = n & -samples_at_once(flat)
     lagged_sums(flat, fixed, moving, count, whole, sums)
     for i in range(count):
         for t in range(whole, n):
@@ -36,6 +36,8 @@ def _add_pair(gram, row, begin_a, count_a, column, begin_b, count_b, flat, n, we
     follow by adding the product that enters and taking off the one that leaves. ``sums`` is memory for `LAGS`
     of them.
     """
+    length, entries = gram.shape[1], gram.reshape(-1)
+    next_entry, one, behind = np.uintp(length + 1), np.uintp(1), np.uintp(n)
     for edge in range(2):  # j = 0, then i = 0, where the corner belongs to; half of a symmetric block will do
         first, last = (1, count_a) if edge == 0 else (0, 1 if row == column else count_b)
         fixed, moving = (begin_b, begin_a) if edge == 0 else (begin_a, begin_b)
@@ -45,15 +47,14 @@ def _add_pair(gram, row, begin_a, count_a, column, begin_b, count_b, flat, n, we
             for c in range(count):
                 total = sums[c]
                 i, j = (lag + c, 0) if edge == 0 else (0, lag + c)
-                while True:
-                    gram[row + i, column + j] += weight * np.float64(total)
-                    i += 1
-                    j += 1
-                    if i == count_a or j == count_b:
-                        break
-                    at_a, at_b = begin_a - i, begin_b - j
+                at_a, at_b = np.uintp(begin_a - i), np.uintp(begin_b - j)
+                at = np.uintp((row + i) * length + column + j)
+                entries[at] += weight * np.float64(total)
+                for _ in range(1, min(count_a - i, count_b - j)):
+                    at, at_a, at_b = at + next_entry, at_a - one, at_b - one
                     total += np.int64(flat[at_a]) * np.int64(flat[at_b])
-                    total -= np.int64(flat[at_a + n]) * np.int64(flat[at_b + n])
+                    total -= np.int64(flat[at_a + behind]) * np.int64(flat[at_b + behind])
+                    entries[at] += weight * np.float64(total)
 
 
 @lean_kernel
@@ -86,6 +87,26 @@ def gram_matrix(history, n_windows, source, lag, count, n_spans, begins, ends, w
     return n
 
 
+@part
+def _take_off_rows(factor, c, end):
+    """Take off what rows before row ``c`` explain of it, four at a time."""
+    one, two, three = np.uintp(1), np.uintp(2), np.uintp(3)
+    j = np.uintp(0)
+    while j + three < c:
+        f0, f1, f2, f3 = factor[j, c], factor[j + one, c], factor[j + two, c], factor[j + three, c]
+        for i in range(c, end):
+            left = factor[c, i] - f0 * factor[j, i]
+            left -= f1 * factor[j + one, i]
+            left -= f2 * factor[j + two, i]
+            factor[c, i] = left - f3 * factor[j + three, i]
+        j += np.uintp(4)
+    while j < c:
+        f0 = factor[j, c]
+        for i in range(c, end):
+            factor[c, i] -= f0 * factor[j, i]
+        j += one
+
+
 @lean_kernel
 def cholesky(factor, n, ridge, scale):
     """Turn the first n rows and columns of a Gram matrix into their lower Cholesky factor.
@@ -93,30 +114,29 @@ def cholesky(factor, n, ridge, scale):
     ``ridge`` times the diagonal is added before; columns that add nothing become zero. ``scale`` is memory
     for n numbers.
 
-    Right-looking, so that every loop that runs long is an update without a reduction: the order of the
+    It grows row by row of its transpose, and no loop that runs long is a reduction: the order of the
     arithmetic is the written one on every machine.
     """
     for i in range(n):
         scale[i] = factor[i, i]
         factor[i, i] += ridge * scale[i]
-    for j in range(n):
-        pivot = factor[j, j]
-        if pivot <= 1e-11 * scale[j] or pivot <= 0.0:
-            for i in range(j, n):
-                factor[i, j] = 0.0
+        for j in range(i):
+            factor[j, i] = factor[i, j]
+    end = np.uintp(n)
+    for c in range(end):
+        _take_off_rows(factor, c, end)
+        pivot = factor[c, c]
+        if pivot <= 1e-11 * scale[c] or pivot <= 0.0:
+            for i in range(c, end):
+                factor[c, i] = 0.0
             continue
         root = np.sqrt(pivot)
-        factor[j, j] = root
-        for i in range(j + 1, n):
-            factor[i, j] /= root
-        for c in range(j + 1, n):
-            f = factor[c, j]
-            if f != 0.0:
-                for i in range(c, n):
-                    factor[i, c] -= f * factor[i, j]
-    for j in range(n):
-        for i in range(j):
-            factor[i, j] = 0.0
+        factor[c, c] = root
+        for i in range(c + np.uintp(1), end):
+            factor[c, i] /= root
+    for i in range(n):
+        for j in range(i):
+            factor[i, j], factor[j, i] = factor[j, i], 0.0
 
 
 @lean_kernel
@@ -349,7 +369,7 @@ def fit_linear(
 
     Parameters
     ----------
-    reduced : (channels, PAD + time + PAD) int32, positions shifted down so that sums fit
+    reduced : (channels, PAD + time + PAD) int32 or int16, positions shifted down so that sums fit
     chosen : (channels, references) int32 other channels, -1 for none
     own, past, lead : longest own lag, longest reference lag and lead
     begins, ends : (spans,) int64 the times sums are taken over
@@ -495,10 +515,14 @@ def error_histogram(errors, fraction_bits, weights, center, averages, ratios, hi
 def _shape_cost(histogram, k, begin, end, costs, shape, shift):
     """What a channel's histogram, zero but from ``begin`` to ``end``, costs under one shape, moved so far."""
     bins = histogram.shape[1]
+    first, last = min(max(begin, shift), end), max(min(end, shift + bins), begin)
     cost = np.int64(0)
-    for m in range(begin, end):
-        if histogram[k, m] > 0:
-            cost += histogram[k, m] * np.int64(costs[shape, min(max(m - shift, 0), bins - 1)])
+    for m in range(begin, first):
+        cost += histogram[k, m] * np.int64(costs[shape, 0])
+    for m in range(np.uintp(first), np.uintp(last)):
+        cost += histogram[k, m] * np.int64(costs[shape, m - np.uintp(shift)])
+    for m in range(last, end):
+        cost += histogram[k, m] * np.int64(costs[shape, bins - 1])
     return cost
 
 

@@ -163,9 +163,9 @@ def train_memory(size: int, width: int) -> TrainMemory:
 def train(inputs, low, high, scale, shape, weights, width, tails, steps, batch, pace, memory):
     """Improve ``weights`` in place by so many steps over batches of the samples, which come shuffled.
 
-    Return the bits of all samples gone through, raw bits left out. With a ``pace`` of 0 weights stay as they
-    are: one kernel for learning and for measuring, since compiling it takes longer than either. ``memory`` is
-    what `train_memory` gives.
+    With a ``pace`` of 0 weights stay as they are, and the bits of all samples gone through, raw bits left
+    out, are returned: one kernel for learning and for measuring, since compiling it takes longer than either.
+    ``memory`` is what `train_memory` gives.
     """
     n_samples, size = low.size, weights.size
     first, skip = NETWORK_INPUTS * width, NETWORK_INPUTS * width + width
@@ -184,9 +184,9 @@ def train(inputs, low, high, scale, shape, weights, width, tails, steps, batch, 
         for _ in range(batch):
             forward(inputs, n, rounded, width, seen, hidden, outputs)
             mass = _loss(low[n], high[n], scale[n], shape[n], outputs, tails, gradient)
-            bits -= log2_of(np.float64(mass))
             n = n + 1 if n + 1 < n_samples else 0
             if pace == 0:
+                bits -= log2_of(np.float64(mass))
                 continue
             for h in range(np.uintp(width)):
                 flows = np.float32(hidden[h] > 0 and hidden[h] < ACTIVATION_MAX * _STEP)

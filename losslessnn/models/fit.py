@@ -22,6 +22,7 @@ from losslessnn.coding.shapes import load_shapes
 from losslessnn.kernels.constants import AVERAGE_BITS, GAUSSIAN, PAD, UNIT_BITS, WEIGHT_BITS
 from losslessnn.kernels.cpu import statistics
 from losslessnn.kernels.cpu.head_lanes import new_rows
+from losslessnn.kernels.cpu.integers import PAIR_BITS
 from losslessnn.kernels.parameters import Adaptive, Head, LinearTaps, Positions
 from losslessnn.models.autoregressive import (
     AutoregressiveModel,
@@ -33,6 +34,7 @@ from losslessnn.models.autoregressive import (
 from losslessnn.models.network import Training, fit_network, may_pay
 from losslessnn.models.prediction import (
     Prediction,
+    farthest,
     largest_position,
     linear_errors,
     positions_around,
@@ -83,8 +85,8 @@ class Effort:
 
 NO_NETWORK = Training(0, 0, 0, 0, 0.0, 0.0)
 TRAINING = {
-    5: Training(8, 1 << 16, 1 << 19, 1 << 17, 0.01, 0.02, 8, small_pace=0.012),
-    6: Training(16, 1 << 17, 1 << 20, 1 << 18, 0.01, 0.015, 16),
+    5: Training(8, 3 << 12, 1 << 19, 1 << 17, 0.01, 0.02, 8, small_pace=0.012),
+    6: Training(16, 3 << 13, 1 << 20, 1 << 18, 0.01, 0.015, 16),
     7: Training(16, 1 << 17, 1 << 21, 1 << 19, 0.004, 0.012),
     8: Training(16, 1 << 18, 1 << 22, 1 << 20, 0.002, 0.008),
     9: Training(32, 1 << 18, 1 << 23, 1 << 20, 0.001, 0.004, batch=128),
@@ -133,6 +135,7 @@ _TOGETHER = 32  # channels, whose squares are in memory at once
 _PRODUCT_SAMPLES = 1024  # of a channel, at a time
 _PRODUCT_ROWS = 128  # of a matrix of which half is needed, at a time
 _SUM_BITS = 22  # magnitudes summed over: 22 + 22 bits leave room for 2**19 samples in 63
+_LEAST_FRACTION = 1  # bits of a code, kept of samples that are summed over as 16-bit numbers
 
 
 def fit(
@@ -193,12 +196,18 @@ def find_changes(codes: Codes, positions: Positions) -> list[int]:
     n_times = codes.shape[1]
     if n_times < 2 * SHORTEST_SEGMENT:
         return []
-    down = _reduction(codes, positions)
+    kind, down = _narrowed(farthest(positions), positions.fraction_bits)
+    if kind is np.int32:
+        kind, down = _narrowed(largest_position(codes, positions, 0), positions.fraction_bits)
     noise = 4.0 ** (positions.fraction_bits - down) / 12.0
     borders = np.arange(1, CHANGE_LEAVES, dtype=np.int64) * n_times // CHANGE_LEAVES
     borders = borders[np.minimum(borders, n_times - borders) >= SHORTEST_SEGMENT]
     edges = [0, *borders.tolist(), n_times]
-    spans = [_grams(codes, positions, down, begin, end) for begin, end in pairwise(edges)]
+    pilots = _pilots(len(codes))
+    spans = [
+        _grams((positions_between(codes, positions, *span, pilots) >> np.int32(down)).astype(kind))
+        for span in pairwise(edges)
+    ]
     grams = np.stack(spans, axis=1)
     gains = np.zeros(borders.size)
     n = grams.shape[-1]
@@ -211,17 +220,15 @@ def find_changes(codes: Codes, positions: Positions) -> list[int]:
     return [int(borders[i]) for i in likeliest if gains[i] > CHANGE_GAIN * n_times * len(grams)]
 
 
-def _grams(codes: Codes, positions: Positions, down: int, begin: int, end: int) -> NDArray[np.float64]:
-    """Gram matrices of the pilots' own past and, last, their samples in a span of time: (pilots, n, n)."""
-    pilots = _pilots(len(codes))
-    reduced = positions_between(codes, positions, begin, end, pilots) >> np.int32(down)
+def _grams(history: NDArray[Any]) -> NDArray[np.float64]:
+    """Gram matrices of channels' own past and, last, their samples: (channels, n, n)."""
     lag, count = np.array([1, 0]), np.array([WHITENING_TAPS, 1])
-    zero, length, one = np.zeros(1, np.int64), np.array([end - begin]), np.ones(1)
-    grams = np.empty((pilots.size, WHITENING_TAPS + 1, WHITENING_TAPS + 1))
+    zero, length, one = np.zeros(1, np.int64), np.array([history.shape[1] - 2 * PAD]), np.ones(1)
+    grams = np.empty((len(history), WHITENING_TAPS + 1, WHITENING_TAPS + 1))
     first, sums = np.empty(2, np.int64), np.empty(statistics.LAGS, np.int64)
     for i, gram in enumerate(grams):
         source = np.array([i, i])
-        statistics.gram_matrix(reduced, 2, source, lag, count, 1, zero, length, one, first, sums, gram)
+        statistics.gram_matrix(history, 2, source, lag, count, 1, zero, length, one, first, sums, gram)
     return grams
 
 
@@ -245,9 +252,16 @@ def _spans(n_times: int, most: int) -> tuple[NDArray[np.int64], NDArray[np.int64
     return edges[:-1], edges[1:]
 
 
-def _reduction(codes: Codes, positions: Positions) -> int:
-    """By how many bits positions must be shifted down for exact sums of products to fit into 63 bits."""
-    return largest_position(codes, positions, (1 << _SUM_BITS) - 1).bit_length() - _SUM_BITS
+def _narrowed(most: int, fraction_bits: int) -> tuple[type[np.signedinteger[Any]], int]:
+    """What kind of numbers sums of products take positions up to ``most`` as, shifted down by how many bits.
+
+    16-bit ones if these still tell half a code apart, since samples are rounded to codes anyway: their sums
+    take a third of the time.
+    """
+    down = max(most.bit_length() - PAIR_BITS, 0)
+    if fraction_bits - down >= _LEAST_FRACTION:
+        return np.int16, down
+    return np.int32, max(most.bit_length() - _SUM_BITS, 0)
 
 
 def _excerpt(
@@ -269,10 +283,12 @@ def _fit_taps(codes: Codes, positions: Positions, effort: Effort) -> LinearTaps:
     n_channels, n_times = codes.shape
     fewest = FEWEST_FIT_SAMPLES if n_channels <= MANY_CHANNELS else FEWEST_OF_MANY
     begins, ends = _spans(n_times, max(fewest, effort.fit_samples // n_channels))
-    reduced, begins, ends = _excerpt(codes, positions, begins, ends)
-    down = _reduction(codes, positions)
-    if down:
-        reduced >>= np.int32(down)
+    excerpt, begins, ends = _excerpt(codes, positions, begins, ends)
+    most = max(int(excerpt.max(initial=0)), -int(excerpt.min(initial=0)))
+    kind, down = _narrowed(most, positions.fraction_bits)
+    excerpt >>= np.int32(down)
+    reduced = excerpt.astype(kind, copy=False)
+    del excerpt
     quantum = 4.0 ** (positions.fraction_bits - down)
     none = np.full((n_channels, 0), -1, np.int32)
     own = min(effort.own, PAD)
@@ -366,7 +382,7 @@ def _beside_median(power: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _whiten(
-    reduced: NDArray[np.int32], whitening: LinearTaps, begins: NDArray[np.int64], ends: NDArray[np.int64]
+    reduced: NDArray[Any], whitening: LinearTaps, begins: NDArray[np.int64], ends: NDArray[np.int64]
 ) -> NDArray[np.int32]:
     """What a predictor leaves over of some spans, one behind another; neighbours are predicted together."""
     apart = np.flatnonzero(begins[1:] != ends[:-1]) + 1
@@ -375,7 +391,7 @@ def _whiten(
     total = room_for_sums(max(int(reduced.max(initial=0)), -int(reduced.min(initial=0))), whitening)
     at = 0
     for begin, end in runs:
-        part = np.ascontiguousarray(reduced[:, begin : end + 2 * PAD])
+        part = reduced[:, begin : end + 2 * PAD].astype(np.int32, order="C")
         whitened[:, at : at + end - begin] = linear_errors(part, whitening, total=total)
         at += end - begin
     return whitened
@@ -398,7 +414,7 @@ def _octaves(ratio: NDArray[np.float64]) -> NDArray[np.int32]:
 
 
 def _linear(
-    reduced: NDArray[np.int32],
+    reduced: NDArray[Any],
     chosen: NDArray[np.int32],
     own: int,
     past: int,

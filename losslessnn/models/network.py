@@ -1,7 +1,7 @@
 """Training a small network on the chunk it is for, and asking whether it pays.
 
-A few hundredths of a second on a sample of the chunk tell whether there is anything to learn; only then is it
-trained in earnest. What is weighed in the end is whole frames, weights included.
+A few thousandths of a second on a sample of the chunk tell whether there is anything to learn; only then is
+it trained in earnest. What is weighed in the end is whole frames, weights included.
 """
 
 from __future__ import annotations
@@ -28,21 +28,23 @@ from losslessnn.models.autoregressive import (
     network_sources,
     no_network,
 )
-from losslessnn.models.prediction import Prediction
+from losslessnn.models.prediction import Prediction, stretches
 from losslessnn.models.sight import look_around
 
 Float32s = NDArray[np.float32]
 
 BATCH, SMALL_BATCH = 256, 64  # samples
-TRIAL_PART = 4  # a trial is shown one in so many samples of a small chunk
-TRIAL_PACE = 0.02  # there
+TRIAL_PART = 6  # a trial looks at no more than one in so many samples
+TRIAL_TIMES, TRIAL_STRETCHES = 4096, 8  # of a long chunk, where there are channels enough
+TRIAL_OF_A_CHANNEL = 1024
+TRIAL_BATCH, TRIAL_PACE = 16, 0.02
+TRIAL_HELD_OUT = 4
 HELD_OUT = 8  # one in so many samples is not trained on
 BITS_PER_WEIGHT = 6
 FEWEST_HIDDEN = 8
 FEWEST_EXAMPLES = 1024
 SAMPLES_OF_A_CHANNEL = 16384  # to train on, rather than looking at more channels
-TRIAL_SHARE = 0.35  # of the gain asked for that a trial must show
-HALF_SHARE = 0.33  # of that, half a trial of a small chunk must show to go on
+TRIAL_SHARE = 0.4  # of the gain asked for that a trial must show
 FAR = float(1 << 30)  # positions: beyond any edge
 NEARLY_LAPLACE = 4  # the shape
 MOST_PRICE = 0.02  # bits a sample that weights may cost before there are fewer of them
@@ -64,10 +66,11 @@ class Training:
     ----------
     hidden : int
         Hidden units; 0 for no network.
-    trial, samples : int
-        Samples shown to find out whether one may pay, and to the one that is to be used.
-    seen : int
-        Different samples of the chunk that are looked at, at most.
+    trial, seen : int
+        Different samples of the chunk that are looked at, at most: to find out whether a network may pay, and
+        to train the one that is to be used.
+    samples : int
+        Samples shown to that, some of them again.
     least_gain : float
         Share of the bits that it must save to be worth a decoder's time.
     pace : float
@@ -79,7 +82,7 @@ class Training:
     weight_bits : float
         What a weight costs the frame.
     small_pace : float
-        `pace` on chunks of fewer samples than a trial is shown of others.
+        `pace` on chunks of which a trial cannot look at as many.
     """
 
     hidden: int
@@ -98,7 +101,7 @@ class Training:
 
         What there is less of is shown in smaller batches, since more steps learn more from as many samples.
         """
-        if n_samples >= self.trial or not self.small_pace:
+        if n_samples >= TRIAL_PART * self.trial or not self.small_pace:
             return self
         return replace(self, pace=self.small_pace, passes=self.passes // 2, batch=SMALL_BATCH)
 
@@ -160,10 +163,19 @@ class Sights:
         return values[self.channels][:, :: self.stride]
 
 
-def look(marks: Marks, model: AutoregressiveModel, prediction: Prediction, most: int) -> Sights:
-    """What a network would see in a chunk, evenly spread over its channels and time, about ``most`` times."""
+def look(
+    marks: Marks,
+    model: AutoregressiveModel,
+    prediction: Prediction,
+    most: int,
+    of_a_channel: int = SAMPLES_OF_A_CHANNEL,
+) -> Sights:
+    """What a network would see in a chunk, evenly spread over its channels and time, about ``most`` times.
+
+    Of one channel it looks ``of_a_channel`` times at least, if there are as many.
+    """
     n_channels, n_times = prediction.codes.shape
-    n_chosen = max(1, min(n_channels, most // min(n_times, SAMPLES_OF_A_CHANNEL)))
+    n_chosen = max(1, min(n_channels, most // min(n_times, of_a_channel)))
     channels = np.arange(n_chosen, dtype=np.int64) * n_channels // n_chosen
     stride = max(1, n_chosen * n_times // most)
     shape = (n_chosen, -(-n_times // stride))
@@ -187,9 +199,15 @@ def look(marks: Marks, model: AutoregressiveModel, prediction: Prediction, most:
     return sights
 
 
-def gather(marks: Marks, model: AutoregressiveModel, prediction: Prediction, most: int) -> Examples:
-    """Examples from a chunk, evenly spread over its channels and time, about ``most`` of them."""
-    seen = look(marks, model, prediction, most)
+def gather(
+    marks: Marks,
+    model: AutoregressiveModel,
+    prediction: Prediction,
+    most: int,
+    of_a_channel: int = SAMPLES_OF_A_CHANNEL,
+) -> Examples:
+    """Examples from a chunk, as `look` chooses them."""
+    seen = look(marks, model, prediction, most, of_a_channel)
     low, high = _bin_edges(seen.of(prediction.codes), seen.means, model.positions.of(seen.channels))
     scale = (SCALE[seen.indices] / 256.0).astype(np.float32)
     kind = np.repeat(model.head.shape[seen.channels, None], low.shape[1], axis=1).astype(np.float32)
@@ -230,15 +248,16 @@ class Trainer:
     Parameters
     ----------
     examples : Examples
-        One in `HELD_OUT` of them is kept to be measured on.
     hidden : int
         Hidden units.
+    held_out : int
+        One in so many examples is kept to be measured on.
     """
 
-    def __init__(self, examples: Examples, hidden: int) -> None:
+    def __init__(self, examples: Examples, hidden: int, held_out: int = HELD_OUT) -> None:
         n = examples.low.size
-        self._held_out = examples.part(n - n // HELD_OUT, n)
-        self._examples = examples.part(0, n - n // HELD_OUT)
+        self._held_out = examples.part(n - n // held_out, n)
+        self._examples = examples.part(0, n - n // held_out)
         self._hidden = hidden
         self._tails = (load_shapes().tails / float(MASS)).astype(np.float32)
         self.weights = first_weights(hidden)
@@ -309,26 +328,24 @@ def may_pay(marks: Marks, model: AutoregressiveModel, prediction: Prediction, ef
 
     Channels whose shape no network knows are taken for ones of one that is nearly alike.
     """
-    n_samples = prediction.codes.size
+    (n_channels, n_times), n_samples = prediction.codes.shape, prediction.codes.size
     if n_samples < PRICE_OF_FEWEST:
         return False
     shape = np.where(model.head.shape > GAUSSIAN, NEARLY_LAPLACE, model.head.shape).astype(np.int32)
     model = replace(model, head=model.head._replace(shape=shape))
-    small = n_samples < effort.trial  # a small chunk is not worth more
-    if small:
-        shown, pace, batch = n_samples // TRIAL_PART, TRIAL_PACE, SMALL_BATCH
-    else:
-        shown, pace, batch = effort.trial, effort.pace, effort.batch
-    least = TRIAL_SHARE * effort.least_gain, TRIAL_SHARE * PRICE_OF_FEWEST / n_samples
-    examples = gather(marks, model, prediction, shown)
+    most = min(effort.trial, n_samples // TRIAL_PART)
+    size = max(TRIAL_TIMES, most // n_channels)
+    if n_times > 2 * size:
+        length = size // TRIAL_STRETCHES
+        begins = np.arange(TRIAL_STRETCHES) * (n_times - length) // (TRIAL_STRETCHES - 1)
+        prediction = prediction.excerpt(begins, length)
+        marks = stretches(marks, begins, length) if marks.size else marks
+    examples = gather(marks, model, prediction, most, TRIAL_OF_A_CHANNEL)
     if examples.low.size < FEWEST_EXAMPLES:  # nearly all may be marked
         return False
-    for samples, share in ((shown // 2, HALF_SHARE), (shown, 1.0)) if small else ((shown, 1.0),):
-        trainer = Trainer(examples, FEWEST_HIDDEN)
-        trainer.train(samples, pace, batch)
-        if not trainer.pays(share * least[0], share * least[1]):
-            return False
-    return True
+    trainer = Trainer(examples, FEWEST_HIDDEN, TRIAL_HELD_OUT)
+    trainer.train(most - most // TRIAL_HELD_OUT, TRIAL_PACE, TRIAL_BATCH)
+    return trainer.pays(TRIAL_SHARE * effort.least_gain, TRIAL_SHARE * PRICE_OF_FEWEST / n_samples)
 
 
 def fit_network(

@@ -7,6 +7,7 @@ which the rest of the model is fitted. All else follows from the codes again, wh
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -166,6 +167,14 @@ class Prediction:
         history[needed] = self.history(begin, end, needed)
         return linear_errors(history, self.taps, channels, self._sums)
 
+    def excerpt(self, begins: NDArray[np.int64], length: int) -> Prediction:
+        """Some stretches of time one behind another, with the errors they have where they are."""
+        result = copy(self)
+        result.codes = stretches(self.codes, begins, length)
+        errors = [self.errors_between(begin, begin + length) for begin in begins.tolist()]
+        result.errors, result.whole = np.concatenate(errors, axis=1), True
+        return result
+
     def sources(self, channels: NDArray[np.int64]) -> NDArray[np.int64]:
         """The channels that predictions of some channels look at."""
         first = self.taps.first
@@ -258,6 +267,11 @@ class Passage:
                     values[:, first - begin : last - begin] = self._compute(first, last)
         self._begin, self._end, self._known = begin, end, values
         return values
+
+
+def stretches(values: NDArray[Any], begins: NDArray[np.int64], length: int) -> NDArray[Any]:
+    """Columns of some stretches, one behind another."""
+    return values[:, (begins[:, None] + np.arange(length)).reshape(-1)]
 
 
 def put(kept: NDArray[Any], begin: int, end: int, errors: Int32s) -> NDArray[Any]:
