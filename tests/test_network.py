@@ -138,26 +138,27 @@ def test_gradients_stop_where_corrections_do() -> None:
     assert np.isfinite(losses(samples, -outputs)[0]).all()
 
 
-@pytest.mark.parametrize("batch", [1, 63, 64, 200])
-def test_a_step_follows_the_mean_gradient_of_its_batch(batch: int) -> None:
+@pytest.mark.parametrize(("batch", "hidden"), [(1, 8), (63, 1), (64, 5), (200, 6)])
+def test_a_step_follows_the_mean_gradient_of_its_batch(batch: int, hidden: int) -> None:
     """Adam's first step goes against the sign of every weight's gradient, however lanes are filled."""
     rng = np.random.default_rng(4)
-    columns = np.concatenate([some_samples(rng) for _ in range(3)], axis=1)[
-        :, :150
-    ]  # fewer than the largest batch
-    inputs = rng.integers(0, 128, (150, NETWORK_INPUTS)).astype(np.uint8)
-    size = networks.weight_count(HIDDEN)
-    weights = networks.first_weights(HIDDEN)
-    memory = training.train_memory(size, HIDDEN)
-    training.train(inputs, *columns, weights, HIDDEN, TAILS, 1, batch, np.float32(0.01), memory)
-    gradient, memory = memory.total.copy(), training.train_memory(size, HIDDEN)
-    moved = weights - networks.first_weights(HIDDEN)
+    n_samples = 150  # fewer than the largest batch
+    columns = np.concatenate([some_samples(rng) for _ in range(3)], axis=1)[:, :n_samples]
+    inputs = rng.integers(0, 128, (n_samples, NETWORK_INPUTS)).astype(np.uint8)
+
+    def step(shown: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+        """Weights after a step, and the gradient of all bits."""
+        weights = networks.first_weights(hidden)
+        memory = training.train_memory(weights.size, hidden)
+        training.train(
+            inputs[shown], *columns[:, shown], weights, hidden, TAILS, 1, size, np.float32(0.01), memory,
+        )  # fmt: skip
+        return weights, memory.total
+
+    weights, gradient = step(np.arange(n_samples), batch)
+    moved = weights - networks.first_weights(hidden)
     assert (np.sign(moved) == -np.sign(gradient))[np.abs(gradient) > 1e-3].all()
-    alone = np.zeros(size, np.float32)
-    for n in np.arange(batch) % 150:
-        weights, one = networks.first_weights(HIDDEN), columns[:, n : n + 1].copy()
-        training.train(inputs[n : n + 1], *one, weights, HIDDEN, TAILS, 1, 1, np.float32(0.01), memory)
-        alone += memory.total
+    alone = sum(step(np.array([n % n_samples]), 1)[1] for n in range(batch))
     np.testing.assert_allclose(gradient, alone, rtol=1e-3, atol=1e-3)
 
 

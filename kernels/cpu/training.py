@@ -132,7 +132,10 @@ def loss(samples, outputs, tails, left, right, mass, gradient):
 
 @part
 def _add_rows(target, row, weights, at, stride, rows, n_rows):
-    """Add so many of ``rows`` to a row of ``target``, each times its weight; four at a time."""
+    """Add so many of ``rows`` to a row of ``target``, each times its weight.
+
+    Four at a time: behind the last of them there are rows of 0, and other weights that do not matter.
+    """
     stride = np.uintp(stride)
     for i in range(np.uintp(0), np.uintp(n_rows), np.uintp(4)):
         place = np.uintp(at) + i * stride
@@ -211,7 +214,7 @@ class TrainMemory(NamedTuple):
     moment: NDArray[np.float32]
     square: NDArray[np.float32]
     seen: NDArray[np.float32]  # (NETWORK_INPUTS + 1, LANES); the last row is 1: a bias's input
-    hidden: NDArray[np.float32]  # (width, LANES)
+    hidden: NDArray[np.float32]  # (width, filled up to a multiple of four with rows of 0, LANES)
     back: NDArray[np.float32]  # (width, LANES)
     outputs: NDArray[np.float32]  # (3, LANES)
     gradient: NDArray[np.float32]  # (3, LANES)
@@ -222,9 +225,9 @@ class TrainMemory(NamedTuple):
 
 
 def train_memory(size: int, width: int) -> TrainMemory:
-    """Memory for `train` with so many weights and hidden units, a multiple of four."""
+    """Memory for `train` with so many weights and hidden units."""
     vectors = [np.zeros(size, np.float32) for _ in range(4)]
-    rows = (NETWORK_INPUTS + 1, width, width, 3, 3, 4, 3, 3)
+    rows = (NETWORK_INPUTS + 1, -(-width // 4) * 4, width, 3, 3, 4, 3, 3)
     memory = TrainMemory(
         *vectors, *(np.zeros((n, LANES), np.float32) for n in rows), np.zeros(LANES, np.float32)
     )
