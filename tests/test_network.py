@@ -8,7 +8,7 @@ from numba import njit
 
 from losslessnn.chunk import decode_chunk, describe_chunk, encode_chunk
 from losslessnn.kernels import reference
-from losslessnn.kernels.constants import NETWORK_INPUTS
+from losslessnn.kernels.constants import ACTIVATION_ZERO, NETWORK_INPUTS
 from losslessnn.kernels.cpu import network as network_kernel
 from losslessnn.kernels.cpu import training
 from losslessnn.models import conversion, side
@@ -20,7 +20,7 @@ from support import assert_same_bits, make_beats, make_recording
 HIDDEN = 8
 
 # parts of kernels, made kernels of their own
-forward, loss = njit(training.forward), njit(training._loss)
+forward, loss = njit(training.forward), njit(training.loss)
 think = njit(network_kernel.think)
 corrected_index, corrected_shape = njit(network_kernel.corrected_index), njit(network_kernel.corrected_shape)
 
@@ -78,38 +78,103 @@ def test_what_is_trained_is_what_is_coded_with() -> None:
     rng = np.random.default_rng(1)
     weights = networks.first_weights(HIDDEN)
     weights += rng.normal(0, 0.3, weights.size).astype(np.float32)
-    inputs = rng.integers(0, 128, (50, NETWORK_INPUTS)).astype(np.uint8)
+    inputs = rng.integers(0, 128, (training.LANES, NETWORK_INPUTS)).astype(np.uint8)
     integers = networks.to_network(weights, HIDDEN, np.zeros((1, 0), np.int32))
-    rounded = np.empty_like(weights)
-    training.round_weights(weights, HIDDEN, rounded)
-    seen, hidden = np.empty(NETWORK_INPUTS, np.float32), np.empty(HIDDEN, np.float32)
-    outputs, units = np.empty(3, np.float32), np.empty((50, integers.bias.size), np.int32)
-    pairs = np.empty(HIDDEN // 2, np.int32)
+    memory = training.train_memory(weights.size, HIDDEN)
+    training.round_weights(weights, HIDDEN, memory.rounded)
+    memory.seen[:-1] = (inputs.T.astype(np.float32) - ACTIVATION_ZERO) / 16
+    forward(memory.rounded, HIDDEN, memory.seen, memory.hidden, memory.outputs)
+    units, pairs = np.empty((len(inputs), integers.bias.size), np.int32), np.empty(HIDDEN // 2, np.int32)
     for n in range(len(inputs)):
-        forward(inputs, n, rounded, HIDDEN, seen, hidden, outputs)
         think(network_kernel.in_pairs(integers), n, inputs.astype(np.int16).view(np.int32), units, pairs)
         assert units[n, HIDDEN : HIDDEN + 3].tolist() == reference.think(inputs[n].tolist(), integers)
-        np.testing.assert_allclose(outputs * 2048, units[n, HIDDEN : HIDDEN + 3], atol=2.0)
+    np.testing.assert_allclose(memory.outputs.T * 2048, units[:, HIDDEN : HIDDEN + 3], atol=2.0)
+
+
+TAILS = (networks.load_shapes().tails / float(networks.MASS)).astype(np.float32)
+
+
+def losses(samples: np.ndarray, outputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Bits of samples (low, high, scale, shape; a column each), and their gradient by outputs."""
+    memory = training.train_memory(networks.weight_count(HIDDEN), HIDDEN)
+    memory.samples[:], memory.outputs[:] = samples, outputs
+    loss(memory.samples, memory.outputs, TAILS, memory.left, memory.right, memory.mass, memory.gradient)
+    return -np.log2(memory.mass.astype(np.float64)), memory.gradient
+
+
+def some_samples(rng: np.random.Generator) -> np.ndarray:
+    """Bins of 32 positions, some of them far out or without an end; as `losses` takes them."""
+    low = rng.normal(size=training.LANES) * rng.choice([30, 3000], training.LANES)
+    shape = rng.integers(1, 6, training.LANES) + 0.5
+    samples = np.array([low, low + 32, np.full_like(low, 20), shape], np.float32)
+    samples[0, :5], samples[1, 5:10] = -networks.FAR, networks.FAR
+    return samples
 
 
 def test_the_gradient_is_that_of_the_bits() -> None:
     """Against differences of the loss, where rounding is too fine to matter."""
     rng = np.random.default_rng(2)
-    tails = (networks.load_shapes().tails / float(networks.MASS)).astype(np.float32)
-    gradient, nothing = np.empty(3, np.float32), np.empty(3, np.float32)
-    for _ in range(50):
-        low = np.float32(rng.normal() * 30)
-        scale, shape = np.float32(20), np.float32(rng.integers(1, 6) + 0.5)
-        outputs = rng.normal(0, 0.2, 3).astype(np.float32)
-        loss(low, low + np.float32(32), scale, shape, outputs, tails, gradient)
-        for j, step in enumerate((0.02, 0.02, 0.05)):
-            bits = []
-            for sign in (-1, 1):
-                moved = outputs.copy()
-                moved[j] += np.float32(sign * step)
-                mass = loss(low, low + np.float32(32), scale, shape, moved, tails, nothing)
-                bits.append(-np.log2(float(mass)))
-            assert gradient[j] == pytest.approx((bits[1] - bits[0]) / (2 * step), rel=0.05, abs=0.05)
+    samples = some_samples(rng)
+    outputs = rng.normal(0, 0.2, (3, training.LANES)).astype(np.float32)
+    _, gradient = losses(samples, outputs)
+    near = np.abs(samples[0]) < 90
+    assert np.count_nonzero(near) > 20
+    for j, step in enumerate((0.02, 0.02, 0.05)):
+        ahead, behind = outputs.copy(), outputs.copy()
+        ahead[j] += np.float32(step)
+        behind[j] -= np.float32(step)
+        slope = (losses(samples, ahead)[0] - losses(samples, behind)[0]) / (2 * step)
+        np.testing.assert_allclose(gradient[j, near], slope[near], rtol=0.05, atol=0.05)
+
+
+def test_gradients_stop_where_corrections_do() -> None:
+    rng = np.random.default_rng(3)
+    samples = some_samples(rng)
+    outputs = np.full((3, training.LANES), 1e6, np.float32)
+    bits, gradient = losses(samples, outputs)
+    assert np.isfinite(bits).all()
+    assert not gradient[:2].any()
+    assert (gradient[2] >= 0).all()  # tails can only become heavier again
+    assert np.isfinite(losses(samples, -outputs)[0]).all()
+
+
+@pytest.mark.parametrize(("batch", "hidden"), [(1, 8), (63, 1), (64, 5), (200, 6)])
+def test_a_step_follows_the_mean_gradient_of_its_batch(batch: int, hidden: int) -> None:
+    """Adam's first step goes against the sign of every weight's gradient, however lanes are filled."""
+    rng = np.random.default_rng(4)
+    n_samples = 150  # fewer than the largest batch
+    columns = np.concatenate([some_samples(rng) for _ in range(3)], axis=1)[:, :n_samples]
+    inputs = rng.integers(0, 128, (n_samples, NETWORK_INPUTS)).astype(np.uint8)
+
+    def step(shown: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+        """Weights after a step, and the gradient of all bits."""
+        weights = networks.first_weights(hidden)
+        memory = training.train_memory(weights.size, hidden)
+        training.train(
+            inputs[shown], *columns[:, shown], weights, hidden, TAILS, 1, size, np.float32(0.01), memory,
+        )  # fmt: skip
+        return weights, memory.total
+
+    weights, gradient = step(np.arange(n_samples), batch)
+    moved = weights - networks.first_weights(hidden)
+    assert (np.sign(moved) == -np.sign(gradient))[np.abs(gradient) > 1e-3].all()
+    alone = sum(step(np.array([n % n_samples]), 1)[1] for n in range(batch))
+    np.testing.assert_allclose(gradient, alone, rtol=1e-3, atol=1e-3)
+
+
+def test_bits_are_those_of_all_samples_shown() -> None:
+    rng = np.random.default_rng(5)
+    columns = np.concatenate([some_samples(rng) for _ in range(40)], axis=1)
+    n = columns.shape[1]
+    inputs = np.full((n, NETWORK_INPUTS), ACTIVATION_ZERO, np.uint8)
+    nothing = np.zeros(networks.weight_count(HIDDEN), np.float32)
+    memory = training.train_memory(nothing.size, HIDDEN)
+    bits = training.train(inputs, *columns, nothing, HIDDEN, TAILS, 1, n, np.float32(0), memory)
+    each = [
+        losses(columns[:, at : at + training.LANES], np.zeros((3, training.LANES), np.float32))[0].sum()
+        for at in range(0, n, training.LANES)
+    ]
+    assert bits == pytest.approx(sum(each), rel=1e-6)
 
 
 def test_a_corrected_scale_may_not_leave_its_table() -> None:

@@ -42,7 +42,7 @@ from losslessnn.training.graph import BIAS_MAX, Bins, HeadGraph, NetworkGraph, S
 
 HEAD = HeadGraph()
 TAILS = load_shapes().tails
-think, loss = njit(network_kernel.think), njit(kernel._loss)
+think, loss = njit(network_kernel.think), njit(kernel.loss)
 
 
 def graph_of(weights: np.ndarray, hidden: int) -> NetworkGraph:
@@ -185,7 +185,7 @@ def test_a_whole_recording_costs_what_the_coder_takes(make) -> None:
 def test_the_smooth_loss_is_the_kernels() -> None:
     rng = np.random.default_rng(6)
     tails = (TAILS / float(networks.MASS)).astype(np.float32)
-    n = 200
+    n = 3 * kernel.LANES
     samples = columns(
         code=rng.integers(-50, 50, n), mean=rng.integers(-900, 900, n), offset=np.zeros(n),
         index=rng.integers(24, 80, n), shape=rng.integers(0, 8, n), table=-np.ones(n),
@@ -193,14 +193,20 @@ def test_the_smooth_loss_is_the_kernels() -> None:
     empty = torch.zeros(1, 0, dtype=torch.int64)
     outputs = torch.from_numpy(rng.normal(0, 800, (n, 3)).astype(np.float32))
     bits, gradient = HEAD.smooth(samples, Bins(5, -60, 60, empty, empty), outputs)
-    expected, far = np.empty(3, np.float32), 0
-    for i in range(n):
-        low = np.float32(32 * int(samples.code[i]) - 16 - int(samples.mean[i]))
-        scale = np.float32(networks.SCALE[int(samples.index[i])] / 256)
-        y = outputs[i].numpy() / np.float32(2048)
-        mass = loss(low, low + np.float32(32), scale, np.float32(samples.shape[i]), y, tails, expected)
-        assert float(bits[i]) == pytest.approx(-np.log2(mass), rel=1e-3, abs=1e-3)
-        far += not np.allclose(gradient[i].numpy() * 2048, expected, rtol=0.02, atol=0.02)
+    low = 32 * samples.code.numpy() - 16 - samples.mean.numpy()
+    scale = networks.SCALE[samples.index.numpy()] / 256
+    columns_of = np.array([low, low + 32, scale, samples.shape.numpy()], np.float32)
+    mass, expected = np.zeros(n, np.float32), np.zeros((3, n), np.float32)
+    memory = kernel.train_memory(networks.weight_count(8), 8)
+    y = outputs.numpy().T / np.float32(2048)
+    for begin in range(0, n, kernel.LANES):
+        block = slice(begin, begin + kernel.LANES)
+        memory.samples[:], memory.outputs[:] = columns_of[:, block], y[:, block]
+        loss(memory.samples, memory.outputs, tails, memory.left, memory.right, memory.mass, memory.gradient)
+        mass[block], expected[:, block] = memory.mass, memory.gradient
+    np.testing.assert_allclose(bits.numpy(), -np.log2(mass), rtol=1e-3, atol=1e-3)
+    near = np.isclose(gradient.numpy().T * 2048, expected, rtol=0.02, atol=0.02).all(axis=0)
+    far = np.count_nonzero(~near)
     assert far < n // 20  # where rounding leads to the neighbouring cell of a table, its slope is another one
 
 

@@ -3,6 +3,8 @@
 D. Kingma, J. Ba, "Adam", 2015. Weights are rounded to their integers in every forward pass and the gradient
 goes through the rounding as if it were not there (Y. Bengio et al., "Estimating or propagating gradients
 through stochastic neurons", 2013). Only + - * / and square roots, in one fixed order, so encoders agree.
+
+Everything is done for `LANES` samples side by side, in loops that a compiler turns into vectors.
 """
 
 from __future__ import annotations
@@ -23,10 +25,14 @@ from losslessnn.kernels.constants import (
     TAIL_REACH,
 )
 from losslessnn.kernels.cpu.compiling import lean_kernel, part
+from losslessnn.kernels.cpu.reals import product_sum, quotient
 from losslessnn.kernels.cpu.statistics import log2_of
 
+LANES = 64  # samples
 _PER_SCALE = np.float32(TAIL_CELLS // TAIL_REACH)
-_STEP = np.float32(1 / 16)  # of activations
+_LAST_CELL = np.float32(TAIL_CELLS - 1)
+_STEP, _STEPS = np.float32(1 / 16), np.float32(16)  # of activations
+_MOST = np.float32(ACTIVATION_MAX / 16)
 _HIDDEN_UNIT = np.float32(1 << HIDDEN_SHIFT)
 _OUTPUT_UNIT = np.float32(1 << (OUTPUT_BITS - 4))
 _WEIGHT_MAX = np.float32(127)
@@ -34,9 +40,20 @@ _FINER, _BIAS_MAX = np.float32(16), np.float32(1 << 20)  # biases
 _FAR = np.float32(1 << 30)
 _OCTAVES = np.float32(6)  # a correction moves the scale by no more
 _SCALES = np.float32(4)  # nor the mean
+_GAUSSIAN = np.float32(GAUSSIAN)
 _GRADIENT_MAX = np.float32(20)
 _FIRST_MOMENT, _SECOND_MOMENT = np.float32(0.9), np.float32(0.995)
 _TINY = np.float32(1e-8)
+_ZERO, _HALF, _ONE = np.float32(0), np.float32(0.5), np.float32(1)
+_LITTLE = 1e-250  # a product that leaves room for one more probability
+_LOW, _HIGH, _SCALE, _SHAPE = range(4)  # rows of a block's samples
+_BEYOND, _DENSITY, _CHANGE = range(3)  # rows of a block's tails: mass, its density, its change with the shape
+
+
+@part
+def _within(value, most):
+    """The number nearest to ``value`` from -most to most."""
+    return min(max(value, -most), most)
 
 
 @part
@@ -45,98 +62,148 @@ def _power_of_two(octaves):
     power = 1.0 + octaves * (0.6931471805599453 / 1024)
     for _ in range(10):
         power *= power
-    return power
+    return np.float32(power)
 
 
 @part
-def _tail(distance, shape, tails):
-    """Mass beyond a distance >= 0 (in scales), its density, and its change with the shape."""
-    kind = min(np.int64(shape), GAUSSIAN - 1)
-    part = shape - kind
-    place = distance * _PER_SCALE
-    if place >= TAIL_CELLS - 1:
-        return np.float32(0), np.float32(0), np.float32(0)
-    cell = np.int64(place)
-    heavy, light = tails[kind, cell], tails[kind + 1, cell]
-    heavy_slope, light_slope = heavy - tails[kind, cell + 1], light - tails[kind + 1, cell + 1]
-    inside = place - cell
-    heavy -= heavy_slope * inside
-    light -= light_slope * inside
-    density = (heavy_slope + part * (light_slope - heavy_slope)) * _PER_SCALE
-    return heavy + part * (light - heavy), density, light - heavy
+def _correct(samples, outputs):
+    """Bins, scales and shapes as ``outputs`` correct them: edges become distances from the mean in scales.
+
+    A scale becomes what it was as a part of what it is now.
+    """
+    for n in range(np.uintp(LANES)):
+        scale = samples[_SCALE, n]
+        wide = max(scale * _power_of_two(_within(outputs[1, n], _OCTAVES)), _ONE)
+        shift = _within(outputs[0, n], _SCALES) * scale
+        samples[_LOW, n] = quotient(samples[_LOW, n] - shift, wide)
+        samples[_HIGH, n] = quotient(samples[_HIGH, n] - shift, wide)
+        samples[_SCALE, n] = quotient(scale, wide)
+        samples[_SHAPE, n] = min(max(samples[_SHAPE, n] + outputs[2, n], _ZERO), _GAUSSIAN)
 
 
 @part
-def _loss(low, high, scale, shape, outputs, tails, gradient):
-    """Probability of a bin under corrected parameters; ``gradient`` of its bits by the three outputs."""
-    shift = min(max(outputs[0], -_SCALES), _SCALES)
-    octaves = min(max(outputs[1], -_OCTAVES), _OCTAVES)
-    kind = min(max(shape + outputs[2], np.float32(0)), np.float32(GAUSSIAN))
-    wide = max(scale * np.float32(_power_of_two(octaves)), np.float32(1))
-    begin, end = (low - shift * scale) / wide, (high - shift * scale) / wide
-    left, left_density, left_change = _tail(abs(begin), kind, tails)
-    right, right_density, right_change = _tail(abs(end), kind, tails)
-    if begin >= 0:
-        mass, change = left - right, left_change - right_change
-    elif end <= 0:
-        mass, change = right - left, right_change - left_change
-    else:
-        mass, change = 1 - left - right, -left_change - right_change
-    mass = mass * np.float32(0.99993896484375) + np.float32(1.5e-8)
-    weight = np.float32(-1.4426950408889634) / mass
-    begin, end = min(max(begin, -_FAR), _FAR), min(max(end, -_FAR), _FAR)
-    gradient[0] = weight * (left_density - right_density) * (scale / wide)
-    gradient[1] = weight * (left_density * begin - right_density * end) * np.float32(0.6931471805599453)
-    gradient[2] = weight * change
-    if abs(outputs[0]) > _SCALES:
-        gradient[0] = 0
-    if abs(outputs[1]) > _OCTAVES:
-        gradient[1] = 0
-    if (kind == 0 and gradient[2] > 0) or (kind == GAUSSIAN and gradient[2] < 0):
-        gradient[2] = 0
-    for j in range(3):
-        gradient[j] = min(max(gradient[j], -_GRADIENT_MAX), _GRADIENT_MAX)
-    return mass
+def _look_up(samples, edge, tails, found):
+    """Tails beyond one edge of every bin; ``found`` has a row for each of their numbers."""
+    for n in range(np.uintp(LANES)):
+        place = min(abs(samples[edge, n]) * _PER_SCALE, _LAST_CELL)
+        shape = samples[_SHAPE, n]
+        kind, cell = min(np.int64(shape), GAUSSIAN - 1), min(np.int64(place), TAIL_CELLS - 2)
+        part, inside = shape - np.float32(kind), place - np.float32(cell)
+        kind, cell = np.uintp(kind), np.uintp(cell)
+        heavy, light = tails[kind, cell], tails[kind + np.uintp(1), cell]
+        heavy_slope = heavy - tails[kind, cell + np.uintp(1)]
+        light_slope = light - tails[kind + np.uintp(1), cell + np.uintp(1)]
+        heavy -= heavy_slope * inside
+        light -= light_slope * inside
+        there = _ZERO if place == _LAST_CELL else _ONE
+        found[_BEYOND, n] = there * (heavy + part * (light - heavy))
+        found[_DENSITY, n] = there * ((heavy_slope + part * (light_slope - heavy_slope)) * _PER_SCALE)
+        found[_CHANGE, n] = there * (light - heavy)
 
 
 @part
-def forward(inputs, n, rounded, width, seen, hidden, outputs):
-    """Outputs of sample ``n`` under rounded weights: hidden, hidden bias, skip, output, output bias."""
-    for i in range(NETWORK_INPUTS):
-        seen[i] = (np.float32(inputs[n, i]) - ACTIVATION_ZERO) * _STEP
+def loss(samples, outputs, tails, left, right, mass, gradient):
+    """Probabilities of bins under corrected parameters; ``gradient`` of their bits by the three outputs.
+
+    ``samples`` is overwritten.
+    """
+    _correct(samples, outputs)
+    _look_up(samples, _LOW, tails, left)
+    _look_up(samples, _HIGH, tails, right)
+    for n in range(np.uintp(LANES)):
+        begin, end, shape = samples[_LOW, n], samples[_HIGH, n], samples[_SHAPE, n]
+        below = _ONE if begin >= 0 else -_ONE  # the mean is below the bin
+        above = _ONE if end <= 0 else -_ONE
+        whole = _ONE if (begin < 0) & (end > 0) else _ZERO
+        inside = whole + below * left[_BEYOND, n] + above * right[_BEYOND, n]
+        inside = inside * np.float32(0.99993896484375) + np.float32(1.5e-8)
+        weight = quotient(np.float32(-1.4426950408889634), inside)
+        begin, end = _within(begin, _FAR), _within(end, _FAR)
+        before, behind = left[_DENSITY, n], right[_DENSITY, n]
+        by_mean = weight * (before - behind) * samples[_SCALE, n]
+        by_scale = weight * (before * begin - behind * end) * np.float32(0.6931471805599453)
+        by_shape = weight * (below * left[_CHANGE, n] + above * right[_CHANGE, n])
+        stays = ((shape == 0) & (by_shape > 0)) | ((shape == _GAUSSIAN) & (by_shape < 0))
+        gradient[0, n] = _ZERO if abs(outputs[0, n]) > _SCALES else _within(by_mean, _GRADIENT_MAX)
+        gradient[1, n] = _ZERO if abs(outputs[1, n]) > _OCTAVES else _within(by_scale, _GRADIENT_MAX)
+        gradient[2, n] = _ZERO if stays else _within(by_shape, _GRADIENT_MAX)
+        mass[n] = inside
+
+
+@part
+def _add_rows(target, row, weights, at, stride, rows, n_rows):
+    """Add so many of ``rows`` to a row of ``target``, each times its weight.
+
+    Four at a time: behind the last of them there are rows of 0, and other weights that do not matter.
+    """
+    stride = np.uintp(stride)
+    for i in range(np.uintp(0), np.uintp(n_rows), np.uintp(4)):
+        place = np.uintp(at) + i * stride
+        a, b = weights[place], weights[place + stride]
+        c, d = weights[place + np.uintp(2) * stride], weights[place + np.uintp(3) * stride]
+        j, k, m = i + np.uintp(1), i + np.uintp(2), i + np.uintp(3)
+        for n in range(np.uintp(LANES)):
+            target[row, n] += (a * rows[i, n] + b * rows[j, n]) + (c * rows[k, n] + d * rows[m, n])
+
+
+@part
+def forward(rounded, width, seen, hidden, outputs):
+    """Outputs under rounded weights: to hidden units, their biases, skip, to outputs, output biases."""
     first = NETWORK_INPUTS * width
-    for h in range(width):
-        hidden[h] = rounded[first + h]
-    for i in range(np.uintp(0), np.uintp(NETWORK_INPUTS), np.uintp(4)):
-        a, b, c, d = seen[i], seen[i + np.uintp(1)], seen[i + np.uintp(2)], seen[i + np.uintp(3)]
-        at = i * np.uintp(width)
-        for h in range(np.uintp(width)):
-            hidden[h] += (a * rounded[at + h] + b * rounded[at + np.uintp(width) + h]) + (
-                c * rounded[at + np.uintp(2 * width) + h] + d * rounded[at + np.uintp(3 * width) + h]
-            )
-    for h in range(width):
-        level = np.floor(hidden[h] / _STEP + np.float32(0.5)) * _STEP
-        hidden[h] = min(max(level, np.float32(0)), ACTIVATION_MAX * _STEP)
     skip = first + width
-    for j in range(3):
-        total = rounded[rounded.size - 3 + j]
-        for i in range(NETWORK_INPUTS):
-            total += rounded[skip + j * NETWORK_INPUTS + i] * seen[i]
+    outward = skip + 3 * NETWORK_INPUTS
+    for h in range(np.uintp(width)):
+        for n in range(np.uintp(LANES)):
+            hidden[h, n] = rounded[np.uintp(first) + h]
+        _add_rows(hidden, h, rounded, h, width, seen, NETWORK_INPUTS)
+        for n in range(np.uintp(LANES)):
+            level = np.floor(hidden[h, n] * _STEPS + _HALF) * _STEP
+            hidden[h, n] = min(max(level, _ZERO), _MOST)
+    for j in range(np.uintp(3)):
+        for n in range(np.uintp(LANES)):
+            outputs[j, n] = rounded[np.uintp(outward + 3 * width) + j]
+        _add_rows(outputs, j, rounded, np.uintp(skip) + j * np.uintp(NETWORK_INPUTS), 1, seen, NETWORK_INPUTS)
+        _add_rows(outputs, j, rounded, np.uintp(outward) + j * np.uintp(width), 1, hidden, width)
+
+
+@part
+def _backward(rounded, width, seen, hidden, back, gradient, total):
+    """Add to ``total`` the gradient of a block's bits by each weight."""
+    first = NETWORK_INPUTS * width
+    skip = first + width
+    outward = skip + 3 * NETWORK_INPUTS
+    for h in range(np.uintp(width)):
+        at = np.uintp(outward) + h
+        a, b, c = rounded[at], rounded[at + np.uintp(width)], rounded[at + np.uintp(2 * width)]
+        for n in range(np.uintp(LANES)):
+            flow = (gradient[0, n] * a + gradient[1, n] * b) + gradient[2, n] * c
+            back[h, n] = flow if (hidden[h, n] > 0) & (hidden[h, n] < _MOST) else _ZERO
+    for i in range(NETWORK_INPUTS + 1):
         for h in range(width):
-            total += rounded[skip + 3 * NETWORK_INPUTS + j * width + h] * hidden[h]
-        outputs[j] = total
+            total[i * width + h] += product_sum(seen, i, back, h, LANES)
+    for j in range(3):
+        for i in range(NETWORK_INPUTS):
+            total[skip + j * NETWORK_INPUTS + i] += product_sum(seen, i, gradient, j, LANES)
+        for h in range(width):
+            total[outward + j * width + h] += product_sum(hidden, h, gradient, j, LANES)
+        total[outward + 3 * width + j] += product_sum(seen, NETWORK_INPUTS, gradient, j, LANES)
+
+
+@part
+def _round(weights, begin, end, unit, most, rounded):
+    for i in range(np.uintp(begin), np.uintp(end)):
+        level = np.floor(weights[i] * unit + _HALF)
+        rounded[i] = quotient(_within(level, most), unit)
 
 
 @lean_kernel
 def round_weights(weights, width, rounded):
     """The weights as they will be written: 8 bits, biases finer."""
-    first, skip = NETWORK_INPUTS * width, NETWORK_INPUTS * width + width
-    for i in range(weights.size):
-        unit = _HIDDEN_UNIT if i < skip else _OUTPUT_UNIT
-        most = _WEIGHT_MAX
-        if first <= i < skip or i >= weights.size - 3:
-            unit, most = unit * _FINER, _BIAS_MAX
-        rounded[i] = min(max(np.floor(weights[i] * unit + np.float32(0.5)), -most), most) / unit
+    first, biases = NETWORK_INPUTS * width, weights.size - 3
+    _round(weights, 0, first, _HIDDEN_UNIT, _WEIGHT_MAX, rounded)
+    _round(weights, first, first + width, _HIDDEN_UNIT * _FINER, _BIAS_MAX, rounded)
+    _round(weights, first + width, biases, _OUTPUT_UNIT, _WEIGHT_MAX, rounded)
+    _round(weights, biases, weights.size, _OUTPUT_UNIT * _FINER, _BIAS_MAX, rounded)
 
 
 class TrainMemory(NamedTuple):
@@ -146,17 +213,47 @@ class TrainMemory(NamedTuple):
     total: NDArray[np.float32]
     moment: NDArray[np.float32]
     square: NDArray[np.float32]
-    seen: NDArray[np.float32]  # (NETWORK_INPUTS,)
-    hidden: NDArray[np.float32]  # (width,)
-    back: NDArray[np.float32]  # (width,)
-    outputs: NDArray[np.float32]  # (3,)
-    gradient: NDArray[np.float32]  # (3,)
+    seen: NDArray[np.float32]  # (NETWORK_INPUTS + 1, LANES); the last row is 1: a bias's input
+    hidden: NDArray[np.float32]  # (width, filled up to a multiple of four with rows of 0, LANES)
+    back: NDArray[np.float32]  # (width, LANES)
+    outputs: NDArray[np.float32]  # (3, LANES)
+    gradient: NDArray[np.float32]  # (3, LANES)
+    samples: NDArray[np.float32]  # (4, LANES)
+    left: NDArray[np.float32]  # (3, LANES)
+    right: NDArray[np.float32]  # (3, LANES)
+    mass: NDArray[np.float32]  # (LANES,)
 
 
 def train_memory(size: int, width: int) -> TrainMemory:
     """Memory for `train` with so many weights and hidden units."""
-    sizes = (size, size, size, size, NETWORK_INPUTS, width, width, 3, 3)
-    return TrainMemory(*(np.empty(n, np.float32) for n in sizes))
+    vectors = [np.zeros(size, np.float32) for _ in range(4)]
+    rows = (NETWORK_INPUTS + 1, -(-width // 4) * 4, width, 3, 3, 4, 3, 3)
+    memory = TrainMemory(
+        *vectors, *(np.zeros((n, LANES), np.float32) for n in rows), np.zeros(LANES, np.float32)
+    )
+    memory.seen[-1] = 1
+    return memory
+
+
+@part
+def _take(inputs, low, high, scale, shape, first, count, seen, samples):
+    """The next samples, as many as there are; the lanes behind them keep what they had."""
+    for n in range(np.uintp(count)):
+        at = np.uintp(first) + n
+        samples[_LOW, n], samples[_HIGH, n] = low[at], high[at]
+        samples[_SCALE, n], samples[_SHAPE, n] = scale[at], shape[at]
+        for i in range(np.uintp(NETWORK_INPUTS)):
+            seen[i, n] = (np.float32(inputs[at, i]) - np.float32(ACTIVATION_ZERO)) * _STEP
+
+
+@part
+def _step(weights, total, moment, square, share, rate, unbiased):
+    """Adam."""
+    for i in range(np.uintp(weights.size)):
+        g = total[i] * share
+        moment[i] = _FIRST_MOMENT * moment[i] + (_ONE - _FIRST_MOMENT) * g
+        square[i] = _SECOND_MOMENT * square[i] + (_ONE - _SECOND_MOMENT) * (g * g)
+        weights[i] -= quotient(rate * moment[i], np.sqrt(square[i] * unbiased) + _TINY)
 
 
 @lean_kernel
@@ -167,60 +264,42 @@ def train(inputs, low, high, scale, shape, weights, width, tails, steps, batch, 
     out, are returned: one kernel for learning and for measuring, since compiling it takes longer than either.
     ``memory`` is what `train_memory` gives.
     """
-    n_samples, size = low.size, weights.size
-    first, skip = NETWORK_INPUTS * width, NETWORK_INPUTS * width + width
-    rounded, total, moment, square = memory.rounded, memory.total, memory.moment, memory.square
-    for i in range(size):
-        moment[i] = square[i] = 0
-    seen, hidden, back = memory.seen, memory.hidden, memory.back
-    outputs, gradient = memory.outputs, memory.gradient
-    moment_left, square_left = np.float32(1), np.float32(1)
-    n = np.int64(0)
-    bits = 0.0
+    m = memory
+    for i in range(weights.size):
+        m.moment[i] = m.square[i] = 0
+    moment_left, square_left = _ONE, _ONE
+    first = np.int64(0)
+    bits, likelihood = 0.0, 1.0
     for step in range(steps):
-        round_weights(weights, width, rounded)
-        for i in range(size):
-            total[i] = 0
-        for _ in range(batch):
-            forward(inputs, n, rounded, width, seen, hidden, outputs)
-            mass = _loss(low[n], high[n], scale[n], shape[n], outputs, tails, gradient)
-            n = n + 1 if n + 1 < n_samples else 0
+        round_weights(weights, width, m.rounded)
+        for i in range(weights.size):
+            m.total[i] = 0
+        left = batch
+        while left > 0:
+            count = min(LANES, left, low.size - first)
+            _take(inputs, low, high, scale, shape, first, count, m.seen, m.samples)
+            first = first + count if first + count < low.size else 0
+            left -= count
+            forward(m.rounded, width, m.seen, m.hidden, m.outputs)
+            loss(m.samples, m.outputs, tails, m.left, m.right, m.mass, m.gradient)
             if pace == 0:
-                bits -= log2_of(np.float64(mass))
+                for n in range(count):
+                    likelihood *= np.float64(m.mass[n])
+                    if likelihood < _LITTLE:
+                        bits -= log2_of(likelihood)
+                        likelihood = 1.0
                 continue
-            for h in range(np.uintp(width)):
-                flows = np.float32(hidden[h] > 0 and hidden[h] < ACTIVATION_MAX * _STEP)
-                back[h] = 0
-                for j in range(3):
-                    back[h] += gradient[j] * rounded[skip + 3 * NETWORK_INPUTS + j * width + h]
-                back[h] *= flows
-                total[np.uintp(first) + h] += back[h]
-            for i in range(np.uintp(NETWORK_INPUTS)):
-                at = i * np.uintp(width)
-                for h in range(np.uintp(width)):
-                    total[at + h] += seen[i] * back[h]
-            for j in range(3):
-                at = np.uintp(skip + j * NETWORK_INPUTS)
-                for i in range(np.uintp(NETWORK_INPUTS)):
-                    total[at + i] += gradient[j] * seen[i]
-                at = np.uintp(skip + 3 * NETWORK_INPUTS + j * width)
-                for h in range(np.uintp(width)):
-                    total[at + h] += gradient[j] * hidden[h]
-                total[size - 3 + j] += gradient[j]
+            for n in range(count, LANES):
+                m.gradient[0, n] = m.gradient[1, n] = m.gradient[2, n] = 0
+            _backward(m.rounded, width, m.seen, m.hidden, m.back, m.gradient, m.total)
         if pace == 0:
             continue
         moment_left *= _FIRST_MOMENT
         square_left *= _SECOND_MOMENT
-        part = np.float32(step) / np.float32(steps)
-        rate = (
-            pace
-            * min(np.float32(1), np.float32(step + 1) / 100)
-            * ((1 - part) * (1 - part) + np.float32(0.01))
+        to_come = _ONE - np.float32(step) / np.float32(steps)
+        rate = pace * min(_ONE, np.float32(step + 1) / np.float32(100))
+        rate *= (to_come * to_come + np.float32(0.01)) / (_ONE - moment_left)
+        _step(
+            weights, m.total, m.moment, m.square, _ONE / np.float32(batch), rate, _ONE / (_ONE - square_left)
         )
-        for i in range(np.uintp(size)):
-            g = total[i] / batch
-            moment[i] = _FIRST_MOMENT * moment[i] + (1 - _FIRST_MOMENT) * g
-            square[i] = _SECOND_MOMENT * square[i] + (1 - _SECOND_MOMENT) * g * g
-            root = np.sqrt(square[i] / (1 - square_left)) + _TINY
-            weights[i] -= rate * (moment[i] / (1 - moment_left)) / root
-    return bits
+    return bits - log2_of(likelihood)

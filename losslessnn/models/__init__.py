@@ -1,6 +1,6 @@
 """Models: what a sample is expected to be, given what is known before it.
 
-channels, conversion, points    how an array becomes rows of codes, and codes positions on a converter's scale
+channels, conversion, points    how an array becomes rows of codes, and these positions on a scale
 fit, network, latent_fit        how models are fitted to them: linear and adaptive, networks, latents
 prediction, sight               what an encoder predicts, and what a network may look at
 autoregressive, latent, vae     what a model says of samples, and the bytes it makes of them
