@@ -36,6 +36,9 @@ TRIAL_SAMPLES, SHORTEST_TRIAL = 1 << 17, 1 << 13  # to try point masses on: in a
 SIMPLE = 2  # level of the models they are tried with
 POINTS_PRICE, POINTS_GAIN = 64, 0.01  # bits they must save: in all, and per sample
 _HEADROOM_BITS = 29
+SURELY_TIME = 64  # rows of so many times as many smooth columns are channels; of fewer, it is tried
+ROUGHER = 1.05  # layouts of fewer channels may be
+LAYOUT_TRIAL_SAMPLES = 1 << 17
 FAST_LATENTS_LEVEL = 6  # up to this level, no more factors than a fast decoder likes
 SURE_LEVEL, SHORT = 5, 1 << 20  # chunks of fewer samples need not gain from what higher levels try
 ALL_FAMILIES_LEVEL = 9  # from this level on, every family of models is tried where it may win
@@ -53,61 +56,97 @@ class Channels:
         Number of channels; the array's size is a multiple of it.
     adjacent : bool
         Whether samples of the same time lie side by side (time, channels), or samples of the same channel do.
+    run : int
+        If not 0, as many samples of a channel lie side by side, then those of the next channel:
+        (trials, channels, time).
     """
 
     count: int
     adjacent: bool
+    run: int = 0
 
     def split(self, values: Codes) -> Codes:
-        """(channels, time) of flat values, a view."""
+        """(channels, time) of flat values, a view if there are no runs."""
+        if self.run:
+            return values.reshape(-1, self.count, self.run).transpose(1, 0, 2).reshape(self.count, -1)
         return values.reshape(-1, self.count).T if self.adjacent else values.reshape(self.count, -1)
 
     def join(self, channels: Codes) -> Codes:
         """The flat values of (channels, time)."""
+        if self.run:
+            return channels.reshape(self.count, -1, self.run).transpose(1, 0, 2).reshape(-1)
         return (channels.T if self.adjacent else channels).reshape(-1)
+
+    def join_there(self, samples: Any) -> Any:
+        """As `join`, of a (time, channels) tensor."""
+        if self.run:
+            return samples.T.reshape(self.count, -1, self.run).permute(1, 0, 2).reshape(-1)
+        return (samples if self.adjacent else samples.T).reshape(-1)
 
     def pack(self) -> bytes:
         """The CHANNELS section's bytes."""
-        return pack_varint(self.count << 1 | self.adjacent)
+        return pack_varint(self.count << 1 | self.adjacent) + (pack_varint(self.run) if self.run else b"")
 
     @classmethod
     def unpack(cls, data: bytes | memoryview, size: int) -> Channels:
         """Read a CHANNELS section back for an array of ``size`` values."""
         reader = Reader(data, "channel layout")
         packed = reader.varint()
+        runs = reader.remaining > 0
+        run = reader.varint(size) if runs else 0
         reader.finish()
         count = packed >> 1
-        if count < 1 or count > size or size % count:
+        if runs and (run < 1 or packed & 1):
+            raise CorruptFrameError("channels have impossible runs")
+        if count < 1 or count > size or size % (count * max(run, 1)):
             raise CorruptFrameError(f"{size} values cannot be dealt out to {count} channels")
-        return cls(count, bool(packed & 1))
+        return cls(count, bool(packed & 1), run)
 
 
 def arrange(codes: Codes) -> Channels:
-    """Choose channels for an array of codes: axis 0 is time, unless the last axis plainly is.
+    """Choose channels for an array of codes.
 
     Parameters
     ----------
-    codes : int32 array of any shape, not empty
-        (time, channels) is the usual case; (channels, time) is recognised by its shape and smoothness.
+    codes : integers of any shape, not empty
+        (time, channels) is the usual case. Arrays that are wider than long, and those of more axes, have
+        their time where neighbours differ least: (channels, time), (time, height, width),
+        (trials, time, channels) and (trials, channels, time) are told apart that way.
     """
     if max(codes.shape, default=1) == codes.size:
         return Channels(1, False)
-    first_is_time = Channels(codes.size // codes.shape[0], True)
-    last_is_time = Channels(codes.size // codes.shape[-1], False)
-    if codes.shape[-1] <= 8 * codes.shape[0]:
-        return first_is_time
-    return _smoother(codes.reshape(-1), first_is_time, last_is_time)
+    flat, size = codes.reshape(-1), codes.size
+    first_is_time = Channels(size // len(codes), True)
+    if codes.ndim == 2:
+        last_is_time = Channels(len(codes), False)
+        if codes.shape[1] <= len(codes) or _roughness(flat, last_is_time) >= _roughness(flat, first_is_time):
+            return first_is_time
+        sure = codes.shape[1] > SURELY_TIME * len(codes)
+        return last_is_time if sure else _shorter(codes, last_is_time, first_is_time)
+    in_trials = Channels(codes.shape[-2], False, codes.shape[-1])
+    layouts = sorted([Channels(codes.shape[-1], True), in_trials, first_is_time], key=lambda each: each.count)
+    roughness = [_roughness(flat, layout) for layout in layouts]
+    least = min(roughness) * ROUGHER  # fewer channels need fewer coefficients
+    return next(each for each, rough in zip(layouts, roughness, strict=True) if rough <= least)
 
 
-def _smoother(codes: Codes, usual: Channels, other: Channels) -> Channels:
-    """The layout along whose time neighbouring samples differ less."""
+def _roughness(values: Codes, channels: Channels) -> float:
+    """By how much neighbouring samples differ in the mean."""
+    shape = (-1, channels.count) if channels.adjacent else (-1, channels.run or values.size // channels.count)
+    steps = np.diff(values.astype(np.int64).reshape(shape), axis=0 if channels.adjacent else 1)
+    return float(np.abs(steps).sum() / steps.size) if steps.size else np.inf
 
-    def roughness(channels: Channels) -> float:
-        values = codes.reshape((-1, channels.count) if channels.adjacent else (channels.count, -1))
-        steps = np.diff(values.astype(np.int64), axis=0 if channels.adjacent else 1)
-        return float(np.abs(steps).sum() / max(steps.size, 1)) if steps.size else np.inf
 
-    return other if roughness(other) < roughness(usual) else usual
+def _shorter(codes: Codes, *layouts: Channels) -> Channels:
+    """The layout in which a piece of the codes takes fewest bytes; both are of rows of the same length."""
+    piece = np.ascontiguousarray(codes[:, : max(LAYOUT_TRIAL_SAMPLES // len(codes), 1)])
+    ratio = codes.shape[1] / piece.shape[1]
+
+    def size(layout: Channels) -> int:
+        count = round(layout.count / ratio) if layout.adjacent else layout.count
+        return _total(encode(piece.reshape(-1), replace(layout, count=count), 1))
+
+    return min(layouts, key=size)
 
 
 @dataclass(frozen=True)
@@ -618,7 +657,7 @@ class Parsed:
             codes = torch.from_numpy(self.points.codes.astype(np.int32)).to(samples.device)
             for i in range(2):
                 samples = torch.where(marks == i + 1, codes[:, i], samples)
-        return (samples if self.channels.adjacent else samples.T).reshape(-1)
+        return self.channels.join_there(samples)
 
 
 def decode_many(arrays: list[Parsed], device: str | None = None) -> list[Codes]:
