@@ -22,8 +22,8 @@ from losslessnn.adc import AdcTables
 from losslessnn.chunk import describe_chunk
 from losslessnn.kernels.parameters import Foreseen
 from losslessnn.models import autoregressive, conversion, encoding, latent, point_trial, side
+from losslessnn.models.arrangement import arrange
 from losslessnn.models.autoregressive import Marks
-from losslessnn.models.channels import arrange
 from losslessnn.models.fit import EFFORT
 from losslessnn.models.latent_fit import NEAR, Reach, fit_factors
 from losslessnn.models.points import fill

@@ -200,7 +200,7 @@ def _encode_neural(
     if found is None:
         return None
     from .models import encoding  # numba is loaded only when there is something to model
-    from .models.channels import arrange
+    from .models.arrangement import arrange
 
     grid, codes, leftover = found
     if max(int(codes.max()), -int(codes.min())) >= encoding.CODE_LIMIT:

@@ -28,7 +28,7 @@ from ..wire import Reader
 from .common import MAX_CODE, Axis, Codes, Int64s, Kind, Lattice, OffLattice, ordered_of
 from .grid import FloatGrid, fit_grid
 from .integer import IntegerLattice, fit_integer
-from .multiple import FloatMultiple, Operation, fit_multiple
+from .multiple import FloatMultiple, Operation, fit_multiples
 from .palette import MAX_VALUES, PaletteLattice
 from .rational import RationalLattice, fit_rational, present_values
 
@@ -165,9 +165,7 @@ def _candidates(array: npt.NDArray[Any]) -> Iterator[Lattice]:
     if array.dtype.kind in "biu":
         yield from _integer_candidates(array)
     elif array.dtype.kind == "f" and array.dtype.itemsize <= 8:
-        multiple = fit_multiple(array)
-        if multiple is not None:
-            yield multiple
+        yield from fit_multiples(array)
         palette = _palette(array, 0)
         if palette is not None:
             yield palette

@@ -36,25 +36,32 @@ from .common import (
     pack_axis,
     pack_bytes,
     pack_exceptions,
+    pack_integers,
     spread,
     unpack_axis,
     unpack_bytes,
     unpack_exceptions,
+    unpack_integers,
 )
 
 Reals = npt.NDArray[np.float64]
 
 _MAX_EXCEPTION_SHARE = 1 / 32
-_MAX_CORRECTION = 127
 _MAX_TABLE_SHARE = 1 / 4
 _MIN_TABLE = 4096
 _SAMPLE_VALUES = 1 << 14
 _MIN_DISTINCT = 4
 _NEAR_VALUES = 512
 _NEAR_GAPS = 64
+_SEARCH_STEPS = 80
+_PROBED_CHANNELS = 8
+_COARSER_CHANNEL = 1.5
 _TINY, _HUGE = 1e-290, 1e290
 """Steps and values beyond these are left alone, so that nothing below overflows."""
 _RELATIVE_ERROR = {2: 2.0**-11, 4: 2.0**-24, 8: 2.0**-53}
+_LOST_OFFSETS = (64, 4096)
+"""How much larger than what is left values may have been before an offset was taken off."""
+_COARSER = 16
 _GUARD = 4.0
 """How many rounding errors a value may lie off its lattice point."""
 
@@ -118,7 +125,10 @@ class FloatMultiple:
         far = off[~self._near(array, codes).reshape(-1)[off]]
         hold_last(codes, far)
         table, wrong = self._pack_corrections(codes, self._corrections(array, codes), far)
-        if wrong.size > _MAX_EXCEPTION_SHARE * array.size:
+        finite = np.isfinite(
+            array.astype(array.dtype.newbyteorder("="), order="C", copy=False).reshape(-1)[wrong]
+        )
+        if np.count_nonzero(finite) > _MAX_EXCEPTION_SHARE * array.size or wrong.size == array.size:
             raise OffLattice(f"{wrong.size} values are not on {self.describe()}")
         return codes, pack_exceptions(wrong, bits.reshape(-1)[wrong]) + table
 
@@ -136,20 +146,20 @@ class FloatMultiple:
 
     def _pack_corrections(self, codes: Codes, corrections: Int64s, far: Int64s) -> tuple[bytes, Int64s]:
         """The table of corrections by code, packed, and the exceptions: `far` and values beside the table."""
-        right = np.abs(corrections) <= _MAX_CORRECTION
+        right = np.ones(codes.size, bool)
         right[far] = False
         if not corrections[right].any():
             return b"", np.flatnonzero(~right)
         lows, highs = _code_ranges(codes, self.axis)
         starts, total = _table_layout(lows, highs)
-        if total > max(_MIN_TABLE, _MAX_TABLE_SHARE * codes.size):
-            raise OffLattice(f"values beside {self.describe()} need too large a table")
-        table = np.zeros(total, np.int8)
+        if total > max(_MIN_TABLE, _MAX_TABLE_SHARE * codes.size):  # as if nothing could be corrected
+            return b"", np.flatnonzero(~right | (corrections != 0))
+        table = np.zeros(total, np.int64)
         places = _places(codes, starts, lows, self.axis).reshape(-1)
         for chosen in (right & (corrections != 0), right & (corrections == 0)):  # no correction wins over any
             table[places[chosen]] = corrections[chosen]
         right &= table[places] == corrections
-        return (pack_bytes(table.view(np.uint8), 1) if table.any() else b""), np.flatnonzero(~right)
+        return (pack_integers(table) if table.any() else b""), np.flatnonzero(~right)
 
     def decode(
         self,
@@ -173,7 +183,7 @@ class FloatMultiple:
             starts, total = _table_layout(lows, highs)
             if total > max(_MIN_TABLE, _MAX_TABLE_SHARE * codes.size):
                 raise CorruptFrameError("codes are too far apart for their table of corrections")
-            table = unpack_bytes(reader, total, 1).view(np.int8)
+            table = unpack_integers(reader, total)
             corrected = ordered_of(values) + table[_places(wide, starts, lows, self.axis)]
             values = from_ordered(corrected, dtype.newbyteorder("="))
         reader.finish()
@@ -240,42 +250,82 @@ def _places(codes: npt.NDArray[Any], starts: Int64s, lows: Int64s, axis: Axis) -
     return places
 
 
-def fit_multiple(array: npt.NDArray[Any]) -> FloatMultiple | None:
-    """The lattice of reals computed from integers, one for the whole array or one for each column, or None.
+def fit_multiples(array: npt.NDArray[Any]) -> Iterator[FloatMultiple]:
+    """Lattices of reals computed from integers: one for the whole array, then one for each channel.
 
     Parameters
     ----------
     array : ndarray of reals, at least one element
-        A lattice that a sample of each column is on is returned; `FloatMultiple.encode` finds out about the
-        rest.
+        Lattices that a sample of the values is on are returned; `FloatMultiple.encode` finds out about the
+        rest. Channels are indices of the last or of the first axis, of which there are fewer.
     """
     if array.dtype.itemsize not in _RELATIVE_ERROR:
-        return None
+        return
     with np.errstate(all="ignore"):
         whole = _fit_values(_distinct(array), array.dtype)
-        if whole is not None or array.ndim < 2:
-            return whole[0] if whole else None
-        columns = [_distinct(column) for column in array.reshape(-1, array.shape[-1]).T]
-        fitted = [_fit_columns(columns, array.dtype, divide) for divide in (False, True)]
-        return max(fitted, key=lambda lattice_and_share: lattice_and_share[1])[0]
+    axes = (Axis.FIRST, Axis.LAST) if array.ndim > 1 and len(array) < array.shape[-1] else (Axis.LAST,)
+    one_for_all = whole is not None and not (array.ndim > 1 and _is_needlessly_fine(whole[0], array, axes[0]))
+    if whole is not None and one_for_all:
+        yield whole[0]
+    for axis in axes if array.ndim > 1 else ():
+        channels = _fit_channels(array, axis)
+        if channels is not None:
+            yield channels
+    if whole is not None and not one_for_all:
+        yield whole[0]
 
 
-def _fit_columns(
-    columns: list[Reals], dtype: np.dtype[Any], divide: bool
-) -> tuple[FloatMultiple | None, float]:
-    """One lattice per column, all with the same operation, and the sum of the shares they get right."""
-    fitted = []
-    for distinct in columns:
-        few = distinct.size < _MIN_DISTINCT
-        found = (_fit_few(distinct, divide), 1.0) if few else _fit_values(distinct, dtype, divide)
-        if found is None:
-            return None, 0.0
-        fitted.append(found)
+def _is_needlessly_fine(whole: FloatMultiple, array: npt.NDArray[Any], axis: Axis) -> bool:
+    """Whether channels have coarser steps of their own, by half or more of them."""
+    rows = _probes(_channels(array, axis))
+    found = _fit_rows(rows, whole.operation & Operation.DIVIDE)
+    if found is None:
+        return False
+    finer = [float(one._steps()[0] / whole._steps()[0]) > _COARSER_CHANNEL for one in found[0]]
+    return 2 * sum(finer) > len(finer)
+
+
+def _channels(array: npt.NDArray[Any], axis: Axis) -> npt.NDArray[Any]:
+    """The array's values as (channels, others)."""
+    return array.reshape(-1, array.shape[-1]).T if axis == Axis.LAST else array.reshape(len(array), -1)
+
+
+def _probes(rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    return rows[:: max(len(rows) // _PROBED_CHANNELS, 1)]
+
+
+def _fit_channels(array: npt.NDArray[Any], axis: Axis) -> FloatMultiple | None:
+    """One lattice per index of an axis, all with the operation that suits some of them best."""
+    rows = _channels(array, axis)
+    found = {operation: _fit_rows(_probes(rows), operation) for operation in map(Operation, range(4))}
+    shares = {operation: fitted[1] for operation, fitted in found.items() if fitted is not None}
+    if not shares:
+        return None
+    best = max(shares, key=lambda operation: shares[operation])
+    fitted = _fit_rows(rows, best)
+    if fitted is None:
+        return None
     scales, offsets = (
-        np.array([getattr(found[0], name)[0] for found in fitted]) for name in ("scales", "offsets")
+        np.array([getattr(one, name)[0] for one in fitted[0]]) for name in ("scales", "offsets")
     )
-    operation = max(found[0].operation for found in fitted)
-    return FloatMultiple(Axis.LAST, operation, scales, offsets), sum(share for _, share in fitted)
+    return FloatMultiple(axis, best, scales, offsets)
+
+
+def _fit_rows(rows: npt.NDArray[Any], operation: Operation) -> tuple[list[FloatMultiple], float] | None:
+    """A lattice for each row and the sum of the shares of values they get right; None if one has none."""
+    lattices, total = [], 0.0
+    for row in rows:
+        with np.errstate(all="ignore"):
+            distinct = _distinct(row)
+            few = distinct.size < _MIN_DISTINCT
+            found = (
+                (_fit_few(distinct, operation), 1.0) if few else _fit_values(distinct, row.dtype, operation)
+            )
+        if found is None:
+            return None
+        lattices.append(found[0])
+        total += found[1]
+    return lattices, total
 
 
 def _distinct(values: npt.NDArray[Any]) -> Reals:
@@ -285,15 +335,15 @@ def _distinct(values: npt.NDArray[Any]) -> Reals:
     return np.unique(sample[np.isfinite(sample)])
 
 
-def _fit_few(distinct: Reals, divide: bool) -> FloatMultiple:
+def _fit_few(distinct: Reals, operation: Operation) -> FloatMultiple:
     """A lattice for a column with hardly any values: any that they are near enough to."""
     origin = float(distinct[0]) if distinct.size else 0.0
     step = float(np.diff(distinct).min()) if distinct.size > 1 else 1.0
-    return _single(Operation.DIVIDE if divide else Operation(0), 1 / step if divide else step, origin)
+    return _single(operation, 1 / step if operation & Operation.DIVIDE else step, origin)
 
 
 def _fit_values(
-    distinct: Reals, dtype: np.dtype[Any], divide: bool | None = None
+    distinct: Reals, dtype: np.dtype[Any], operation: Operation | None = None
 ) -> tuple[FloatMultiple, float] | None:
     """The way to compute distinct values from integers that gets most of them right, and its share."""
     if distinct.size < _MIN_DISTINCT:
@@ -304,7 +354,7 @@ def _fit_values(
     wanted = distinct.astype(dtype.newbyteorder("="))
     best: tuple[FloatMultiple, float] | None = None
     for lattice in _candidates(line, distinct, dtype):
-        if divide not in (None, bool(lattice.operation & Operation.DIVIDE)):
+        if operation is not None and not _is_like(lattice, operation):
             continue
         found = lattice.values(lattice.nearest(distinct).astype(np.int64), dtype)
         share = int((found == wanted).sum()) / distinct.size
@@ -313,6 +363,12 @@ def _fit_values(
         if share == 1:
             break
     return best
+
+
+def _is_like(lattice: FloatMultiple, operation: Operation) -> bool:
+    """Whether a lattice's values are computed that way; without an offset, nothing is rounded before it."""
+    matters = Operation.DIVIDE | Operation.ROUND_FIRST if lattice.offsets[0] else Operation.DIVIDE
+    return not (lattice.operation ^ operation) & matters
 
 
 @dataclass(frozen=True)
@@ -325,18 +381,21 @@ class _Line:
 
 def _fit_line(distinct: Reals, relative: float) -> _Line | None:
     """The line of values that lie whole steps apart, up to rounding errors, or None."""
-    reach = np.abs(distinct).max()
-    if reach > _HUGE or relative * reach > (distinct[-1] - distinct[0]) / distinct.size:
+    reach, span = float(np.abs(distinct).max()), float(distinct[-1] - distinct[0])
+    if reach > _HUGE or relative * reach > span / distinct.size:
         return None
-    for errors in (
-        relative * np.abs(distinct),
-        np.full(distinct.size, relative * reach),
-    ):  # the latter with an offset
+    even = np.full(distinct.size, relative * reach)  # with an offset
+    found: _Line | None = None
+    most = span / (_GUARD * relative * reach * distinct.size) if reach else 0.0
+    guesses = (even * guess for guess in _LOST_OFFSETS if guess < most)
+    for errors in (relative * np.abs(distinct), even, *guesses):
         step = _smallest_step(distinct, errors)
         line = None if step is None else _refine_line(distinct, step, errors)
-        if line is not None:
-            return line
-    return None
+        if line is not None and (found is None or line.step > _COARSER * found.step):
+            found = line
+        if found is not None and math.frexp(found.step)[0] != 0.5:
+            break
+    return found
 
 
 def _smallest_step(distinct: Reals, errors: Reals) -> float | None:
@@ -394,16 +453,68 @@ def _refine_line(distinct: Reals, step: float, errors: Reals) -> _Line | None:
 def _candidates(line: _Line, distinct: Reals, dtype: np.dtype[Any]) -> Iterator[FloatMultiple]:
     """Ways to compute values on a line, the likeliest first."""
     offset_slack = _GUARD * _RELATIVE_ERROR[dtype.itemsize] * float(np.abs(distinct).max())
-    steps = list(_nice(line.step, line.slack, dtype))
-    divisors = list(_nice(1 / line.step, line.slack / line.step**2, dtype))[:4]
     offsets = [0.0] if abs(line.offset) <= offset_slack else list(_nice(line.offset, offset_slack, dtype))[:4]
     for chosen in offsets:
+        step, slack = _narrowed_step(distinct, line, chosen, dtype)
+        steps = list(_nice(step, slack, dtype))
+        divisors = list(_nice(1 / step, slack / step**2, dtype))[:4]
         rounding = (Operation(0), Operation.ROUND_FIRST) if chosen and dtype.itemsize < 8 else (Operation(0),)
         for operation in rounding:
             for scale in steps:
                 yield _single(operation, scale, chosen)
             for scale in divisors:
                 yield _single(operation | Operation.DIVIDE, scale, chosen)
+    if offsets[0] and dtype.itemsize < 8:
+        scale, chosen = _middle_line(distinct, line, dtype)
+        yield _single(Operation(0), scale, chosen)
+        yield _single(Operation.DIVIDE, 1 / scale, chosen)
+
+
+def _half_gaps(distinct: Reals, dtype: np.dtype[Any]) -> Reals:
+    """How far values may lie from the real numbers they are rounded from, to nearest."""
+    native = dtype.newbyteorder("=").type
+    return np.spacing(np.abs(distinct).astype(native)).astype(np.float64) / 2
+
+
+def _narrowed_step(distinct: Reals, line: _Line, offset: float, dtype: np.dtype[Any]) -> tuple[float, float]:
+    """The middle of the steps that would round to exactly these values, and how far the others are from it.
+
+    That is all values say about a step; where none would do, the line's own.
+    """
+    distances = distinct - offset
+    codes = np.rint(distances / line.step)
+    counted = codes != 0
+    if not counted.any():
+        return line.step, line.slack
+    steps, errors = distances[counted] / codes[counted], _half_gaps(distinct, dtype)[counted]
+    errors = errors / np.abs(codes[counted])
+    least, greatest = float((steps - errors).max()), float((steps + errors).min())
+    if not 0 < least <= greatest:
+        return line.step, line.slack
+    return (least + greatest) / 2, (greatest - least) / 2
+
+
+def _middle_line(distinct: Reals, line: _Line, dtype: np.dtype[Any]) -> tuple[float, float]:
+    """The step and offset that leave most room between their values and others that would be rounded away.
+
+    Offsets that round to all values lie between two numbers that depend on the step, and the room between
+    these is a concave function of it: golden-section-like search finds its top.
+    """
+    codes = np.rint((distinct - line.offset) / line.step)
+    errors = _half_gaps(distinct, dtype)
+
+    def between(step: float) -> tuple[float, float]:
+        offsets = distinct - codes * step
+        return float((offsets - errors).max()), float((offsets + errors).min())
+
+    low, high = line.step - line.slack, line.step + line.slack
+    for _ in range(_SEARCH_STEPS):
+        third = (high - low) / 3
+        rooms = [end - begin for begin, end in (between(low + third), between(high - third))]
+        low, high = (low + third, high) if rooms[0] < rooms[1] else (low, high - third)
+    step = (low + high) / 2
+    begin, end = between(step)
+    return step, (begin + end) / 2
 
 
 def _single(operation: Operation, scale: float, offset: float) -> FloatMultiple:

@@ -67,7 +67,7 @@ class Parsed:
             codes = torch.from_numpy(self.points.codes.astype(np.int32)).to(samples.device)
             for i in range(2):
                 samples = torch.where(marks == i + 1, codes[:, i], samples)
-        return (samples if self.channels.adjacent else samples.T).reshape(-1)
+        return self.channels.join_there(samples)
 
 
 def decode_many(arrays: list[Parsed], device: str | None = None) -> list[Codes]:

@@ -256,7 +256,8 @@ class Encoder:
         for change in changes:
             parts = []
             for begin, end in ((0, change), (change, whole.samples.shape[1])):
-                half = self._code(whole.samples[:, begin:end], whole.marks[:, begin:end])
+                marks = np.ascontiguousarray(whole.marks[:, begin:end])
+                half = self._code(whole.samples[:, begin:end], marks)
                 parts += self._cut(half, cuts - 1)
             if total_size(part.segment for part in parts) < total_size(part.segment for part in best):
                 best = parts

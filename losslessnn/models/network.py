@@ -46,6 +46,7 @@ FEWEST_EXAMPLES = 1024
 SAMPLES_OF_A_CHANNEL = 16384  # to train on, rather than looking at more channels
 TRIAL_SHARE = 0.4  # of the gain asked for that a trial must show
 FAR = float(1 << 30)  # positions: beyond any edge
+NARROWEST_BIN = np.float32(1 / 4)  # in scales
 NEARLY_LAPLACE = 4  # the shape
 MOST_PRICE = 0.02  # bits a sample that weights may cost before there are fewer of them
 
@@ -210,6 +211,7 @@ def gather(
     seen = look(marks, model, prediction, most, of_a_channel)
     low, high = _bin_edges(seen.of(prediction.codes), seen.means, model.positions.of(seen.channels))
     scale = (SCALE[seen.indices] / 256.0).astype(np.float32)
+    low, high = _widened(low, high, scale)
     kind = np.repeat(model.head.shape[seen.channels, None], low.shape[1], axis=1).astype(np.float32)
     order = _shuffled(low.size)
     if marks.size:
@@ -232,6 +234,15 @@ def _bin_edges(codes: Codes, means: NDArray[np.int32], positions: Positions) -> 
         np.where(chosen > positions.low, low - mean, -FAR).astype(np.float32),
         np.where(chosen < positions.high, high - mean, FAR).astype(np.float32),
     )
+
+
+def _widened(low: Float32s, high: Float32s, scale: Float32s) -> tuple[Float32s, Float32s]:
+    """Bins of a part of the scale at least.
+
+    Densities are constant within a cell of the shapes' tables, so a bin within one has no slope to follow.
+    """
+    more = np.maximum(scale * NARROWEST_BIN - (high - low), np.float32(0)) / 2
+    return np.where(low > -FAR, low - more, low), np.where(high < FAR, high + more, high)
 
 
 @lru_cache(8)  # chunks of a recording are of the same size
