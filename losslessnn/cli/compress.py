@@ -246,6 +246,8 @@ def _finish(source: Path, report: FileReport, remove: bool, talk: Talk) -> bool:
     for note in report.notes:
         talk.say(f"  note: {note}")
     if remove:
+        if source.is_symlink():
+            talk.say(f"  note: a link is removed; {source.resolve()} is still there")
         try:
             source.unlink()
         except OSError as error:
