@@ -37,6 +37,7 @@ from losslessnn.layout import (
     MAX_LITERAL_BYTES,
     Layout,
     Member,
+    Records,
     Samples,
     all_samples,
     layout_length,
@@ -74,6 +75,7 @@ class Source(enum.IntEnum):
     WAV = 3
     NPZ = 4
     SPIKEGLX = 5
+    EDF = 6
 
 
 class _Field(enum.IntEnum):
@@ -586,8 +588,8 @@ class Archive:
         first_frames = iter(self._first_frames)
         for segment in self.header.layout:
             prefix = segment.name.removesuffix(".npy") if isinstance(segment, Member) else ""
-            for samples in all_samples((segment,)):
-                name = prefix
+            for number, samples in enumerate(all_samples((segment,))):
+                name = f"part {number + 1}" if isinstance(segment, Records) and number else prefix
                 while name in arrays:
                     name += "'"
                 arrays[name] = StoredArray(self, name, samples, next(first_frames))

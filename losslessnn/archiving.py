@@ -20,7 +20,7 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import IO, Any, BinaryIO, Self
 
 import google_crc32c
 import numpy as np
@@ -29,11 +29,17 @@ from losslessnn.archive import Archive, Source, pack_header, pack_index, unpack_
 from losslessnn.chunk import Settings, decode_chunk, memory_bytes, memory_order
 from losslessnn.errors import CorruptFrameError, RecordingError
 from losslessnn.frame import content_checksum, unpack_frame
-from losslessnn.layout import Content, Literal, Member, Method, Packing, Samples
+from losslessnn.layout import Literal, Member, Method, Packing, Records, Samples, all_samples
 from losslessnn.models.store import Family, Profile, remember
 from losslessnn.nearby import quantise
 from losslessnn.recordings import Block, Reading, Recording, open_recording
-from losslessnn.recordings.recording import Inflater, SourceReader, bytes_from_rows, raw_bytes
+from losslessnn.recordings.recording import (
+    Inflater,
+    SourceReader,
+    bytes_from_rows,
+    raw_bytes,
+    records_from_rows,
+)
 from losslessnn.wire import Bytes
 
 DEFAULT_LEVEL = 5
@@ -526,11 +532,13 @@ class Restorer:
             if self.damage.ended_early:
                 return
 
-    def content_pieces(self, content: Content) -> Iterator[memoryview]:
+    def content_pieces(self, content: tuple[Literal | Samples | Records, ...]) -> Iterator[memoryview]:
         """Yield the bytes of consecutive segments."""
         for segment in content:
             if isinstance(segment, Literal):
                 yield memoryview(segment.data)
+            elif isinstance(segment, Records):
+                yield from self._record_pieces(segment)
             elif segment.packing == Packing.COLUMNS and segment.frames > 1:
                 yield from self._column_pieces(segment)
             else:
@@ -570,12 +578,33 @@ class Restorer:
             )
             return np.zeros((stop - start, *samples.row_shape), samples.dtype)
 
+    def _record_pieces(self, records: Records) -> Iterator[memoryview]:
+        """Frames hold array after array, in the file these take turns: as for columns."""
+        with self._spool(records.length) as spool:
+            shape = (records.count, records.record_length)
+            in_file = np.memmap(spool, np.uint8, "r+", shape=shape)
+            for number, part in enumerate(records.parts):
+                first, steps = 0, records.steps(number)
+                for array in self.arrays(part):
+                    last = first + len(array) // steps
+                    in_file[first:last, records.place(number)] = records_from_rows(array, part, steps)
+                    first = last
+                if self.damage.ended_early:
+                    break
+            del in_file
+            yield from _pieces_of(spool)
+
+    @contextlib.contextmanager
+    def _spool(self, length: int) -> Iterator[IO[bytes]]:
+        folder = self.archive.path.parent
+        with tempfile.TemporaryFile(dir=folder if os.access(folder, os.W_OK) else None) as spool:
+            spool.truncate(length)
+            yield spool
+
     def _column_pieces(self, samples: Samples) -> Iterator[memoryview]:
         """Frames hold time steps, the file whole channels: put them in place in a temporary file."""
         itemsize = samples.dtype.itemsize
-        folder = self.archive.path.parent
-        with tempfile.TemporaryFile(dir=folder if os.access(folder, os.W_OK) else None) as spool:
-            spool.truncate(samples.length)
+        with self._spool(samples.length) as spool:
             start = 0
             for array in self.arrays(samples):
                 columns = np.ascontiguousarray(array.reshape(len(array), -1, order="F").T).view(np.uint8)
@@ -583,9 +612,7 @@ class Restorer:
                     spool.seek((column * samples.rows + start) * itemsize)
                     spool.write(memoryview(values))
                 start += len(array)
-            spool.seek(0)
-            while piece := spool.read(_COPY_BYTES):
-                yield memoryview(piece)
+            yield from _pieces_of(spool)
 
     def _member_pieces(self, member: Member) -> Iterator[memoryview]:
         content = self.content_pieces(member.segments)
@@ -607,6 +634,12 @@ class Restorer:
                 f"bytes of {member.name!r} that zlib {made_with} made; `losslessnn decompress --arrays` "
                 "writes an .npz with equal arrays"
             )
+
+
+def _pieces_of(spool: IO[bytes]) -> Iterator[memoryview]:
+    spool.seek(0)
+    while piece := spool.read(_COPY_BYTES):
+        yield memoryview(piece)
 
 
 def _deflated(deflater: Any, content: Iterator[memoryview]) -> Iterator[bytes]:
@@ -850,10 +883,15 @@ def restore_arrays(
 def _write_npy(restorer: Restorer, file: BinaryIO, progress: Progress) -> list[str]:
     archive = restorer.archive
     samples = archive.main.samples
-    there = min(samples.frames, len(archive.frame_lengths))
+    arrays = all_samples(archive.header.layout)
+    earlier = arrays[: next(i for i, array in enumerate(arrays) if array is samples)]
+    there = len(archive.frame_lengths) - sum(array.frames for array in earlier)
+    there = max(0, min(samples.frames, there))
     rows = samples.frame_span(there - 1)[1] if there else 0
     header = {"descr": np.lib.format.dtype_to_descr(samples.dtype), "fortran_order": False}
     np.lib.format.write_array_header_2_0(file, {**header, "shape": (rows, *samples.row_shape)})
+    for passed_over in earlier:
+        deque(restorer.arrays(passed_over), maxlen=0)
     for array in restorer.arrays(samples):
         write_all(file, raw_bytes(array))
         progress(array.nbytes, 0)

@@ -10,6 +10,7 @@ from typing import BinaryIO
 
 from losslessnn.archive import MAGIC, SUFFIX, ArchiveHeader, Source
 from losslessnn.errors import RecordingError
+from losslessnn.recordings.edf import read_edf
 from losslessnn.recordings.npy import read_npy
 from losslessnn.recordings.npz import read_npz
 from losslessnn.recordings.raw import parse_meta, read_bytes, read_raw, read_spikeglx
@@ -24,8 +25,17 @@ _READERS: dict[str, Callable[[BinaryIO, Reading], Finding]] = {
     ".npz": read_npz,
     ".wav": read_wav,
     ".wave": read_wav,
+    ".edf": read_edf,
+    ".bdf": read_edf,
 }
-_BEGINNINGS = {b"\x93NUMPY": ".npy", b"PK\x03\x04": ".npz", b"RIFF": ".wav", b"RF64": ".wav"}
+_BEGINNINGS = {
+    b"\x93NUMPY": ".npy",
+    b"PK\x03\x04": ".npz",
+    b"RIFF": ".wav",
+    b"RF64": ".wav",
+    b"0       ": ".edf",
+    b"\xffBIOSEMI": ".bdf",
+}
 
 
 def open_recording(
@@ -36,7 +46,7 @@ def open_recording(
     Parameters
     ----------
     path : path-like
-        The file: ``.npy``, ``.npz``, ``.wav``, SpikeGLX ``.bin`` with its ``.meta``, or raw.
+        The file: ``.npy``, ``.npz``, ``.wav``, EDF or BDF, SpikeGLX ``.bin`` with its ``.meta``, or raw.
     reading : Reading, optional
         What the file does not say itself.
     name : str, optional
