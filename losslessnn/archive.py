@@ -76,6 +76,7 @@ class Source(enum.IntEnum):
     NPZ = 4
     SPIKEGLX = 5
     EDF = 6
+    RHD = 7
 
 
 class _Field(enum.IntEnum):

@@ -97,7 +97,7 @@ def test_the_n1_clips_through_the_command_line(recordings: Path, tmp_path: Path)
 
 @pytest.mark.parametrize(
     "name",
-    ["spikeglx", "intan.rhd", "blackrock_lfp.ns2", "s0010_re.dat"],
+    ["spikeglx", "blackrock_lfp.ns2", "s0010_re.dat"],
 )
 def test_files_come_back_byte_for_byte(recordings: Path, tmp_path: Path, name: str) -> None:
     """Formats without a reader are compressed as plain 16-bit samples: the file comes back all the same."""
@@ -112,8 +112,10 @@ def test_files_come_back_byte_for_byte(recordings: Path, tmp_path: Path, name: s
             assert_same_bits(array, decompress(compress(array)))
 
 
-@pytest.mark.parametrize(("name", "most"), [("eeg_motor_r01.edf", 330_000), ("eeg_18ch.bdf", None)])
-def test_edf_and_bdf_through_the_command_line(
+@pytest.mark.parametrize(
+    ("name", "most"), [("eeg_motor_r01.edf", 330_000), ("eeg_18ch.bdf", None), ("intan.rhd", 470_000)]
+)
+def test_files_in_records_through_the_command_line(
     recordings: Path, tmp_path: Path, name: str, most: int | None
 ) -> None:
     original = recordings / "files" / name

@@ -116,8 +116,8 @@ def command(
 ) -> int:
     """Compress recordings into archives: FILE becomes FILE.lnn, and decompress restores it byte for byte.
 
-    Understands .npy, .npz, .wav, .edf, .bdf, SpikeGLX .bin with its .meta beside it, and raw files of
-    interleaved samples given their number of channels (-n), type (-d) and rate (-s). Wrong guesses lose
+    Understands .npy, .npz, .wav, .edf, .bdf, .rhd, SpikeGLX .bin with its .meta beside it, and raw files
+    of interleaved samples given their number of channels (-n), type (-d) and rate (-s). Wrong guesses lose
     nothing, the archive is just larger. Every archive is read back, decoded and compared before it gets its
     name; sources are kept.
 

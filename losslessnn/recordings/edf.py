@@ -14,7 +14,14 @@ import numpy as np
 from losslessnn.archive import Source
 from losslessnn.errors import RecordingError
 from losslessnn.layout import MAX_FRAME_BYTES, Packing, Records, Samples
-from losslessnn.recordings.recording import Finding, Reading, bytes_segments, file_length, read_exactly
+from losslessnn.recordings.recording import (
+    Finding,
+    Reading,
+    bytes_segments,
+    file_length,
+    read_exactly,
+    records_per_frame,
+)
 
 _HEADER = 256
 _PER_SIGNAL = 256
@@ -53,7 +60,7 @@ def read_edf(file: BinaryIO, reading: Reading) -> Finding:
     if not count or 8 * record_length > MAX_FRAME_BYTES:
         return Finding(bytes_segments(file, 0, length), Source.EDF, notes=["it has no records of usual size"])
     seconds = _number(header[244:252])
-    per_frame = _records_per_frame(count, record_length, seconds, reading)
+    per_frame = records_per_frame(count, record_length, seconds, reading)
     parts = tuple(
         Samples(count * number, (len(list(group)),), dtype, per_frame * number, packing)
         for number, group in groupby(steps)
@@ -76,9 +83,3 @@ def _number(text: bytes) -> float:
     except ValueError:
         raise RecordingError(f"its header has {text!r} in the place of a number") from None
     return number
-
-
-def _records_per_frame(count: int, record_length: int, seconds: float, reading: Reading) -> int:
-    """An even number, so that the frames of all parts hold the same records; 0: all of them."""
-    per_frame = reading.rows_per_frame(count, record_length, 1 / seconds if seconds > 0 else None)
-    return per_frame + per_frame % 2

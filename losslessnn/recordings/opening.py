@@ -11,6 +11,8 @@ from typing import BinaryIO
 from losslessnn.archive import MAGIC, SUFFIX, ArchiveHeader, Source
 from losslessnn.errors import RecordingError
 from losslessnn.recordings.edf import read_edf
+from losslessnn.recordings.intan import MAGIC as RHD
+from losslessnn.recordings.intan import read_rhd
 from losslessnn.recordings.npy import read_npy
 from losslessnn.recordings.npz import read_npz
 from losslessnn.recordings.raw import parse_meta, read_bytes, read_raw, read_spikeglx
@@ -27,6 +29,7 @@ _READERS: dict[str, Callable[[BinaryIO, Reading], Finding]] = {
     ".wave": read_wav,
     ".edf": read_edf,
     ".bdf": read_edf,
+    ".rhd": read_rhd,
 }
 _BEGINNINGS = {
     b"\x93NUMPY": ".npy",
@@ -35,6 +38,7 @@ _BEGINNINGS = {
     b"RF64": ".wav",
     b"0       ": ".edf",
     b"\xffBIOSEMI": ".bdf",
+    RHD: ".rhd",
 }
 
 
@@ -46,7 +50,8 @@ def open_recording(
     Parameters
     ----------
     path : path-like
-        The file: ``.npy``, ``.npz``, ``.wav``, EDF or BDF, SpikeGLX ``.bin`` with its ``.meta``, or raw.
+        The file: ``.npy``, ``.npz``, ``.wav``, EDF or BDF, Intan's ``.rhd``, SpikeGLX ``.bin`` with its
+        ``.meta``, or raw.
     reading : Reading, optional
         What the file does not say itself.
     name : str, optional

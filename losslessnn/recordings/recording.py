@@ -135,6 +135,12 @@ def bytes_segments(file: BinaryIO, start: int, stop: int) -> Content:
     return (bytes_samples(stop - start),)
 
 
+def records_per_frame(count: int, record_length: int, seconds: float, reading: Reading) -> int:
+    """Records per frame, an even number, so that the frames of all parts hold the same; 0: all of them."""
+    per_frame = reading.rows_per_frame(count, record_length, 1 / seconds if seconds > 0 else None)
+    return per_frame + per_frame % 2
+
+
 def read_exactly(file: BinaryIO, length: int) -> bytes:
     """Read this many bytes or raise `RecordingError`."""
     data = file.read(length)
