@@ -33,6 +33,7 @@ from losslessnn.archives.layout import (
     Member,
     Method,
     Packing,
+    Records,
     Samples,
     pack_layout,
     plain_wav_header,
@@ -491,6 +492,23 @@ class TestHostileArchives:
         with pytest.raises(CorruptFrameError):
             unpack_layout(pack_layout((samples,), None)[0], None, Reader(b"", "literals"))
 
+    @pytest.mark.parametrize(
+        "records",
+        [
+            Records(0, (Samples(6, (3,), np.dtype("<i2")),)),
+            Records(2, ()),
+            Records(4, (Samples(6, (3,), np.dtype("<i2")),)),
+            Records(7, (Samples(6, (3,), np.dtype("<i2")),)),
+            Records(2, (Samples(6, (3,), np.dtype("<i2"), 2),)),
+            Records(2, (Samples(6, (3, 1), np.dtype("<i2")),)),
+            Records(2, (Samples(6, (3,), np.dtype("<i2"), 0, Packing.COLUMNS),)),
+        ],
+    )
+    def test_impossible_records_are_refused(self, records: Records) -> None:
+        packed, _ = pack_layout((records,), None)
+        with pytest.raises(CorruptFrameError):
+            unpack_layout(packed, None, Reader(b"", "literals"))
+
     def test_more_frames_than_bytes_is_no_endless_loop(self, tmp_path: Path) -> None:
         layout = (Samples(1 << 50, (), np.dtype("u1"), 1),)
         path = frame_archive(tmp_path / "x.lnn", layout, [])
@@ -587,6 +605,13 @@ class TestHeader:
         layout = (
             Literal(b"head"),
             Samples(7, (2, 3), np.dtype(">f4"), 2, Packing.COLUMNS),
+            Records(
+                5,
+                (
+                    Samples(20, (3,), np.dtype("<i2"), 8),
+                    Samples(35, (2,), np.dtype("<i4"), 0, Packing.INT24),
+                ),
+            ),
             Member(
                 "m.npy", Method.DEFLATED, 6, 99, 1234, (Literal(b"inner"), Samples(5, (), np.dtype("S3")))
             ),

@@ -352,6 +352,13 @@ class TestSourcesAreKept:
         assert Path("x.npy").read_bytes() == original
         assert not Path("x.npy.lnn").exists()
 
+    def test_of_a_link_the_file_it_leads_to_stays(self, run: Run) -> None:
+        write_npy()
+        Path("link.npy").symlink_to("x.npy")
+        assert "x.npy is still there" in run("compress", "link.npy", "--rm").out
+        assert not Path("link.npy").exists()
+        assert Path("x.npy").exists()
+
     def test_and_only_after_verification(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         write_npy()
         monkeypatch.setattr("losslessnn.archives.writing.same_bytes", lambda a, b: False)

@@ -16,6 +16,7 @@ import pytest
 
 from losslessnn import open_archive
 from losslessnn.archives.archive import Archive
+from losslessnn.archives.arrays import restore_arrays
 from losslessnn.archives.format import Source
 from losslessnn.archives.layout import Literal, Member, Method, Packing, Samples, all_samples, layout_length
 from losslessnn.archives.restoring import restore_file
@@ -564,3 +565,12 @@ def test_literals_are_short(tmp_path: Path) -> None:
     (tmp_path / "x.wav").write_bytes(content)
     layout = open_recording(tmp_path / "x.wav").layout
     assert all(segment.length <= 1 << 16 for segment in layout if isinstance(segment, Literal))
+
+
+def test_samples_after_a_long_header_become_arrays(tmp_path: Path) -> None:
+    content = riff((b"junk", bytes(1 << 17)), (b"fmt ", form(1, 2, 16)), (b"data", SAMPLES.tobytes() * 200))
+    (tmp_path / "x.wav").write_bytes(content)
+    compress_file(tmp_path / "x.wav", tmp_path / "x.lnn", reading=SMALL_FRAMES, level=1)
+    with Archive(tmp_path / "x.lnn") as archive:
+        restore_arrays(archive, tmp_path / "x.npy")
+    assert np.load(tmp_path / "x.npy").tobytes() == SAMPLES.tobytes() * 200

@@ -24,7 +24,7 @@ from losslessnn.archives.format import (
     unpack_header,
     unpack_index,
 )
-from losslessnn.archives.layout import Member, Samples, all_samples, layout_length
+from losslessnn.archives.layout import Member, Records, Samples, all_samples, layout_length
 from losslessnn.chunk import decode_chunk
 from losslessnn.errors import CorruptFrameError, NewerFormatError, RecordingError
 from losslessnn.frame import PREFIX_BYTES as FRAME_PREFIX_BYTES
@@ -291,8 +291,8 @@ class Archive:
         first_frames = iter(self._first_frames)
         for segment in self.header.layout:
             prefix = segment.name.removesuffix(".npy") if isinstance(segment, Member) else ""
-            for samples in all_samples((segment,)):
-                name = prefix
+            for number, samples in enumerate(all_samples((segment,))):
+                name = f"part {number + 1}" if isinstance(segment, Records) and number else prefix
                 while name in arrays:
                     name += "'"
                 arrays[name] = StoredArray(self, name, samples, next(first_frames))

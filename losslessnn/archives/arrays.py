@@ -17,7 +17,7 @@ import numpy as np
 
 from losslessnn.archives.archive import Archive
 from losslessnn.archives.format import Source
-from losslessnn.archives.layout import Member, Method
+from losslessnn.archives.layout import Member, Method, all_samples
 from losslessnn.archives.report import FileReport, Progress, no_progress
 from losslessnn.archives.restoring import COPY_BYTES, Restorer, report_restored, restored_name
 from losslessnn.errors import RecordingError
@@ -77,10 +77,15 @@ def restore_arrays(
 def _write_npy(restorer: Restorer, file: BinaryIO, progress: Progress) -> list[str]:
     archive = restorer.archive
     samples = archive.main.samples
-    there = min(samples.frames, len(archive.frame_lengths))
+    arrays = all_samples(archive.header.layout)
+    earlier = arrays[: next(i for i, array in enumerate(arrays) if array is samples)]
+    there = len(archive.frame_lengths) - sum(array.frames for array in earlier)
+    there = max(0, min(samples.frames, there))
     rows = samples.frame_span(there - 1)[1] if there else 0
     header = {"descr": np.lib.format.dtype_to_descr(samples.dtype), "fortran_order": False}
     np.lib.format.write_array_header_2_0(file, {**header, "shape": (rows, *samples.row_shape)})
+    for passed_over in earlier:
+        deque(restorer.arrays(passed_over), maxlen=0)
     for array in restorer.arrays(samples):
         write_all(file, raw_bytes(array))
         progress(array.nbytes, 0)

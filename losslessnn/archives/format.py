@@ -53,6 +53,8 @@ class Source(enum.IntEnum):
     WAV = 3
     NPZ = 4
     SPIKEGLX = 5
+    EDF = 6
+    RHD = 7
 
 
 class _Field(enum.IntEnum):

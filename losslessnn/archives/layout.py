@@ -1,11 +1,12 @@
 """How the bytes of a file are put together from literal bytes and frames.
 
 A layout is a tuple of segments in file order. Recording readers make one from a file; an archive's header
-keeps it; restoring walks it. Three kinds of segments are enough for every file type:
+keeps it; restoring walks it. Four kinds of segments are enough for every file type:
 
 - `Literal`: bytes kept as they are (headers, trailers, padding),
 - `Samples`: an array, cut along time into frames,
-- `Member`: a member of a ZIP file (``.npz``), whose content is itself a sequence of the two kinds above.
+- `Records`: arrays that take turns in the file,
+- `Member`: a member of a ZIP file (``.npz``), whose content is itself a sequence of the first two kinds.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ _LITERAL = 0x00
 _WAV_HEADER = 0x01
 _SAMPLES = 0x10
 _MEMBER = 0x20
+_RECORDS = 0x30
 
 
 class Packing(enum.IntEnum):
@@ -128,6 +130,44 @@ class Samples:
         return max(stop - start, self.rows_per_frame if self.frames > 1 else 0)
 
 
+@dataclass(frozen=True)
+class Records:
+    """Arrays that take turns in the file: a record holds some time steps of the first, then of the second, ….
+
+    What a record holds of an array lies there channel by channel.
+
+    Attributes
+    ----------
+    count : int
+        Number of records, at least 1.
+    parts : tuple of Samples
+        In the order in which they take turns, each (time, channels), packed as ROWS or INT24. Every record
+        holds as many time steps of a part as any other, every frame whole records.
+    """
+
+    count: int
+    parts: tuple[Samples, ...]
+
+    @property
+    def length(self) -> int:
+        """Bytes this segment takes in the file."""
+        return sum(part.length for part in self.parts)
+
+    @property
+    def record_length(self) -> int:
+        """Bytes a record takes in the file."""
+        return self.length // self.count
+
+    def steps(self, part: int) -> int:
+        """Time steps of a part in every record."""
+        return self.parts[part].rows // self.count
+
+    def place(self, part: int) -> slice:
+        """Where a part's bytes lie in every record."""
+        lengths = [samples.length // self.count for samples in self.parts[: part + 1]]
+        return slice(sum(lengths[:-1]), sum(lengths))
+
+
 class Method(enum.IntEnum):
     """How a ZIP member's content becomes the bytes that lie in the file."""
 
@@ -172,7 +212,7 @@ class Member:
         return sum(segment.length for segment in self.segments)
 
 
-Segment = Literal | Samples | Member
+Segment = Literal | Samples | Records | Member
 Layout = tuple[Segment, ...]
 Content = tuple[Literal | Samples, ...]
 """Segments that lie next to each other in the file, or in a member of it."""
@@ -192,6 +232,8 @@ def _flattened(layout: Layout | Content) -> Iterator[Literal | Samples]:
     for segment in layout:
         if isinstance(segment, Member):
             yield from segment.segments
+        elif isinstance(segment, Records):
+            yield from segment.parts
         else:
             yield segment
 
@@ -228,6 +270,10 @@ def _pack_segments(segments: Layout, sampling_rate: float | None, pool: bytearra
             packed += _pack_samples(segment)
         elif isinstance(segment, Member):
             packed += _pack_member(segment, pool)
+        elif isinstance(segment, Records):
+            packed.append(_RECORDS)
+            packed += pack_varint(segment.count) + pack_varint(len(segment.parts))
+            packed += b"".join(map(_pack_samples, segment.parts))
         elif isinstance(following, Samples) and segment.data == plain_wav_header(following, sampling_rate):
             packed.append(_WAV_HEADER)
         else:
@@ -301,6 +347,8 @@ def _unpack_segments(reader: Reader, sampling_rate: float | None, pool: Reader, 
                 header_at = None
         elif kind & 0xF0 == _MEMBER and members:
             segments.append(_unpack_member(reader, kind & 0x0F, pool))
+        elif kind == _RECORDS and members:
+            segments.append(_unpack_records(reader))
         else:
             raise NewerFormatError(
                 f"archive layout has segment {kind:#04x}, made by a newer losslessnn: upgrade losslessnn"
@@ -337,6 +385,23 @@ def _unpack_samples(reader: Reader, packing: int) -> Samples:
     return samples
 
 
+def _unpack_records(reader: Reader) -> Records:
+    count = reader.varint(_MAX_FILE_BYTES)
+    parts = []
+    for _ in range(reader.varint(_MAX_SEGMENTS)):
+        kind = reader.byte()
+        if kind & 0xF0 != _SAMPLES:
+            raise CorruptFrameError("archive layout has records of something other than samples")
+        parts.append(_unpack_samples(reader, kind & 0x0F))
+    if not count or not parts:
+        raise CorruptFrameError("archive layout has records of nothing")
+    for part in parts:
+        steps, rest = divmod(part.rows, count)
+        if rest or part.rows_per_frame % steps or len(part.row_shape) != 1 or part.packing == Packing.COLUMNS:
+            raise CorruptFrameError(f"archive layout has an array of shape {part.shape} in {count} records")
+    return Records(count, tuple(parts))
+
+
 def _unpack_member(reader: Reader, method: int, pool: Reader) -> Member:
     if method not in Method._value2member_map_:
         raise NewerFormatError(
@@ -349,7 +414,7 @@ def _unpack_member(reader: Reader, method: int, pool: Reader) -> Member:
     segments = tuple(
         segment
         for segment in _unpack_segments(reader, None, pool, members=False)
-        if not isinstance(segment, Member)
+        if isinstance(segment, (Literal, Samples))
     )
     member = Member(name, Method(method), level, length, crc, segments)
     if member.method != Method.DEFLATED and member.content_length != length:

@@ -12,18 +12,18 @@ from collections.abc import Iterator
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 import google_crc32c
 import numpy as np
 
 from losslessnn.archives.archive import Archive
 from losslessnn.archives.format import Source
-from losslessnn.archives.layout import Content, Literal, Member, Method, Packing, Samples
+from losslessnn.archives.layout import Literal, Member, Method, Packing, Records, Samples
 from losslessnn.archives.report import FileReport, Progress, no_progress
 from losslessnn.errors import CorruptFrameError, RecordingError
 from losslessnn.newfile import NewFile, write_all
-from losslessnn.recordings.recording import bytes_from_rows
+from losslessnn.recordings.recording import bytes_from_rows, records_from_rows
 from losslessnn.wire import Bytes
 from losslessnn.workers import Here
 
@@ -88,11 +88,13 @@ class Restorer:
             if self.damage.ended_early:
                 return
 
-    def content_pieces(self, content: Content) -> Iterator[memoryview]:
+    def content_pieces(self, content: tuple[Literal | Samples | Records, ...]) -> Iterator[memoryview]:
         """Yield the bytes of consecutive segments."""
         for segment in content:
             if isinstance(segment, Literal):
                 yield memoryview(segment.data)
+            elif isinstance(segment, Records):
+                yield from self._record_pieces(segment)
             elif segment.packing == Packing.COLUMNS and segment.frames > 1:
                 yield from self._column_pieces(segment)
             else:
@@ -132,12 +134,33 @@ class Restorer:
             )
             return np.zeros((stop - start, *samples.row_shape), samples.dtype)
 
+    def _record_pieces(self, records: Records) -> Iterator[memoryview]:
+        """Frames hold array after array, in the file these take turns: as for columns."""
+        with self._spool(records.length) as spool:
+            shape = (records.count, records.record_length)
+            in_file = np.memmap(spool, np.uint8, "r+", shape=shape)
+            for number, part in enumerate(records.parts):
+                first, steps = 0, records.steps(number)
+                for array in self.arrays(part):
+                    last = first + len(array) // steps
+                    in_file[first:last, records.place(number)] = records_from_rows(array, part, steps)
+                    first = last
+                if self.damage.ended_early:
+                    break
+            del in_file
+            yield from _pieces_of(spool)
+
+    @contextlib.contextmanager
+    def _spool(self, length: int) -> Iterator[IO[bytes]]:
+        folder = self.archive.path.parent
+        with tempfile.TemporaryFile(dir=folder if os.access(folder, os.W_OK) else None) as spool:
+            spool.truncate(length)
+            yield spool
+
     def _column_pieces(self, samples: Samples) -> Iterator[memoryview]:
         """Frames hold time steps, the file whole channels: put them in place in a temporary file."""
         itemsize = samples.dtype.itemsize
-        folder = self.archive.path.parent
-        with tempfile.TemporaryFile(dir=folder if os.access(folder, os.W_OK) else None) as spool:
-            spool.truncate(samples.length)
+        with self._spool(samples.length) as spool:
             start = 0
             for array in self.arrays(samples):
                 columns = np.ascontiguousarray(array.reshape(len(array), -1, order="F").T).view(np.uint8)
@@ -145,9 +168,7 @@ class Restorer:
                     spool.seek((column * samples.rows + start) * itemsize)
                     spool.write(memoryview(values))
                 start += len(array)
-            spool.seek(0)
-            while piece := spool.read(COPY_BYTES):
-                yield memoryview(piece)
+            yield from _pieces_of(spool)
 
     def _member_pieces(self, member: Member) -> Iterator[memoryview]:
         content = self.content_pieces(member.segments)
@@ -169,6 +190,12 @@ class Restorer:
                 f"bytes of {member.name!r} that zlib {made_with} made; `losslessnn decompress --arrays` "
                 "writes an .npz with equal arrays"
             )
+
+
+def _pieces_of(spool: IO[bytes]) -> Iterator[memoryview]:
+    spool.seek(0)
+    while piece := spool.read(COPY_BYTES):
+        yield memoryview(piece)
 
 
 def _deflated(deflater: Any, content: Iterator[memoryview]) -> Iterator[bytes]:

@@ -116,9 +116,10 @@ def command(
 ) -> int:
     """Compress recordings into archives: FILE becomes FILE.lnn, and decompress restores it byte for byte.
 
-    Understands .npy, .npz, .wav, SpikeGLX .bin with its .meta beside it, and raw files of interleaved samples
-    given their number of channels (-n), type (-d) and rate (-s). Wrong guesses lose nothing, the archive is
-    just larger. Every archive is read back, decoded and compared before it gets its name; sources are kept.
+    Understands .npy, .npz, .wav, .edf, .bdf, .rhd, SpikeGLX .bin with its .meta beside it, and raw files
+    of interleaved samples given their number of channels (-n), type (-d) and rate (-s). Wrong guesses lose
+    nothing, the archive is just larger. Every archive is read back, decoded and compared before it gets its
+    name; sources are kept.
 
     \b
     Examples:
@@ -246,6 +247,8 @@ def _finish(source: Path, report: FileReport, remove: bool, talk: Talk) -> bool:
     for note in report.notes:
         talk.say(f"  note: {note}")
     if remove:
+        if source.is_symlink():
+            talk.say(f"  note: a link is removed; {source.resolve()} is still there")
         try:
             source.unlink()
         except OSError as error:

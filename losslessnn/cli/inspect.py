@@ -203,7 +203,8 @@ def _shape(archive: Archive, array: StoredArray) -> str:
     channels = " x ".join(map(str, rest)) or "1"
     text = f"{array.dtype}, {rows} time steps of {channels} channel{'s' * (channels != '1')}"
     rate = archive.sampling_rate
-    return f"{text}, {rate:g} Hz, {rows / rate:.6g} s" if rate and rest else text
+    known = rate and rest and array is archive.main
+    return f"{text}, {rate:g} Hz, {rows / rate:.6g} s" if known and rate else text
 
 
 def _size(count: int) -> str:

@@ -10,6 +10,9 @@ from typing import BinaryIO
 
 from losslessnn.archives.format import MAGIC, SUFFIX, ArchiveHeader, Source
 from losslessnn.errors import RecordingError
+from losslessnn.recordings.edf import read_edf
+from losslessnn.recordings.intan import MAGIC as RHD
+from losslessnn.recordings.intan import read_rhd
 from losslessnn.recordings.npy import read_npy
 from losslessnn.recordings.npz import read_npz
 from losslessnn.recordings.raw import parse_meta, read_bytes, read_raw, read_spikeglx
@@ -24,8 +27,19 @@ _READERS: dict[str, Callable[[BinaryIO, Reading], Finding]] = {
     ".npz": read_npz,
     ".wav": read_wav,
     ".wave": read_wav,
+    ".edf": read_edf,
+    ".bdf": read_edf,
+    ".rhd": read_rhd,
 }
-_BEGINNINGS = {b"\x93NUMPY": ".npy", b"PK\x03\x04": ".npz", b"RIFF": ".wav", b"RF64": ".wav"}
+_BEGINNINGS = {
+    b"\x93NUMPY": ".npy",
+    b"PK\x03\x04": ".npz",
+    b"RIFF": ".wav",
+    b"RF64": ".wav",
+    b"0       ": ".edf",
+    b"\xffBIOSEMI": ".bdf",
+    RHD: ".rhd",
+}
 
 
 def open_recording(
@@ -36,7 +50,8 @@ def open_recording(
     Parameters
     ----------
     path : path-like
-        The file: ``.npy``, ``.npz``, ``.wav``, SpikeGLX ``.bin`` with its ``.meta``, or raw.
+        The file: ``.npy``, ``.npz``, ``.wav``, EDF or BDF, Intan's ``.rhd``, SpikeGLX ``.bin`` with its
+        ``.meta``, or raw.
     reading : Reading, optional
         What the file does not say itself.
     name : str, optional

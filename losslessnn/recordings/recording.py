@@ -6,7 +6,7 @@ import os
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
@@ -22,6 +22,7 @@ from losslessnn.archives.layout import (
     Member,
     Method,
     Packing,
+    Records,
     Samples,
     layout_length,
 )
@@ -134,6 +135,12 @@ def bytes_segments(file: BinaryIO, start: int, stop: int) -> Content:
     return (bytes_samples(stop - start),)
 
 
+def records_per_frame(count: int, record_length: int, seconds: float, reading: Reading) -> int:
+    """Records per frame, an even number, so that the frames of all parts hold the same; 0: all of them."""
+    per_frame = reading.rows_per_frame(count, record_length, 1 / seconds if seconds > 0 else None)
+    return per_frame + per_frame % 2
+
+
 def read_exactly(file: BinaryIO, length: int) -> bytes:
     """Read this many bytes or raise `RecordingError`."""
     data = file.read(length)
@@ -202,16 +209,20 @@ class SourceReader:
                 yield from self._changed_blocks(segment, self._change)
             elif isinstance(segment, Member):
                 yield from self._member_blocks(segment)
+            elif isinstance(segment, Records):
+                yield from self._record_blocks(segment)
             else:
                 yield from self._blocks(segment, self)
         if self._file.read(1):
             raise RecordingError("the file grew while it was being read; nothing was written")
 
-    def _changed_blocks(self, segment: Samples | Member, change: Callable[[Array], Array]) -> Iterator[Block]:
-        if isinstance(segment, Member) or segment.packing == Packing.COLUMNS:
+    def _changed_blocks(
+        self, segment: Samples | Records | Member, change: Callable[[Array], Array]
+    ) -> Iterator[Block]:
+        if not isinstance(segment, Samples) or segment.packing == Packing.COLUMNS:
             raise RecordingError(
                 "values can be changed in .wav, raw and C-ordered .npy files only: this one is compressed, "
-                "or column after column"
+                "or channel after channel"
             )
         for index in range(segment.frames):
             start, stop = segment.frame_span(index)
@@ -246,6 +257,20 @@ class SourceReader:
                 start, stop = segment.frame_span(index)
                 data = source.read((stop - start) * segment.row_length)
                 yield Block(rows_from_bytes(data, segment, stop - start), len(data))
+
+    def _record_blocks(self, records: Records) -> Iterator[Block]:
+        start = self.position
+        for _ in copy_pieces(self, records.length):
+            pass  # in file order, for the checksum
+        for number, part in enumerate(records.parts):
+            steps = records.steps(number)
+            for index in range(part.frames):
+                first, last = (time // steps for time in part.frame_span(index))
+                self._file.seek(start + first * records.record_length)
+                data = read_exactly(self._file, (last - first) * records.record_length)
+                there = np.frombuffer(data, np.uint8).reshape(last - first, -1)[:, records.place(number)]
+                yield Block(rows_from_records(there, part, steps), there.size)
+        self._file.seek(self.position)
 
     def _column_blocks(self, samples: Samples, source: _Bytes) -> Iterator[Block]:
         if samples.frames == 1:
@@ -301,6 +326,21 @@ def bytes_from_rows(array: Array, samples: Samples) -> memoryview:
         return memoryview(np.ascontiguousarray(array).view(np.uint8).reshape(-1, 4)[:, :3].tobytes())
     flat = (array.T if samples.packing == Packing.COLUMNS else array).reshape(-1)
     return raw_bytes(flat)
+
+
+def rows_from_records(data: Array, samples: Samples, steps: int) -> Array:
+    """The time steps that these bytes, (records, bytes), of an array in records stand for."""
+    values = rows_from_bytes(data.tobytes(), replace(samples, row_shape=()), -1)
+    return np.ascontiguousarray(values.reshape(len(data), -1, steps).transpose(0, 2, 1)).reshape(
+        len(data) * steps, *samples.row_shape
+    )
+
+
+def records_from_rows(array: Array, samples: Samples, steps: int) -> Array:
+    """The bytes of the file, (records, bytes), that decoded time steps stand for."""
+    by_channel = array.reshape(-1, steps, array.shape[1]).transpose(0, 2, 1).reshape(-1)
+    data = bytes_from_rows(by_channel, replace(samples, row_shape=()))
+    return np.frombuffer(data, np.uint8).reshape(len(array) // steps, -1)
 
 
 def raw_bytes(array: Array) -> memoryview:
