@@ -193,8 +193,9 @@ def _encode_neural(
     array: npt.NDArray[Any], level: int, model: Profile | Family | None, device: str | None
 ) -> dict[Section, Bytes] | None:
     """Sections of the neural mode, or None where it cannot hold the array or is too small to try."""
-    if array.size < _FEWEST_SAMPLES or array.dtype.kind not in "iuf":
+    if array.size < _FEWEST_SAMPLES or array.dtype.kind not in "iufmM":
         return None
+    array = array.view(_number_type(array.dtype))
     repeats = find_repeats(array)
     found = lattice.fit_encode(array if repeats is None else repeats.remove(array))
     if found is None:
@@ -212,6 +213,11 @@ def _encode_neural(
     if repeats is not None:
         sections[Section.REPEATS] = repeats.pack()
     return sections
+
+
+def _number_type(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The type itself, or for times and time differences that of the integers they are kept as."""
+    return np.dtype("i8").newbyteorder(dtype.byteorder) if dtype.kind in "mM" else dtype
 
 
 def _plain_estimate(content: npt.NDArray[np.uint8], itemsize: int) -> int:
@@ -288,7 +294,7 @@ def _decode_neural(
     for (header, sections), grid, codes in zip(frames, grids, decoded, strict=True):
         shape, repeats = _modelled_rows(header, sections)
         leftover = sections.get(Section.LEFTOVER, memoryview(b""))
-        array = lattice.decode(grid, codes.reshape(shape), leftover, header.dtype, shape)
+        array = lattice.decode(grid, codes.reshape(shape), leftover, _number_type(header.dtype), shape)
         if repeats is not None:
             array = repeats.restore(array, header.shape[0])
         contents.append(memory_bytes(array, header.order))

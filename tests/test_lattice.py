@@ -15,12 +15,14 @@ from hypothesis.extra import numpy as hnp
 from numba import njit
 
 from losslessnn import lattice
+from losslessnn.chunk import decode_chunk, encode_chunk
 from losslessnn.errors import CorruptFrameError, NewerFormatError
 from losslessnn.frame import Mode
 from losslessnn.kernels.cpu.lattice import floor_log2, pack_fields, unpack_fields
 from losslessnn.lattice import (
     MAX_CODE,
     Axis,
+    DifferenceLattice,
     FloatGrid,
     FloatMultiple,
     IntegerLattice,
@@ -28,6 +30,7 @@ from losslessnn.lattice import (
     PaletteLattice,
     RationalLattice,
 )
+from losslessnn.lattice.differences import fit_differences
 from losslessnn.plain import decode_plain
 from losslessnn.wire import Reader, pack_varint
 from support import ADVERSARIAL, make_recording
@@ -40,6 +43,14 @@ def walk(samples: int = 4000, channels: int = 6, seed: int = 0) -> np.ndarray:
     steps = np.random.default_rng(seed).integers(-30, 31, size=(samples, channels))
     path = np.cumsum(steps, axis=0)
     return path - path.mean(axis=0).astype(np.int64)
+
+
+def stamps(samples: int, seed: int = 0) -> np.ndarray:
+    """Nanoseconds since 1970, every 1/30 s with some jitter, and a minute missing."""
+    jitter = np.random.default_rng(seed).integers(-20_000, 20_000, samples)
+    times = 1_700_000_000_000_000_000 + 33_333_333 * np.arange(samples) + jitter
+    times[samples // 3 :] += 60_000_000_000
+    return times
 
 
 def restore(array: np.ndarray) -> tuple[lattice.Lattice, np.ndarray, bytes]:
@@ -259,6 +270,41 @@ def test_irregular_reals_become_ranks():
     assert (codes == wanted).all()
 
 
+# numbers that go far in small steps
+
+
+@pytest.mark.parametrize("scale", [1, 100, 4096])
+def test_time_stamps_become_differences(scale):
+    grid, codes, leftover = restore(stamps(5000) // 100 * scale)
+    assert isinstance(grid, DifferenceLattice)
+    assert grid.step == scale
+    assert np.abs(codes).max() <= 500
+    assert len(leftover) < 60
+
+
+def test_seconds_with_all_decimals_become_differences():
+    grid, codes, _ = restore(stamps(5000) / 1e9)
+    assert isinstance(grid, DifferenceLattice)
+    assert np.abs(codes[1:]).max() < 1 << 14
+
+
+def test_times_are_the_integers_they_are_kept_as():
+    times = stamps(5000)
+    for kind in ("<M8[ns]", "<m8[us]", ">M8[ns]"):
+        array = times.astype(kind[0] + "i8").view(kind)
+        frame = encode_chunk(array)
+        assert len(frame) < 1.02 * len(encode_chunk(times)) + 20
+        back = decode_chunk(frame)
+        assert back.dtype == array.dtype
+        assert back.tobytes() == array.tobytes()
+
+
+@pytest.mark.parametrize("dtype", ["<i8", "<u8", "<f8"])
+def test_noise_has_no_differences(dtype):
+    bits = np.random.default_rng(0).integers(0, 2**64, 2000, np.uint64)
+    assert fit_differences(bits.view(dtype)) is None
+
+
 # reals on a lattice
 
 
@@ -453,12 +499,12 @@ class Stranger:
             int.from_bytes(data[i : i + width], "little", signed=True) for i in range(0, len(data), width)
         ]
 
-    def exceptions(self) -> dict[int, int]:
+    def exceptions(self, size: int = 0) -> dict[int, int]:
         count = self.leftover.varint() if self.leftover.remaining else 0
         if not count:
             return {}
         gaps = self.packed_integers(self.leftover, count)
-        size = self.dtype.itemsize
+        size = size or self.dtype.itemsize
         data = self.packed_bytes(self.leftover, count, size)
         positions = [sum(gaps[: i + 1]) + i for i in range(count)]
         return {p: int.from_bytes(data[size * i :][:size], "little") for i, p in enumerate(positions)}
@@ -478,7 +524,10 @@ class Stranger:
 
     def bits(self, codes: list[int]) -> list[int]:
         """The bit patterns of the values of codes."""
-        decode = {1: self.integer, 2: self.rational, 3: self.palette, 5: self.grid}[self.parameters.byte()]
+        kinds = {
+            1: self.integer, 2: self.rational, 3: self.palette, 5: self.grid, 6: self.differences
+        }  # fmt: skip
+        decode = kinds[self.parameters.byte()]
         width = 8 * self.dtype.itemsize
         bits = [value % (1 << width) for value in decode(codes)]
         self.parameters.finish()
@@ -506,10 +555,22 @@ class Stranger:
         values = [self.parameters.signed()]
         for difference in self.packed_integers(self.parameters, count - 1):
             values.append(values[-1] + difference)
-        if self.dtype.kind == "f":
-            top = 1 << (8 * self.dtype.itemsize - 1)
-            values = [value if value >= 0 else (value ^ (top - 1)) for value in values]
-        return [values[code] for code in codes]
+        return [self.unordered(values[code]) for code in codes]
+
+    def unordered(self, value: int) -> int:
+        """The bit pattern of an ordered integer."""
+        top = 1 << (8 * self.dtype.itemsize - 1)
+        return value if value >= 0 or self.dtype.kind != "f" else value ^ (top - 1)
+
+    def differences(self, codes: list[int]) -> list[int]:
+        step, offset = self.parameters.varint(), self.parameters.signed()
+        exceptions, row = self.exceptions(8), self.size // self.shape[0]
+        values: list[int] = []
+        for position, code in enumerate(codes):
+            before = values[position - row] if position >= row else 0
+            value = before + exceptions.get(position, step * code + offset)
+            values.append((value + 2**63) % 2**64 - 2**63)
+        return [self.unordered(value) for value in values]
 
     def grid(self, codes: list[int]) -> list[int]:
         m, bias = {2: (10, 15), 4: (23, 127), 8: (52, 1023)}[self.dtype.itemsize]
@@ -550,6 +611,10 @@ STRANGE: dict[str, Callable[[], np.ndarray]] = {
         np.random.default_rng(1).integers(0, 5, 4000)
     ],
     "palette of reals": lambda: np.sort(np.random.default_rng(1).normal(size=9))[walk(4000, 1) % 9],
+    "nanoseconds": lambda: stamps(2000),
+    "nanoseconds, unsigned": lambda: stamps(2000).astype(">u8") + np.uint64(2**63),
+    "two clocks": lambda: np.stack([stamps(900), stamps(900, seed=1) // 2], axis=1),
+    "seconds since 1970": lambda: stamps(2000) / 1e9,
     "float16": lambda: np.random.default_rng(0).normal(size=(500, 3)).astype("<f2"),
     "float32": lambda: np.random.default_rng(0).normal(size=(500, 3)).astype(">f4"),
     "float32 as float64": lambda: np.random.default_rng(0).normal(size=(500, 3)).astype("f4").astype("f8"),
@@ -614,6 +679,7 @@ HOSTILE: dict[str, Callable[[], np.ndarray]] = {
     "multiples with corrections": lambda: (walk(9000) * 0.195 + 0.0975) * 1e-6,
     "multiples per column": lambda: walk() * np.linspace(1.1e-7, 1.9e-7, 6),
     "multiples with missing values": lambda: np.where(walk(9000) % 97 == 3, np.nan, walk(9000) * 0.5),
+    "nanoseconds": lambda: stamps(3000),
     "reals": lambda: np.random.default_rng(0).normal(size=(500, 3)).astype("<f4"),
     "reals per column": lambda: np.random.default_rng(0).normal(size=(500, 3)) * [1, 1e-9, 1e5],
     "reals with missing values": lambda: np.where(walk(500, 3) > 20, np.nan, np.sin(walk(500, 3))),

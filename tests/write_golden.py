@@ -55,6 +55,16 @@ def golden_arrays() -> dict[str, np.ndarray]:
     arrays["recording, 12 bit on steps of 16"] = make_recording(1000, 4, scale=30.0) * np.int16(16)
     arrays["recording, microvolts"] = make_recording(500, 4).astype("<f4") * np.float32(0.195)
     arrays["recording, offset binary"] = (make_recording(1000, 4).astype("<i4") + 32768).astype("<u2")
+    arrays["recording, trials"] = np.ascontiguousarray(
+        make_recording(1000, 4).reshape(10, 100, 4).transpose(0, 2, 1)
+    )
+    jitter = np.random.default_rng(0).integers(-9000, 9000, 1000)
+    arrays["nanoseconds"] = (1_700_000_000_000_000_000 + 33_333_333 * np.arange(1000) + jitter).astype(
+        "<M8[ns]"
+    )
+    arrays["recording, volts without their mean"] = (lambda volts: volts - volts.mean(axis=0))(
+        (make_recording(4000, 2) + 30_000.0) * 0.1
+    )
     arrays["recording, F order, big-endian"] = np.asfortranarray(make_recording(500, 5, dtype=">i2"))
     arrays["recording, 24 bit"] = make_recording(1000, 4, dtype="<i4", scale=1e6)
     arrays["recording, float on no lattice"] = np.sin(make_recording(500, 4) / 500.0).astype("<f4")

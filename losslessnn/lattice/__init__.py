@@ -26,6 +26,7 @@ import numpy.typing as npt
 from ..errors import CorruptFrameError, NewerFormatError
 from ..wire import Reader
 from .common import MAX_CODE, Axis, Codes, Int64s, Kind, Lattice, OffLattice, ordered_of
+from .differences import DifferenceLattice, fit_differences
 from .grid import FloatGrid, fit_grid
 from .integer import IntegerLattice, fit_integer
 from .multiple import FloatMultiple, Operation, fit_multiples
@@ -35,6 +36,7 @@ from .rational import RationalLattice, fit_rational, present_values
 __all__ = [
     "MAX_CODE",
     "Axis",
+    "DifferenceLattice",
     "FloatGrid",
     "FloatMultiple",
     "IntegerLattice",
@@ -56,6 +58,7 @@ _SPARSE_OCCUPANCY = 0.8
 _PALETTE_OCCUPANCY = 0.5
 _MIN_REPEATS = 8
 """How often the values of a sample must recur before its gaps say anything about the lattice."""
+_FAR = 1 << 28
 _MAX_RATIONAL_VALUE = 1 << 31
 _PALETTE_GAIN_SHARE = 0.25
 """Ranks bend the axis that a model predicts on, so only this share of what they save at best is counted."""
@@ -66,6 +69,7 @@ _UNPACKERS: dict[int, Callable[[Reader], Lattice]] = {
     Kind.PALETTE: PaletteLattice.unpack,
     Kind.FLOAT_MULTIPLE: FloatMultiple.unpack,
     Kind.FLOAT_GRID: FloatGrid.unpack,
+    Kind.DIFFERENCES: DifferenceLattice.unpack,
 }
 
 
@@ -169,11 +173,17 @@ def _candidates(array: npt.NDArray[Any]) -> Iterator[Lattice]:
         palette = _palette(array, 0)
         if palette is not None:
             yield palette
+        differences = fit_differences(array)
+        if differences is not None:
+            yield differences
         yield fit_grid(array)
 
 
 def _integer_candidates(array: npt.NDArray[Any]) -> Iterator[Lattice]:
     lattice = fit_integer(array, exact=False)
+    differences = fit_differences(array) if _reaches_far(array, lattice) else None
+    if differences is not None:
+        yield differences
     step = int(lattice.steps[0]) if lattice is not None and lattice.axis == Axis.NONE else 0
     if array.dtype.kind != "b" and step and _occupancy(array, step) <= _SPARSE_OCCUPANCY:
         distinct = _distinct(array)
@@ -188,6 +198,14 @@ def _integer_candidates(array: npt.NDArray[Any]) -> Iterator[Lattice]:
     lattice = fit_integer(array, exact=True)
     if lattice is not None:
         yield lattice
+
+
+def _reaches_far(array: npt.NDArray[Any], lattice: IntegerLattice | None) -> bool:
+    """Whether the codes of an integer lattice would leave a model no room, or hardly any."""
+    if array.dtype.itemsize < 4 or lattice is None:
+        return array.dtype.itemsize >= 4
+    low, high = int(array.min()), int(array.max())
+    return (high - low) // int(lattice.steps.min()) >= _FAR
 
 
 def _sample(array: npt.NDArray[Any]) -> Int64s:

@@ -28,6 +28,7 @@ class Kind(enum.IntEnum):
     PALETTE = 3
     FLOAT_MULTIPLE = 4
     FLOAT_GRID = 5
+    DIFFERENCES = 6
 
 
 class Axis(enum.IntEnum):

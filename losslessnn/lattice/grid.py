@@ -38,7 +38,7 @@ MANTISSA_BITS = {2: 10, 4: 23, 8: 52}
 BIAS = {2: 15, 4: 127, 8: 1023}
 _MAX_EXCEPTION_SHARE = 7 / 8
 _TARGET_BITS = 13
-"""A simple prediction is off by about 2**13 cells; of filtered signals a good one a hundred times less."""
+"""A simple prediction is off by about 2**13 cells; one of filtered signals may be 100 times better."""
 _MAX_TYPICAL_BITS = 26
 _SAMPLE_WINDOWS = 32
 _SAMPLE_ROWS = 256

@@ -276,12 +276,12 @@ def fit_multiples(array: npt.NDArray[Any]) -> Iterator[FloatMultiple]:
 
 
 def _is_needlessly_fine(whole: FloatMultiple, array: npt.NDArray[Any], axis: Axis) -> bool:
-    """Whether channels have coarser steps of their own, by half or more of them."""
-    rows = _probes(_channels(array, axis))
-    found = _fit_rows(rows, whole.operation & Operation.DIVIDE)
-    if found is None:
-        return False
-    finer = [float(one._steps()[0] / whole._steps()[0]) > _COARSER_CHANNEL for one in found[0]]
+    """Whether half or more of the channels have coarser steps of their own."""
+    finer = []
+    for row in _probes(_channels(array, axis)):
+        with np.errstate(all="ignore"):
+            found = _fit_values(_distinct(row), row.dtype, whole.operation & Operation.DIVIDE)
+        finer.append(found is not None and found[0]._steps()[0] > _COARSER_CHANNEL * whole._steps()[0])
     return 2 * sum(finer) > len(finer)
 
 

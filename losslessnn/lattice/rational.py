@@ -32,7 +32,7 @@ MAX_DENOMINATOR = 1 << 16
 MAX_STEP = 1 << 31
 _MAX_EXCEPTION_SHARE = 1 / 256
 _MAX_SEARCHED_DENOMINATOR = 4096
-_MAX_CANDIDATES = 4096
+_MAX_CANDIDATES = 1024
 _PROBES = 64
 _MAX_ERROR_SPAN = 2.25
 """Rounding down spreads values over 1 around a line, truncation over 2; the line is fitted, not exact."""

@@ -254,13 +254,13 @@ class Encoder:
         best = [whole]
         changes = find_changes(whole.samples, whole.model.positions) if cuts else []
         for change in changes:
-            parts = []
+            halves = []
             for begin, end in ((0, change), (change, whole.samples.shape[1])):
                 marks = np.ascontiguousarray(whole.marks[:, begin:end])
-                half = self._code(whole.samples[:, begin:end], marks)
-                parts += self._cut(half, cuts - 1)
-            if total_size(part.segment for part in parts) < total_size(part.segment for part in best):
-                best = parts
+                halves.append(self._code(whole.samples[:, begin:end], marks))
+            if total_size(half.segment for half in halves) >= total_size(part.segment for part in best):
+                break  # the others are less likely to be worth it
+            best = [part for half in halves for part in self._cut(half, cuts - 1)]
         return best
 
     def _try_network(self, coded: _Coded) -> Segment:
