@@ -258,7 +258,7 @@ def _step(weights, total, moment, square, share, rate, unbiased):
 
 @lean_kernel
 def train(inputs, low, high, scale, shape, weights, width, tails, steps, batch, pace, memory):
-    """Improve ``weights`` in place by so many steps over batches of the samples, which come shuffled.
+    """Improve ``weights`` in place by so many steps over batches of the samples, which come mixed.
 
     With a ``pace`` of 0 weights stay as they are, and the bits of all samples gone through, raw bits left
     out, are returned: one kernel for learning and for measuring, since compiling it takes longer than either.
