@@ -23,6 +23,7 @@ from losslessnn.kernels.constants import (
     TAIL_REACH,
 )
 from losslessnn.kernels.cpu.compiling import lean_kernel, part
+from losslessnn.kernels.cpu.floats import add_multiple, add_weighed, dot
 from losslessnn.kernels.cpu.statistics import log2_of
 
 _PER_SCALE = np.float32(TAIL_CELLS // TAIL_REACH)
@@ -107,36 +108,35 @@ def forward(inputs, n, rounded, width, seen, hidden, outputs):
     first = NETWORK_INPUTS * width
     for h in range(width):
         hidden[h] = rounded[first + h]
-    for i in range(np.uintp(0), np.uintp(NETWORK_INPUTS), np.uintp(4)):
-        a, b, c, d = seen[i], seen[i + np.uintp(1)], seen[i + np.uintp(2)], seen[i + np.uintp(3)]
-        at = i * np.uintp(width)
-        for h in range(np.uintp(width)):
-            hidden[h] += (a * rounded[at + h] + b * rounded[at + np.uintp(width) + h]) + (
-                c * rounded[at + np.uintp(2 * width) + h] + d * rounded[at + np.uintp(3 * width) + h]
-            )
+    for h in range(0, width, 8):
+        add_weighed(hidden, h, seen, NETWORK_INPUTS, rounded, h, width)
     for h in range(width):
         level = np.floor(hidden[h] / _STEP + np.float32(0.5)) * _STEP
         hidden[h] = min(max(level, np.float32(0)), ACTIVATION_MAX * _STEP)
     skip = first + width
+    outward = skip + 3 * NETWORK_INPUTS
     for j in range(3):
-        total = rounded[rounded.size - 3 + j]
-        for i in range(NETWORK_INPUTS):
-            total += rounded[skip + j * NETWORK_INPUTS + i] * seen[i]
-        for h in range(width):
-            total += rounded[skip + 3 * NETWORK_INPUTS + j * width + h] * hidden[h]
-        outputs[j] = total
+        outputs[j] = rounded[rounded.size - 3 + j] + (
+            dot(rounded, skip + j * NETWORK_INPUTS, seen, 0, NETWORK_INPUTS)
+            + dot(rounded, outward + j * width, hidden, 0, width)
+        )
+
+
+@part
+def _round(weights, begin, end, unit, most, rounded):
+    for i in range(np.uintp(begin), np.uintp(end)):
+        whole = np.floor(weights[i] * unit + np.float32(0.5))
+        rounded[i] = min(max(whole, -most), most) * (np.float32(1) / unit)
 
 
 @lean_kernel
 def round_weights(weights, width, rounded):
     """The weights as they will be written: 8 bits, biases finer."""
-    first, skip = NETWORK_INPUTS * width, NETWORK_INPUTS * width + width
-    for i in range(weights.size):
-        unit = _HIDDEN_UNIT if i < skip else _OUTPUT_UNIT
-        most = _WEIGHT_MAX
-        if first <= i < skip or i >= weights.size - 3:
-            unit, most = unit * _FINER, _BIAS_MAX
-        rounded[i] = min(max(np.floor(weights[i] * unit + np.float32(0.5)), -most), most) / unit
+    first, skip, last = NETWORK_INPUTS * width, NETWORK_INPUTS * width + width, weights.size - 3
+    _round(weights, 0, first, _HIDDEN_UNIT, _WEIGHT_MAX, rounded)
+    _round(weights, first, skip, _HIDDEN_UNIT * _FINER, _BIAS_MAX, rounded)
+    _round(weights, skip, last, _OUTPUT_UNIT, _WEIGHT_MAX, rounded)
+    _round(weights, last, weights.size, _OUTPUT_UNIT * _FINER, _BIAS_MAX, rounded)
 
 
 class TrainMemory(NamedTuple):
@@ -188,24 +188,19 @@ def train(inputs, low, high, scale, shape, weights, width, tails, steps, batch, 
             if pace == 0:
                 bits -= log2_of(np.float64(mass))
                 continue
-            for h in range(np.uintp(width)):
-                flows = np.float32(hidden[h] > 0 and hidden[h] < ACTIVATION_MAX * _STEP)
+            outward = skip + 3 * NETWORK_INPUTS
+            for h in range(width):
                 back[h] = 0
-                for j in range(3):
-                    back[h] += gradient[j] * rounded[skip + 3 * NETWORK_INPUTS + j * width + h]
-                back[h] *= flows
-                total[np.uintp(first) + h] += back[h]
-            for i in range(np.uintp(NETWORK_INPUTS)):
-                at = i * np.uintp(width)
-                for h in range(np.uintp(width)):
-                    total[at + h] += seen[i] * back[h]
             for j in range(3):
-                at = np.uintp(skip + j * NETWORK_INPUTS)
-                for i in range(np.uintp(NETWORK_INPUTS)):
-                    total[at + i] += gradient[j] * seen[i]
-                at = np.uintp(skip + 3 * NETWORK_INPUTS + j * width)
-                for h in range(np.uintp(width)):
-                    total[at + h] += gradient[j] * hidden[h]
+                add_multiple(back, 0, rounded, outward + j * width, width, gradient[j])
+            for h in range(width):
+                back[h] *= np.float32(hidden[h] > 0 and hidden[h] < ACTIVATION_MAX * _STEP)
+            for i in range(NETWORK_INPUTS):
+                add_multiple(total, i * width, back, 0, width, seen[i])
+            add_multiple(total, first, back, 0, width, np.float32(1))
+            for j in range(3):
+                add_multiple(total, skip + j * NETWORK_INPUTS, seen, 0, NETWORK_INPUTS, gradient[j])
+                add_multiple(total, outward + j * width, hidden, 0, width, gradient[j])
                 total[size - 3 + j] += gradient[j]
         if pace == 0:
             continue
