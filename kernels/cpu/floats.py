@@ -6,8 +6,6 @@ most of its time goes into finding out that they are eight.
 
 from __future__ import annotations
 
-from typing import Any
-
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -18,7 +16,7 @@ _EIGHT = ir.VectorType(_F32, 8)
 _SIDE_BY_SIDE = 4  # sums that do not wait for each other
 
 
-def _data(context, builder, signature, arguments, i: int) -> Any:  # type: ignore[no-untyped-def]
+def _data(context, builder, signature, arguments, i):  # type: ignore[no-untyped-def]
     return context.make_array(signature.args[i])(context, builder, arguments[i]).data
 
 
@@ -60,7 +58,7 @@ def add_multiple(typing_context, target, at, values, begin, n, factor):  # type:
 
     def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         target, values = (_data(context, builder, signature, arguments, i) for i in (0, 2))
-        at, begin, n, factor = arguments[1], *arguments[3:]
+        at, begin, n, factor = (arguments[i] for i in (1, 3, 4, 5))
         factor = _spread(builder, factor)
         with _from(builder, n) as (i, _):
             place = builder.add(at, i)
@@ -79,7 +77,7 @@ def dot(typing_context, a, at, b, begin, n):  # type: ignore[no-untyped-def]
 
     def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         a, b = (_data(context, builder, signature, arguments, i) for i in (0, 2))
-        at, begin, n = arguments[1], *arguments[3:]
+        at, begin, n = (arguments[i] for i in (1, 3, 4))
         total = cgutils.alloca_once_value(builder, ir.Constant(_EIGHT, [0.0] * 8))
         with _from(builder, n) as (i, _):
             factors = (_load(builder, a, builder.add(at, i)), _load(builder, b, builder.add(begin, i)))
@@ -99,7 +97,7 @@ def add_weighed(typing_context, target, at, values, n, weights, begin, row_lengt
 
     def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         target, values, weights = (_data(context, builder, signature, arguments, i) for i in (0, 2, 4))
-        at, n, begin, row_length = arguments[1], arguments[3], *arguments[5:]
+        at, n, begin, row_length = (arguments[i] for i in (1, 3, 5, 6))
         zero = ir.Constant(_EIGHT, [0.0] * 8)
         totals = [cgutils.alloca_once_value(builder, zero) for _ in range(_SIDE_BY_SIDE)]
         with _from(builder, n, _SIDE_BY_SIDE) as (first, _):

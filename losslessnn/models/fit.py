@@ -134,6 +134,7 @@ FIRST_ERRORS = 32  # of a channel, from which its averages start
 _TOGETHER = 32  # channels, whose squares are in memory at once
 _PRODUCT_SAMPLES = 1024  # of a channel, at a time
 _PRODUCT_ROWS = 128  # of a matrix of which half is needed, at a time
+_GRAM_ENTRIES = 1 << 16  # of matrices that are in memory at once
 _SUM_BITS = 22  # magnitudes summed over: 22 + 22 bits leave room for 2**19 samples in 63
 _LEAST_FRACTION = 1  # bits of a code, kept of samples that are summed over as 16-bit numbers
 
@@ -222,14 +223,14 @@ def find_changes(codes: Codes, positions: Positions) -> list[int]:
 
 def _grams(history: NDArray[Any]) -> NDArray[np.float64]:
     """Gram matrices of channels' own past and, last, their samples: (channels, n, n)."""
-    lag, count = np.array([1, 0]), np.array([WHITENING_TAPS, 1])
-    zero, length, one = np.zeros(1, np.int64), np.array([history.shape[1] - 2 * PAD]), np.ones(1)
-    grams = np.empty((len(history), WHITENING_TAPS + 1, WHITENING_TAPS + 1))
-    first, sums = np.empty(2, np.int64), np.empty(statistics.LAGS, np.int64)
-    for i, gram in enumerate(grams):
-        source = np.array([i, i])
-        statistics.gram_matrix(history, 2, source, lag, count, 1, zero, length, one, first, sums, gram)
-    return grams
+    n_channels, none = len(history), np.full((len(history), 0), -1, np.int32)
+    zero, length = np.zeros(1, np.int64), np.array([history.shape[1] - 2 * PAD])
+    grams = np.zeros((n_channels, WHITENING_TAPS + 1, WHITENING_TAPS + 1))
+    statistics.gram_matrices(
+        history, none, statistics.Reach(WHITENING_TAPS, 0, 0, 1), np.arange(n_channels), zero, length,
+        np.ones((n_channels, 1)), statistics.fit_memory(WHITENING_TAPS, 0, 1), grams, np.empty(n_channels),
+    )  # fmt: skip
+    return grams + np.tril(grams, -1).transpose(0, 2, 1)
 
 
 def _lanes(n_channels: int, n_times: int) -> int:
@@ -428,16 +429,25 @@ def _linear(
     stride: int = 1,
 ) -> tuple[LinearTaps, float]:
     """Predictors of every ``stride``-th channel, and what they and the samples cost, in bits."""
-    n_channels = reduced.shape[0]
-    most = own + chosen.shape[1] * (past + lead + 1)
-    windows = np.zeros((n_channels * (1 + chosen.shape[1]), 4), np.int32)
+    n_channels, n_references = chosen.shape
+    reach, most = statistics.Reach(own, past, lead, skew), own + n_references * (past + lead + 1)
+    windows = np.zeros((n_channels * (1 + n_references), 4), np.int32)
     coefficients = np.zeros(n_channels * most, np.int32)
     shift = np.zeros(n_channels, np.int32)
-    memory = statistics.fit_memory(most, chosen.shape[1], begins.size)
-    n_windows, n_taps, cost = statistics.fit_linear(
-        reduced, chosen, skew, stride, own, past, lead, begins, ends, weights, n_times, TAP_BITS, quantum,
-        memory, windows, coefficients, shift,
-    )  # fmt: skip
+    memory = statistics.fit_memory(most, n_references, begins.size)
+    together = max(_GRAM_ENTRIES // (most + 1) ** 2, 1)
+    grams, weighed = np.empty((together, most + 1, most + 1)), np.empty(together)
+    channels, done, cost = np.arange(0, n_channels, stride), np.zeros(2, np.int64), 0.0
+    for first in range(0, channels.size, together):
+        some = channels[first : first + together]
+        statistics.gram_matrices(
+            reduced, chosen, reach, some, begins, ends, weights, memory, grams, weighed
+        )  # fmt: skip
+        cost += statistics.fit_linear(
+            grams, weighed, chosen, reach, some, n_times, TAP_BITS, quantum, memory, done,
+            windows, coefficients, shift,
+        )  # fmt: skip
+    n_windows, n_taps = done.tolist()
     windows = windows[:n_windows]
     length = np.ascontiguousarray(windows[:, 3])
     taps = LinearTaps(
