@@ -20,6 +20,7 @@ from threadpoolctl import ThreadpoolController
 from losslessnn.blocks import Codes, codes_between, time_blocks
 from losslessnn.kernels.constants import AVERAGE_BITS, GAUSSIAN, PAD, UNIT_BITS, WEIGHT_BITS
 from losslessnn.kernels.cpu import statistics
+from losslessnn.kernels.cpu.autoregressive import write_positions
 from losslessnn.kernels.cpu.head_lanes import new_rows
 from losslessnn.kernels.cpu.integers import PAIR_BITS
 from losslessnn.kernels.parameters import Adaptive, Head, LinearTaps, Positions
@@ -33,10 +34,10 @@ from losslessnn.models.autoregressive import (
 from losslessnn.models.network import Training, fit_network, may_pay
 from losslessnn.models.prediction import (
     Prediction,
+    codes_around,
     farthest,
     largest_position,
     linear_errors,
-    positions_around,
     positions_between,
     put,
     room_for_sums,
@@ -199,7 +200,7 @@ def find_changes(codes: Codes, positions: Positions) -> list[int]:
         return []
     kind, down = _narrowed(farthest(positions), positions.fraction_bits)
     if kind is np.int32:
-        kind, down = _narrowed(largest_position(codes, positions, 0), positions.fraction_bits)
+        kind, down = _narrowed(largest_position(codes, positions), positions.fraction_bits)
     noise = 4.0 ** (positions.fraction_bits - down) / 12.0
     borders = np.arange(1, CHANGE_LEAVES, dtype=np.int64) * n_times // CHANGE_LEAVES
     borders = borders[np.minimum(borders, n_times - borders) >= SHORTEST_SEGMENT]
@@ -267,29 +268,33 @@ def _narrowed(most: int, fraction_bits: int) -> tuple[type[np.signedinteger[Any]
 
 def _excerpt(
     codes: Codes, positions: Positions, begins: NDArray[np.int64], ends: NDArray[np.int64]
-) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int64]]:
+) -> tuple[NDArray[Any], int, NDArray[np.int64], NDArray[np.int64]]:
     """Positions of some spans with their surroundings, and where in them the spans begin and end.
 
-    Neighbouring spans stay neighbours.
+    They are shifted down for sums of products, which comes second. Neighbouring spans stay neighbours.
     """
     apart = np.flatnonzero(begins[1:] != ends[:-1]) + 1
     firsts, lasts = np.r_[0, apart], np.r_[apart - 1, begins.size - 1]
     lengths = ends[lasts] - begins[firsts] + 2 * PAD
     moved = np.repeat(np.cumsum(lengths) - lengths - begins[firsts], lasts - firsts + 1)
-    excerpt = positions_around(codes, positions, begins[firsts], ends[lasts])
-    return excerpt, begins + moved, ends + moved
+    known, inside = codes_around(codes, begins[firsts], ends[lasts])
+    kind, down = _narrowed(largest_position(known, positions), positions.fraction_bits)
+    excerpt = np.empty(known.shape, kind)
+    for first in range(0, len(codes), _TOGETHER):
+        some = np.arange(first, min(first + _TOGETHER, len(codes)))
+        placed = np.empty((some.size, inside.size), np.int32)
+        write_positions(known[some[0] : some[-1] + 1], positions.of(some), np.int64(0), placed)
+        placed >>= np.int32(down)
+        placed[:, ~inside] = 0
+        excerpt[some] = placed
+    return excerpt, down, begins + moved, ends + moved
 
 
 def _fit_taps(codes: Codes, positions: Positions, effort: Effort) -> LinearTaps:
     n_channels, n_times = codes.shape
     fewest = FEWEST_FIT_SAMPLES if n_channels <= MANY_CHANNELS else FEWEST_OF_MANY
     begins, ends = _spans(n_times, max(fewest, effort.fit_samples // n_channels))
-    excerpt, begins, ends = _excerpt(codes, positions, begins, ends)
-    most = max(int(excerpt.max(initial=0)), -int(excerpt.min(initial=0)))
-    kind, down = _narrowed(most, positions.fraction_bits)
-    excerpt >>= np.int32(down)
-    reduced = excerpt.astype(kind, copy=False)
-    del excerpt
+    reduced, down, begins, ends = _excerpt(codes, positions, begins, ends)
     quantum = 4.0 ** (positions.fraction_bits - down)
     none = np.full((n_channels, 0), -1, np.int32)
     own = min(effort.own, PAD)
