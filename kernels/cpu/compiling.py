@@ -31,7 +31,12 @@ def _fingerprint() -> tuple[str, int]:
 
 _LOGGER = logging.getLogger("losslessnn")
 _FINGERPRINT = _fingerprint()
-_OPTIONS: dict[str, Any] = {"nogil": True, "cache": True, "no_cfunc_wrapper": True}
+_OPTIONS: dict[str, Any] = {
+    "nogil": True,
+    "cache": True,
+    "no_cfunc_wrapper": True,
+    "error_model": "numpy",  # no division is checked: none is by zero, and a check keeps it out of vectors
+}
 
 
 def kernel(function: Callable[..., Any]) -> Any:

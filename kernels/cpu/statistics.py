@@ -28,63 +28,111 @@ def _all_lagged_sums(flat, fixed, moving, count, n, sums):
 
 
 @part
-def _add_pair(gram, row, begin_a, count_a, column, begin_b, count_b, flat, n, weight, sums):
+def _add_pair(grams, first, length, row, begin_a, count_a, column, begin_b, count_b, flat, n, weight, sums):
     """Add sum over n times of a[t - i] * b[t - j], weighted, for every pair of lags of two windows.
 
-    ``begin_a`` and ``begin_b`` are where the windows' newest samples of the first time lie in the flat
-    history. Only sums along two edges of the block are taken over all t; their neighbours along a diagonal
-    follow by adding the product that enters and taking off the one that leaves. ``sums`` is memory for `LAGS`
-    of them.
+    To the rows from ``row`` and the columns from ``column`` on of the matrix, ``length`` wide, that begins at
+    ``first`` in the flat ``grams``. ``begin_a`` and ``begin_b`` are where the windows' newest samples of the
+    first time lie in the flat history. Only sums along two edges of the block are taken over all t; their
+    neighbours along a diagonal follow by adding the product that enters and taking off the one that leaves.
+    ``sums`` is memory for `LAGS` of them.
     """
-    length, entries = gram.shape[1], gram.reshape(-1)
     next_entry, one, behind = np.uintp(length + 1), np.uintp(1), np.uintp(n)
     for edge in range(2):  # j = 0, then i = 0, where the corner belongs to; half of a symmetric block will do
-        first, last = (1, count_a) if edge == 0 else (0, 1 if row == column else count_b)
+        begin, end = (1, count_a) if edge == 0 else (0, 1 if row == column else count_b)
         fixed, moving = (begin_b, begin_a) if edge == 0 else (begin_a, begin_b)
-        for lag in range(first, last, LAGS):
-            count = min(LAGS, last - lag)
+        for lag in range(begin, end, LAGS):
+            count = min(LAGS, end - lag)
             _all_lagged_sums(flat, fixed, moving - lag, count, n, sums)
             for c in range(count):
                 total = sums[c]
                 i, j = (lag + c, 0) if edge == 0 else (0, lag + c)
                 at_a, at_b = np.uintp(begin_a - i), np.uintp(begin_b - j)
-                at = np.uintp((row + i) * length + column + j)
-                entries[at] += weight * np.float64(total)
+                at = np.uintp(first + (row + i) * length + column + j)
+                grams[at] += weight * np.float64(total)
                 for _ in range(1, min(count_a - i, count_b - j)):
                     at, at_a, at_b = at + next_entry, at_a - one, at_b - one
                     total += np.int64(flat[at_a]) * np.int64(flat[at_b])
                     total -= np.int64(flat[at_a + behind]) * np.int64(flat[at_b + behind])
-                    entries[at] += weight * np.float64(total)
+                    grams[at] += weight * np.float64(total)
+
+
+@part
+def _merge_spans(begins, ends, weights, k, merged_begins, merged_ends, merged_weights):
+    """Join a channel's neighbours of equal weight; return how many are left, and all samples weighted."""
+    n, total = 0, 0.0
+    for i in range(begins.size):
+        weight = weights[k, i]
+        total += weight * (ends[i] - begins[i])
+        if n == 0 or merged_ends[n - 1] != begins[i] or merged_weights[n - 1] != weight:
+            merged_begins[n], merged_weights[n] = begins[i], weight
+            n += 1
+        merged_ends[n - 1] = ends[i]
+    return n, total
+
+
+@part
+def _windows_of(k, chosen, reach, memory):
+    """Fill in what a channel is predicted from, and last itself; return how many channels and regressors."""
+    source, lag, count = memory.sources, memory.lags, memory.counts
+    source[0], lag[0], count[0] = k, 1, reach.own
+    n_sources, n = 0, reach.own
+    for r in range(chosen.shape[1]):
+        if chosen[k, r] < 0:
+            break
+        n_sources += 1
+        source[n_sources] = chosen[k, r]
+        lag[n_sources] = max(-reach.lead, 1 - reach.skew * (k - chosen[k, r]))
+        count[n_sources] = reach.past - min(lag[n_sources], 0) + 1
+        n += count[n_sources]
+    source[n_sources + 1], lag[n_sources + 1], count[n_sources + 1] = k, 0, 1
+    return n_sources, n
 
 
 @lean_kernel
-def gram_matrix(history, n_windows, source, lag, count, n_spans, begins, ends, weights, first, sums, gram):
-    """Weighted sums of products of all samples in the windows (newest first, window after window).
+def gram_matrices(samples, chosen, reach, channels, begins, ends, weights, memory, grams, weighed):
+    """Weighted sums of products of all that some channels may be predicted from, and last of themselves.
 
-    They fill the first rows and columns of ``gram``; how many is returned. Arrays may be longer than the
-    ``n_windows`` and ``n_spans`` they describe; ``first`` and ``sums`` are memory for as many numbers as
-    there are windows and `LAGS`. Sums over a span are exact integers; spans are weighted and added in order.
+    Parameters
+    ----------
+    samples : (channels, PAD + time + PAD) int32 or int16, so small that sums fit
+    chosen : (channels, references) int32 other channels, -1 for none
+    reach : how far windows may reach
+    channels : (some,) int64
+    begins, ends : (spans,) int64 the times sums are taken over
+    weights : (channels, spans) float64, one over the variance the span's error is expected to have
+    memory : what `fit_memory` gives
+    grams : (some or more, regressors + 1, regressors + 1) float64 out: the lower half of a matrix for each of
+        ``channels``, windows one after the other, newest sample first
+    weighed : (some or more,) float64 out: how many samples were summed over, weighted
+
+    Sums over a span are exact integers; spans are weighted and added in order.
     """
-    n = np.int64(0)
-    for w in range(n_windows):
-        first[w] = n
-        n += count[w]
-    for i in range(n):
-        for j in range(i + 1):
-            gram[i, j] = 0.0
-    flat, length = history.reshape(-1), np.int64(history.shape[1])
-    for span in range(n_spans):
-        for v in range(n_windows):
-            for w in range(v + 1):
-                _add_pair(
-                    gram, first[v], source[v] * length + PAD + begins[span] - lag[v], count[v],
-                    first[w], source[w] * length + PAD + begins[span] - lag[w], count[w],
-                    flat, ends[span] - begins[span], weights[span], sums,
-                )  # fmt: skip
-    for i in range(n):
-        for j in range(i):
-            gram[j, i] = gram[i, j]
-    return n
+    flat, length, size = samples.reshape(-1), np.int64(samples.shape[1]), grams.shape[1]
+    entries = grams.reshape(-1)
+    source, lag, count = memory.sources, memory.lags, memory.counts
+    for c in range(channels.size):
+        k = channels[c]
+        spans, weighed[c] = _merge_spans(
+            begins, ends, weights, k, memory.begins, memory.ends, memory.weights
+        )  # fmt: skip
+        n_sources, n = _windows_of(k, chosen, reach, memory)
+        first = c * size * size
+        for i in range(n + 1):
+            for j in range(i + 1):
+                grams[c, i, j] = 0.0
+        for span in range(spans):
+            begin, end, row = memory.begins[span], memory.ends[span], np.int64(0)
+            for v in range(n_sources + 2):
+                column = np.int64(0)
+                for w in range(v + 1):
+                    _add_pair(
+                        entries, first, size, row, source[v] * length + PAD + begin - lag[v], count[v],
+                        column, source[w] * length + PAD + begin - lag[w], count[w],
+                        flat, end - begin, memory.weights[span], memory.sums,
+                    )  # fmt: skip
+                    column += count[w]
+                row += count[v]
 
 
 @part
@@ -247,26 +295,13 @@ def _regressor_order(n_sources, lag, count, priority, order):
 
 
 @part
-def _merge_spans(begins, ends, weights, k, merged_begins, merged_ends, merged_weights):
-    """Join a channel's neighbours of equal weight; return how many are left, and all samples weighted."""
-    n, total = 0, 0.0
-    for i in range(begins.size):
-        weight = weights[k, i]
-        total += weight * (ends[i] - begins[i])
-        if n == 0 or merged_ends[n - 1] != begins[i] or merged_weights[n - 1] != weight:
-            merged_begins[n], merged_weights[n] = begins[i], weight
-            n += 1
-        merged_ends[n - 1] = ends[i]
-    return n, total
-
-
-@part
-def _reorder(gram, order, n, moved):
+def _reorder(grams, c, order, n, moved):
     """Write a Gram matrix of n regressors and what they predict with the regressors in another order."""
     order[n] = n
     for i in range(n + 1):
-        for j in range(n + 1):
-            moved[i, j] = gram[order[i], order[j]]
+        for j in range(i + 1):
+            a, b = order[i], order[j]
+            moved[i, j] = grams[c, max(a, b), min(a, b)]
 
 
 _ROUNDING_LOSS = 0.72 / 12.0  # bits: half of 1 / ln 2, times the mean square of an error of rounding
@@ -326,19 +361,26 @@ def _write_window(slot, at, count, lag, windows, window, coefficients, tap):
     return oldest - newest + 1
 
 
-class FitMemory(NamedTuple):
-    """Memory for what `fit_linear` works with."""
+class Reach(NamedTuple):
+    """How far a channel's predictor may look."""
 
-    gram: NDArray[np.float64]  # (regressors + 1, regressors + 1)
-    factor: NDArray[np.float64]  # likewise
+    own: int  # longest own lag
+    past: int  # longest lag of a reference
+    lead: int  # longest lead of a reference, as far as it is known by then
+    skew: int  # steps by which a channel is coded after the one before it
+
+
+class FitMemory(NamedTuple):
+    """Memory for what `gram_matrices` and `fit_linear` work with."""
+
+    factor: NDArray[np.float64]  # (regressors + 1, regressors + 1)
     reals: NDArray[np.float64]  # (regressors + 1,)
     order: NDArray[np.int64]  # (regressors + 1,)
     rounded: NDArray[np.int64]  # (regressors + 1,)
     slot: NDArray[np.int64]  # (regressors + 1,)
-    sources: NDArray[np.int64]  # (windows + 1,) here and in the next three
+    sources: NDArray[np.int64]  # (windows + 1,) here and in the next two
     lags: NDArray[np.int64]
     counts: NDArray[np.int64]
-    first: NDArray[np.int64]
     begins: NDArray[np.int64]  # (spans,) here and in the next two
     ends: NDArray[np.int64]
     weights: NDArray[np.float64]
@@ -346,14 +388,13 @@ class FitMemory(NamedTuple):
 
 
 def fit_memory(regressors: int, references: int, spans: int) -> FitMemory:
-    """Memory for `fit_linear` with so many regressors, references and spans at most."""
+    """Memory for a fit with so many regressors, references and spans at most."""
     size, windows = regressors + 1, references + 2
     return FitMemory(
         np.empty((size, size)),
-        np.empty((size, size)),
         np.empty(size),
         *np.empty((3, size), np.int64),
-        *np.empty((4, windows), np.int64),
+        *np.empty((3, windows), np.int64),
         *np.empty((2, spans), np.int64),
         np.empty(spans),
         np.empty(LAGS, np.int64),
@@ -362,65 +403,42 @@ def fit_memory(regressors: int, references: int, spans: int) -> FitMemory:
 
 @lean_kernel
 def fit_linear(
-    reduced, chosen, skew, stride, own, past, lead, begins, ends, weights, n_times, tap_bits, quantum,
-    memory, windows, coefficients, shift,
+    grams, weighed, chosen, reach, channels, n_times, tap_bits, quantum, memory, done, windows, coefficients,
+    shift,
 ):  # fmt: skip
-    """Fit every ``stride``-th channel's linear predictor by least squares, its length chosen by total cost.
+    """Fit the linear predictors of some channels by least squares, their lengths chosen by total cost.
 
     Parameters
     ----------
-    reduced : (channels, PAD + time + PAD) int32 or int16, positions shifted down so that sums fit
-    chosen : (channels, references) int32 other channels, -1 for none
-    own, past, lead : longest own lag, longest reference lag and lead
-    begins, ends : (spans,) int64 the times sums are taken over
-    weights : (channels, spans) float64, one over the variance the span's error is expected to have
+    grams, weighed, chosen, reach, channels, memory : what `gram_matrices` took and gave
     n_times : samples per channel that will pay for the coefficients
     tap_bits : price of a coefficient, in bits, at least
-    quantum : squared width of a code in ``reduced`` units
-    memory : what `fit_memory` gives
+    quantum : squared width of a code in units of samples
+    done : (2,) int64 windows and coefficients written, by earlier channels and then also by these
     windows : (windows, 4) int32 out: channel, source, lag, count
     coefficients : (taps,) int32 out, windows in order, oldest sample first
     shift : (channels,) int32 out
 
     Returns
     -------
-    tuple of int, int and float
-        Windows and coefficients written; bits of coefficients and samples, but for a constant.
+    float
+        Bits of coefficients and samples, but for a constant.
     """
     total = 0.0
-    n_channels = reduced.shape[0]
-    n_windows, n_taps = 0, 0
-    gram, factor, order, rounded, slot = (
-        memory.gram, memory.factor, memory.order, memory.rounded, memory.slot,
-    )  # fmt: skip
+    factor, order, rounded, slot = memory.factor, memory.order, memory.rounded, memory.slot
     source, lag, count = memory.sources, memory.lags, memory.counts
-    for k in range(0, n_channels, stride):
-        spans, n_fit = _merge_spans(
-            begins, ends, weights, k, memory.begins, memory.ends, memory.weights
-        )  # fmt: skip
-        source[0], lag[0], count[0] = k, 1, own
-        n_sources = 0
-        for r in range(chosen.shape[1]):
-            if chosen[k, r] < 0:
-                break
-            n_sources += 1
-            source[n_sources] = chosen[k, r]
-            first_lag = 1 - skew * (k - chosen[k, r])
-            lag[n_sources] = max(-lead, first_lag)
-            count[n_sources] = past - min(lag[n_sources], 0) + 1
-        source[n_sources + 1], lag[n_sources + 1], count[n_sources + 1] = k, 0, 1
-        n = gram_matrix(
-            reduced, n_sources + 2, source, lag, count, spans, memory.begins, memory.ends, memory.weights,
-            memory.first, memory.sums, gram,
-        ) - 1  # fmt: skip
+    for c in range(channels.size):
+        k, n_fit = channels[c], weighed[c]
+        n_sources, n = _windows_of(k, chosen, reach, memory)
+        energy = grams[c, n, n]
         shift[k] = 0
-        if gram[n, n] == 0.0:
+        if energy == 0.0:
             continue
         _regressor_order(n_sources, lag, count, memory.reals, order)
-        _reorder(gram, order, n, factor)
+        _reorder(grams, c, order, n, factor)
         cholesky(factor, n + 1, 1e-9, memory.reals)
         noise = n_fit * quantum / 12.0
-        best, left, cost = _cheapest_length(factor, n, gram[n, n], noise, n_fit, n_times, tap_bits)
+        best, left, cost = _cheapest_length(factor, n, energy, noise, n_fit, n_times, tap_bits)
         total += cost
         if best == 0:
             continue
@@ -438,13 +456,13 @@ def fit_linear(
             slot[order[j]] = rounded[j]
         at = 0
         for w in range(n_sources + 1):
-            length = _write_window(slot, at, count[w], lag[w], windows, n_windows, coefficients, n_taps)
+            length = _write_window(slot, at, count[w], lag[w], windows, done[0], coefficients, done[1])
             at += count[w]
             if length > 0:
-                windows[n_windows, 0], windows[n_windows, 1] = k, source[w]
-                n_windows += 1
-                n_taps += length
-    return n_windows, n_taps, total
+                windows[done[0], 0], windows[done[0], 1] = k, source[w]
+                done[0] += 1
+                done[1] += length
+    return total
 
 
 @inlined

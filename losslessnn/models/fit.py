@@ -21,6 +21,7 @@ from losslessnn.blocks import Codes, codes_between, time_blocks
 from losslessnn.coding.shapes import load_shapes
 from losslessnn.kernels.constants import AVERAGE_BITS, GAUSSIAN, PAD, UNIT_BITS, WEIGHT_BITS
 from losslessnn.kernels.cpu import statistics
+from losslessnn.kernels.cpu.autoregressive import write_positions
 from losslessnn.kernels.cpu.head_lanes import new_rows
 from losslessnn.kernels.cpu.integers import PAIR_BITS
 from losslessnn.kernels.parameters import Adaptive, Head, LinearTaps, Positions
@@ -34,10 +35,10 @@ from losslessnn.models.autoregressive import (
 from losslessnn.models.network import Training, fit_network, may_pay
 from losslessnn.models.prediction import (
     Prediction,
+    codes_around,
     farthest,
     largest_position,
     linear_errors,
-    positions_around,
     positions_between,
     put,
     room_for_sums,
@@ -134,6 +135,7 @@ FIRST_ERRORS = 32  # of a channel, from which its averages start
 _TOGETHER = 32  # channels, whose squares are in memory at once
 _PRODUCT_SAMPLES = 1024  # of a channel, at a time
 _PRODUCT_ROWS = 128  # of a matrix of which half is needed, at a time
+_GRAM_ENTRIES = 1 << 16  # of matrices that are in memory at once
 _SUM_BITS = 22  # magnitudes summed over: 22 + 22 bits leave room for 2**19 samples in 63
 _LEAST_FRACTION = 1  # bits of a code, kept of samples that are summed over as 16-bit numbers
 
@@ -198,7 +200,7 @@ def find_changes(codes: Codes, positions: Positions) -> list[int]:
         return []
     kind, down = _narrowed(farthest(positions), positions.fraction_bits)
     if kind is np.int32:
-        kind, down = _narrowed(largest_position(codes, positions, 0), positions.fraction_bits)
+        kind, down = _narrowed(largest_position(codes, positions), positions.fraction_bits)
     noise = 4.0 ** (positions.fraction_bits - down) / 12.0
     borders = np.arange(1, CHANGE_LEAVES, dtype=np.int64) * n_times // CHANGE_LEAVES
     borders = borders[np.minimum(borders, n_times - borders) >= SHORTEST_SEGMENT]
@@ -222,14 +224,14 @@ def find_changes(codes: Codes, positions: Positions) -> list[int]:
 
 def _grams(history: NDArray[Any]) -> NDArray[np.float64]:
     """Gram matrices of channels' own past and, last, their samples: (channels, n, n)."""
-    lag, count = np.array([1, 0]), np.array([WHITENING_TAPS, 1])
-    zero, length, one = np.zeros(1, np.int64), np.array([history.shape[1] - 2 * PAD]), np.ones(1)
-    grams = np.empty((len(history), WHITENING_TAPS + 1, WHITENING_TAPS + 1))
-    first, sums = np.empty(2, np.int64), np.empty(statistics.LAGS, np.int64)
-    for i, gram in enumerate(grams):
-        source = np.array([i, i])
-        statistics.gram_matrix(history, 2, source, lag, count, 1, zero, length, one, first, sums, gram)
-    return grams
+    n_channels, none = len(history), np.full((len(history), 0), -1, np.int32)
+    zero, length = np.zeros(1, np.int64), np.array([history.shape[1] - 2 * PAD])
+    grams = np.zeros((n_channels, WHITENING_TAPS + 1, WHITENING_TAPS + 1))
+    statistics.gram_matrices(
+        history, none, statistics.Reach(WHITENING_TAPS, 0, 0, 1), np.arange(n_channels), zero, length,
+        np.ones((n_channels, 1)), statistics.fit_memory(WHITENING_TAPS, 0, 1), grams, np.empty(n_channels),
+    )  # fmt: skip
+    return grams + np.tril(grams, -1).transpose(0, 2, 1)
 
 
 def _lanes(n_channels: int, n_times: int) -> int:
@@ -266,29 +268,33 @@ def _narrowed(most: int, fraction_bits: int) -> tuple[type[np.signedinteger[Any]
 
 def _excerpt(
     codes: Codes, positions: Positions, begins: NDArray[np.int64], ends: NDArray[np.int64]
-) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int64]]:
+) -> tuple[NDArray[Any], int, NDArray[np.int64], NDArray[np.int64]]:
     """Positions of some spans with their surroundings, and where in them the spans begin and end.
 
-    Neighbouring spans stay neighbours.
+    They are shifted down for sums of products, which comes second. Neighbouring spans stay neighbours.
     """
     apart = np.flatnonzero(begins[1:] != ends[:-1]) + 1
     firsts, lasts = np.r_[0, apart], np.r_[apart - 1, begins.size - 1]
     lengths = ends[lasts] - begins[firsts] + 2 * PAD
     moved = np.repeat(np.cumsum(lengths) - lengths - begins[firsts], lasts - firsts + 1)
-    excerpt = positions_around(codes, positions, begins[firsts], ends[lasts])
-    return excerpt, begins + moved, ends + moved
+    known, inside = codes_around(codes, begins[firsts], ends[lasts])
+    kind, down = _narrowed(largest_position(known, positions), positions.fraction_bits)
+    excerpt = np.empty(known.shape, kind)
+    for first in range(0, len(codes), _TOGETHER):
+        some = np.arange(first, min(first + _TOGETHER, len(codes)))
+        placed = np.empty((some.size, inside.size), np.int32)
+        write_positions(known[some[0] : some[-1] + 1], positions.of(some), np.int64(0), placed)
+        placed >>= np.int32(down)
+        placed[:, ~inside] = 0
+        excerpt[some] = placed
+    return excerpt, down, begins + moved, ends + moved
 
 
 def _fit_taps(codes: Codes, positions: Positions, effort: Effort) -> LinearTaps:
     n_channels, n_times = codes.shape
     fewest = FEWEST_FIT_SAMPLES if n_channels <= MANY_CHANNELS else FEWEST_OF_MANY
     begins, ends = _spans(n_times, max(fewest, effort.fit_samples // n_channels))
-    excerpt, begins, ends = _excerpt(codes, positions, begins, ends)
-    most = max(int(excerpt.max(initial=0)), -int(excerpt.min(initial=0)))
-    kind, down = _narrowed(most, positions.fraction_bits)
-    excerpt >>= np.int32(down)
-    reduced = excerpt.astype(kind, copy=False)
-    del excerpt
+    reduced, down, begins, ends = _excerpt(codes, positions, begins, ends)
     quantum = 4.0 ** (positions.fraction_bits - down)
     none = np.full((n_channels, 0), -1, np.int32)
     own = min(effort.own, PAD)
@@ -428,16 +434,25 @@ def _linear(
     stride: int = 1,
 ) -> tuple[LinearTaps, float]:
     """Predictors of every ``stride``-th channel, and what they and the samples cost, in bits."""
-    n_channels = reduced.shape[0]
-    most = own + chosen.shape[1] * (past + lead + 1)
-    windows = np.zeros((n_channels * (1 + chosen.shape[1]), 4), np.int32)
+    n_channels, n_references = chosen.shape
+    reach, most = statistics.Reach(own, past, lead, skew), own + n_references * (past + lead + 1)
+    windows = np.zeros((n_channels * (1 + n_references), 4), np.int32)
     coefficients = np.zeros(n_channels * most, np.int32)
     shift = np.zeros(n_channels, np.int32)
-    memory = statistics.fit_memory(most, chosen.shape[1], begins.size)
-    n_windows, n_taps, cost = statistics.fit_linear(
-        reduced, chosen, skew, stride, own, past, lead, begins, ends, weights, n_times, TAP_BITS, quantum,
-        memory, windows, coefficients, shift,
-    )  # fmt: skip
+    memory = statistics.fit_memory(most, n_references, begins.size)
+    together = max(_GRAM_ENTRIES // (most + 1) ** 2, 1)
+    grams, weighed = np.empty((together, most + 1, most + 1)), np.empty(together)
+    channels, done, cost = np.arange(0, n_channels, stride), np.zeros(2, np.int64), 0.0
+    for first in range(0, channels.size, together):
+        some = channels[first : first + together]
+        statistics.gram_matrices(
+            reduced, chosen, reach, some, begins, ends, weights, memory, grams, weighed
+        )  # fmt: skip
+        cost += statistics.fit_linear(
+            grams, weighed, chosen, reach, some, n_times, TAP_BITS, quantum, memory, done,
+            windows, coefficients, shift,
+        )  # fmt: skip
+    n_windows, n_taps = done.tolist()
     windows = windows[:n_windows]
     length = np.ascontiguousarray(windows[:, 3])
     taps = LinearTaps(

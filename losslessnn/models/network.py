@@ -35,7 +35,7 @@ Float32s = NDArray[np.float32]
 
 BATCH, SMALL_BATCH = 256, 64  # samples
 TRIAL_PART = 6  # a trial looks at no more than one in so many samples
-TRIAL_TIMES, TRIAL_STRETCHES = 4096, 8  # of a long chunk, where there are channels enough
+TRIAL_TIMES, TRIAL_STRETCHES = 2048, 4  # of a long chunk, where there are channels enough
 TRIAL_OF_A_CHANNEL = 1024
 TRIAL_BATCH, TRIAL_PACE = 16, 0.02
 TRIAL_HELD_OUT = 4
@@ -44,7 +44,7 @@ BITS_PER_WEIGHT = 6
 FEWEST_HIDDEN = 8
 FEWEST_EXAMPLES = 1024
 SAMPLES_OF_A_CHANNEL = 16384  # to train on, rather than looking at more channels
-TRIAL_SHARE = 0.4  # of the gain asked for that a trial must show
+TRIAL_SHARE = 0.33  # of the gain asked for that a trial must show
 FAR = float(1 << 30)  # positions: beyond any edge
 NARROWEST_BIN = np.float32(1 / 4)  # in scales
 NEARLY_LAPLACE = 4  # the shape

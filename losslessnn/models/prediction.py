@@ -46,31 +46,24 @@ def positions_between(
     return history
 
 
-def positions_around(
-    codes: Codes, positions: Positions, begins: NDArray[np.int64], ends: NDArray[np.int64]
-) -> Int32s:
-    """Positions of some stretches of time, each with ``PAD`` before and after it, one behind another."""
+def codes_around(
+    codes: Codes, begins: NDArray[np.int64], ends: NDArray[np.int64]
+) -> tuple[Codes, NDArray[np.bool_]]:
+    """Codes of some stretches of time, each with ``PAD`` before and after it, one behind another.
+
+    And which of them there are; the others are any codes.
+    """
     times = np.concatenate([np.arange(b - PAD, e + PAD) for b, e in zip(begins, ends, strict=True)])
     inside = (times >= 0) & (times < codes.shape[1])
     times = np.where(inside, times, 0)
-    known = as_kernels_take_them(codes.T[times].T if by_time(codes) else codes[:, times])
-    history = np.empty(known.shape, np.int32)
-    kernel.write_positions(known, positions, np.int64(0), history)
-    history[:, ~inside] = 0
-    return history
+    return as_kernels_take_them(codes.T[times].T if by_time(codes) else codes[:, times]), inside
 
 
-def largest_position(codes: Codes, positions: Positions, most: int) -> int:
-    """The largest magnitude of all positions, or ``most`` if they do not even reach that."""
-
-    def reach(ends: Codes) -> int:  # positions rise with codes
-        found = positions_between(ends, positions, 0, 2)
-        return max(int(found.max(initial=0)), -int(found.min(initial=0)))
-
-    bound = reach(np.tile([positions.low, positions.high], (len(codes), 1)))
-    if bound <= most:
-        return most
-    return max(most, reach(np.stack([codes.min(axis=1), codes.max(axis=1)], axis=1)))
+def largest_position(codes: Codes, positions: Positions) -> int:
+    """The largest magnitude of all positions."""
+    ends = np.stack([codes.min(axis=1), codes.max(axis=1)], axis=1)
+    found = positions_between(ends, positions, 0, 2)  # positions rise with codes
+    return max(int(found.max(initial=0)), -int(found.min(initial=0)))
 
 
 def farthest(positions: Positions) -> int:
