@@ -192,6 +192,10 @@ class _Coded:
     prediction: Prediction
 
 
+def _coded_size(parts: list[_Coded]) -> float:
+    return total_size(part.segment for part in parts)
+
+
 @dataclass(frozen=True)
 class Encoder:
     """What all segments of a chunk have in common.
@@ -251,17 +255,17 @@ class Encoder:
 
     def _cut(self, whole: _Coded, cuts: int) -> list[_Coded]:
         """The parts that take fewest bytes; ``cuts`` bounds how often a part may be cut in two again."""
-        best = [whole]
         changes = find_changes(whole.samples, whole.model.positions) if cuts else []
+        best = [whole]
         for change in changes:
             halves = []
             for begin, end in ((0, change), (change, whole.samples.shape[1])):
                 marks = np.ascontiguousarray(whole.marks[:, begin:end])
                 halves.append(self._code(whole.samples[:, begin:end], marks))
-            if total_size(half.segment for half in halves) >= total_size(part.segment for part in best):
+            if _coded_size(halves) >= whole.segment.size:
                 break  # the others are less likely to be worth it
-            best = [part for half in halves for part in self._cut(half, cuts - 1)]
-        return best
+            best = min(best, halves, key=_coded_size)
+        return best if len(best) == 1 else [part for half in best for part in self._cut(half, cuts - 1)]
 
     def _try_network(self, coded: _Coded) -> Segment:
         """The segment, or a smaller one with a network."""
