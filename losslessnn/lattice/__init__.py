@@ -204,8 +204,9 @@ def _reaches_far(array: npt.NDArray[Any], lattice: IntegerLattice | None) -> boo
     """Whether the codes of an integer lattice would leave a model no room, or hardly any."""
     if array.dtype.itemsize < 4 or lattice is None:
         return array.dtype.itemsize >= 4
-    low, high = int(array.min()), int(array.max())
-    return (high - low) // int(lattice.steps.min()) >= _FAR
+    columns = array.reshape(-1, lattice.steps.size)
+    low, high = columns.min(axis=0).astype(object), columns.max(axis=0).astype(object)
+    return bool(((high - low) // lattice.steps >= _FAR).any())
 
 
 def _sample(array: npt.NDArray[Any]) -> Int64s:

@@ -37,7 +37,7 @@ from losslessnn.models.prediction import (
     Prediction,
     codes_around,
     farthest,
-    largest_position,
+    largest_positions,
     linear_errors,
     positions_between,
     put,
@@ -198,16 +198,17 @@ def find_changes(codes: Codes, positions: Positions) -> list[int]:
     n_times = codes.shape[1]
     if n_times < 2 * SHORTEST_SEGMENT:
         return []
-    kind, down = _narrowed(farthest(positions), positions.fraction_bits)
+    kind, down = _narrowed(np.full(len(codes), farthest(positions)), positions.fraction_bits)
     if kind is np.int32:
-        kind, down = _narrowed(largest_position(codes, positions), positions.fraction_bits)
-    noise = 4.0 ** (positions.fraction_bits - down) / 12.0
+        kind, down = _narrowed(largest_positions(codes, positions), positions.fraction_bits)
     borders = np.arange(1, CHANGE_LEAVES, dtype=np.int64) * n_times // CHANGE_LEAVES
     borders = borders[np.minimum(borders, n_times - borders) >= SHORTEST_SEGMENT]
     edges = [0, *borders.tolist(), n_times]
     pilots = _pilots(len(codes))
+    down = down[pilots]
+    noise = np.maximum(4.0 ** (positions.fraction_bits - down), 1.0) / 12.0
     spans = [
-        _grams((positions_between(codes, positions, *span, pilots) >> np.int32(down)).astype(kind))
+        _grams((positions_between(codes, positions, *span, pilots) >> down[:, None]).astype(kind))
         for span in pairwise(edges)
     ]
     grams = np.stack(spans, axis=1)
@@ -216,8 +217,8 @@ def find_changes(codes: Codes, positions: Positions) -> list[int]:
     memory = np.empty((n, n)), np.empty((n, n)), np.empty(n), np.empty(n - 1)
     for i, border in enumerate(borders):
         sides = grams[:, : i + 1].sum(axis=1), grams[:, i + 1 :].sum(axis=1)
-        for before, after in zip(*sides, strict=True):
-            gains[i] += statistics.split_gain(before, after, border, n_times - border, noise, *memory)
+        for before, after, own_noise in zip(*sides, noise, strict=True):
+            gains[i] += statistics.split_gain(before, after, border, n_times - border, own_noise, *memory)
     likeliest = np.argsort(-gains, kind="stable")[:MOST_CHANGES]
     return [int(borders[i]) for i in likeliest if gains[i] > CHANGE_GAIN * n_times * len(grams)]
 
@@ -254,37 +255,42 @@ def _spans(n_times: int, most: int) -> tuple[NDArray[np.int64], NDArray[np.int64
     return edges[:-1], edges[1:]
 
 
-def _narrowed(most: int, fraction_bits: int) -> tuple[type[np.signedinteger[Any]], int]:
-    """What kind of numbers sums of products take positions up to ``most`` as, shifted down by how many bits.
+def _narrowed(
+    most: NDArray[np.int64], fraction_bits: int
+) -> tuple[type[np.signedinteger[Any]], NDArray[np.int32]]:
+    """What kind of numbers sums of products take, and by how many bits each channel's positions shift down.
 
     16-bit ones if these still tell half a code apart, since samples are rounded to codes anyway: their sums
-    take a third of the time.
+    take a third of the time. Else a channel that reaches far costs the others no precision. ``most`` is how
+    far each reaches.
     """
-    down = max(most.bit_length() - PAIR_BITS, 0)
+    bits = np.frexp(most.astype(np.float64))[1].astype(np.int32)
+    down = max(int(bits.max(initial=0)) - PAIR_BITS, 0)
     if fraction_bits - down >= _LEAST_FRACTION:
-        return np.int16, down
-    return np.int32, max(most.bit_length() - _SUM_BITS, 0)
+        return np.int16, np.full(most.size, down, np.int32)
+    return np.int32, np.maximum(bits - _SUM_BITS, 0).astype(np.int32)
 
 
 def _excerpt(
     codes: Codes, positions: Positions, begins: NDArray[np.int64], ends: NDArray[np.int64]
-) -> tuple[NDArray[Any], int, NDArray[np.int64], NDArray[np.int64]]:
+) -> tuple[NDArray[Any], NDArray[np.int32], NDArray[np.int64], NDArray[np.int64]]:
     """Positions of some spans with their surroundings, and where in them the spans begin and end.
 
-    They are shifted down for sums of products, which comes second. Neighbouring spans stay neighbours.
+    Each channel's are shifted down for sums of products, which comes second. Neighbouring spans stay
+    neighbours.
     """
     apart = np.flatnonzero(begins[1:] != ends[:-1]) + 1
     firsts, lasts = np.r_[0, apart], np.r_[apart - 1, begins.size - 1]
     lengths = ends[lasts] - begins[firsts] + 2 * PAD
     moved = np.repeat(np.cumsum(lengths) - lengths - begins[firsts], lasts - firsts + 1)
     known, inside = codes_around(codes, begins[firsts], ends[lasts])
-    kind, down = _narrowed(largest_position(known, positions), positions.fraction_bits)
+    kind, down = _narrowed(largest_positions(known, positions), positions.fraction_bits)
     excerpt = np.empty(known.shape, kind)
     for first in range(0, len(codes), _TOGETHER):
         some = np.arange(first, min(first + _TOGETHER, len(codes)))
         placed = np.empty((some.size, inside.size), np.int32)
         write_positions(known[some[0] : some[-1] + 1], positions.of(some), np.int64(0), placed)
-        placed >>= np.int32(down)
+        placed >>= down[some, None]
         placed[:, ~inside] = 0
         excerpt[some] = placed
     return excerpt, down, begins + moved, ends + moved
@@ -295,20 +301,21 @@ def _fit_taps(codes: Codes, positions: Positions, effort: Effort) -> LinearTaps:
     fewest = FEWEST_FIT_SAMPLES if n_channels <= MANY_CHANNELS else FEWEST_OF_MANY
     begins, ends = _spans(n_times, max(fewest, effort.fit_samples // n_channels))
     reduced, down, begins, ends = _excerpt(codes, positions, begins, ends)
-    quantum = 4.0 ** (positions.fraction_bits - down)
+    coarser = down - down.min()  # than the finest
+    quantum = 4.0 ** int(positions.fraction_bits - down.min())
     none = np.full((n_channels, 0), -1, np.int32)
     own = min(effort.own, PAD)
     weights = np.ones((n_channels, begins.size))
     whitening, _ = _linear(
-        reduced, none, min(own, WHITENING_TAPS), 0, 0, begins, ends, weights, n_times, quantum, 1
+        reduced, coarser, none, min(own, WHITENING_TAPS), 0, 0, begins, ends, weights, n_times, quantum, 1
     )
-    whitened = _whiten(reduced, whitening, begins, ends)
+    whitened = _whiten(reduced, coarser, whitening, begins, ends)
     weights = power_of_four(_beside_median(_power(whitened, begins, ends, quantum)))
 
     def fitted(references: NDArray[np.int32], skew: int, stride: int) -> tuple[LinearTaps, float]:
         return _linear(
-            reduced, references, own, effort.past, effort.lead, begins, ends, weights, n_times, quantum,
-            skew, stride,
+            reduced, coarser, references, own, effort.past, effort.lead, begins, ends, weights, n_times,
+            quantum, skew, stride,
         )  # fmt: skip
 
     chosen, skew = none, 1
@@ -329,7 +336,7 @@ def _fit_taps(codes: Codes, positions: Positions, effort: Effort) -> LinearTaps:
         return taps
     runs = begins, ends
     for length in effort.refits:
-        left = _whiten(reduced, taps, *runs)
+        left = _whiten(reduced, coarser, taps, *runs)
         begins, ends = _cut_spans(*runs, length)
         power = _power(left, begins, ends, quantum)
         if length < SHORTEST_SPAN:
@@ -388,16 +395,23 @@ def _beside_median(power: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _whiten(
-    reduced: NDArray[Any], whitening: LinearTaps, begins: NDArray[np.int64], ends: NDArray[np.int64]
+    reduced: NDArray[Any],
+    coarser: NDArray[np.int32],
+    whitening: LinearTaps,
+    begins: NDArray[np.int64],
+    ends: NDArray[np.int64],
 ) -> NDArray[np.int32]:
     """What a predictor leaves over of some spans, one behind another; neighbours are predicted together."""
     apart = np.flatnonzero(begins[1:] != ends[:-1]) + 1
     runs = zip(begins[np.r_[0, apart]], ends[np.r_[apart - 1, -1]], strict=True)
     whitened = np.empty((len(reduced), int((ends - begins).sum())), np.int32)
-    total = room_for_sums(max(int(reduced.max(initial=0)), -int(reduced.min(initial=0))), whitening)
+    most = max(int(reduced.max(initial=0)), -int(reduced.min(initial=0))) << int(coarser.max())
+    total = room_for_sums(most, whitening)
     at = 0
     for begin, end in runs:
         part = reduced[:, begin : end + 2 * PAD].astype(np.int32, order="C")
+        if coarser.any():
+            part <<= coarser[:, None]
         whitened[:, at : at + end - begin] = linear_errors(part, whitening, total=total)
         at += end - begin
     return whitened
@@ -421,6 +435,7 @@ def _octaves(ratio: NDArray[np.float64]) -> NDArray[np.int32]:
 
 def _linear(
     reduced: NDArray[Any],
+    coarser: NDArray[np.int32],
     chosen: NDArray[np.int32],
     own: int,
     past: int,
@@ -433,7 +448,11 @@ def _linear(
     skew: int,
     stride: int = 1,
 ) -> tuple[LinearTaps, float]:
-    """Predictors of every ``stride``-th channel, and what they and the samples cost, in bits."""
+    """Predictors of every ``stride``-th channel, and what they and the samples cost, in bits.
+
+    Channels are shifted down by ``coarser`` bits more than the finest ones, of whose squared code width
+    ``quantum`` is.
+    """
     n_channels, n_references = chosen.shape
     reach, most = statistics.Reach(own, past, lead, skew), own + n_references * (past + lead + 1)
     windows = np.zeros((n_channels * (1 + n_references), 4), np.int32)
@@ -443,13 +462,14 @@ def _linear(
     together = max(_GRAM_ENTRIES // (most + 1) ** 2, 1)
     grams, weighed = np.empty((together, most + 1, most + 1)), np.empty(together)
     channels, done, cost = np.arange(0, n_channels, stride), np.zeros(2, np.int64), 0.0
+    unit = np.ldexp(1.0, coarser)
     for first in range(0, channels.size, together):
         some = channels[first : first + together]
         statistics.gram_matrices(
             reduced, chosen, reach, some, begins, ends, weights, memory, grams, weighed
         )  # fmt: skip
         cost += statistics.fit_linear(
-            grams, weighed, chosen, reach, some, n_times, TAP_BITS, quantum, memory, done,
+            grams, weighed, unit, chosen, reach, some, n_times, TAP_BITS, quantum, memory, done,
             windows, coefficients, shift,
         )  # fmt: skip
     n_windows, n_taps = done.tolist()

@@ -59,11 +59,11 @@ def codes_around(
     return as_kernels_take_them(codes.T[times].T if by_time(codes) else codes[:, times]), inside
 
 
-def largest_position(codes: Codes, positions: Positions) -> int:
-    """The largest magnitude of all positions."""
+def largest_positions(codes: Codes, positions: Positions) -> NDArray[np.int64]:
+    """The largest magnitude of each channel's positions."""
     ends = np.stack([codes.min(axis=1), codes.max(axis=1)], axis=1)
     found = positions_between(ends, positions, 0, 2)  # positions rise with codes
-    return max(int(found.max(initial=0)), -int(found.min(initial=0)))
+    return np.abs(found.astype(np.int64)).max(axis=1)
 
 
 def farthest(positions: Positions) -> int:
