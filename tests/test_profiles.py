@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -345,7 +346,7 @@ def test_where_the_profile_goes_is_settled_before_the_work(
     np.save(tmp_path / "x.npy", recording)
     run_command_line("fit", "x.npy", "-o", "new/folder/probe.profile", "--quick", cwd=tmp_path)
     assert (tmp_path / "new/folder/probe.profile").exists()
-    monkeypatch.setattr("os.access", lambda path, mode: False)
+    monkeypatch.setattr("os.access", lambda path, mode: mode != os.W_OK)
     monkeypatch.setattr("losslessnn.fitting.fit", lambda *arrays, **options: pytest.fail("too late"))
     arguments = ["fit", str(tmp_path / "x.npy"), "-o", str(tmp_path / "other.profile"), "--quick"]
     with pytest.raises(PermissionError):
