@@ -200,6 +200,19 @@ class TestThereAndBack:
         assert not Path("day/probe 1/x.npy").exists()
         assert Path("day/probe 1/x.npy.lnn").exists()
 
+    def test_what_is_new_since_last_time(self, run: Run) -> None:
+        write_npy("day/a.npy")
+        assert run("compress", "-r", "day", "-o", "packed", "--skip-existing").code == 0
+        write_npy("day/b.npy", seed=1)
+        outcome = run("compress", "-r", "day", "-o", "packed", "--skip-existing")
+        assert outcome.code == 0
+        assert "b.npy.lnn" in outcome.out
+        assert "a.npy.lnn" not in outcome.out
+        assert "1 file passed over" in outcome.out
+        assert run("compress", "-r", "day", "-o", "packed", "--skip-existing", "-q") == Outcome(0, "", "")
+        os.utime("day/a.npy", (2e9, 2e9))  # it has changed since
+        assert "exists already" in run("compress", "-r", "day", "-o", "packed", "--skip-existing").err
+
     def test_arrays_for_numpy(self, run: Run) -> None:
         make_recording(3000, 4).tofile("x.dat")
         run("compress", "x.dat", "-n", "4")

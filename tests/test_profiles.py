@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -31,6 +32,7 @@ from losslessnn import (
 from losslessnn.archives.restoring import restore_file
 from losslessnn.archives.writing import compress_file
 from losslessnn.chunk import encode_chunk
+from losslessnn.cli import cli
 from losslessnn.frame import Mode, Section, pack_frame, unpack_frame
 from losslessnn.models import store
 from support import (
@@ -330,11 +332,26 @@ def test_the_command_line_fits_uses_and_exports(recording: np.ndarray, tmp_path:
     run_command_line("compress", "tuesday.npy", "-m", "probe.profile", cwd=tmp_path)
     run_command_line("models", "export", "tuesday.npy.lnn", "back.profile", cwd=tmp_path)
     assert (tmp_path / "back.profile").read_bytes() == (tmp_path / "probe.profile").read_bytes()
-    assert "coefficients" in run_command_line("models", "show", "back.profile", cwd=tmp_path)
+    shown = run_command_line("models", "show", "back.profile", cwd=tmp_path)
+    assert "coefficients" in shown
+    assert run_command_line("models", "show", "tuesday.npy.lnn", cwd=tmp_path) == shown
     (tmp_path / "probe.profile").unlink()
     (tmp_path / "back.profile").unlink()
     run_command_line("decompress", "tuesday.npy.lnn", "-o", "back.npy", cwd=tmp_path)
     assert (tmp_path / "back.npy").read_bytes() == (tmp_path / "tuesday.npy").read_bytes()
+
+
+def test_where_the_profile_goes_is_settled_before_the_work(
+    recording: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.save(tmp_path / "x.npy", recording)
+    run_command_line("fit", "x.npy", "-o", "new/folder/probe.profile", "--quick", cwd=tmp_path)
+    assert (tmp_path / "new/folder/probe.profile").exists()
+    monkeypatch.setattr("os.access", lambda path, mode: mode != os.W_OK)
+    monkeypatch.setattr("losslessnn.fitting.fit", lambda *arrays, **options: pytest.fail("too late"))
+    arguments = ["fit", str(tmp_path / "x.npy"), "-o", str(tmp_path / "other.profile"), "--quick"]
+    with pytest.raises(PermissionError):
+        cli.main(arguments, standalone_mode=False)
 
 
 # -- what cannot be fitted

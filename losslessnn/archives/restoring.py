@@ -22,7 +22,7 @@ from losslessnn.archives.format import Source
 from losslessnn.archives.layout import Literal, Member, Method, Packing, Records, Samples
 from losslessnn.archives.report import FileReport, Progress, no_progress
 from losslessnn.errors import CorruptFrameError, RecordingError
-from losslessnn.newfile import NewFile, write_all
+from losslessnn.newfile import NO_ROOM, NewFile, write_all
 from losslessnn.recordings.recording import bytes_from_rows, records_from_rows
 from losslessnn.wire import Bytes
 from losslessnn.workers import Here
@@ -137,25 +137,36 @@ class Restorer:
     def _record_pieces(self, records: Records) -> Iterator[memoryview]:
         """Frames hold array after array, in the file these take turns: as for columns."""
         with self._spool(records.length) as spool:
-            shape = (records.count, records.record_length)
-            in_file = np.memmap(spool, np.uint8, "r+", shape=shape)
             for number, part in enumerate(records.parts):
                 first, steps = 0, records.steps(number)
                 for array in self.arrays(part):
-                    last = first + len(array) // steps
-                    in_file[first:last, records.place(number)] = records_from_rows(array, part, steps)
-                    first = last
+                    count = len(array) // steps
+                    # Not a memory map, which would end the process if the disk is full.
+                    spool.seek(first * records.record_length)
+                    window = np.frombuffer(bytearray(spool.read(count * records.record_length)), np.uint8)
+                    window.reshape(count, -1)[:, records.place(number)] = records_from_rows(
+                        array, part, steps
+                    )
+                    spool.seek(first * records.record_length)
+                    spool.write(window.data)
+                    first += count
                 if self.damage.ended_early:
                     break
-            del in_file
             yield from _pieces_of(spool)
 
     @contextlib.contextmanager
     def _spool(self, length: int) -> Iterator[IO[bytes]]:
-        folder = self.archive.path.parent
-        with tempfile.TemporaryFile(dir=folder if os.access(folder, os.W_OK) else None) as spool:
-            spool.truncate(length)
-            yield spool
+        beside = self.archive.path.parent
+        folder = beside if os.access(beside, os.W_OK) else tempfile.gettempdir()
+        with tempfile.TemporaryFile(dir=folder) as spool:
+            try:
+                spool.truncate(length)
+                yield spool
+            except OSError as error:
+                if error.errno not in NO_ROOM:
+                    raise
+                why = f"{error.strerror} for a temporary copy of the {length} bytes to restore"
+                raise OSError(error.errno, why, str(folder)) from error
 
     def _column_pieces(self, samples: Samples) -> Iterator[memoryview]:
         """Frames hold time steps, the file whole channels: put them in place in a temporary file."""

@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
 from typing import Any, NoReturn
 
@@ -117,7 +118,9 @@ def _end(code: int) -> NoReturn:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if newfile := sys.modules.get("losslessnn.newfile"):
         newfile.abandon_new_files()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):  # nobody may be there to read it
+            stream.flush()
     os._exit(code)
 
 

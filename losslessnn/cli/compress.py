@@ -47,6 +47,10 @@ if TYPE_CHECKING:
     from losslessnn.recordings import Reading
 
 
+_CLOCK_SECONDS = 2
+"""To which some file systems round times."""
+
+
 @click.command(short_help="Compress recordings into .lnn archives.")
 @files_argument
 @click.option(
@@ -94,6 +98,13 @@ if TYPE_CHECKING:
     "its scheduler file.",
 )
 @force_option
+@click.option(
+    "--skip-existing",
+    "skip",
+    is_flag=True,
+    help="Pass over files that have an archive already, no older than they are: for a command that was "
+    "interrupted, or that runs every night.",
+)
 @click.option("--rm", "remove", is_flag=True, help="Remove each source once its archive is verified.")
 @talk_options
 def command(
@@ -109,6 +120,7 @@ def command(
     chunk_mb: float,
     scheduler: str | None,
     force: bool,
+    skip: bool,
     remove: bool,
     quiet: bool,
     progress: bool | None,
@@ -129,6 +141,7 @@ def command(
       losslessnn compress run_g0_t0.imec0.ap.bin           SpikeGLX; the .meta text goes along
       losslessnn compress raw.dat -n 64 -d int16 -s 30000
       losslessnn compress raw.dat -n 64 --max-error 2      no value further than 2 from the original
+      losslessnn compress -r /data -o /archive --skip-existing    what is new since last time
       losslessnn compress notes.txt --as-bytes
       losslessnn compress recording.npy -l 9 --rm          smaller, slower; source removed after verification
       losslessnn compress day2/*.bin -m probe.profile      a profile, kept in each archive
@@ -161,11 +174,22 @@ def command(
     ]
     pairs = list(zip(inputs.files, destinations, strict=True))
     refuse_twins(pairs)
-    with Talk(sum(map(file_size, inputs.files)), quiet, progress) as talk:
-        code = _compress_files(pairs, how, settings, embed, threads, scheduler, force, remove, talk)
+    fresh = [pair for pair in pairs if not (skip and _has_archive(*pair))]
+    with Talk(sum(file_size(path) for path, _ in fresh), quiet, progress) as talk:
+        code = _compress_files(fresh, how, settings, embed, threads, scheduler, force, remove, talk)
+        if len(fresh) < len(pairs):
+            talk.say(f"{plural(len(pairs) - len(fresh), 'file')} passed over: archives are there already")
         if inputs.others:
             talk.say(_left_alone(inputs.others))
     return code
+
+
+def _has_archive(source: Path, destination: Path) -> bool:
+    """Whether an archive is there that was made of the file as it is: it has taken over the file's time."""
+    try:
+        return destination.stat().st_mtime >= source.stat().st_mtime - _CLOCK_SECONDS
+    except OSError:
+        return False
 
 
 def _left_alone(others: list[Path]) -> str:

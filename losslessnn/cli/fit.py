@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +113,9 @@ def command(
     from losslessnn.recordings import map_samples
 
     refuse_existing(output, force)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    if not os.access(output.parent, os.W_OK):  # to be known now, and not when all the work is done
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(output.parent))
     how = make_reading(**reading)
     arrays = []
     for path in files:

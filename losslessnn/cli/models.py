@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from losslessnn.cli.common import force_option, megabytes
+from losslessnn.cli.common import force_option, is_archive, megabytes
+
+if TYPE_CHECKING:
+    from losslessnn.models.store import Profile
 
 
 @click.group(short_help="List, show or export profiles.", context_settings={"max_content_width": 100})
@@ -35,10 +39,8 @@ def list_command() -> int:
 @command.command("show")
 @click.argument("model", metavar="PROFILE")
 def show_command(model: str) -> int:
-    """Say what a profile holds; PROFILE is a file, a name, or the first digits of an id."""
-    from losslessnn.models.store import load_model
-
-    profile = load_model(model)
+    """Say what a profile holds; PROFILE is a file, an archive that embeds one, a name, or digits of an id."""
+    profile = _find(model)
     base = profile.base
     taps, network = base.model.taps, base.model.network
     click.echo(f"{profile.name or '(no name)'}")
@@ -68,20 +70,24 @@ def show_command(model: str) -> int:
 @force_option
 def export_command(model: str, output: Path, force: bool) -> int:
     """Write a profile to a file; PROFILE may also be an archive (.lnn) that embeds one."""
-    from losslessnn.archives.archive import open_archive
-    from losslessnn.cli.common import SUFFIX
-    from losslessnn.errors import ModelError
-    from losslessnn.models.store import Profile, load_model
     from losslessnn.newfile import refuse_existing
 
     refuse_existing(output, force)
-    if model.endswith(SUFFIX):
-        with open_archive(model) as archive:
-            if archive.header.profile is None:
-                raise ModelError(f"{model}: embeds no profile")
-            profile = Profile.from_bytes(archive.header.profile, model)
-    else:
-        profile = load_model(model)
+    profile = _find(model)
     profile.save(output)
     click.echo(f"{output}: {profile!r}")
     return 0
+
+
+def _find(model: str) -> Profile:
+    """The profile of this name, or the one that the archive of this name embeds."""
+    from losslessnn.archives.archive import open_archive
+    from losslessnn.errors import ModelError
+    from losslessnn.models.store import Profile, load_model
+
+    if not is_archive(Path(model)):
+        return load_model(model)
+    with open_archive(model) as archive:
+        if archive.header.profile is None:
+            raise ModelError(f"{model}: embeds no profile")
+        return Profile.from_bytes(archive.header.profile, model)
