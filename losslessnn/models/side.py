@@ -66,7 +66,7 @@ def pack_model(model: AutoregressiveModel) -> bytes:
     if stage.own:
         writer.put([int(np.diff(stage.first).max())], _SOURCES)
     writer.put(stage.unit, _UNIT)
-    writer.put(_all_within(head.bias // 32, -256, 256, "scale bias"), _BIAS)
+    writer.put(head.bias // 32, _BIAS)
     writer.put(head.shape, _SHAPE)
     writer.put([int(v).bit_length() - 1 for v in head.initial], _INITIAL)
     if hidden:
