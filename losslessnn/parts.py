@@ -143,7 +143,8 @@ def find_parts(array: Array) -> tuple[list[Part], bool] | None:
     others = np.setdiff1d(np.arange(array.shape[1]), [k for part in held for k in part.columns])
     kinds = _kinds(array[:, others])
     parts = [Part(others[kinds == kind]) for kind in np.unique(kinds)] + held
-    return (parts, bool(held) or array.dtype.kind == "f") if len(parts) > 1 or held else None
+    sure = len(parts) <= len(held) + 1  # what is held says next to nothing about what is not
+    return (parts, sure) if len(parts) > 1 or held else None
 
 
 def _held(array: Array) -> list[Part]:
