@@ -177,23 +177,36 @@ def _encode_content(
     Parts are coded ``apart`` already, and have no parts.
     """
     itemsize = max(array.dtype.itemsize, 1)
-    parts, sure = (None, False) if apart else _encode_parts(array, level, model, device)
-    neural = parts if sure else _encode_neural_safely(array, level, model, device)
-    mode = Mode.NEURAL
-    if parts is not None and (neural is None or _total(parts) <= _total(neural)):
-        mode, neural = Mode.PARTS, parts
-    if neural is not None:
-        size = _total(neural)
+    try:
+        modelled = _encode_modelled(array, level, model, device, apart)
+    except Exception:  # an encoder must not lose a recording to a bug in what only makes it smaller
+        _log.exception(
+            "modelling a chunk of %s failed; it is kept in a plain mode: please report", array.dtype
+        )
+        modelled = None
+    if modelled is not None:
+        size = _total(modelled[1])
         if size < _HOPELESS_SHARE * _plain_estimate(content, itemsize):
-            return mode, neural
-    plain_mode, payload = encode_plain(content, itemsize, level=level)
-    if neural is not None and size + _SECTION_OVERHEAD * len(neural) < len(payload):
-        return mode, neural
-    return plain_mode, {Section.PLAIN: payload}
+            return modelled
+    mode, payload = encode_plain(content, itemsize, level=level)
+    if modelled is not None and size + _SECTION_OVERHEAD * len(modelled[1]) < len(payload):
+        return modelled
+    return mode, {Section.PLAIN: payload}
 
 
 def _total(sections: dict[Section, Bytes]) -> int:
     return sum(map(len, sections.values()))
+
+
+def _encode_modelled(
+    array: npt.NDArray[Any], level: int, model: Profile | Family | None, device: str | None, apart: bool
+) -> tuple[Mode, dict[Section, Bytes]] | None:
+    """The smaller of the neural mode and parts, or None where neither applies."""
+    parts, sure = (None, False) if apart else _encode_parts(array, level, model, device)
+    whole = None if sure else _encode_neural(array, level, model, device)
+    if parts is not None and (whole is None or _total(parts) <= _total(whole)):
+        return Mode.PARTS, parts
+    return None if whole is None else (Mode.NEURAL, whole)
 
 
 def _encode_parts(
@@ -212,18 +225,6 @@ def _encode_parts(
         header = FrameHeader(values.dtype, values.shape, "C", mode, content_checksum(content))
         frames.append(pack_frame(header, sections))
     return {Section.PARTS: pack_parts(parts, frames, array.shape[1])}, sure
-
-
-def _encode_neural_safely(
-    array: npt.NDArray[Any], level: int, model: Profile | Family | None, device: str | None
-) -> dict[Section, Bytes] | None:
-    try:
-        return _encode_neural(array, level, model, device)
-    except Exception:  # an encoder must not lose a recording to a bug in what only makes it smaller
-        _log.exception(
-            "modelling a chunk of %s failed; it is kept in a plain mode: please report", array.dtype
-        )
-        return None
 
 
 def _encode_neural(

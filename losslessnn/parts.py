@@ -24,6 +24,7 @@ _MOST_PARTS = 255
 _MOST_HELD = 1 << 12
 _FEWEST_ROWS = 512
 _LOOKED_AT = 1024  # rows
+_PROBES = 16  # columns of reals, the first and last among them: if they are alike, all are taken to be
 _FEWEST_CHANGES = 16
 _LEAST_CHANGING = 1 / 4
 """Share of the times at which a held value may change that it does."""
@@ -165,9 +166,14 @@ def _held(array: Array) -> list[Part]:
 def _kinds(array: Array) -> npt.NDArray[np.int64]:
     """A number for each column; columns of the same number go together."""
     kinds = np.zeros(array.shape[1], np.int64)
+    if not kinds.size:
+        return kinds
     if array.dtype.kind == "f":
-        step = max(len(array) // _LOOKED_AT, 1)
-        return np.array([not is_on_a_line(column) for column in array[::step].T], np.int64)
+        columns = array[:: max(len(array) // _LOOKED_AT, 1)].T
+        some = columns[np.unique(np.linspace(0, len(columns) - 1, _PROBES).astype(np.int64))]
+        if len({is_on_a_line(column) for column in some}) < 2:
+            return kinds
+        return np.array([not is_on_a_line(column) for column in columns], np.int64)
     if array.dtype.itemsize == 1 or array.shape[1] <= _FEWEST_NARROW:
         return kinds
     wide = array.max(axis=0).astype(np.float64) - array.min(axis=0) >= _NARROW
