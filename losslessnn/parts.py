@@ -142,7 +142,7 @@ def find_parts(array: Array) -> tuple[list[Part], bool] | None:
         return None
     held = _held(array)
     others = np.setdiff1d(np.arange(array.shape[1]), [k for part in held for k in part.columns])
-    kinds = _kinds(array[:, others])
+    kinds = _kinds(array[:: max(len(array) // _LOOKED_AT, 1)][:, others])
     parts = [Part(others[kinds == kind]) for kind in np.unique(kinds)] + held
     sure = len(parts) <= len(held) + 1  # what is held says next to nothing about what is not
     return (parts, sure) if len(parts) > 1 or held else None
@@ -164,12 +164,12 @@ def _held(array: Array) -> list[Part]:
 
 
 def _kinds(array: Array) -> npt.NDArray[np.int64]:
-    """A number for each column; columns of the same number go together."""
+    """A number for each column of some rows; columns of the same number go together."""
     kinds = np.zeros(array.shape[1], np.int64)
     if not kinds.size:
         return kinds
     if array.dtype.kind == "f":
-        columns = array[:: max(len(array) // _LOOKED_AT, 1)].T
+        columns = array.T
         some = columns[np.unique(np.linspace(0, len(columns) - 1, _PROBES).astype(np.int64))]
         if len({is_on_a_line(column) for column in some}) < 2:
             return kinds
