@@ -23,6 +23,7 @@ from .errors import CorruptFrameError
 from .frame import FrameHeader, Mode, Section, content_checksum, pack_frame, unpack_frame
 from .models.store import Family, Profile, remember
 from .nearby import quantise
+from .parts import find_parts, pack_parts, unpack_parts
 from .plain import PLAIN_MODES, decode_plain, encode_plain
 from .repeats import Repeats, find_repeats
 from .wire import Bytes, Reader, pack_double
@@ -169,24 +170,61 @@ def _encode_content(
     level: int,
     model: Profile | Family | None,
     device: str | None,
+    apart: bool = False,
 ) -> tuple[Mode, dict[Section, Bytes]]:
-    """The smaller of the neural mode, where it applies, and the best plain mode."""
+    """The smallest of the neural mode and parts, where they apply, and the best plain mode.
+
+    Parts are coded ``apart`` already, and have no parts.
+    """
     itemsize = max(array.dtype.itemsize, 1)
     try:
-        neural = _encode_neural(array, level, model, device)
+        modelled = _encode_modelled(array, level, model, device, apart)
     except Exception:  # an encoder must not lose a recording to a bug in what only makes it smaller
         _log.exception(
             "modelling a chunk of %s failed; it is kept in a plain mode: please report", array.dtype
         )
-        neural = None
-    if neural is not None:
-        size = sum(map(len, neural.values()))
+        modelled = None
+    if modelled is not None:
+        size = _total(modelled[1])
         if size < _HOPELESS_SHARE * _plain_estimate(content, itemsize):
-            return Mode.NEURAL, neural
+            return modelled
     mode, payload = encode_plain(content, itemsize, level=level)
-    if neural is not None and size + _SECTION_OVERHEAD * len(neural) < len(payload):
-        return Mode.NEURAL, neural
+    if modelled is not None and size + _SECTION_OVERHEAD * len(modelled[1]) < len(payload):
+        return modelled
     return mode, {Section.PLAIN: payload}
+
+
+def _total(sections: dict[Section, Bytes]) -> int:
+    return sum(map(len, sections.values()))
+
+
+def _encode_modelled(
+    array: npt.NDArray[Any], level: int, model: Profile | Family | None, device: str | None, apart: bool
+) -> tuple[Mode, dict[Section, Bytes]] | None:
+    """The smaller of the neural mode and parts, or None where neither applies."""
+    parts, sure = (None, False) if apart else _encode_parts(array, level, model, device)
+    whole = None if sure else _encode_neural(array, level, model, device)
+    if parts is not None and (whole is None or _total(parts) <= _total(whole)):
+        return Mode.PARTS, parts
+    return None if whole is None else (Mode.NEURAL, whole)
+
+
+def _encode_parts(
+    array: npt.NDArray[Any], level: int, model: Profile | Family | None, device: str | None
+) -> tuple[dict[Section, Bytes] | None, bool]:
+    """Sections of an array whose columns are coded apart, if they had better be, and whether that is sure."""
+    found = find_parts(array) if not isinstance(model, Profile) and array.dtype.kind in "iuf" else None
+    if found is None:
+        return None, False
+    parts, sure = found
+    frames = []
+    for part in parts:
+        values = part.take(array)
+        content = memory_bytes(values, "C")
+        mode, sections = _encode_content(values, content, level, model, device, apart=True)
+        header = FrameHeader(values.dtype, values.shape, "C", mode, content_checksum(content))
+        frames.append(pack_frame(header, sections))
+    return {Section.PARTS: pack_parts(parts, frames, array.shape[1])}, sure
 
 
 def _encode_neural(
@@ -260,11 +298,33 @@ def decode_chunks(
     contents = iter(_decode_neural(modelled, device))
     arrays = []
     for header, sections in frames:
-        content = next(contents) if header.mode is Mode.NEURAL else _decode_plain(header, sections)
+        if header.mode is Mode.NEURAL:
+            content = next(contents)
+        elif header.mode is Mode.PARTS:
+            content = _decode_parts(header, sections, device)
+        else:
+            content = _decode_plain(header, sections)
         if content_checksum(content) != header.content_crc:
             raise CorruptFrameError("decoded content does not match its checksum")
         arrays.append(array_from_bytes(content, header))
     return arrays
+
+
+def _decode_parts(
+    header: FrameHeader, sections: dict[Section, memoryview], device: str | None
+) -> npt.NDArray[np.uint8]:
+    """The array's bytes in memory order, from frames of its columns."""
+    if set(sections) - {Section.BOUND} != {Section.PARTS}:
+        raise CorruptFrameError("frame does not hold the sections its mode needs")
+
+    def decode(frame: memoryview) -> npt.NDArray[Any]:
+        if unpack_frame(frame)[0].mode is Mode.PARTS:
+            raise CorruptFrameError("a part of the columns has parts")
+        return decode_chunk(frame, device=device)
+
+    with _more_than_memory_is_corrupt():
+        array = unpack_parts(sections[Section.PARTS], header.shape, header.dtype, decode)
+    return memory_bytes(array, header.order)
 
 
 def _decode_plain(header: FrameHeader, sections: dict[Section, memoryview]) -> npt.NDArray[np.uint8]:

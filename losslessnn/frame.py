@@ -58,6 +58,7 @@ class Mode(enum.IntEnum):
     DELTA_LITTLE_ZSTD = 3
     DELTA_BIG_ZSTD = 4
     NEURAL = 16
+    PARTS = 17
 
 
 class Section(enum.IntEnum):
@@ -77,6 +78,7 @@ class Section(enum.IntEnum):
     PROFILE = 11
     BOUND = 12
     LATENT = 13
+    PARTS = 14
 
 
 @dataclass(frozen=True)

@@ -323,3 +323,12 @@ def _decode_warily(forged: bytes, original: np.ndarray) -> None:
 def _spread(end: int, count: int) -> list[int]:
     """Every integer below `end`, or `count` of them if there are more."""
     return sorted({int(position) for position in np.linspace(0, end - 1, min(end, count))})
+
+
+@pytest.mark.parametrize("level", [1, 2, 5])
+def test_biases_stay_within_what_a_frame_can_say(level):
+    """A slow walk whose steps say nothing about each other's size: fitted weights were far below 0."""
+    walk = np.cumsum(np.random.default_rng(1).normal(size=20_000)) * 0.5
+    slow = np.rint(8 * (walk + 600 * np.sin(np.arange(20_000) / 40)))
+    array = np.column_stack([np.roll(slow, 997 * i) for i in range(3)]).astype("<u2")
+    assert_same_bits(decompress(compress(array, level=level)), array)

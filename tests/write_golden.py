@@ -58,12 +58,15 @@ def golden_arrays() -> dict[str, np.ndarray]:
     arrays["recording, trials"] = np.ascontiguousarray(
         make_recording(1000, 4).reshape(10, 100, 4).transpose(0, 2, 1)
     )
+    arrays["recording, auxiliary channel"] = np.column_stack(
+        [make_recording(1000, 3), np.repeat(make_recording(65, 1), 16)[9:1009]]
+    )
     jitter = np.random.default_rng(0).integers(-9000, 9000, 1000)
     arrays["nanoseconds"] = (1_700_000_000_000_000_000 + 33_333_333 * np.arange(1000) + jitter).astype(
         "<M8[ns]"
     )
     arrays["recording, volts without their mean"] = (lambda volts: volts - volts.mean(axis=0))(
-        (make_recording(4000, 2) + 30_000.0) * 0.1
+        (make_recording(2000, 2, scale=30.0) + 30_000.0) * 0.1
     )
     arrays["recording, F order, big-endian"] = np.asfortranarray(make_recording(500, 5, dtype=">i2"))
     arrays["recording, 24 bit"] = make_recording(1000, 4, dtype="<i4", scale=1e6)

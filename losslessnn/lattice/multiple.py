@@ -275,6 +275,17 @@ def fit_multiples(array: npt.NDArray[Any]) -> Iterator[FloatMultiple]:
         yield whole[0]
 
 
+def is_on_a_line(values: npt.NDArray[Any]) -> bool:
+    """Whether reals lie whole steps apart, up to rounding, or are too few to tell."""
+    if values.dtype.itemsize not in _RELATIVE_ERROR:
+        return False
+    with np.errstate(all="ignore"):
+        distinct = _distinct(values)
+        if distinct.size < _MIN_DISTINCT:
+            return True
+        return _fit_line(distinct, _RELATIVE_ERROR[values.dtype.itemsize]) is not None
+
+
 def _is_needlessly_fine(whole: FloatMultiple, array: npt.NDArray[Any], axis: Axis) -> bool:
     """Whether half or more of the channels have coarser steps of their own."""
     finer = []

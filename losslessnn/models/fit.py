@@ -107,6 +107,7 @@ EFFORT: dict[int, Effort] = {
 SHORTEST_SPAN, LONGEST_SPAN = 64, 128  # samples
 UNEVEN = 0.65  # octaves of power that spans spread over where another fit is worth an encoder's time
 TAP_BITS = 8.0
+BIAS_LIMIT = 256 * 32  # what frames can say
 VECTOR = 16  # samples that a sum of products takes at once
 RUN = 4  # neighbouring spans to look at
 WHITENING_TAPS = 8
@@ -655,10 +656,14 @@ def fit_head(errors: NDArray[Any], fraction_bits: int, kinds: slice = ALL_SHAPES
     for begin, end in time_blocks(n_channels, n_times):
         some = np.ascontiguousarray(errors[pilots, begin:end], np.int32)
         statistics.scale_statistics(some, fraction_bits, pilots, averages, row, sums)
-    weights = np.tile(_scale_weights(sums), (n_channels, 1))
+    chosen = _scale_weights(sums)
+    if (
+        np.abs(_centers(levels, chosen)).max() >= BIAS_LIMIT
+    ):  # no weights that noise has not made are like that
+        chosen = np.rint(256 * np.array(USUAL_WEIGHTS)).astype(np.int32)
+    weights = np.tile(chosen, (n_channels, 1))
     histogram = np.zeros((n_channels, shapes.costs.shape[1]), np.int64)
-    # where the biases must lie: weights that sum to less than 1 leave part of a channel's level to its bias
-    center = ((levels - AVERAGE_BITS) * (256 - int(weights[0].sum())) + 16) // 32 * 32
+    center = _centers(levels, chosen)
     stride = min(max(2 * n_times // MANY_TIMES, 1), MOST_SKIPPED)
     rows = new_rows(8, n_channels)
     averages, of_averages, centers, ratios = rows[:3], rows[3:6], rows[6], rows[7]
@@ -670,9 +675,14 @@ def fit_head(errors: NDArray[Any], fraction_bits: int, kinds: slice = ALL_SHAPES
     bias = np.zeros(n_channels, np.int32)
     shape = np.zeros(n_channels, np.int32)
     statistics.choose_shapes(histogram, shapes.costs[kinds], bias, shape)
-    bias += center.astype(np.int32)
+    bias = np.clip(bias + center, -BIAS_LIMIT, BIAS_LIMIT).astype(np.int32)
     shape += kinds.indices(len(shapes.costs))[0]
     return Head(weights, bias, shape, initial, shapes.tails, shapes.guesses)
+
+
+def _centers(levels: NDArray[np.int64], weights: NDArray[np.int32]) -> NDArray[np.int64]:
+    """Where biases must lie: weights that sum to less than 1 leave part of a channel's level to its bias."""
+    return ((levels - AVERAGE_BITS) * (256 - int(weights.sum())) + 16) // 32 * 32
 
 
 def _starting_levels(errors: NDArray[Any]) -> NDArray[np.int64]:

@@ -1,0 +1,180 @@
+"""Columns of different kinds in one array: each kind is coded as an array of its own.
+
+Amplifiers, auxiliary inputs, counters and clocks come side by side in one (time, channels) array, but have
+nothing in common: what is on a lattice lies beside what is not, a converter's 12 bits beside a counter's 32,
+and a thermometer repeats each value until it has the next. Held values are left out but for the first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .errors import CorruptFrameError
+from .lattice.common import bits_of, pack_bytes, unpack_bytes
+from .lattice.multiple import is_on_a_line
+from .wire import Reader, pack_varint
+
+MOST_COLUMNS = 4096
+_MOST_PARTS = 255
+_MOST_HELD = 1 << 12
+_FEWEST_ROWS = 512
+_LOOKED_AT = 1024  # rows
+_PROBES = 16  # columns of reals, the first and last among them: if they are alike, all are taken to be
+_FEWEST_CHANGES = 16
+_LEAST_CHANGING = 1 / 4
+"""Share of the times at which a held value may change that it does."""
+_NARROW = 1 << 14
+"""Ranges of codes below this leave room for the widths of a converter's bins."""
+_FEWEST_NARROW = 4
+_MOST_EXPANSION = 1 << 15
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some columns of a (time, channels) array.
+
+    Attributes
+    ----------
+    columns : ndarray of int64, 1-D, ascending
+    hold : int
+        Rows for which values stay the same; 1: they may all differ.
+    first : int
+        How many rows the first run of them has, 1 to ``hold``.
+    """
+
+    columns: npt.NDArray[np.int64]
+    hold: int = 1
+    first: int = 1
+
+    def take(self, array: Array) -> Array:
+        """The part's columns, of each run of held rows only one."""
+        rows = np.arange(array.shape[0])
+        kept = (rows == 0) | ((rows >= self.first) & ((rows - self.first) % self.hold == 0))
+        return np.ascontiguousarray(array[kept][:, self.columns])
+
+    def put(self, values: Array, array: Array) -> None:
+        """Put what `take` took back into an array of the shape it was taken from."""
+        run = (np.arange(array.shape[0]) - self.first) // self.hold + 1
+        array[:, self.columns] = values[run]
+
+    def rows(self, rows: int) -> int:
+        """Of how many rows `take` leaves of an array's."""
+        return 1 + max(-(-(rows - self.first) // self.hold), 0)
+
+
+def pack_parts(parts: list[Part], frames: list[bytes], n_columns: int) -> bytes:
+    """The PARTS section's bytes."""
+    which = np.zeros(n_columns, np.uint8)
+    for i, part in enumerate(parts):
+        which[part.columns] = i
+    packed = pack_varint(len(parts)) + pack_bytes(which, 1)
+    for part, frame in zip(parts, frames, strict=True):
+        packed += b"".join(map(pack_varint, (part.hold, part.first, len(frame)))) + frame
+    return packed
+
+
+def unpack_parts(
+    data: memoryview, shape: tuple[int, ...], dtype: np.dtype[Any], decode: Callable[[memoryview], Array]
+) -> Array:
+    """The array of a PARTS section.
+
+    Parameters
+    ----------
+    data : memoryview
+    shape, dtype
+        The array's.
+    decode : callable
+        Decodes a frame that holds no parts.
+
+    Raises
+    ------
+    CorruptFrameError
+        If the section, or a frame in it, cannot be right.
+    """
+    if len(shape) != 2 or not 0 < shape[1] <= MOST_COLUMNS or shape[0] < 1:
+        raise CorruptFrameError(f"an array of shape {shape} has no parts")
+    if shape[0] * shape[1] * dtype.itemsize > _MOST_EXPANSION * len(data):
+        raise CorruptFrameError("frame claims far more values than its parts can hold")
+    reader = Reader(data, "parts")
+    count = reader.varint(_MOST_PARTS)
+    which = unpack_bytes(reader, shape[1], 1)
+    array = np.empty(shape, dtype)
+    for i in range(count):
+        columns = np.flatnonzero(which == i)
+        hold = reader.varint(_MOST_HELD)
+        first, length = reader.varint(hold), reader.varint()
+        part = Part(columns, hold, first)
+        if first < 1 or not columns.size:
+            raise CorruptFrameError("a part of the columns is impossible")
+        values = decode(reader.take(length))
+        if values.dtype != dtype or values.shape != (part.rows(shape[0]), columns.size):
+            raise CorruptFrameError("a part of the columns has another type or shape than it should")
+        part.put(values, array)
+    reader.finish()
+    if count < 1 or which.max() >= count:
+        raise CorruptFrameError("some columns are in no part")
+    return array
+
+
+def find_parts(array: Array) -> tuple[list[Part], bool] | None:
+    """Columns that had better be coded apart.
+
+    Parameters
+    ----------
+    array : ndarray of integers or reals
+        (time, channels); of any other shape there are no parts.
+
+    Returns
+    -------
+    (parts, sure) or None
+        Each column is in one of the parts; whether they are sure to take fewer bytes than the array as
+        one.
+    """
+    fits = array.ndim == 2 and array.shape[0] >= _FEWEST_ROWS and 2 <= array.shape[1] <= MOST_COLUMNS
+    if not fits or array.dtype.kind not in "iuf":
+        return None
+    held = _held(array)
+    others = np.setdiff1d(np.arange(array.shape[1]), [k for part in held for k in part.columns])
+    kinds = _kinds(array[:: max(len(array) // _LOOKED_AT, 1)][:, others])
+    parts = [Part(others[kinds == kind]) for kind in np.unique(kinds)] + held
+    sure = len(parts) <= len(held) + 1  # what is held says next to nothing about what is not
+    return (parts, sure) if len(parts) > 1 or held else None
+
+
+def _held(array: Array) -> list[Part]:
+    """Parts of columns that hold each value for the same number of rows."""
+    start = bits_of(array[:_LOOKED_AT])
+    changes = np.count_nonzero(start[1:] != start[:-1], axis=0)
+    some = np.flatnonzero((changes <= len(start) // 2) & (changes > 0))
+    found: dict[tuple[int, int], list[int]] = {}
+    for k in some.tolist():
+        bits = bits_of(array[:, k])
+        at = np.flatnonzero(bits[1:] != bits[:-1]) + 1
+        hold = int(np.gcd.reduce(np.diff(at))) if at.size >= _FEWEST_CHANGES else 1
+        if 2 <= hold <= _MOST_HELD and at.size * hold >= _LEAST_CHANGING * len(array):
+            found.setdefault((hold, int(at[0] - 1) % hold + 1), []).append(k)
+    return [Part(np.array(columns), *key) for key, columns in sorted(found.items())]
+
+
+def _kinds(array: Array) -> npt.NDArray[np.int64]:
+    """A number for each column of some rows; columns of the same number go together."""
+    kinds = np.zeros(array.shape[1], np.int64)
+    if not kinds.size:
+        return kinds
+    if array.dtype.kind == "f":
+        columns = array.T
+        some = columns[np.unique(np.linspace(0, len(columns) - 1, _PROBES).astype(np.int64))]
+        if len({is_on_a_line(column) for column in some}) < 2:
+            return kinds
+        return np.array([not is_on_a_line(column) for column in columns], np.int64)
+    if array.dtype.itemsize == 1 or array.shape[1] <= _FEWEST_NARROW:
+        return kinds
+    wide = array.max(axis=0).astype(np.float64) - array.min(axis=0) >= _NARROW
+    return wide.astype(np.int64) if _FEWEST_NARROW <= np.count_nonzero(~wide) < wide.size else kinds
