@@ -24,6 +24,7 @@ from benchmarks.worker import OURS
 Rows = Sequence[Mapping[str, Any]]
 
 DEFAULT = f"{OURS}5"
+AMONG_PEERS = (f"{OURS}1", DEFAULT, f"{OURS}9")  # of our levels, where there are many codecs
 TITLE_INCHES = 0.25  # from the top edge to the middle of the title
 _TICKS = (3, 4, 5, 6, 8, 10, 15, 20, 25)
 INK, MUTED, GRID = "#1f2933", "#6b7680", "#e3e7ea"
@@ -192,16 +193,16 @@ def _places(data: Sequence[Pair]) -> tuple[list[float], list[tuple[float, str]]]
 
 @dataclass(frozen=True)
 class Point:
-    """A codec's geometric means over the recordings of one kind."""
+    """Where a codec stands: its decoding speed (MB/s), and above it a ratio or bits per sample."""
 
     codec: str
-    ratio: float
     decode: float
+    height: float
 
 
-def points(rows: Rows, kind: str) -> tuple[list[Point], int]:
-    """Every codec over the recordings of a kind that all codecs took; and how many recordings those are."""
-    chosen = [row for row in rows if row["kind"] == kind and row["recording"] != CLIPS]
+def points(rows: Rows, kinds: Sequence[str], measure: str = "ratio") -> tuple[list[Point], int]:
+    """Geometric means of every codec over the recordings that all of them took; and how many these are."""
+    chosen = [row for row in rows if row["kind"] in kinds and row["recording"] != CLIPS]
     codecs = dict.fromkeys(str(row["codec"]) for row in rows)
     took: dict[str, set[str]] = {}
     for row in chosen:
@@ -212,8 +213,8 @@ def points(rows: Rows, kind: str) -> tuple[list[Point], int]:
     return [
         Point(
             codec,
-            geometric_mean(_values(chosen, names, codec, "ratio")),
             geometric_mean(_values(chosen, names, codec, "decode_mb_per_s")),
+            geometric_mean(_values(chosen, names, codec, measure)),
         )
         for codec in codecs
     ], len(names)
@@ -223,10 +224,15 @@ def _values(rows: Rows, names: set[str], codec: str, measure: str) -> list[float
     return [float(row[measure]) for row in rows if row["codec"] == codec and row["recording"] in names]
 
 
+def claimed_kinds() -> list[str]:
+    """Kinds of recordings that are in means."""
+    return [kind for kind in dict.fromkeys(KINDS.values()) if kind not in NO_CLAIMS]
+
+
 def plot_speed(rows: Rows, path: Path) -> None:
     """A panel per kind of recording: ratio against decoding speed, every codec named."""
-    kinds = [kind for kind in dict.fromkeys(KINDS.values()) if kind not in NO_CLAIMS]
-    panels = [(kind, *points(rows, kind)) for kind in kinds]
+    rows = [row for row in rows if not str(row["codec"]).startswith(OURS) or row["codec"] in AMONG_PEERS]
+    panels = [(kind, *points(rows, [kind])) for kind in claimed_kinds()]
     panels = [panel for panel in panels if panel[1]]
     down = (len(panels) + 1) // 2
     figure, grid = plt.subplots(down, 2, figsize=(12.5, 5.1 * down + 0.7), squeeze=False)
@@ -234,6 +240,7 @@ def plot_speed(rows: Rows, path: Path) -> None:
         axes.set_axis_off()
     for axes, (kind, data, count) in zip(grid.flat, panels, strict=False):
         _draw_panel(axes, data)
+        axes.set_ylabel("ratio (more is better)")
         axes.set_title(f"{kind} ({count} recording{'s' * (count > 1)})", fontsize=11, weight="bold")
     title(figure, "Ratio against decoding speed, one core (geometric means)")
     _legend(
@@ -252,38 +259,69 @@ def _draw_panel(axes: Any, data: Sequence[Point]) -> None:
         members = [point for point in data if family(point.codec) == name]
         axes.scatter(
             [point.decode for point in members],
-            [point.ratio for point in members],
+            [point.height for point in members],
             s=46,
             color=colour,
             marker=marker,
             zorder=3,
         )
-    ours = [point for point in data if family(point.codec) == "losslessnn"]
+    ours = sorted((point for point in data if family(point.codec) == "losslessnn"), key=lambda p: p.codec)
     axes.plot(
-        [point.decode for point in ours], [point.ratio for point in ours], color=BLUE, alpha=0.4, zorder=2
+        [point.decode for point in ours], [point.height for point in ours], color=BLUE, alpha=0.4, zorder=2
     )
     axes.set_xscale("log")
     low, high = min(point.decode for point in data), max(point.decode for point in data)
     axes.set_xlim(low / 3, high * 2.6)
-    bottom, top = min(point.ratio for point in data), max(point.ratio for point in data)
+    bottom, top = min(point.height for point in data), max(point.height for point in data)
     axes.set_ylim(bottom - 0.08 * (top - bottom), top + 0.1 * (top - bottom))
     axes.xaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda value, _: f"{value:,.0f}"))
     axes.grid()
     axes.set_xlabel("decoding, MB/s")
-    axes.set_ylabel("ratio (more is better)")
 
 
-def _name_points(figure: Any, axes: Any, data: Sequence[Point]) -> None:
+def plot_levels(rows: Rows, path: Path) -> None:
+    """Bits per sample against decoding speed: our levels among all codecs, and by themselves, enlarged."""
+    data, count = points(rows, claimed_kinds(), "bits_per_sample")
+    ours = [point for point in data if family(point.codec) == "losslessnn"]
+    if len(ours) <= len(AMONG_PEERS):
+        return
+    figure, (left, right) = plt.subplots(1, 2, figsize=(12.5, 5.6))
+    for axes, shown in ((left, data), (right, ours)):
+        _draw_panel(axes, shown)
+        axes.set_ylabel("bits per stored sample (less is better)")
+    right.set_xscale("linear")
+    right.set_xlim(0, 1.1 * max(point.decode for point in ours))
+    left.set_title(f"all codecs ({count} recordings)", fontsize=11, weight="bold")
+    right.set_title("our levels", fontsize=11, weight="bold")
+    beaten = [point for point in ours if any(_beats(other, point) for other in ours)]
+    right.scatter(
+        [p.decode for p in beaten], [p.height for p in beaten], s=46, color="white", edgecolor=BLUE, zorder=4
+    )
+    title(figure, "Size against decoding speed, one core (geometric means; hollow: another level beats it)")
+    figure.tight_layout(rect=(0, 0, 1, 1 - 2 * TITLE_INCHES / figure.get_figheight()), w_pad=2)
+    _name_points(figure, left, data, [point for point in ours if point.codec not in AMONG_PEERS])
+    _name_points(figure, right, ours)
+    figure.savefig(path)
+    plt.close(figure)
+
+
+def _beats(one: Point, other: Point) -> bool:
+    """Whether a codec is smaller than another (heights are bits) and no slower."""
+    return one.height < other.height and one.decode >= other.decode
+
+
+def _name_points(figure: Any, axes: Any, data: Sequence[Point], nameless: Sequence[Point] = ()) -> None:
     """Write each codec's name beside its point, at the nearest place where nothing else stands."""
     figure.canvas.draw()
     renderer = figure.canvas.get_renderer()
     scale = figure.dpi / 72
-    centres = {point.codec: axes.transData.transform((point.decode, point.ratio)) for point in data}
+    centres = {point.codec: axes.transData.transform((point.decode, point.height)) for point in data}
     taken = [_box(x, y, 5 * scale, 5 * scale) for x, y in centres.values()]
     frame = axes.get_window_extent(renderer)
     limits = (frame.x0, frame.y0, frame.x1, frame.y1)
-    ours = sorted((point for point in data if family(point.codec) == "losslessnn"), key=lambda p: p.decode)
-    others = sorted((point for point in data if point not in ours), key=lambda point: -point.ratio)
+    named = [point for point in data if point not in nameless]
+    ours = sorted((point for point in named if family(point.codec) == "losslessnn"), key=lambda p: p.decode)
+    others = sorted((point for point in named if point not in ours), key=lambda point: -point.height)
     for point in [*ours[:1], *ours[:0:-1], *others]:
         text = _name_point(axes, point)
         extent = text.get_window_extent(renderer)
@@ -301,7 +339,7 @@ def _name_point(axes: Any, point: Point) -> Any:
     ours = family(point.codec) == "losslessnn"
     return axes.annotate(
         f"level {point.codec.removeprefix(OURS)}" if ours else point.codec,
-        (point.decode, point.ratio),
+        (point.decode, point.height),
         xytext=(0, 0),
         textcoords="offset points",
         ha="center",
@@ -351,7 +389,7 @@ def _free_shift(
 
 
 def main() -> None:
-    """Draw both figures."""
+    """Draw all figures there are rows for."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.plot", description="Draw figures from a CSV.")
     parser.add_argument("--csv", type=Path, default=CHECKOUT / "benchmarks/results/ratios.csv")
     parser.add_argument("--out", type=Path, metavar="DIR", default=CHECKOUT / "docs/figures")
@@ -361,6 +399,7 @@ def main() -> None:
     set_style()
     plot_bits(rows, options.out / "bits_per_sample.png")
     plot_speed(rows, options.out / "ratio_speed.png")
+    plot_levels(rows, options.out / "levels.png")
 
 
 if __name__ == "__main__":

@@ -153,7 +153,7 @@ def main() -> None:
         print(f"{name:22s}{''.join(pairs)}{row['profile_bytes']:9d}", flush=True)
     if options.csv:
         with open(options.csv, "w", newline="") as file:
-            writer = csv.DictWriter(file, COLUMNS)
+            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
             writer.writeheader()
             for row in rows:
                 writer.writerow({k: f"{v:.4f}" if isinstance(v, float) else v for k, v in row.items()})

@@ -67,6 +67,16 @@ def test_a_recording_of_marks_alone_leaves_nothing_to_train_on() -> None:
     assert add_network(everywhere, model, prediction, EFFORT[9]) is None
 
 
+@pytest.mark.parametrize("n", [1, 2, 3, 6, 64, 1000, 4999])
+def test_samples_are_mixed_evenly(n: int) -> None:
+    order = networks._mixed(n)
+    np.testing.assert_array_equal(np.sort(order), np.arange(n))
+    if n >= 1000:
+        for begin in range(0, n - 100, 100):
+            stretch = np.sort(order[begin : begin + 100])
+            assert np.diff(stretch).max() < 8 * n / 100
+
+
 def test_training_twice_gives_the_same_weights(beats: np.ndarray) -> None:
     model, prediction = model_of(beats)
     once, again = (add_network(NO_MARKS, model, prediction, EFFORT[6]) for _ in range(2))
@@ -125,6 +135,17 @@ def test_the_gradient_is_that_of_the_bits() -> None:
         behind[j] -= np.float32(step)
         slope = (losses(samples, ahead)[0] - losses(samples, behind)[0]) / (2 * step)
         np.testing.assert_allclose(gradient[j, near], slope[near], rtol=0.05, atol=0.05)
+
+
+def test_a_bin_far_finer_than_its_scale_has_a_probability() -> None:
+    """What two tails leave between them may be less than their own rounding."""
+    samples = some_samples(np.random.default_rng(6))
+    samples[2] = 1e9
+    samples[1] = samples[0] + 32
+    bits, gradient = losses(samples, np.zeros((3, training.LANES), np.float32))
+    assert np.isfinite(bits).all()
+    assert (bits > 20).all()
+    assert np.isfinite(gradient).all()
 
 
 def test_gradients_stop_where_corrections_do() -> None:

@@ -115,8 +115,8 @@ def loss(samples, outputs, tails, left, right, mass, gradient):
         below = _ONE if begin >= 0 else -_ONE  # the mean is below the bin
         above = _ONE if end <= 0 else -_ONE
         whole = _ONE if (begin < 0) & (end > 0) else _ZERO
-        inside = whole + below * left[_BEYOND, n] + above * right[_BEYOND, n]
-        inside = inside * np.float32(0.99993896484375) + np.float32(1.5e-8)
+        inside = whole + below * left[_BEYOND, n] + above * right[_BEYOND, n]  # rounding may bring it below 0
+        inside = max(inside, _ZERO) * np.float32(0.99993896484375) + np.float32(1.5e-8)
         weight = quotient(np.float32(-1.4426950408889634), inside)
         begin, end = _within(begin, _FAR), _within(end, _FAR)
         before, behind = left[_DENSITY, n], right[_DENSITY, n]

@@ -217,9 +217,7 @@ def gather(
     if marks.size:
         order = order[seen.of(marks).reshape(-1)[order] == 0]
     parts = (part.reshape(-1)[order] for part in (low, high, scale, kind))
-    inputs = np.take(
-        seen.inputs.reshape(-1, NETWORK_INPUTS), order, axis=0
-    )  # ten times as fast as by brackets
+    inputs = seen.inputs.reshape(-1, NETWORK_INPUTS).take(order, axis=0)  # brackets take ten times as long
     return Examples(inputs, *parts)
 
 
