@@ -33,7 +33,7 @@ _BORDERS = np.full(127, np.inf)  # between neighbouring steps
 _BORDERS[: _WIDTH.size - 1] = np.sqrt(_WIDTH[:-1] * _WIDTH[1:])
 _PRIOR = 24.0  # a width moves half way to what was counted after this many samples
 _BITS_PER_WIDTH = 3.5
-_TRIED = 4  # one in so many tables tells whether a way to share them may pay
+_TRIED = 4  # one in so many tables tells how much a way to share them may save
 
 
 @dataclass(frozen=True)
@@ -165,30 +165,30 @@ def estimate(codes: Codes, low: int, high: int, spread: float) -> AdcTables | No
     common = _widths(total[None], np.ones(n_codes), reach)[0]
     if _gain(total, common, np.zeros_like(common)) <= _price(common):
         return None
-    best = AdcTables(low, common[None], np.zeros(len(codes), np.int32))
-    best_gain = 0.0
-    for table in _groupings(len(codes)):
-        if _own_tables(counts, table, common, reach, _TRIED)[1] <= 0:
-            continue
-        rows, extra = _own_tables(counts, table, common, reach, 1)
-        if extra > best_gain:
-            best_gain = extra
-            # the common table is stored too: it is what the others are told apart from
-            best = AdcTables(low, np.concatenate([common[None], rows]), (table + 1).astype(np.int32))
-    return best
+    plain = AdcTables(low, common[None], np.zeros(len(codes), np.int32))
+    ways = list(_groupings(len(codes)))
+    extras = [_own_tables(counts, table, common, reach, _TRIED)[1] for table in ways]
+    if max(extras, default=0.0) <= 0:
+        return plain
+    table = ways[int(np.argmax(extras))]
+    rows, extra = _own_tables(counts, table, common, reach, 1)
+    if extra <= 0:
+        return plain
+    # the common table is stored too: it is what the others are told apart from
+    return AdcTables(low, np.concatenate([common[None], rows]), (table + 1).astype(np.int32))
 
 
 def _own_tables(
     counts: NDArray[np.int32], table: NDArray[np.int64], common: NDArray[np.int64], reach: int, stride: int
 ) -> tuple[NDArray[np.int64], float]:
-    """Every ``stride``-th converter's own widths, and the bits that they save, less those they cost."""
-    prior = _WIDTH[common - _NARROWEST]
-    sums = np.stack([counts[table == g].sum(axis=0) for g in range(0, int(table.max()) + 1, stride)])
+    """Every ``stride``-th converter's own widths, and the bits that all would save, less those they cost."""
+    prior, n_tables = _WIDTH[common - _NARROWEST], int(table.max()) + 1
+    sums = np.stack([counts[table == g].sum(axis=0) for g in range(0, n_tables, stride)])
     if _most_gain(sums, prior) <= len(sums) * _price(np.zeros_like(common)):
         return sums, 0.0
     rows = _widths(sums, prior, reach)
     gains = (_gain(row, own, common) - _price(own - common) for row, own in zip(sums, rows, strict=True))
-    return rows, sum(gains)
+    return rows, sum(gains) * n_tables / len(sums)
 
 
 def _groupings(n_channels: int) -> Iterator[NDArray[np.int64]]:

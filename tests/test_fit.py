@@ -5,9 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 import losslessnn
 from losslessnn import adc
+from losslessnn.kernels.constants import PAD
+from losslessnn.kernels.cpu import statistics
+from losslessnn.kernels.cpu.integers import PAIR_BITS, TILE
 from losslessnn.models import autoregressive, side
 from losslessnn.models.fit import EFFORT, fit
 
@@ -78,3 +82,40 @@ def test_what_higher_levels_try_costs_short_chunks_nothing() -> None:
     x = (100 * x + rng.normal(0, 30, x.shape)).astype(np.int16)
     at_most = len(losslessnn.compress(x, level=5))
     assert all(len(losslessnn.compress(x, level=level)) <= at_most for level in (6, 7, 8, 9))
+
+
+@pytest.mark.parametrize(("kind", "most"), [(np.int16, (1 << PAIR_BITS) - 1), (np.int32, (1 << 22) - 1)])
+def test_sums_of_products_are_exact_as_far_as_samples_may_go(kind: type, most: int) -> None:
+    """Over spans of any length, whatever a vector holds, and between windows of any lags."""
+    samples = np.random.default_rng(8).choice([-most, most, 1], (3, 2 * PAD + 700)).astype(kind)
+    samples[1] = most  # all products alike: no sum is larger
+    begins, ends, weights = np.array([0, 300, 333]), np.array([300, 333, 700]), np.array([1.0, 4.0, 0.25])
+    chosen, reach = np.array([[-1, -1], [0, 2], [0, 1]], np.int32), statistics.Reach(5, 2, 2, 1)
+    memory, size = statistics.fit_memory(15, 2, 3), 16
+    grams, weighed = np.empty((3, size, size)), np.empty(3)
+    statistics.gram_matrices(
+        samples, chosen, reach, np.arange(3), begins, ends, np.tile(weights, (3, 1)), memory, grams, weighed
+    )
+    for k, references in enumerate(chosen):
+        lags = [(k, lag) for lag in range(1, 6)]
+        for r in references[references >= 0]:
+            first = max(-2, 1 - (k - r))
+            lags += [(r, lag) for lag in range(first, max(first, 0) + 3)]
+        lags.append((k, 0))
+        seen = np.array([samples[c, PAD - lag : PAD - lag + 700] for c, lag in lags]).astype(object)
+        spans = zip(begins, ends, weights, strict=True)
+        exact = sum(weight * (seen[:, b:e] @ seen[:, b:e].T).astype(float) for b, e, weight in spans)
+        n = len(lags)
+        assert np.array_equal(np.tril(grams[k, :n, :n]), np.tril(exact))
+        assert weighed[k] == 300 + 4 * 33 + 0.25 * 367
+
+
+def test_channels_are_compared_exactly() -> None:
+    """Every pair of rows, in tiles and blocks, at the largest samples that 32 bits hold sums of."""
+    rows = np.full((8, 2080), statistics.PRODUCT_LIMIT, np.int16)
+    rows[3:] = np.random.default_rng(9).integers(-4095, 4096, (5, 2080))
+    known, sums = 4, np.empty(TILE * TILE, np.int64)
+    products = np.zeros((8, 8))
+    statistics.sum_products(rows, known, sums, products)
+    exact = (rows.astype(object) @ rows.T.astype(object)).astype(float)
+    assert np.array_equal(np.tril(products)[known:], np.tril(exact)[known:])

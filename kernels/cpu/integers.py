@@ -182,6 +182,57 @@ def lagged_sums(typing_context, flat, fixed, moving, count, n, sums):  # type: i
     return types.void(flat, i64, i64, i64, i64, sums), codegen
 
 
+TILE = 4  # rows
+
+
+@intrinsic
+def tile_of_products(typing_context, rows, a, b, length, n, sums):  # type: ignore[no-untyped-def]
+    """sums[TILE * i + j] = sum of rows[a + i * length + t] * rows[b + j * length + t] over t < ``n``.
+
+    rows : flat int16, so small that 32 bits hold sums over every 16th pair of neighbours; sums : int64. ``n``
+    is a multiple of 32. What is loaded once is multiplied four times.
+    """
+
+    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        i32, i64 = ir.IntType(32), ir.IntType(64)
+        rows, sums = (
+            context.make_array(signature.args[i])(context, builder, arguments[i]).data for i in (0, 5)
+        )
+        length, n = arguments[3:5]
+        samples, products = (ir.VectorType(kind, _NARROW_PART) for kind in (ir.IntType(16), i32))
+        lanes = ir.VectorType(i32, _NARROW_PART // 2)
+        zero = ir.Constant(lanes, [0] * lanes.count)
+        starts = [
+            builder.gep(rows, [builder.add(first, builder.mul(ir.Constant(i64, i), length))])
+            for first in arguments[1:3]
+            for i in range(TILE)
+        ]
+        totals = [cgutils.alloca_once_value(builder, zero) for _ in range(TILE * TILE)]
+        for total in totals:
+            builder.store(zero, total)
+        with cgutils.for_range_slice(builder, *(ir.Constant(i64, 0), n, ir.Constant(i64, _NARROW_PART))) as (
+            t,
+            _,
+        ):
+            numbers = [builder.sext(_load(builder, start, t, samples), products) for start in starts]
+            for place, total in enumerate(totals):
+                factors = numbers[place // TILE], numbers[TILE + place % TILE]
+                product = builder.mul(*factors, flags=["nsw"])
+                _add_to(
+                    builder,
+                    total,
+                    builder.add(*(_every_second(builder, product, first) for first in range(2))),
+                )
+        for place, total in enumerate(totals):
+            halves = _even_and_odd(builder, builder.bitcast(builder.load(total), _WIDE))
+            result = _sum_of_lanes(builder, builder.add(*halves))
+            builder.store(result, builder.gep(sums, [ir.Constant(i64, place)]))
+        return context.get_dummy_value()
+
+    i64 = types.int64
+    return types.void(rows, i64, i64, i64, i64, sums), codegen
+
+
 @intrinsic
 def samples_at_once(typing_context, flat):  # type: ignore[no-untyped-def]
     """How many samples of a flat array `lagged_sums` takes at once."""

@@ -12,7 +12,7 @@ from losslessnn.kernels.constants import AVERAGE_BITS, LOG2, LOG_BITS, PAD
 from losslessnn.kernels.cpu import head_lanes
 from losslessnn.kernels.cpu.compiling import inlined, lean_kernel, part
 from losslessnn.kernels.cpu.head import moved_averages
-from losslessnn.kernels.cpu.integers import LAGS, lagged_sums, log2, samples_at_once
+from losslessnn.kernels.cpu.integers import LAGS, TILE, lagged_sums, log2, samples_at_once, tile_of_products
 from losslessnn.kernels.cpu.vectors import FEW, LANES
 
 _LOG2 = LOG2
@@ -185,6 +185,29 @@ def cholesky(factor, n, ridge, scale):
     for i in range(n):
         for j in range(i):
             factor[i, j], factor[j, i] = factor[j, i], 0.0
+
+
+PRODUCT_BLOCK = 1024  # samples
+PRODUCT_LIMIT = 4095  # the largest sample of which 32 bits hold sums over a block
+
+
+@lean_kernel
+def sum_products(rows, known, sums, products):
+    """Add to ``products`` (rows, rows) those of all pairs of rows, the lower half, from row ``known`` on.
+
+    ``rows`` (rows, samples) are int16 up to `PRODUCT_LIMIT`, their numbers multiples of `TILE` and of 32;
+    ``sums`` is memory for ``TILE * TILE`` int64.
+    """
+    n_rows, length = rows.shape
+    flat = rows.reshape(-1)
+    for begin in range(0, length, PRODUCT_BLOCK):
+        n = min(PRODUCT_BLOCK, length - begin)
+        for a in range(known // TILE * TILE, n_rows, TILE):
+            for b in range(0, a + TILE, TILE):
+                tile_of_products(flat, a * length + begin, b * length + begin, length, n, sums)
+                for i in range(TILE):
+                    for j in range(TILE):
+                        products[a + i, b + j] += np.float64(sums[TILE * i + j])
 
 
 @lean_kernel

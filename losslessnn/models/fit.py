@@ -23,7 +23,7 @@ from losslessnn.kernels.constants import AVERAGE_BITS, GAUSSIAN, PAD, UNIT_BITS,
 from losslessnn.kernels.cpu import statistics
 from losslessnn.kernels.cpu.autoregressive import write_positions
 from losslessnn.kernels.cpu.head_lanes import new_rows
-from losslessnn.kernels.cpu.integers import PAIR_BITS
+from losslessnn.kernels.cpu.integers import PAIR_BITS, TILE
 from losslessnn.kernels.parameters import Adaptive, Head, LinearTaps, Positions
 from losslessnn.models.autoregressive import (
     AutoregressiveModel,
@@ -108,7 +108,7 @@ SHORTEST_SPAN, LONGEST_SPAN = 64, 128  # samples
 UNEVEN = 0.65  # octaves of power that spans spread over where another fit is worth an encoder's time
 TAP_BITS = 8.0
 BIAS_LIMIT = 256 * 32  # what frames can say
-VECTOR = 16  # samples that a sum of products takes at once
+VECTOR = 32  # samples that a sum of products takes at once
 RUN = 4  # neighbouring spans to look at
 WHITENING_TAPS = 8
 MANY_CHANNELS = 512  # above which they cost more than each other's references may save
@@ -134,8 +134,7 @@ MANY_TIMES = 8192  # samples of a channel of which every second block tells enou
 MOST_SKIPPED = 4  # every fourth of still more
 FIRST_ERRORS = 32  # of a channel, from which its averages start
 _TOGETHER = 32  # channels, whose squares are in memory at once
-_PRODUCT_SAMPLES = 1024  # of a channel, at a time
-_PRODUCT_ROWS = 128  # of a matrix of which half is needed, at a time
+_PRODUCT_BITS = 7  # of a channel's mean magnitude where samples are multiplied with other channels'
 _GRAM_ENTRIES = 1 << 16  # of matrices that are in memory at once
 _SUM_BITS = 22  # magnitudes summed over: 22 + 22 bits leave room for 2**19 samples in 63
 _LEAST_FRACTION = 1  # bits of a code, kept of samples that are summed over as 16-bit numbers
@@ -496,9 +495,6 @@ def _references(
     later: int,
 ) -> NDArray[np.int32]:
     """Earlier channels that explain each channel's whitened samples best, then later ones like it."""
-    # doubles hold these integers and (up to 2**53) their sums exactly, so BLAS may add in any order
-    limit = 1 << (53 - whitened.shape[1].bit_length()) // 2
-    np.clip(whitened, -limit, limit, out=whitened)
     # what a reference explains at lag 0 saves n/2 log2(1 / (1 - gain)) bits; its other lags save more
     threshold = REFERENCE_PRICE * 2 * 0.6931 / n_times
     n_channels = len(whitened)
@@ -519,15 +515,21 @@ def _references(
 
 
 def _covariance(samples: NDArray[np.int32], known: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Sums of products of channels (channels, time), of which those of the first ones are known."""
-    n = len(samples)
-    lower = np.zeros((n, n))
-    for first in range(0, samples.shape[1], _PRODUCT_SAMPLES):
-        part = samples[:, first : first + _PRODUCT_SAMPLES].astype(np.float64)
-        with blas_on_one_thread():
-            for row in range(len(known), n, _PRODUCT_ROWS):
-                end = min(row + _PRODUCT_ROWS, n)
-                lower[row:end, :end] += part[row:end] @ part[:end].T
+    """Sums of products of channels (channels, time), of which those of the first ones are known.
+
+    Each channel is in units of its own: what is asked of them are correlations.
+    """
+    n, n_times = samples.shape
+    rows = np.zeros((-(-n // TILE) * TILE, -(-n_times // VECTOR) * VECTOR), np.int16)
+    for first in range(0, n, _TOGETHER):
+        some = samples[first : first + _TOGETHER]
+        means = np.abs(some).sum(axis=1, dtype=np.int64) // n_times
+        down = np.array([max(int(mean).bit_length() - _PRODUCT_BITS, 0) for mean in means], np.int32)
+        limit = statistics.PRODUCT_LIMIT
+        rows[first : first + len(some), :n_times] = np.clip(some >> down[:, None], -limit, limit)
+    products = np.zeros((len(rows), len(rows)))
+    statistics.sum_products(rows, len(known), np.empty(TILE * TILE, np.int64), products)
+    lower = products[:n, :n]
     covariance = np.tril(lower) + np.tril(lower, -1).T
     covariance[: len(known), : len(known)] = known
     return covariance

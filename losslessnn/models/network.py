@@ -44,7 +44,8 @@ BITS_PER_WEIGHT = 6
 FEWEST_HIDDEN = 8
 FEWEST_EXAMPLES = 1024
 SAMPLES_OF_A_CHANNEL = 16384  # to train on, rather than looking at more channels
-TRIAL_SHARE = 0.33  # of the gain asked for that a trial must show
+TRIAL_SHARE = 0.35  # of the gain asked for that a trial must show
+TRIAL_DOUBT = 0.6  # of that, where it is worth another trial, twice as long
 FAR = float(1 << 30)  # positions: beyond any edge
 NARROWEST_BIN = np.float32(1 / 4)  # in scales
 NEARLY_LAPLACE = 4  # the shape
@@ -296,11 +297,13 @@ class Trainer:
         )  # fmt: skip
         return float(bits) / max(e.low.size, 1)
 
-    def pays(self, least_share: float, least_bits: float) -> bool:
-        """Whether the network saves this share of the held-out samples' bits, and so many bits a sample."""
+    def gain(self, least_share: float, least_bits: float) -> float:
+        """What the network saves of the held-out samples' bits, as a multiple of what it must save.
+
+        Which is this share of them, and so many bits a sample.
+        """
         plain = self.held_out_bits(np.zeros_like(self.weights))
-        gain = plain - self.held_out_bits()
-        return gain > least_share * plain and gain > least_bits
+        return (plain - self.held_out_bits()) / max(least_share * plain, least_bits)
 
 
 def first_weights(hidden: int) -> Float32s:
@@ -358,9 +361,14 @@ def may_pay(marks: Marks, model: AutoregressiveModel, prediction: Prediction, ef
     examples = gather(marks, model, prediction, most, TRIAL_OF_A_CHANNEL)
     if examples.low.size < FEWEST_EXAMPLES:  # nearly all may be marked
         return False
-    trainer = Trainer(examples, FEWEST_HIDDEN, TRIAL_HELD_OUT)
-    trainer.train(most - most // TRIAL_HELD_OUT, TRIAL_PACE, TRIAL_BATCH)
-    return trainer.pays(TRIAL_SHARE * effort.least_gain, TRIAL_SHARE * PRICE_OF_FEWEST / n_samples)
+    least = TRIAL_SHARE * effort.least_gain, TRIAL_SHARE * PRICE_OF_FEWEST / n_samples
+    for passes in (1, 2):
+        trainer = Trainer(examples, FEWEST_HIDDEN, TRIAL_HELD_OUT)
+        trainer.train(passes * (most - most // TRIAL_HELD_OUT), TRIAL_PACE, TRIAL_BATCH)
+        gain = trainer.gain(*least)
+        if gain > 1.0 or gain < TRIAL_DOUBT:
+            return gain > 1.0
+    return False
 
 
 def fit_network(
@@ -380,6 +388,6 @@ def fit_network(
         return None
     trainer = Trainer(examples, hidden)
     trainer.train(min(effort.samples, effort.passes * n_samples), effort.pace, effort.batch)
-    if not trainer.pays(effort.least_gain, effort.weight_bits * weight_count(hidden) / n_samples):
+    if trainer.gain(effort.least_gain, effort.weight_bits * weight_count(hidden) / n_samples) <= 1.0:
         return None
     return to_network(trainer.weights, hidden, network_sources(model.taps))
