@@ -46,6 +46,7 @@ FEWEST_EXAMPLES = 1024
 SAMPLES_OF_A_CHANNEL = 16384  # to train on, rather than looking at more channels
 TRIAL_SHARE = 0.35  # of the gain asked for that a trial must show
 TRIAL_DOUBT = 0.6  # of that, where it is worth another trial, twice as long
+REHEARSED, REHEARSAL_SHARE = 8, 0.75  # part of what training takes, and of the gain that shows there
 FAR = float(1 << 30)  # positions: beyond any edge
 NARROWEST_BIN = np.float32(1 / 4)  # in scales
 NEARLY_LAPLACE = 4  # the shape
@@ -383,11 +384,17 @@ def fit_network(
     effort = effort.of_chunk(n_samples)
     while hidden > FEWEST_HIDDEN and effort.weight_bits * weight_count(hidden) > MOST_PRICE * n_samples:
         hidden //= 2
-    examples = gather(marks, model, prediction, effort.seen)
-    if examples.low.size < FEWEST_EXAMPLES:
-        return None
-    trainer = Trainer(examples, hidden)
-    trainer.train(min(effort.samples, effort.passes * n_samples), effort.pace, effort.batch)
-    if trainer.gain(effort.least_gain, effort.weight_bits * weight_count(hidden) / n_samples) <= 1.0:
-        return None
+    shown = min(effort.samples, effort.passes * n_samples)
+    rehearsal = effort.seen // REHEARSED, shown // (2 * REHEARSED), SMALL_BATCH, REHEARSAL_SHARE
+    in_earnest = effort.seen, shown, effort.batch, 1.0
+    for seen, samples, batch, share in (rehearsal, in_earnest):
+        if share < 1.0 and n_samples < 2 * seen:
+            continue  # too few to tell by a part of them
+        examples = gather(marks, model, prediction, seen)
+        if examples.low.size < FEWEST_EXAMPLES:
+            return None
+        trainer = Trainer(examples, hidden)
+        trainer.train(samples, effort.pace, batch)
+        if trainer.gain(effort.least_gain, effort.weight_bits * weight_count(hidden) / n_samples) <= share:
+            return None
     return to_network(trainer.weights, hidden, network_sources(model.taps))
