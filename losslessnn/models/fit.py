@@ -68,6 +68,8 @@ class Effort:
     skews : tuple of int
         By how many steps a channel may be coded after the one before it: the more, the farther leads reach
         into channels coded before, and the less is known of later ones.
+    adaptive_gain : float
+        Bits a sample the adaptive stage must save to be worth a decoder's time.
     """
 
     own: int
@@ -82,6 +84,7 @@ class Effort:
     refits: tuple[int, ...]
     network: Training
     skews: tuple[int, ...] = (1,)
+    adaptive_gain: float = 0.006
 
 
 NO_NETWORK = Training(0, 0, 0, 0, 0.0, 0.0)
@@ -126,7 +129,6 @@ USUAL_WEIGHTS = (0.2, 0.2, 0.5)  # of the fast, middle and slow running average
 WEIGHT_DOUBT = 0.15
 LOG_SPREAD = 1.6 * 256  # of an error's logarithm around its scale's, in 2**-8 octave
 PILOTS = 48  # channels whose statistics stand for all
-ADAPTIVE_GAIN = 0.004  # bits a sample the adaptive stage must save to be worth a decoder's time
 ADAPTIVE_TRIAL = 1 << 18  # samples after which a stage that has not saved anything is given up
 ALL_SHAPES = slice(None)
 HISTOGRAM_BLOCK = 512  # samples
@@ -608,7 +610,7 @@ def _fit_adaptive(prediction: Prediction, effort: Effort) -> Adaptive:
     for begin, end in time_blocks(n_channels, n_times):
         errors = np.ascontiguousarray(prediction.errors[pilots, begin:end], np.int32)
         without.append(without[-1] + statistics.error_logarithms(errors, bits, pilots))
-    least = without[-1] - int(ADAPTIVE_GAIN * 256 * pilots.size * n_times)
+    least = without[-1] - int(effort.adaptive_gain * 256 * pilots.size * n_times)
     best_errors = None
     for rate in effort.rates:
         stage = Adaptive(effort.adaptive_own, rate, first, source, unit)

@@ -60,6 +60,7 @@ FAR = Reach(COUNTS, 4, tried=True)
 NEAR = Reach(COUNTS[:10], 2, 0.12)  # a decoder takes 10 million samples a second; so much less a factor saves
 OWN_TAPS = 8  # of each channel's own past: more of them blur what channels share at one instant
 FEWEST_TIMES = 64
+ADAPTIVE_GAIN = 0.004  # bits a sample the adaptive stage must save
 TRIAL_ROUNDS, ROUNDS = 20, 60  # of expectation maximisation
 MOST_WEIGHT = 4.0  # of a span against the median one
 LEAST_NOISE = 0.002  # share of its variance that a channel keeps to itself
@@ -100,6 +101,7 @@ def fit_factors(
         later=0,
         adaptive_references=0,
         network=fit.NO_NETWORK,
+        adaptive_gain=ADAPTIVE_GAIN,
     )
     base, prediction = fit.fit(codes, positions, alone, whole=True)
     covariances = _covariances(prediction, reach.lags)

@@ -35,7 +35,11 @@ Float32s = NDArray[np.float32]
 
 BATCH, SMALL_BATCH = 256, 64  # samples
 TRIAL_PART = 6  # a trial looks at no more than one in so many samples
-TRIAL_TIMES, TRIAL_STRETCHES = 2048, 4  # of a long chunk, where there are channels enough
+TRIAL_STRETCH = 512  # samples; of few stretches a network learns what holds in these alone
+TRIAL_TIMES, TRIAL_SAMPLES = (
+    4096,
+    1 << 20,
+)  # of a long chunk, where there are channels enough; of all channels
 TRIAL_OF_A_CHANNEL = 1024
 TRIAL_BATCH, TRIAL_PACE = 16, 0.02
 TRIAL_HELD_OUT = 4
@@ -353,12 +357,12 @@ def may_pay(marks: Marks, model: AutoregressiveModel, prediction: Prediction, ef
     shape = np.where(model.head.shape > GAUSSIAN, NEARLY_LAPLACE, model.head.shape).astype(np.int32)
     model = replace(model, head=model.head._replace(shape=shape))
     most = min(effort.trial, n_samples // TRIAL_PART)
-    size = max(TRIAL_TIMES, most // n_channels)
-    if n_times > 2 * size:
-        length = size // TRIAL_STRETCHES
-        begins = np.arange(TRIAL_STRETCHES) * (n_times - length) // (TRIAL_STRETCHES - 1)
-        prediction = prediction.excerpt(begins, length)
-        marks = stretches(marks, begins, length) if marks.size else marks
+    size = max(min(TRIAL_TIMES, TRIAL_SAMPLES // n_channels), most // n_channels)
+    if n_times > 2 * size and n_times > 4 * TRIAL_STRETCH:
+        count = max(size // TRIAL_STRETCH, 2)
+        begins = np.arange(count) * (n_times - TRIAL_STRETCH) // (count - 1)
+        prediction = prediction.excerpt(begins, TRIAL_STRETCH)
+        marks = stretches(marks, begins, TRIAL_STRETCH) if marks.size else marks
     examples = gather(marks, model, prediction, most, TRIAL_OF_A_CHANNEL)
     if examples.low.size < FEWEST_EXAMPLES:  # nearly all may be marked
         return False
