@@ -86,7 +86,8 @@ def fit(
     hidden : int, optional
         Hidden units of the network, 1 to 64. Default: 32. More of them make decoding slower.
     shown : int, optional
-        Samples to show to the network. Default: 16 million, in torch at most 64 million.
+        Samples to show to the network. Default: 16 million, but none more than 32 times; in torch at most
+        64 million.
     device : str, optional
         Where torch trains: "cpu", "cuda", "cuda:1", ...; "auto": on a GPU if there is one. Autoencoders
         are so small that they are always trained on the CPU.
