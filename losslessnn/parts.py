@@ -31,6 +31,7 @@ _LEAST_CHANGING = 1 / 4
 _NARROW = 1 << 14
 """Ranges of codes below this leave room for the widths of a converter's bins."""
 _FEWEST_NARROW = 4
+_MUCH_WIDER = 4
 _MOST_EXPANSION = 1 << 15
 
 Array = npt.NDArray[Any]
@@ -176,5 +177,8 @@ def _kinds(array: Array) -> npt.NDArray[np.int64]:
         return np.array([not is_on_a_line(column) for column in columns], np.int64)
     if array.dtype.itemsize == 1 or array.shape[1] <= _FEWEST_NARROW:
         return kinds
-    wide = array.max(axis=0).astype(np.float64) - array.min(axis=0) >= _NARROW
-    return wide.astype(np.int64) if _FEWEST_NARROW <= np.count_nonzero(~wide) < wide.size else kinds
+    ranges = array.max(axis=0).astype(np.float64) - array.min(axis=0)
+    if np.count_nonzero(ranges < _NARROW) < _FEWEST_NARROW:
+        return kinds
+    usual = float(np.median(ranges[ranges < _NARROW]))
+    return (ranges >= max(_NARROW, _MUCH_WIDER * usual)).astype(np.int64)
