@@ -23,7 +23,7 @@ from .errors import CorruptFrameError
 from .frame import FrameHeader, Mode, Section, content_checksum, pack_frame, unpack_frame
 from .models.store import Family, Profile, remember
 from .nearby import quantise
-from .parts import find_parts, pack_parts, unpack_parts
+from .parts import Part, Parts, find_parts, pack_parts, unpack_parts
 from .plain import PLAIN_MODES, decode_plain, encode_plain
 from .repeats import Repeats, find_repeats
 from .wire import Bytes, Reader, pack_double
@@ -33,6 +33,8 @@ _log = logging.getLogger(__name__)
 _FEWEST_SAMPLES = 64
 _SECTION_OVERHEAD = 4
 _SAMPLE_BYTES, _FEWEST_BYTES = 1 << 16, 1 << 14
+_TRIAL_SAMPLES, _TRIAL_LEVEL = 1 << 18, 2  # to see whether columns had better be coded apart
+_APART, _SURELY_APART = 0.997, 0.98  # of what it takes as one: to try parts, to try nothing else
 _HOPELESS_SHARE = 0.7
 """A neural frame this much smaller than the plain modes look to be makes trying them a waste of time."""
 
@@ -202,21 +204,33 @@ def _encode_modelled(
     array: npt.NDArray[Any], level: int, model: Profile | Family | None, device: str | None, apart: bool
 ) -> tuple[Mode, dict[Section, Bytes]] | None:
     """The smaller of the neural mode and parts, or None where neither applies."""
-    parts, sure = (None, False) if apart else _encode_parts(array, level, model, device)
-    whole = None if sure else _encode_neural(array, level, model, device)
+    found = None if apart or isinstance(model, Profile) else find_parts(array)
+    share = 1.0 if found is None else _share_apart(array, found, min(level, _TRIAL_LEVEL), device)
+    parts = whole = None
+    if found is not None and share < _APART:
+        parts = _encode_parts(array, found.parts, level, model, device)
+    if parts is None or share > _SURELY_APART:
+        whole = _encode_neural(array, level, model, device)
     if parts is not None and (whole is None or _total(parts) <= _total(whole)):
         return Mode.PARTS, parts
     return None if whole is None else (Mode.NEURAL, whole)
 
 
+def _share_apart(array: npt.NDArray[Any], found: Parts, level: int, device: str | None) -> float:
+    """What parts take of what the array takes as one, from a quick look at its first rows."""
+    piece = array[: max(_TRIAL_SAMPLES // array.shape[1], _FEWEST_SAMPLES)]
+    whole = None if found.sure else _encode_neural(piece, level, None, device)
+    return (
+        0.0
+        if whole is None
+        else _total(_encode_parts(piece, found.parts, level, None, device)) / _total(whole)
+    )
+
+
 def _encode_parts(
-    array: npt.NDArray[Any], level: int, model: Profile | Family | None, device: str | None
-) -> tuple[dict[Section, Bytes] | None, bool]:
-    """Sections of an array whose columns are coded apart, if they had better be, and whether that is sure."""
-    found = find_parts(array) if not isinstance(model, Profile) and array.dtype.kind in "iuf" else None
-    if found is None:
-        return None, False
-    parts, sure = found
+    array: npt.NDArray[Any], parts: list[Part], level: int, model: Profile | Family | None, device: str | None
+) -> dict[Section, Bytes]:
+    """Sections of an array whose columns are coded apart."""
     frames = []
     for part in parts:
         values = part.take(array)
@@ -224,7 +238,7 @@ def _encode_parts(
         mode, sections = _encode_content(values, content, level, model, device, apart=True)
         header = FrameHeader(values.dtype, values.shape, "C", mode, content_checksum(content))
         frames.append(pack_frame(header, sections))
-    return {Section.PARTS: pack_parts(parts, frames, array.shape[1])}, sure
+    return {Section.PARTS: pack_parts(parts, frames, array.shape[1])}
 
 
 def _encode_neural(

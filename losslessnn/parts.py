@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -124,7 +124,15 @@ def unpack_parts(
     return array
 
 
-def find_parts(array: Array) -> tuple[list[Part], bool] | None:
+class Parts(NamedTuple):
+    """Parts that an array may be coded in; each column is in one of them."""
+
+    parts: list[Part]
+    sure: bool
+    """Whether they take fewer bytes than the array as one, for sure."""
+
+
+def find_parts(array: Array) -> Parts | None:
     """Columns that had better be coded apart.
 
     Parameters
@@ -134,9 +142,7 @@ def find_parts(array: Array) -> tuple[list[Part], bool] | None:
 
     Returns
     -------
-    (parts, sure) or None
-        Each column is in one of the parts; whether they are sure to take fewer bytes than the array as
-        one.
+    Parts or None
     """
     fits = array.ndim == 2 and array.shape[0] >= _FEWEST_ROWS and 2 <= array.shape[1] <= MOST_COLUMNS
     if not fits or array.dtype.kind not in "iuf":
@@ -146,7 +152,7 @@ def find_parts(array: Array) -> tuple[list[Part], bool] | None:
     kinds = _kinds(array[:: max(len(array) // _LOOKED_AT, 1)][:, others])
     parts = [Part(others[kinds == kind]) for kind in np.unique(kinds)] + held
     sure = len(parts) <= len(held) + 1  # what is held says next to nothing about what is not
-    return (parts, sure) if len(parts) > 1 or held else None
+    return Parts(parts, sure) if len(parts) > 1 or held else None
 
 
 def _held(array: Array) -> list[Part]:
