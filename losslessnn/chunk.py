@@ -258,7 +258,8 @@ def _encode_neural(
     grid, codes, leftover = found
     if max(int(codes.max()), -int(codes.min())) >= encoding.CODE_LIMIT:
         return None
-    sections = encoding.encode(codes.reshape(-1), arrange(codes), level, model, device)
+    channels = arrange(codes, model.channels if isinstance(model, Profile) else None)
+    sections = encoding.encode(codes.reshape(-1), channels, level, model, device)
     sections[Section.LATTICE] = lattice.pack_lattice(grid)
     if leftover:
         sections[Section.LEFTOVER] = leftover

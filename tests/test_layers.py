@@ -23,7 +23,13 @@ LAYERS = (
     ("chunk",),
     ("training",),
     ("models", "nearby"),
-    ("lattice", "adc", "parts", "repeats", "plain"),  # what samples become before they are modelled, or instead
+    (
+        "lattice",
+        "adc",
+        "parts",
+        "repeats",
+        "plain",
+    ),  # what samples become before they are modelled, or instead
     ("coding", "blocks"),
     ("kernels", "frame"),
     ("wire", "memory", "device", "peers"),

@@ -15,7 +15,7 @@ ROUGHER = 1.05  # layouts of fewer channels may be
 LAYOUT_TRIAL_SAMPLES = 1 << 17
 
 
-def arrange(codes: Codes) -> Channels:
+def arrange(codes: Codes, expected: int | None = None) -> Channels:
     """Choose channels for an array of codes.
 
     Parameters
@@ -24,11 +24,15 @@ def arrange(codes: Codes) -> Channels:
         (time, channels) is the usual case. Arrays that are wider than long, and those of more axes, have
         their time where neighbours differ least: (channels, time), (time, height, width),
         (trials, time, channels) and (trials, channels, time) are told apart that way.
+    expected : int, optional
+        How many channels a profile is for: whatever is that wide is (time, channels).
     """
     if max(codes.shape, default=1) == codes.size:
         return Channels(1, False)
     flat, size = codes.reshape(-1), codes.size
     first_is_time = Channels(size // len(codes), True)
+    if first_is_time.count == expected:
+        return first_is_time
     if codes.ndim == 2:
         last_is_time = Channels(len(codes), False)
         if codes.shape[1] <= len(codes) or _roughness(flat, last_is_time) >= _roughness(flat, first_is_time):

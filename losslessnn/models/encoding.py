@@ -31,6 +31,8 @@ _log = logging.getLogger(__name__)
 
 CODE_LIMIT = 1 << 28
 _PROFILE_BYTES = ID_BYTES + 3  # its section
+LONGEST_PACKET = 1 << 10  # time steps
+NORMAL_BITS = 2.047  # a normal number of variance 1 takes, in units of 1
 MOST_CUTS = 2  # of a part into two, one within another
 FAST_LATENTS_LEVEL = 6  # up to this level, no more factors than a fast decoder likes
 SURE_LEVEL, SHORT = 5, 1 << 20  # chunks of fewer samples need not gain from what higher levels try
@@ -192,6 +194,15 @@ class _Coded:
     prediction: Prediction
 
 
+def _bits_unpredicted(samples: Codes) -> float:
+    """Bits of samples, or of their steps where these are smaller, as normal numbers, to half a bit each."""
+    n_times, apart = samples.shape[1], samples.astype(np.int64) - offsets_of(samples)[:, None]
+    steps = apart[:, 1:] - apart[:, :-1]
+    energy = np.minimum((steps * steps).sum(axis=1), (apart * apart).sum(axis=1))
+    octaves = np.frexp(energy / n_times + 1 / 12)[1] - 1
+    return float(n_times * (0.5 * octaves + NORMAL_BITS).sum())
+
+
 def _coded_size(parts: list[_Coded]) -> float:
     return total_size(part.segment for part in parts)
 
@@ -229,12 +240,28 @@ class Encoder:
 
         Where to cut is settled without networks, which take far longer than all else.
         """
+        packet = self._packet(samples, marks)
+        if packet is not None:
+            return [packet]
         whole = self._code(samples, marks)
         parts = self._cut(whole, MOST_CUTS)
         best = [self._try_network(part) for part in parts]
         if len(parts) > 1:
             best = min(best, [self._try_network(whole)], key=total_size)
         return best
+
+    def _packet(self, samples: Codes, marks: Marks) -> Segment | None:
+        """A few time steps by the profile, whose model they are too few to improve on; None for others.
+
+        Nor if the profile predicts them worse than the sample before: then it is of something else.
+        """
+        if self.base is None or samples.shape[1] > LONGEST_PACKET:
+            return None
+        filled = fill(samples, marks, self.low) if marks.size else samples
+        ready = _encode_by_profile(filled, marks, self.low, self.high, self.base, self.device)
+        if ready is None or 8 * ready.size > _bits_unpredicted(filled):
+            return None
+        return replace(ready, shared=self.shared[1] * ready.n_times)
 
     def _code(self, samples: Codes, marks: Marks) -> _Coded:
         if marks.size:
