@@ -36,10 +36,8 @@ Float32s = NDArray[np.float32]
 BATCH, SMALL_BATCH = 256, 64  # samples
 TRIAL_PART = 6  # a trial looks at no more than one in so many samples
 TRIAL_STRETCH = 512  # samples; of few stretches a network learns what holds in these alone
-TRIAL_TIMES, TRIAL_SAMPLES = (
-    4096,
-    1 << 20,
-)  # of a long chunk, where there are channels enough; of all channels
+TRIAL_TIMES = 4096  # of a long chunk, where there are channels enough
+TRIAL_SAMPLES = 1 << 20  # of it, all channels together
 TRIAL_OF_A_CHANNEL = 1024
 TRIAL_BATCH, TRIAL_PACE = 16, 0.02
 TRIAL_HELD_OUT = 4
