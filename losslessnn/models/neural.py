@@ -436,8 +436,6 @@ class _Encoder:
                 halves.append(self._code(whole.samples[:, begin:end], marks))
             if _size(half.segment for half in halves) < _size(part.segment for part in best):
                 best = [part for half in halves for part in self._cut(half, cuts - 1)]
-            elif self.effort.network.hidden == 0:
-                break  # fast levels: the others are less likely to be worth it
         return best
 
     def _try_network(self, coded: _Coded) -> Segment:
