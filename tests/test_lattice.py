@@ -299,6 +299,11 @@ def test_times_are_the_integers_they_are_kept_as():
         assert back.tobytes() == array.tobytes()
 
 
+def test_columns_far_from_each_other_need_no_differences():
+    array = (walk() + np.array([0, 1 << 30, 0, -(1 << 30), 5, 7])) * np.array([1, 1, 16, 1, 1, 1])
+    assert isinstance(lattice.fit(array), IntegerLattice)
+
+
 @pytest.mark.parametrize("dtype", ["<i8", "<u8", "<f8"])
 def test_noise_has_no_differences(dtype):
     bits = np.random.default_rng(0).integers(0, 2**64, 2000, np.uint64)

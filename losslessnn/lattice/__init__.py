@@ -25,7 +25,7 @@ import numpy.typing as npt
 
 from ..errors import CorruptFrameError, NewerFormatError
 from ..wire import Reader
-from .common import MAX_CODE, Axis, Codes, Int64s, Kind, Lattice, OffLattice, ordered_of
+from .common import MAX_CODE, Axis, Codes, Int64s, Kind, Lattice, OffLattice, bits_of, ordered_of
 from .differences import DifferenceLattice, fit_differences
 from .grid import FloatGrid, fit_grid
 from .integer import IntegerLattice, fit_integer
@@ -201,12 +201,13 @@ def _integer_candidates(array: npt.NDArray[Any]) -> Iterator[Lattice]:
 
 
 def _reaches_far(array: npt.NDArray[Any], lattice: IntegerLattice | None) -> bool:
-    """Whether the codes of an integer lattice would leave a model no room, or hardly any."""
+    """Whether there is no integer lattice, or its codes are too great for a model."""
     if array.dtype.itemsize < 4 or lattice is None:
         return array.dtype.itemsize >= 4
-    columns = array.reshape(-1, lattice.steps.size)
-    low, high = columns.min(axis=0).astype(object), columns.max(axis=0).astype(object)
-    return bool(((high - low) // lattice.steps >= _FAR).any())
+    values = bits_of(array).view(np.int64) if array.dtype.str[1:] == "u8" else array
+    table = values.reshape(-1, lattice.steps.size)
+    ends = np.stack([table.min(axis=0), table.max(axis=0)]).astype(np.int64)
+    return bool((np.abs(ends - lattice.offsets) // lattice.steps >= _FAR).any())
 
 
 def _sample(array: npt.NDArray[Any]) -> Int64s:

@@ -661,9 +661,7 @@ def fit_head(errors: NDArray[Any], fraction_bits: int, kinds: slice = ALL_SHAPES
         some = np.ascontiguousarray(errors[pilots, begin:end], np.int32)
         statistics.scale_statistics(some, fraction_bits, pilots, averages, row, sums)
     chosen = _scale_weights(sums)
-    if (
-        np.abs(_centers(levels, chosen)).max() >= BIAS_LIMIT
-    ):  # no weights that noise has not made are like that
+    if np.abs(_centers(levels, chosen)).max() >= BIAS_LIMIT:  # only noise makes such weights
         chosen = np.rint(256 * np.array(USUAL_WEIGHTS)).astype(np.int32)
     weights = np.tile(chosen, (n_channels, 1))
     histogram = np.zeros((n_channels, shapes.costs.shape[1]), np.int64)
