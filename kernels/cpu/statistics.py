@@ -72,7 +72,7 @@ def _merge_spans(begins, ends, weights, k, merged_begins, merged_ends, merged_we
 
 
 @part
-def _windows_of(k, chosen, reach, memory):
+def windows_of(k, chosen, reach, memory):
     """Fill in what a channel is predicted from, and last itself; return how many channels and regressors."""
     source, lag, count = memory.sources, memory.lags, memory.counts
     source[0], lag[0], count[0] = k, 1, reach.own
@@ -116,7 +116,7 @@ def gram_matrices(samples, chosen, reach, channels, begins, ends, weights, memor
         spans, weighed[c] = _merge_spans(
             begins, ends, weights, k, memory.begins, memory.ends, memory.weights
         )  # fmt: skip
-        n_sources, n = _windows_of(k, chosen, reach, memory)
+        n_sources, n = windows_of(k, chosen, reach, memory)
         first = c * size * size
         for i in range(n + 1):
             for j in range(i + 1):
@@ -424,22 +424,9 @@ def fit_memory(regressors: int, references: int, spans: int) -> FitMemory:
     )
 
 
-@part
-def _to_common_unit(grams, c, n_sources, unit, memory):
-    """Sums of products of samples that are multiples of their channels' units, as if all units were 1."""
-    n = np.int64(0)
-    for w in range(n_sources + 2):
-        for _ in range(memory.counts[w]):
-            memory.reals[n] = unit[memory.sources[w]]
-            n += 1
-    for i in range(n):
-        for j in range(i + 1):
-            grams[c, i, j] *= memory.reals[i] * memory.reals[j]
-
-
 @lean_kernel
 def fit_linear(
-    grams, weighed, unit, chosen, reach, channels, n_times, tap_bits, quantum, memory, done, windows,
+    grams, weighed, chosen, reach, channels, n_times, tap_bits, quantum, memory, done, windows,
     coefficients, shift,
 ):  # fmt: skip
     """Fit the linear predictors of some channels by least squares, their lengths chosen by total cost.
@@ -447,7 +434,6 @@ def fit_linear(
     Parameters
     ----------
     grams, weighed, chosen, reach, channels, memory : what `gram_matrices` took and gave
-    unit : (channels,) float64 what each channel's samples are multiples of, powers of 2
     n_times : samples per channel that will pay for the coefficients
     tap_bits : price of a coefficient, in bits, at least
     quantum : squared width of a code in units of samples
@@ -466,8 +452,7 @@ def fit_linear(
     source, lag, count = memory.sources, memory.lags, memory.counts
     for c in range(channels.size):
         k, n_fit = channels[c], weighed[c]
-        n_sources, n = _windows_of(k, chosen, reach, memory)
-        _to_common_unit(grams, c, n_sources, unit, memory)
+        n_sources, n = windows_of(k, chosen, reach, memory)
         energy = grams[c, n, n]
         shift[k] = 0
         if energy == 0.0:

@@ -462,16 +462,17 @@ def _linear(
     shift = np.zeros(n_channels, np.int32)
     memory = statistics.fit_memory(most, n_references, begins.size)
     together = max(_GRAM_ENTRIES // (most + 1) ** 2, 1)
-    grams, weighed = np.empty((together, most + 1, most + 1)), np.empty(together)
+    grams, weighed = np.zeros((together, most + 1, most + 1)), np.empty(together)
     channels, done, cost = np.arange(0, n_channels, stride), np.zeros(2, np.int64), 0.0
-    unit = np.ldexp(1.0, coarser)
     for first in range(0, channels.size, together):
         some = channels[first : first + together]
         statistics.gram_matrices(
             reduced, chosen, reach, some, begins, ends, weights, memory, grams, weighed
         )  # fmt: skip
+        if coarser.any():
+            _to_one_unit(grams[: some.size], some, chosen, reach, coarser)
         cost += statistics.fit_linear(
-            grams, weighed, unit, chosen, reach, some, n_times, TAP_BITS, quantum, memory, done,
+            grams, weighed, chosen, reach, some, n_times, TAP_BITS, quantum, memory, done,
             windows, coefficients, shift,
         )  # fmt: skip
     n_windows, n_taps = done.tolist()
@@ -488,6 +489,21 @@ def _linear(
         shift=shift,
     )
     return taps, cost
+
+
+def _to_one_unit(
+    grams: NDArray[np.float64],
+    channels: NDArray[np.int64],
+    chosen: NDArray[np.int32],
+    reach: statistics.Reach,
+    coarser: NDArray[np.int32],
+) -> None:
+    """Sums of products as if no channel were shifted down further than others; exact, by powers of 2."""
+    memory = statistics.fit_memory(grams.shape[1], chosen.shape[1], 1)
+    for gram, channel in zip(grams, channels, strict=True):
+        windows = statistics.windows_of(channel, chosen, reach, memory)[0] + 2  # its own past and itself, too
+        bits = np.repeat(coarser[memory.sources[:windows]], memory.counts[:windows])
+        gram[: bits.size, : bits.size] *= np.ldexp(1.0, bits[:, None] + bits)
 
 
 def _references(
