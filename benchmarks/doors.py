@@ -311,7 +311,7 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=0, help="0: one for each core")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--level", type=int, default=5)
-    parser.add_argument("--mb", type=float, default=32.0, help="size of the arrays, in MB, at least")
+    parser.add_argument("--mb", type=float, default=128.0, help="size of the arrays, in MB, at least")
     parser.add_argument("--chunk-mb", type=float, default=2.0, help="size of a chunk, about")
     options = parser.parse_args()
     if options.data is None:
