@@ -289,10 +289,7 @@ class Encoder:
             for begin, end in ((0, change), (change, whole.samples.shape[1])):
                 marks = np.ascontiguousarray(whole.marks[:, begin:end])
                 halves.append(self._code(whole.samples[:, begin:end], marks))
-            if _coded_size(halves) < whole.segment.size:
-                best = min(best, halves, key=_coded_size)
-            elif self.effort.network.hidden == 0:
-                break  # fast levels: the others are less likely to be worth it
+            best = min(best, halves, key=_coded_size)
         return best if len(best) == 1 else [part for half in best for part in self._cut(half, cuts - 1)]
 
     def _try_network(self, coded: _Coded) -> Segment:
