@@ -70,11 +70,11 @@ def codes_that_break_models(channels: int, most: int = 1 << 27) -> dict[str, np.
     }  # fmt: skip
 
 
-def make_two_trials() -> np.ndarray:
+def make_two_trials(samples: int = 1024) -> np.ndarray:
     """A recording whose channels are predicted one way at first, and another way from the middle on."""
     rng = np.random.default_rng(5)
-    first = _smooth(rng.normal(size=(1024, 4)), pole=0.98)
-    second = _smooth(rng.normal(size=(1024, 4)), pole=-0.9)
+    first = _smooth(rng.normal(size=(samples, 4)), pole=0.98)
+    second = _smooth(rng.normal(size=(samples, 4)), pole=-0.9)
     return np.round(40 * np.concatenate([first, second])).astype("<i2")
 
 

@@ -43,6 +43,12 @@ def test_time_is_where_neighbours_are_alike(recording, name):
     np.testing.assert_array_equal(back, array)
 
 
+def test_what_is_as_wide_as_a_profile_has_its_time_first(recording):
+    packet = recording[:4]
+    assert arrange(packet, expected=N_CHANNELS) == Channels(N_CHANNELS, True)
+    assert arrange(packet, expected=N_CHANNELS + 1) == arrange(packet)
+
+
 @pytest.mark.parametrize("name", ["trials, time, channels", "trials, channels, time", "channels, time"])
 def test_other_layouts_cost_next_to_nothing(recording, name):
     array = np.ascontiguousarray(LAYOUTS[name][0](recording))

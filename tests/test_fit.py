@@ -13,7 +13,10 @@ from losslessnn.kernels.constants import PAD
 from losslessnn.kernels.cpu import statistics
 from losslessnn.kernels.cpu.integers import PAIR_BITS, TILE
 from losslessnn.models import autoregressive, side
+from losslessnn.models.autoregressive import NO_MARKS
+from losslessnn.models.conversion import positions_of
 from losslessnn.models.fit import EFFORT, fit
+from support import make_recording
 
 
 def test_a_wave_that_arrives_at_later_channels_first() -> None:
@@ -74,6 +77,19 @@ def test_a_wave_that_arrives_at_earlier_channels_later_is_coded_with_more_skew()
     usual, skewed = (fit(codes, positions, EFFORT[level])[0] for level in (5, 9))
     assert (usual.taps.skew, skewed.taps.skew) == (1, 2)
     assert autoregressive.measure(codes, skewed).sum() < 0.2 * autoregressive.measure(codes, usual).sum()
+
+
+def test_a_channel_that_reaches_far_costs_the_others_no_precision() -> None:
+    x = make_recording(4000, 6, scale=3.0, dtype="<i4").astype(np.int32)
+    far = np.random.default_rng(0).integers(-(1 << 26), 1 << 26, 4000).astype(np.int32)
+
+    def bits_of_others(codes: np.ndarray) -> float:
+        low, high = int(codes.min()), int(codes.max())
+        model, _ = fit(codes, positions_of(codes, low, high, None), EFFORT[4])
+        return float(autoregressive.measure(codes, model, NO_MARKS)[:6].sum())
+
+    alone = np.ascontiguousarray(x.T)
+    assert bits_of_others(np.vstack([alone, far])) < 1.01 * bits_of_others(alone)
 
 
 def test_what_higher_levels_try_costs_short_chunks_nothing() -> None:

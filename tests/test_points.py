@@ -6,10 +6,8 @@ import numpy as np
 import pytest
 
 from losslessnn.chunk import decode_chunk, describe_chunk, encode_chunk
-from losslessnn.coding.sequence import SequenceWriter
-from losslessnn.errors import CorruptFrameError
-from losslessnn.models.points import Points, find_points
-from losslessnn.wire import pack_varint
+from losslessnn.frame import Section, unpack_frame
+from losslessnn.models.points import find_points
 from support import assert_same_bits, make_recording, make_two_trials
 
 N_TIMES = 6000
@@ -72,47 +70,10 @@ def test_codes_of_24_bits_too() -> None:
     assert "points" in describe_chunk(frame_of(recording)).section_bytes
 
 
-def test_gaps_in_a_recording_that_is_cut_into_segments() -> None:
-    trials = make_two_trials() + np.int16(500)
-    trials[np.random.default_rng(4).random(len(trials)) < 0.1] = 0
-    trials[1020:1030] = 0  # where they are cut
-    sections = describe_chunk(frame_of(trials)).section_bytes
-    assert {"points", "segments"} <= set(sections)
-
-
-def test_a_rail_that_a_channel_stays_at_is_left_to_the_scales(recording: np.ndarray) -> None:
-    recording[1000:3000, 1] = 32767
-    assert find_points(np.ascontiguousarray(recording.T.astype(np.int32))) is None
-
-
-def test_ordinary_recordings_have_none(recording: np.ndarray) -> None:
-    assert find_points(np.ascontiguousarray(recording.T.astype(np.int32))) is None
-
-
-def test_bits_of_marks_count_for_their_channels(recording: np.ndarray) -> None:
-    recording[np.random.default_rng(5).random(N_TIMES) < 0.2, 1] = 0
-    frame = frame_of(recording)
-    report = describe_chunk(frame, per_channel=True)
-    assert report.channel_bits is not None
-    parts = ("payload", "raw", "points")
-    counted = sum(report.section_bytes.get(part, 0) for part in parts)
-    assert abs(report.channel_bits.sum() / 8 - counted) < 200
-
-
-def test_a_frame_too_short_for_its_marks_is_refused() -> None:
-    points = Points(np.array([1]), np.zeros((1, 2), np.int64))
-    packed = points.pack(np.zeros((1, 100), np.uint8))
-    with pytest.raises(CorruptFrameError, match="too short"):
-        Points.unpack(packed, 1, 1 << 40, len(packed))
-
-
-@pytest.mark.parametrize(("count", "code"), [(3, 0), (-1, 0), (1, 1 << 39)])
-def test_impossible_point_masses_are_refused(count: int, code: int) -> None:
-    writer = SequenceWriter()
-    writer.put([count], 0)
-    writer.put([code] * max(count, 0), 1)
-    head = writer.finish()
-    no_marks = Points(np.array([1]), np.zeros((1, 2), np.int64)).pack(np.zeros((1, 100), np.uint8))
-    packed = pack_varint(len(head)) + head + no_marks[1 + no_marks[0] :]
-    with pytest.raises(CorruptFrameError, match="point mass"):
-        Points.unpack(packed, 1, 100, 1 << 20)
+def test_gaps_in_a_recording_that_is_cut() -> None:
+    """Of segments longer than a block of coding; shorter ones are not looked at in parts."""
+    trials = make_two_trials(70_000) + np.int16(500)
+    for begin in np.random.default_rng(11).integers(0, len(trials) - 40, 300):
+        trials[begin : begin + 30] = 0
+    _, sections = unpack_frame(frame_of(trials))
+    assert {Section.POINTS, Section.SEGMENTS} <= set(sections)

@@ -34,7 +34,7 @@ from losslessnn.archives.writing import compress_file
 from losslessnn.chunk import encode_chunk
 from losslessnn.cli import cli
 from losslessnn.frame import Mode, Section, pack_frame, unpack_frame
-from losslessnn.models import store
+from losslessnn.models import encoding, store
 from support import (
     ADVERSARIAL,
     assert_same_bits,
@@ -82,6 +82,22 @@ def test_never_larger_at_any_level(recording: np.ndarray, profile: Profile, leve
     frame = compress(packet, level, model=profile)
     assert_same_bits(packet, decompress(frame))
     assert len(frame) <= len(compress(packet, level))
+
+
+@pytest.mark.parametrize("times", [5, 30, 300])
+def test_packets_are_too_short_for_a_fit_of_their_own(
+    recording: np.ndarray, profile: Profile, times: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packets = [recording[-times:], np.ascontiguousarray(recording[-times:, ::-1])]
+    usual = [len(compress(packet, model=profile)) for packet in packets]
+    monkeypatch.setattr(encoding, "LONGEST_PACKET", 0)
+    assert usual == [len(compress(packet, model=profile)) for packet in packets]
+
+
+def test_a_packet_of_something_else_is_fitted_after_all(profile: Profile) -> None:
+    time = np.arange(300)[:, None]
+    wave = np.round(3000 * np.sin(time * np.linspace(0.5, 2.5, CHANNELS))).astype(np.int16)
+    assert len(compress(wave, model=profile)) < 1.02 * len(compress(wave))
 
 
 def test_never_larger_where_there_is_little_to_save() -> None:
