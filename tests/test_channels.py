@@ -78,3 +78,11 @@ def test_runs_are_what_the_format_says():
 def test_impossible_layouts_are_corrupt(data):
     with pytest.raises(CorruptFrameError):
         Channels.unpack(data, 24)
+
+
+@pytest.mark.parametrize("channels", [Channels(4, True), Channels(3, False), Channels(3, False, 2)])
+def test_dealing_out_is_undone_on_another_device(channels):
+    torch = pytest.importorskip("torch")
+    values = np.arange(24)
+    samples = torch.from_numpy(np.ascontiguousarray(channels.split(values).T))
+    np.testing.assert_array_equal(channels.join_there(samples).numpy(), values)
