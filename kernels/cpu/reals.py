@@ -15,16 +15,6 @@ WIDTH = 16  # sums
 
 
 @intrinsic
-def quotient(typing_context, a, b):  # type: ignore[no-untyped-def]
-    """a / b of float32, without asking whether b is 0: a branch would keep loops from becoming vectors."""
-
-    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        return builder.fdiv(*arguments)
-
-    return types.float32(types.float32, types.float32), codegen
-
-
-@intrinsic
 def product_sum(typing_context, a, i, b, j, length):  # type: ignore[no-untyped-def]
     """Sum of the products of row i of ``a`` and row j of ``b``, float32 arrays with rows of this ``length``.
 

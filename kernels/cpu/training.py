@@ -25,7 +25,7 @@ from losslessnn.kernels.constants import (
     TAIL_REACH,
 )
 from losslessnn.kernels.cpu.compiling import lean_kernel, part
-from losslessnn.kernels.cpu.reals import product_sum, quotient
+from losslessnn.kernels.cpu.reals import product_sum
 from losslessnn.kernels.cpu.statistics import log2_of
 
 LANES = 64  # samples
@@ -75,9 +75,9 @@ def _correct(samples, outputs):
         scale = samples[_SCALE, n]
         wide = max(scale * _power_of_two(_within(outputs[1, n], _OCTAVES)), _ONE)
         shift = _within(outputs[0, n], _SCALES) * scale
-        samples[_LOW, n] = quotient(samples[_LOW, n] - shift, wide)
-        samples[_HIGH, n] = quotient(samples[_HIGH, n] - shift, wide)
-        samples[_SCALE, n] = quotient(scale, wide)
+        samples[_LOW, n] = (samples[_LOW, n] - shift) / wide
+        samples[_HIGH, n] = (samples[_HIGH, n] - shift) / wide
+        samples[_SCALE, n] = scale / wide
         samples[_SHAPE, n] = min(max(samples[_SHAPE, n] + outputs[2, n], _ZERO), _GAUSSIAN)
 
 
@@ -117,7 +117,7 @@ def loss(samples, outputs, tails, left, right, mass, gradient):
         whole = _ONE if (begin < 0) & (end > 0) else _ZERO
         inside = whole + below * left[_BEYOND, n] + above * right[_BEYOND, n]  # rounding may bring it below 0
         inside = max(inside, _ZERO) * np.float32(0.99993896484375) + np.float32(1.5e-8)
-        weight = quotient(np.float32(-1.4426950408889634), inside)
+        weight = np.float32(-1.4426950408889634) / inside
         begin, end = _within(begin, _FAR), _within(end, _FAR)
         before, behind = left[_DENSITY, n], right[_DENSITY, n]
         by_mean = weight * (before - behind) * samples[_SCALE, n]
@@ -193,7 +193,7 @@ def _backward(rounded, width, seen, hidden, back, gradient, total):
 def _round(weights, begin, end, unit, most, rounded):
     for i in range(np.uintp(begin), np.uintp(end)):
         level = np.floor(weights[i] * unit + _HALF)
-        rounded[i] = quotient(_within(level, most), unit)
+        rounded[i] = _within(level, most) / unit
 
 
 @lean_kernel
@@ -253,7 +253,7 @@ def _step(weights, total, moment, square, share, rate, unbiased):
         g = total[i] * share
         moment[i] = _FIRST_MOMENT * moment[i] + (_ONE - _FIRST_MOMENT) * g
         square[i] = _SECOND_MOMENT * square[i] + (_ONE - _SECOND_MOMENT) * (g * g)
-        weights[i] -= quotient(rate * moment[i], np.sqrt(square[i] * unbiased) + _TINY)
+        weights[i] -= rate * moment[i] / (np.sqrt(square[i] * unbiased) + _TINY)
 
 
 @lean_kernel
