@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import shutil
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -220,8 +222,6 @@ def _compress_files(
     remove: bool,
     talk: Talk,
 ) -> int:
-    from losslessnn.archives.writing import compress_file
-
     cluster = None
     if scheduler is not None:
         from losslessnn.dask import cluster_pool
@@ -230,21 +230,10 @@ def _compress_files(
 
     started = time.perf_counter()
     done: list[FileReport] = []
+    compress = _compressor(reading, settings, embed, force, talk)
 
     def work(pair: tuple[Path, Path], pool: Pool) -> FileReport:
-        source, destination = pair
-        return compress_file(
-            source,
-            destination,
-            reading=reading,
-            level=settings.level,
-            model=settings.model,
-            embed=embed,
-            max_error=settings.max_error,
-            overwrite=force,
-            pool=pool,
-            progress=talk.advance,
-        )
+        return compress(*pair, pool=pool)
 
     batch = run_batch(
         pairs, lambda pair: file_size(pair[0]), work, threads, talk, lambda pair: pair[0], cluster
@@ -293,6 +282,24 @@ def _total(done: list[FileReport], failed: int, seconds: float) -> str:
     return f"{line}; {failed} failed" if failed else line
 
 
+def _compressor(
+    reading: Reading, settings: Settings, embed: bool, force: bool, talk: Talk
+) -> Callable[..., FileReport]:
+    """`compress_file` as the options have it."""
+    from losslessnn.archives.writing import compress_file
+
+    return functools.partial(
+        compress_file,
+        reading=reading,
+        level=settings.level,
+        model=settings.model,
+        embed=embed,
+        max_error=settings.max_error,
+        overwrite=force,
+        progress=talk.advance,
+    )
+
+
 def _compress_piped(
     files: tuple[Path, ...],
     output: Path | None,
@@ -305,7 +312,6 @@ def _compress_piped(
     progress: bool | None,
 ) -> int:
     """Through temporary files: standard input has neither name nor length, and nothing unchecked goes on."""
-    from losslessnn.archives.writing import compress_file
     from losslessnn.workers import worker_pool
 
     if len(files) > 1:
@@ -319,19 +325,9 @@ def _compress_piped(
         source = stack.enter_context(spooled_stdin(folder)) if from_stdin else files[0]
         destination = folder / "archive" if to_stdout or output is None else output
         talk = stack.enter_context(Talk(file_size(source), quiet, progress, to_stderr=to_stdout))
-        report = compress_file(
-            source,
-            destination,
-            reading=reading,
-            level=settings.level,
-            model=settings.model,
-            embed=embed,
-            max_error=settings.max_error,
-            overwrite=force,
-            pool=stack.enter_context(worker_pool(threads)),
-            progress=talk.advance,
-            name="" if from_stdin else None,
-        )
+        compress = _compressor(reading, settings, embed, force, talk)
+        pool = stack.enter_context(worker_pool(threads))
+        report = compress(source, destination, pool=pool, name="" if from_stdin else None)
         if target is not None:
             with open(destination, "rb") as archive:
                 shutil.copyfileobj(archive, target, 1 << 20)
