@@ -35,7 +35,7 @@ LAYOUTS = {
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
-def test_time_is_where_neighbours_are_alike(recording, name):
+def test_time_is_where_neighbours_are_alike(recording: np.ndarray, name: str) -> None:
     lay_out, wanted = LAYOUTS[name]
     array = np.ascontiguousarray(lay_out(recording))
     assert arrange(array) == wanted
@@ -43,14 +43,14 @@ def test_time_is_where_neighbours_are_alike(recording, name):
     np.testing.assert_array_equal(back, array)
 
 
-def test_what_is_as_wide_as_a_profile_has_its_time_first(recording):
+def test_what_is_as_wide_as_a_profile_has_its_time_first(recording: np.ndarray) -> None:
     packet = recording[:4]
     assert arrange(packet, expected=N_CHANNELS) == Channels(N_CHANNELS, True)
     assert arrange(packet, expected=N_CHANNELS + 1) == arrange(packet)
 
 
 @pytest.mark.parametrize("name", ["trials, time, channels", "trials, channels, time", "channels, time"])
-def test_other_layouts_cost_next_to_nothing(recording, name):
+def test_other_layouts_cost_next_to_nothing(recording: np.ndarray, name: str) -> None:
     array = np.ascontiguousarray(LAYOUTS[name][0](recording))
     assert len(encode_chunk(array)) < 1.03 * len(encode_chunk(recording))
 
@@ -58,7 +58,7 @@ def test_other_layouts_cost_next_to_nothing(recording, name):
 @pytest.mark.parametrize(
     "channels", [Channels(4, True), Channels(3, False), Channels(3, False, 2), Channels(2, False, 6)]
 )
-def test_dealing_out_is_undone(channels):
+def test_dealing_out_is_undone(channels: Channels) -> None:
     values = np.arange(24)
     samples = channels.split(values)
     assert samples.shape == (channels.count, 24 // channels.count)
@@ -66,7 +66,7 @@ def test_dealing_out_is_undone(channels):
     assert Channels.unpack(channels.pack(), 24) == channels
 
 
-def test_runs_are_what_the_format_says():
+def test_runs_are_what_the_format_says() -> None:
     n, run = 3, 2
     samples = Channels(n, False, run).split(np.arange(24))
     for k in range(n):
@@ -75,13 +75,13 @@ def test_runs_are_what_the_format_says():
 
 
 @pytest.mark.parametrize("data", [b"\x06\x00", b"\x07\x02", b"\x06\x05", b"\x06\x02\x00", b"\x00", b"\x0a"])
-def test_impossible_layouts_are_corrupt(data):
+def test_impossible_layouts_are_corrupt(data: bytes) -> None:
     with pytest.raises(CorruptFrameError):
         Channels.unpack(data, 24)
 
 
 @pytest.mark.parametrize("channels", [Channels(4, True), Channels(3, False), Channels(3, False, 2)])
-def test_dealing_out_is_undone_on_another_device(channels):
+def test_dealing_out_is_undone_on_another_device(channels: Channels) -> None:
     torch = pytest.importorskip("torch")
     values = np.arange(24)
     samples = torch.from_numpy(np.ascontiguousarray(channels.split(values).T))

@@ -53,7 +53,7 @@ CASES = {
 
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("order", ["C", "F"])
-def test_parts_come_back(recording, name, order):
+def test_parts_come_back(recording: np.ndarray, name: str, order: str) -> None:
     array = np.asarray(CASES[name](recording), order=order)
     frame = encode_chunk(array)
     back = decode_chunk(frame)
@@ -63,13 +63,13 @@ def test_parts_come_back(recording, name, order):
         assert describe_chunk(frame).mode is Mode.PARTS
 
 
-def test_a_held_column_costs_what_its_values_cost(recording):
+def test_a_held_column_costs_what_its_values_cost(recording: np.ndarray) -> None:
     column = held(walk(200), 16, 7)
     more = len(encode_chunk(beside(recording, column))) - len(encode_chunk(recording))
     assert more < len(encode_chunk(walk(200)[: N_TIMES // 16 + 1].astype("<i2"))) + 100
 
 
-def test_a_wide_column_leaves_bin_widths_to_the_others():
+def test_a_wide_column_leaves_bin_widths_to_the_others() -> None:
     array = make_unevenly_converted()
     wide = np.random.default_rng(0).integers(-30_000, 30_000, len(array))
     both = np.column_stack([array, wide]).astype(array.dtype)
@@ -90,12 +90,12 @@ def test_a_wide_column_leaves_bin_widths_to_the_others():
     ],
     ids=["recording", "volts", "short", "constant", "three axes", "bits"],
 )
-def test_ordinary_arrays_have_none(array):
+def test_ordinary_arrays_have_none(array: np.ndarray) -> None:
     assert find_parts(array) is None
 
 
 @pytest.mark.parametrize(("hold", "first"), [(1, 1), (2, 1), (16, 16), (16, 3), (4000, 4000)])
-def test_taking_is_undone(hold, first):
+def test_taking_is_undone(hold: int, first: int) -> None:
     part = Part(np.array([0, 2]), hold, first)
     array = np.zeros((N_TIMES, 3))
     run = (np.arange(N_TIMES) - first) // hold + 1
@@ -112,7 +112,7 @@ def reseal(frame: bytes) -> bytes:
     return frame[:-4] + int(google_crc32c.value(frame[:-4])).to_bytes(4, "little")
 
 
-def test_altered_bytes_do_no_harm(recording):
+def test_altered_bytes_do_no_harm(recording: np.ndarray) -> None:
     frame = encode_chunk(CASES["held for 16 rows"](recording)[:600])
     random = np.random.default_rng(0)
     for _ in range(300):
