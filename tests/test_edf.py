@@ -15,8 +15,8 @@ from losslessnn.archives.format import Source
 from losslessnn.archives.layout import Records
 from losslessnn.archives.restoring import restore_file
 from losslessnn.archives.writing import compress_file
-from losslessnn.recordings import Reading, Recording, open_recording
-from support import make_recording
+from losslessnn.recordings import Reading
+from support import make_recording, there_and_back
 
 COUNT = 30
 SMALL_FRAMES = Reading(frame_bytes=20_000)
@@ -43,15 +43,6 @@ def edf(steps: list[int], bits: int = 16, stated: int = COUNT, count: int = COUN
             values = block[record].astype("<i2" if bits == 16 else "<i4")
             records += values.tobytes() if bits == 16 else values.view("u1").reshape(-1, 4)[:, :3].tobytes()
     return head + records
-
-
-def there_and_back(path: Path, reading: Reading | None = None) -> Recording:
-    packed, restored = path.with_name("x.lnn"), path.with_name("restored")
-    compress_file(path, packed, reading=reading, level=1, overwrite=True)
-    with Archive(packed) as archive:
-        restore_file(archive, restored, overwrite=True)
-    assert restored.read_bytes() == path.read_bytes()
-    return open_recording(path, reading)
 
 
 @pytest.mark.parametrize("bits", [16, 24])

@@ -9,14 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from losslessnn import open_archive
-from losslessnn.archives.archive import Archive
+from losslessnn import RecordingError, open_archive
 from losslessnn.archives.arrays import restore_arrays
 from losslessnn.archives.format import Source
-from losslessnn.archives.restoring import restore_file
-from losslessnn.archives.writing import compress_file
-from losslessnn.recordings import Reading, Recording, open_recording
-from support import make_recording
+from losslessnn.recordings import Reading, open_recording
+from support import make_recording, there_and_back
 
 BLOCKS = 40
 VERSIONS = [(1, 0), (1, 1), (1, 3), (2, 0), (3, 3)]
@@ -61,22 +58,13 @@ def rhd(version: tuple[int, int], kinds: list[int] = KINDS) -> bytes:
     return content
 
 
-def there_and_back(path: Path, reading: Reading | None = None) -> Recording:
-    packed, restored = path.with_name("x.lnn"), path.with_name("restored")
-    compress_file(path, packed, reading=reading, level=1, overwrite=True)
-    with Archive(packed) as archive:
-        restore_file(archive, restored, overwrite=True)
-    assert restored.read_bytes() == path.read_bytes()
-    return open_recording(path, reading)
-
-
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("reading", [None, Reading(frame_bytes=20_000)])
 def test_amplifiers_are_an_array(version: tuple[int, int], reading: Reading | None, tmp_path: Path) -> None:
     path = tmp_path / "x.rhd"
     path.write_bytes(rhd(version))
     found = there_and_back(path, reading)
-    assert (found.header.source, found.header.sampling_rate) == (Source.RHD, 20_000.0)
+    assert (found.header.source, found.header.sampling_rate) == (Source.INTAN, 20_000.0)
     steps = 60 if version[0] == 1 else 128
     expected = make_recording(BLOCKS * steps, 3).astype(int) + 32768
     with open_archive(tmp_path / "x.lnn") as archive:
@@ -95,10 +83,46 @@ def test_only_what_is_recorded_is_there(tmp_path: Path) -> None:
     assert shapes == [(BLOCKS * 128, 1), (BLOCKS * 128, 2), (BLOCKS, 1)]  # time, amplifiers, temperature
 
 
+def rhs(has_dc: bool) -> bytes:
+    """A file of the controller that stimulates: three amplifiers, an input, two outputs, digital inputs."""
+    parts = [
+        bytes.fromhex("ac2791d6"),
+        struct.pack("<hhf", 1, 1, 30_000.0),
+        bytes(2 + 8 * 4 + 2 + 8 + 4 + 12),
+    ]
+    parts += [text("a note"), text(None), text(""), struct.pack("<hh", has_dc, 0), text("REF")]
+    kinds = [0, 0, 0, 3, 4, 4, 5, 5]
+    parts += [struct.pack("<h", 1), text("Port A"), text("A"), struct.pack("<hhh", 1, len(kinds), 3)]
+    for kind in kinds:
+        parts += [text("A-000"), text("mine"), struct.pack("<11hff", 0, 0, kind, 1, *[0] * 7, 1.0, 2.0)]
+    amplifiers = (make_recording(BLOCKS * 128, 3).astype(int) + 32768).astype("<u2")
+    for first in range(0, BLOCKS * 128, 128):
+        parts += [np.arange(first, first + 128, dtype="<i4").tobytes()]
+        parts += [amplifiers[first : first + 128].T.tobytes()]
+        parts += [np.full(128 * (3 * has_dc + 3 + 1 + 2 + 1), 7, "<u2").tobytes()]
+    return b"".join(parts)
+
+
+@pytest.mark.parametrize("has_dc", [False, True])
+@pytest.mark.parametrize("reading", [None, Reading(frame_bytes=20_000)])
+def test_files_of_the_controller_that_stimulates(
+    has_dc: bool, reading: Reading | None, tmp_path: Path
+) -> None:
+    path = tmp_path / "x.rhs"
+    path.write_bytes(rhs(has_dc))
+    found = there_and_back(path, reading)
+    assert (found.header.source, found.header.sampling_rate) == (Source.INTAN, 30_000.0)
+    with open_archive(tmp_path / "x.lnn") as archive:
+        shapes = [array.shape[1] for array in archive.arrays.values()]
+        amplifiers = archive.arrays["part 2"][:]
+    assert shapes == ([1, 3, 3, 3, 1, 2, 1] if has_dc else [1, 3, 3, 1, 2, 1])
+    assert np.array_equal(amplifiers, make_recording(BLOCKS * 128, 3).astype(int) + 32768)
+
+
 @pytest.mark.parametrize("rest", [1, 1000])
 def test_a_block_that_is_cut_short_is_kept(rest: int, tmp_path: Path) -> None:
     (tmp_path / "x.rhd").write_bytes(rhd((3, 3))[:-rest])
-    assert there_and_back(tmp_path / "x.rhd").header.source == Source.RHD
+    assert there_and_back(tmp_path / "x.rhd").header.source == Source.INTAN
 
 
 @pytest.mark.parametrize(
@@ -107,7 +131,7 @@ def test_a_block_that_is_cut_short_is_kept(rest: int, tmp_path: Path) -> None:
         (b"", "cut short"),
         (bytes(200), "does not start like"),
         (rhd((3, 3))[:300], "cut short"),
-        (header((3, 3), KINDS), "no data"),
+        (header((3, 3), KINDS), "no records"),
         (header((3, 3), [0, 9]), "unknown kinds"),
     ],
 )
@@ -126,3 +150,49 @@ def test_no_damage_to_the_header_stops_it(seed: int, tmp_path: Path) -> None:
         content[dice.randrange(4, 300)] = dice.choice([0, 1, 0x7F, 0xFF, dice.randrange(256)])
     (tmp_path / "x.rhd").write_bytes(content)
     there_and_back(tmp_path / "x.rhd")
+
+
+class TestFolder:
+    """One file for each kind of signal, or for each channel; info.rhd says how many there are."""
+
+    SAMPLES = make_recording(3000, 3)
+
+    def write(self, folder: Path, name: str, info: bytes = header((3, 0), KINDS)) -> Path:
+        (folder / "info.rhd").write_bytes(info)
+        (folder / name).write_bytes(self.SAMPLES.tobytes())
+        return folder / name
+
+    @pytest.mark.parametrize(
+        ("name", "channels", "dtype", "rate"),
+        [
+            ("amplifier.dat", 3, "<i2", 20_000.0),
+            ("lowpass.dat", 3, "<i2", None),
+            ("auxiliary.dat", 2, "<u2", None),
+            ("analogin.dat", 1, "<u2", None),
+            ("digitalin.dat", 1, "<u2", None),
+            ("time.dat", 1, "<i4", 20_000.0),
+            ("amp-A-000.dat", 1, "<i2", None),
+            ("board-ANALOG-IN-1.dat", 1, "<u2", None),
+        ],
+    )
+    def test_a_file_is_an_array(
+        self, name: str, channels: int, dtype: str, rate: float | None, tmp_path: Path
+    ) -> None:
+        found = there_and_back(self.write(tmp_path, name))
+        assert (found.header.source, found.header.sampling_rate) == (Source.INTAN, rate)
+        expected = np.frombuffer(self.SAMPLES.tobytes(), dtype)
+        with open_archive(tmp_path / "x.lnn") as archive:
+            assert np.array_equal(archive[:], expected.reshape(-1, channels))
+
+    @pytest.mark.parametrize("info", [header((3, 0), KINDS)[:60], header((3, 0), [3])])
+    def test_a_broken_description_makes_plain_bytes_with_a_note(self, info: bytes, tmp_path: Path) -> None:
+        found = there_and_back(self.write(tmp_path, "amplifier.dat", info))
+        assert found.header.source == Source.BYTES
+        assert "not read as Intan" in found.notes[0]
+
+    @pytest.mark.parametrize(
+        ("name", "info"), [("sorted.dat", header((3, 0), KINDS)), ("amplifier.dat", b"something else")]
+    )
+    def test_other_files_are_none_of_these(self, name: str, info: bytes, tmp_path: Path) -> None:
+        with pytest.raises(RecordingError, match="give -n CHANNELS"):
+            open_recording(self.write(tmp_path, name, info))

@@ -96,26 +96,17 @@ def test_the_n1_clips_through_the_command_line(recordings: Path, tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    "name",
-    ["spikeglx", "blackrock_lfp.ns2", "s0010_re.dat"],
+    ("name", "most"),
+    [
+        ("eeg_motor_r01.edf", 330_000),
+        ("eeg_18ch.bdf", None),
+        ("intan.rhd", 470_000),
+        ("blackrock_lfp.ns2", 200_000),
+        ("s0010_re.dat", 202_000),
+        ("spikeglx/run-001_g0_t0.imec0.ap.bin", None),
+    ],
 )
-def test_files_come_back_byte_for_byte(recordings: Path, tmp_path: Path, name: str) -> None:
-    """Formats without a reader are compressed as plain 16-bit samples: the file comes back all the same."""
-    original = recordings / "files" / name
-    if not original.exists():
-        pytest.skip(f"{name} is not in the folder of recordings")
-    files = sorted(original.glob("*.bin")) if original.is_dir() else [original]
-    for file in files:
-        raw = np.frombuffer(file.read_bytes(), "u1")
-        samples = raw[: raw.size // 2 * 2].view("<i2")
-        for array in (raw, samples):
-            assert_same_bits(array, decompress(compress(array)))
-
-
-@pytest.mark.parametrize(
-    ("name", "most"), [("eeg_motor_r01.edf", 330_000), ("eeg_18ch.bdf", None), ("intan.rhd", 470_000)]
-)
-def test_files_in_records_through_the_command_line(
+def test_files_of_instruments_through_the_command_line(
     recordings: Path, tmp_path: Path, name: str, most: int | None
 ) -> None:
     original = recordings / "files" / name

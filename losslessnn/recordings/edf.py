@@ -7,20 +7,18 @@ recordings", Electroencephalography and Clinical Neurophysiology 82 (1992); BioS
 from __future__ import annotations
 
 from itertools import groupby
-from typing import Any, BinaryIO
-
-import numpy as np
+from typing import BinaryIO
 
 from losslessnn.archives.format import Source
-from losslessnn.archives.layout import MAX_FRAME_BYTES, Packing, Records, Samples
+from losslessnn.archives.layout import Packing
 from losslessnn.errors import RecordingError
 from losslessnn.recordings.recording import (
     Finding,
     Reading,
-    bytes_segments,
+    Turn,
     file_length,
+    in_records,
     read_exactly,
-    records_per_frame,
 )
 
 _HEADER = 256
@@ -28,10 +26,7 @@ _PER_SIGNAL = 256
 _STEPS_AT = 216  # of the bytes about a signal, those before the number of its samples in a record
 _NUMBER = 8
 _MAX_SIGNALS = 1 << 14
-_KINDS: dict[bytes, tuple[np.dtype[Any], Packing]] = {
-    b"0       ": (np.dtype("<i2"), Packing.ROWS),
-    b"\xffBIOSEMI": (np.dtype("<i4"), Packing.INT24),
-}
+_KINDS = {b"0       ": ("<i2", Packing.ROWS), b"\xffBIOSEMI": ("<i4", Packing.INT24)}
 
 
 def read_edf(file: BinaryIO, reading: Reading) -> Finding:
@@ -54,19 +49,10 @@ def read_edf(file: BinaryIO, reading: Reading) -> Finding:
     if min(steps) < 1:
         raise RecordingError("it has signals without samples")
     start = _HEADER + n_signals * _PER_SIGNAL
-    itemsize = 3 if packing == Packing.INT24 else 2
-    record_length = itemsize * sum(steps)
-    count = (length - start) // record_length
-    if not count or 8 * record_length > MAX_FRAME_BYTES:
-        return Finding(bytes_segments(file, 0, length), Source.EDF, notes=["it has no records of usual size"])
     seconds = _number(header[244:252])
-    per_frame = records_per_frame(count, record_length, seconds, reading)
-    parts = tuple(
-        Samples(count * number, (len(list(group)),), dtype, per_frame * number, packing)
-        for number, group in groupby(steps)
-    )
-    stop = start + count * record_length
-    layout = (*bytes_segments(file, 0, start), Records(count, parts), *bytes_segments(file, stop, length))
+    turns = [Turn(len(list(group)), number, dtype, packing) for number, group in groupby(steps)]
+    layout, records = in_records(file, start, turns, seconds, reading)
+    count, parts = records.count, records.parts
     largest = max(parts, key=lambda part: part.length)
     rate = largest.rows / count / seconds if seconds > 0 else None
     finding = Finding(layout, Source.EDF, rate)

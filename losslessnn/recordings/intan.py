@@ -1,6 +1,7 @@
-"""Intan's RHD files: blocks of time stamps, amplifiers, and slower auxiliary signals, one after the other.
+"""Intan's RHD and RHS files: blocks of time stamps, amplifiers, and other signals, one after the other.
 
-As described in Intan Technologies, "RHD2000 application note: data file formats" (versions 1.0 to 3.3).
+As described in Intan Technologies, "RHD2000 application note: data file formats" (versions 1.0 to 3.3), and
+"RHS2000 application note: data file formats".
 """
 
 from __future__ import annotations
@@ -9,20 +10,19 @@ import struct
 from collections import Counter
 from typing import Any, BinaryIO
 
-import numpy as np
-
 from losslessnn.archives.format import Source
-from losslessnn.archives.layout import Records, Samples
 from losslessnn.errors import RecordingError
-from losslessnn.recordings.recording import Finding, Reading, bytes_segments, file_length, records_per_frame
+from losslessnn.recordings.recording import Finding, Reading, Turn, in_records
 
 MAGIC = bytes.fromhex("022791c6")
-_MOST_HEADER_BYTES = 1 << 24
+STIMULATION_MAGIC = bytes.fromhex("ac2791d6")
+MOST_HEADER_BYTES = 1 << 24
 _NO_TEXT = 0xFFFFFFFF
-_AMPLIFIER, _AUXILIARY, _SUPPLY, _ADC, _DIGITAL_IN, _DIGITAL_OUT = range(6)
+AMPLIFIER, AUXILIARY, SUPPLY, ADC, _DIGITAL_IN, _DIGITAL_OUT = range(6)
+_DAC_RHS, _DIGITAL_IN_RHS, _DIGITAL_OUT_RHS = range(4, 7)
 
 
-class _Header:
+class Header:
     """Reads the header's fields one after the other."""
 
     def __init__(self, data: bytes) -> None:
@@ -46,42 +46,76 @@ class _Header:
 def read_rhd(file: BinaryIO, reading: Reading) -> Finding:
     """An RHD file; raises `RecordingError` if it is none."""
     file.seek(0)
-    header = _Header(file.read(_MOST_HEADER_BYTES))
-    (magic,) = header.take("4s")
-    if magic != MAGIC:
-        raise RecordingError("it does not start like an RHD file")
-    major, minor = header.take("hh")
-    version = (major, minor)
-    (rate,) = header.take("f")
-    signals, thermometers = _signals(header, version)
-    steps = 60 if major == 1 else 128
-    length, start = file_length(file), header.position
-    kinds = [  # signals, samples of each in a block, type
-        (1, steps, "<u4" if version < (1, 2) else "<i4"),
-        (signals[_AMPLIFIER], steps, "<u2"),
-        (signals[_AUXILIARY], steps // 4, "<u2"),
-        (signals[_SUPPLY], 1, "<u2"),
-        (thermometers, 1, "<i2"),
-        (signals[_ADC], steps, "<u2"),
-        (min(signals[_DIGITAL_IN], 1), steps, "<u2"),  # all its bits in one word
-        (min(signals[_DIGITAL_OUT], 1), steps, "<u2"),
-    ]
-    block_length = sum(n * number * np.dtype(kind).itemsize for n, number, kind in kinds)
-    count = (length - start) // block_length
-    if count < 1:
-        raise RecordingError("it has no data")
-    seconds = steps / rate if 0 < rate < 1e9 else 0.0
-    per_frame = records_per_frame(count, block_length, seconds, reading)
-    parts = tuple(
-        Samples(count * number, (n,), np.dtype(kind), per_frame * number) for n, number, kind in kinds if n
+    header, version, rate = open_header(file.read(MOST_HEADER_BYTES))
+    signals, thermometers = count_signals(header, version)
+    steps = 60 if version[0] == 1 else 128
+    return _blocks(
+        file,
+        header.position,
+        [
+            Turn(1, steps, "<u4" if version < (1, 2) else "<i4"),
+            Turn(signals[AMPLIFIER], steps, "<u2"),
+            Turn(signals[AUXILIARY], steps // 4, "<u2"),
+            Turn(signals[SUPPLY], 1, "<u2"),
+            Turn(thermometers, 1, "<i2"),
+            Turn(signals[ADC], steps, "<u2"),
+            Turn(min(signals[_DIGITAL_IN], 1), steps, "<u2"),  # all its bits in one word
+            Turn(min(signals[_DIGITAL_OUT], 1), steps, "<u2"),
+        ],
+        rate,
+        reading,
     )
-    stop = start + count * block_length
-    layout = (*bytes_segments(file, 0, start), Records(count, parts), *bytes_segments(file, stop, length))
-    return Finding(layout, Source.RHD, rate if seconds else None)
 
 
-def _signals(header: _Header, version: tuple[int, int]) -> tuple[Counter[int], int]:
-    """How many signals of each kind are recorded, and how many temperature sensors."""
+def read_rhs(file: BinaryIO, reading: Reading) -> Finding:
+    """An RHS file, of the controller that stimulates, too; raises `RecordingError` if it is none."""
+    file.seek(0)
+    header, _, rate = open_header(file.read(MOST_HEADER_BYTES), STIMULATION_MAGIC)
+    header.take("h8fhffhhfff")  # filters, stimulation
+    for _ in range(3):
+        header.skip_text()  # notes
+    has_dc = header.take("hh")[0] > 0
+    header.skip_text()  # reference
+    signals = _count_channels(header, "11hff")
+    amplifiers, steps = signals[AMPLIFIER], 128
+    return _blocks(
+        file,
+        header.position,
+        [
+            Turn(1, steps, "<i4"),
+            Turn(amplifiers, steps, "<u2"),
+            Turn(amplifiers if has_dc else 0, steps, "<u2"),
+            Turn(amplifiers, steps, "<u2"),  # stimulation
+            Turn(signals[ADC], steps, "<u2"),
+            Turn(signals[_DAC_RHS], steps, "<u2"),
+            Turn(min(signals[_DIGITAL_IN_RHS], 1), steps, "<u2"),
+            Turn(min(signals[_DIGITAL_OUT_RHS], 1), steps, "<u2"),
+        ],
+        rate,
+        reading,
+    )
+
+
+def _blocks(file: BinaryIO, start: int, turns: list[Turn], rate: float, reading: Reading) -> Finding:
+    """Blocks of all signals that are there, from a byte on; the first of them is time."""
+    seconds = turns[0].steps / rate if 0 < rate < 1e9 else 0.0
+    layout, _ = in_records(file, start, [turn for turn in turns if turn.channels], seconds, reading)
+    return Finding(layout, Source.INTAN, rate if seconds else None)
+
+
+def open_header(data: bytes, wanted: bytes = MAGIC) -> tuple[Header, tuple[int, int], float]:
+    """A header that is read up to its version and sampling rate, and these."""
+    header = Header(data)
+    (magic,) = header.take("4s")
+    if magic != wanted:
+        raise RecordingError("it does not start like a file of Intan's")
+    major, minor = header.take("hh")
+    (rate,) = header.take("f")
+    return header, (major, minor), rate
+
+
+def count_signals(header: Header, version: tuple[int, int]) -> tuple[Counter[int], int]:
+    """How many signals of each kind an RHD file has, and how many temperature sensors."""
     header.take("h6fhff")  # filters
     for _ in range(3):
         header.skip_text()  # notes
@@ -90,6 +124,14 @@ def _signals(header: _Header, version: tuple[int, int]) -> tuple[Counter[int], i
         header.take("h")  # mode of the board
     if version[0] > 1:
         header.skip_text()  # reference
+    signals = _count_channels(header, "10hff")
+    if thermometers < 0 or not set(signals) <= set(range(6)):
+        raise RecordingError("its header has signals of unknown kinds")
+    return signals, thermometers
+
+
+def _count_channels(header: Header, numbers: str) -> Counter[int]:
+    """How many channels of each kind are recorded, group by group; the numbers are those about each."""
     counts: Counter[int] = Counter()
     (groups,) = header.take("h")
     for _ in range(groups):
@@ -99,9 +141,7 @@ def _signals(header: _Header, version: tuple[int, int]) -> tuple[Counter[int], i
         for _ in range(channels if enabled > 0 else 0):
             header.skip_text()
             header.skip_text()
-            _, _, kind, recorded, *_ = header.take("10hff")
+            _, _, kind, recorded, *_ = header.take(numbers)
             if recorded:
                 counts[kind] += 1
-    if thermometers < 0 or not set(counts) <= set(range(6)):
-        raise RecordingError("its header has signals of unknown kinds")
-    return counts, thermometers
+    return counts

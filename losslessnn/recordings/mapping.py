@@ -15,7 +15,8 @@ from losslessnn.recordings.recording import Reading
 def map_samples(path: Path, reading: Reading | None = None) -> np.memmap[Any, Any] | None:
     """The largest array of a file, (time, ...), read only where it is looked at.
 
-    Returns None where the file holds samples in another form than memory does: compressed, or of 24 bits.
+    Returns None where the file holds samples in another form than memory does: compressed, in records, or of
+    12 or 24 bits.
 
     Raises
     ------
@@ -33,7 +34,7 @@ def map_samples(path: Path, reading: Reading | None = None) -> np.memmap[Any, An
     layout = open_recording(path, reading).layout
     arrays = all_samples(layout)
     largest = max(arrays, key=lambda samples: samples.length, default=None)
-    if largest is None or largest not in layout or largest.packing == Packing.INT24:
+    if largest is None or largest not in layout or largest.packing not in (Packing.ROWS, Packing.COLUMNS):
         return None
     offset = sum(segment.length for segment in layout[: layout.index(largest)])
     order: Literal["C", "F"] = "F" if largest.packing == Packing.COLUMNS else "C"

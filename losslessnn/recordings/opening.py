@@ -5,21 +5,31 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
-from losslessnn.archives.format import MAGIC, SUFFIX, ArchiveHeader, Source
+from losslessnn.archives.format import MAGIC, SUFFIX, ArchiveHeader
 from losslessnn.errors import RecordingError
+from losslessnn.recordings import (
+    blackrock,
+    brainvision,
+    intan,
+    intan_folder,
+    neuralynx,
+    openephys,
+    spikeglx,
+    wfdb,
+)
 from losslessnn.recordings.edf import read_edf
-from losslessnn.recordings.intan import MAGIC as RHD
-from losslessnn.recordings.intan import read_rhd
 from losslessnn.recordings.npy import read_npy
 from losslessnn.recordings.npz import read_npz
-from losslessnn.recordings.raw import parse_meta, read_bytes, read_raw, read_spikeglx
+from losslessnn.recordings.raw import likely_channels, read_bytes, read_raw
 from losslessnn.recordings.recording import Finding, Reading, Recording, file_length
 from losslessnn.recordings.wav import read_wav
 
 _RAW_SUFFIXES = (".bin", ".dat", ".raw")
+_DESCRIPTIONS = (".meta", ".oebin", ".vhdr", ".vmrk", ".hea")
 _MAX_META_BYTES = 1 << 24
 
 _READERS: dict[str, Callable[[BinaryIO, Reading], Finding]] = {
@@ -29,7 +39,11 @@ _READERS: dict[str, Callable[[BinaryIO, Reading], Finding]] = {
     ".wave": read_wav,
     ".edf": read_edf,
     ".bdf": read_edf,
-    ".rhd": read_rhd,
+    ".rhd": intan.read_rhd,
+    ".rhs": intan.read_rhs,
+    ".ncs": neuralynx.read_ncs,
+    ".continuous": openephys.read_continuous,
+    **{f".ns{number}": blackrock.read_nsx for number in range(1, 10)},
 }
 _BEGINNINGS = {
     b"\x93NUMPY": ".npy",
@@ -38,7 +52,37 @@ _BEGINNINGS = {
     b"RF64": ".wav",
     b"0       ": ".edf",
     b"\xffBIOSEMI": ".bdf",
-    RHD: ".rhd",
+    intan.MAGIC: ".rhd",
+    intan.STIMULATION_MAGIC: ".rhs",
+    **dict.fromkeys(blackrock.MAGICS, ".ns5"),
+}
+
+
+@dataclass(frozen=True)
+class _Described:
+    """A kind of file that does not say itself what it holds; another one beside it does.
+
+    Attributes
+    ----------
+    place : callable
+        Where the other one lies, going by names; None for files that are not of this kind.
+    fits : callable
+        Whether what lies there is indeed about the file.
+    read : callable
+        The reader.
+    """
+
+    place: Callable[[Path], Path | None]
+    fits: Callable[[bytes, Path], bool]
+    read: Callable[[BinaryIO, Path, bytes, Reading], Finding]
+
+
+_DESCRIBED = {
+    "SpikeGLX": _Described(spikeglx.meta_of, spikeglx.describes, spikeglx.read_spikeglx),
+    "Open Ephys": _Described(openephys.structure_of, openephys.describes, openephys.read_open_ephys),
+    "Intan": _Described(intan_folder.info_of, intan_folder.describes, intan_folder.read_intan_part),
+    "BrainVision": _Described(brainvision.header_of, brainvision.describes, brainvision.read_brainvision),
+    "WFDB": _Described(wfdb.header_of, wfdb.describes, wfdb.read_wfdb),
 }
 
 
@@ -50,8 +94,10 @@ def open_recording(
     Parameters
     ----------
     path : path-like
-        The file: ``.npy``, ``.npz``, ``.wav``, EDF or BDF, Intan's ``.rhd``, SpikeGLX ``.bin`` with its
-        ``.meta``, or raw.
+        The file: ``.npy``, ``.npz``, ``.wav``, EDF or BDF, Intan's ``.rhd`` and ``.rhs``, Blackrock's
+        ``.ns1`` to ``.ns9``, Neuralynx's ``.ncs``, Open Ephys' ``.continuous``; with what describes it in its
+        place: SpikeGLX's ``.bin``, Open Ephys' ``continuous.dat``, Intan's ``amplifier.dat``, BrainVision's
+        ``.eeg``, WFDB's ``.dat``; or raw.
     reading : Reading, optional
         What the file does not say itself.
     name : str, optional
@@ -116,18 +162,40 @@ def _find_out(file: BinaryIO, path: Path, reading: Reading, name: str) -> Findin
         suffix = next((kind for start, kind in _BEGINNINGS.items() if beginning.startswith(start)), "")
     if suffix in _READERS:
         return _read_known(file, reading, suffix)
-    if suffix == ".bin" and reading.channels is None and (meta := find_meta(path)) is not None:
-        return read_spikeglx(file, path, meta, reading)
-    if reading.channels is not None:
+    if reading.channels is not None and (suffix in _RAW_SUFFIXES or not reading.anything):
         return read_raw(file, reading)
+    if name and (described := _find_description(path)) is not None:
+        return _read_described(file, path, reading, *described)
+    if reading.anything:
+        return _read_anything(file, reading, suffix in _RAW_SUFFIXES)
     if suffix in _RAW_SUFFIXES:
+        likely = likely_channels(file)
+        hint = f"; it looks like {likely} of int16" if likely else ""
         raise RecordingError(
-            "a raw file does not say how many channels it has: give -n CHANNELS (and -d DTYPE, -s RATE)"
+            "a raw file does not say how many channels it has: "
+            f"give -n CHANNELS (and -d DTYPE, -s RATE){hint}"
         )
+    if suffix in _DESCRIPTIONS:
+        raise RecordingError("describes samples and holds none: give the file that they are in")
     raise RecordingError(
         "not a kind of file that is recognised: give -n CHANNELS (and -d DTYPE, -s RATE) if it holds raw "
         "samples, or --as-bytes to keep it as plain bytes"
     )
+
+
+def _read_anything(file: BinaryIO, reading: Reading, is_raw: bool) -> Finding:
+    """Read a file of no known kind: raw ones as what they look like, others as plain bytes."""
+    likely = likely_channels(file) if is_raw else None
+    if likely is None:
+        finding = read_bytes(file, reading)
+        if is_raw:
+            finding.notes.append("its number of channels (-n) is not known; kept as plain bytes")
+        return finding
+    finding = read_raw(file, replace(reading, channels=likely, dtype="int16"))
+    finding.notes.append(
+        f"taken as {likely} channels of int16, which it looks like (-n and -d say otherwise)"
+    )
+    return finding
 
 
 def _read_known(file: BinaryIO, reading: Reading, suffix: str) -> Finding:
@@ -140,26 +208,48 @@ def _read_known(file: BinaryIO, reading: Reading, suffix: str) -> Finding:
         return finding
 
 
+def _read_described(file: BinaryIO, path: Path, reading: Reading, kind: str, description: bytes) -> Finding:
+    """Read a file that another one describes; plain bytes if that makes no sense."""
+    try:
+        return _DESCRIBED[kind].read(file, path, description, reading)
+    except RecordingError as error:
+        finding = read_bytes(file, reading)
+        finding.notes.append(f"not read as {kind}: {error}; kept as plain bytes (unless you give -n)")
+        return finding
+
+
+def _find_description(path: Path) -> tuple[str, bytes] | None:
+    """Which kind of file this is, going by another one that describes it, and what that one says."""
+    for kind, described in _DESCRIBED.items():
+        place = described.place(path)
+        text = None if place is None else _small_file(place)
+        if text is not None and described.fits(text, path):
+            return kind, text
+    return None
+
+
 def looks_like_recording(path: Path) -> bool:
-    """Whether a file's name is that of a recording that `open_recording` knows, or of raw samples.
+    """Whether a file is one that `open_recording` knows, or of raw samples, going by names.
 
     >>> looks_like_recording(Path("a.NPY")), looks_like_recording(Path("a.ap.meta"))
     (True, False)
     """
     suffix = path.suffix.lower()
-    return suffix in _READERS or suffix in _RAW_SUFFIXES
+    return suffix in _READERS or suffix in _RAW_SUFFIXES or _find_description(path) is not None
 
 
-def find_meta(path: Path) -> bytes | None:
-    """The SpikeGLX ``.meta`` text beside a ``.bin`` file, if there is one."""
-    meta = path.with_suffix(".meta")
+def describes_others(path: Path) -> bool:
+    """Whether a file, going by its name, says what is in others, which need it to be understood.
+
+    >>> describes_others(Path("a.hea")), describes_others(Path("a.dat"))
+    (True, False)
+    """
+    return path.suffix.lower() in _DESCRIPTIONS or path.name == intan_folder.INFO
+
+
+def _small_file(path: Path) -> bytes | None:
+    """What is in a file, if there is one and it is not suspiciously large."""
     try:
-        if meta.stat().st_size > _MAX_META_BYTES:
-            return None
-        text = meta.read_bytes()
+        return path.read_bytes() if path.is_file() and path.stat().st_size <= _MAX_META_BYTES else None
     except OSError:
         return None
-    return text if "nSavedChans" in parse_meta(text) else None
-
-
-__all__ = ["Source", "find_meta", "looks_like_recording", "open_recording"]

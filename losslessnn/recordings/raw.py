@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -13,6 +11,9 @@ from losslessnn.archives.layout import MAX_FRAME_BYTES, Content, Packing, Sample
 from losslessnn.errors import RecordingError
 from losslessnn.recordings.recording import Finding, Reading, bytes_samples, bytes_segments, file_length
 
+_LOOKED_AT = 1 << 18  # values
+_MOST_LIKELY = 1536
+_CLEARLY_NEARER = 0.9
 _TRAILING_HINT = " (or the file has another number of channels, another type, or a header)"
 
 
@@ -30,6 +31,22 @@ def read_raw(file: BinaryIO, reading: Reading) -> Finding:
     return interleaved(
         file, (reading.channels,), dtype, packing, reading, reading.sampling_rate, source=Source.RAW
     )
+
+
+def likely_channels(file: BinaryIO) -> int | None:
+    """How many channels of int16 a raw file seems to have; None if it does not look like any number.
+
+    A sample is nearest to the one before it of its own channel: that many values earlier.
+    """
+    file.seek(0)
+    data = file.read(2 * _LOOKED_AT)
+    values = np.frombuffer(data[: len(data) // 2 * 2], "<i2")
+    lags = range(1, min(_MOST_LIKELY, len(values) // 8) + 1)
+    if len(lags) < 2:
+        return None
+    apart = [np.abs((values[lag:] - values[:-lag]).astype(np.float32)).mean() for lag in lags]
+    nearest = int(np.argmin(apart))
+    return lags[nearest] if apart[nearest] < _CLEARLY_NEARER * np.median(apart) else None
 
 
 def _value_type(name: str) -> tuple[np.dtype[Any], Packing]:
@@ -61,53 +78,20 @@ def interleaved(
     length = file_length(file)
     stop = length if stop is None else stop
     notes = []
-    row_length = Samples(1, row_shape, dtype, 0, packing).row_length
-    rows, trailing = divmod(stop - start, row_length)
-    if trailing:
+    one = Samples(1, row_shape, dtype, 0, packing)
+    # Time steps of an odd number of 12-bit values end with a byte in pairs only.
+    together = 2 if one.row_values * one.file_bits % 8 else 1
+    least = one.length_of(together)
+    rows = (stop - start) // least * together
+    if trailing := (stop - start) % least:
         notes.append(
-            f"{trailing} bytes follow the last whole time step ({row_length} bytes each); kept as they are"
+            f"{trailing} bytes follow the last whole time step ({least} bytes each); kept as they are"
             f"{_TRAILING_HINT if source == Source.RAW else ''}"
         )
     middle: Content = ()
-    if rows and row_length <= MAX_FRAME_BYTES:
-        decoded_row = int(np.prod(row_shape)) * dtype.itemsize
-        per_frame = reading.rows_per_frame(rows, decoded_row, sampling_rate)
-        middle = (Samples(rows, row_shape, dtype, per_frame, packing),)
-    else:
-        rows = 0
-    layout = bytes_segments(file, 0, start) + middle + bytes_segments(file, start + rows * row_length, length)
+    if rows and least <= MAX_FRAME_BYTES:
+        per_frame = reading.rows_per_frame(rows, one.row_values * dtype.itemsize, sampling_rate)
+        middle = (Samples(rows, row_shape, dtype, per_frame + per_frame % together, packing),)
+    end = start + sum(samples.length for samples in middle)
+    layout = bytes_segments(file, 0, start) + middle + bytes_segments(file, end, length)
     return Finding(layout, source, sampling_rate, notes=notes)
-
-
-def read_spikeglx(file: BinaryIO, path: Path, meta: bytes, reading: Reading) -> Finding:
-    """A SpikeGLX ``.bin`` file described by the ``.meta`` text beside it, which the archive keeps too."""
-    facts = parse_meta(meta)
-    channels = _meta_number(facts, "nSavedChans")
-    if channels is None or channels != int(channels) or channels < 1:
-        raise RecordingError(
-            "its .meta file has no nSavedChans; give -n, or --as-bytes to keep it as plain bytes"
-        )
-    rates = [_meta_number(facts, key) for key in ("imSampRate", "niSampRate", "obSampRate")]
-    rate = next((rate for rate in rates if rate and rate > 0), reading.sampling_rate)
-    finding = interleaved(
-        file, (int(channels),), np.dtype("<i2"), Packing.ROWS, reading, rate, source=Source.SPIKEGLX
-    )
-    finding.sidecar = meta
-    stated = _meta_number(facts, "fileSizeBytes")
-    if stated is not None and stated != file_length(file):
-        finding.notes.append(f"its .meta file says {int(stated)} bytes, the file has {file_length(file)}")
-    return finding
-
-
-def parse_meta(meta: bytes) -> dict[str, str]:
-    """The ``key=value`` lines of a SpikeGLX ``.meta`` text."""
-    lines = meta.decode("utf-8", "replace").splitlines()
-    return dict(line.split("=", 1) for line in lines if "=" in line)
-
-
-def _meta_number(facts: dict[str, str], key: str) -> float | None:
-    try:
-        number = float(facts[key])
-    except (KeyError, ValueError):
-        return None
-    return number if math.isfinite(number) else None

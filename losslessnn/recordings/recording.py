@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import tempfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, NamedTuple, Protocol
 
 import google_crc32c
 import numpy as np
@@ -49,6 +49,8 @@ class Reading:
         Hz, of a raw file.
     as_bytes : bool
         Treat the file as plain bytes, whatever it is.
+    anything : bool
+        Of a file that is of no kind that is recognised, make the best.
     frame_bytes : int
         Raw bytes per frame, about.
     frame_seconds : float or None
@@ -65,6 +67,7 @@ class Reading:
     frame_bytes: int = DEFAULT_FRAME_BYTES
     frame_seconds: float | None = None
     time_axis: str = "auto"
+    anything: bool = False
 
     def rows_per_frame(self, rows: int, row_bytes: int, sampling_rate: float | None = None) -> int:
         """Time steps per frame for an array; 0 if one frame holds it all."""
@@ -135,10 +138,56 @@ def bytes_segments(file: BinaryIO, start: int, stop: int) -> Content:
     return (bytes_samples(stop - start),)
 
 
-def records_per_frame(count: int, record_length: int, seconds: float, reading: Reading) -> int:
-    """Records per frame, an even number, so that the frames of all parts hold the same; 0: all of them."""
+class Turn(NamedTuple):
+    """What each record of a file holds of one array, channel by channel."""
+
+    channels: int
+    steps: int
+    dtype: str
+    packing: Packing = Packing.ROWS
+
+
+def in_records(
+    file: BinaryIO, start: int, turns: Sequence[Turn], seconds: float, reading: Reading
+) -> tuple[Layout, Records]:
+    """A file of records from a byte on; what is before them and behind the last whole one is kept as it is.
+
+    Parameters
+    ----------
+    file : binary file
+    start : int
+        Where the first record begins.
+    turns : sequence of Turn
+        What every record holds, in order.
+    seconds : float
+        How long a record lasts; 0 where that is not known.
+    reading : Reading
+
+    Returns
+    -------
+    layout : tuple of segments
+        Of the whole file.
+    records : Records
+        The segment in it.
+
+    Raises
+    ------
+    RecordingError
+        If there is no whole record, or records are of a size that no instrument writes.
+    """
+    one = [Samples(turn.steps, (turn.channels,), np.dtype(turn.dtype), 0, turn.packing) for turn in turns]
+    record_length, length = sum(part.length for part in one), file_length(file)
+    count = max(length - start, 0) // record_length
+    if not count or 8 * record_length > MAX_FRAME_BYTES:
+        raise RecordingError("it has no records of usual size")
     per_frame = reading.rows_per_frame(count, record_length, 1 / seconds if seconds > 0 else None)
-    return per_frame + per_frame % 2
+    per_frame += per_frame % 2  # so that the frames of all parts hold the same
+    records = Records(
+        count,
+        tuple(replace(part, rows=count * part.rows, rows_per_frame=per_frame * part.rows) for part in one),
+    )
+    stop = start + records.length
+    return (*bytes_segments(file, 0, start), records, *bytes_segments(file, stop, length)), records
 
 
 def read_exactly(file: BinaryIO, length: int) -> bytes:
@@ -226,7 +275,7 @@ class SourceReader:
             )
         for index in range(segment.frames):
             start, stop = segment.frame_span(index)
-            data = read_exactly(self._file, (stop - start) * segment.row_length)
+            data = read_exactly(self._file, segment.length_of(stop - start))
             self.position += len(data)
             rows = change(rows_from_bytes(data, segment, stop - start))
             written = np.frombuffer(bytes_from_rows(rows, segment), np.uint8)
@@ -255,7 +304,7 @@ class SourceReader:
         else:
             for index in range(segment.frames):
                 start, stop = segment.frame_span(index)
-                data = source.read((stop - start) * segment.row_length)
+                data = source.read(segment.length_of(stop - start))
                 yield Block(rows_from_bytes(data, segment, stop - start), len(data))
 
     def _record_blocks(self, records: Records) -> Iterator[Block]:
@@ -297,7 +346,7 @@ def copy_pieces(source: _Bytes, length: int) -> Iterator[bytes]:
 
 def _gathered(file: Any, offset: int, samples: Samples) -> Iterator[Block]:
     """Frames of a column-major array: for every column a run of time steps, read where it lies."""
-    columns = samples.row_length // samples.dtype.itemsize
+    columns = samples.row_values
     itemsize = samples.dtype.itemsize
     for index in range(samples.frames):
         start, stop = samples.frame_span(index)
@@ -310,20 +359,29 @@ def _gathered(file: Any, offset: int, samples: Samples) -> Iterator[Block]:
 
 
 def rows_from_bytes(data: bytes, samples: Samples, rows: int) -> Array:
-    """The array that these bytes of the file stand for (packings ROWS and INT24)."""
+    """The array that these bytes of the file stand for (packings ROWS, INT24 and INT12)."""
     if samples.packing == Packing.INT24:
         # Bytes go to the upper three of four, then the shift brings them down with their sign.
         wide = np.zeros((len(data) // 3, 4), np.uint8)
         wide[:, 1:] = np.frombuffer(data, np.uint8).reshape(-1, 3)
         values = np.right_shift(wide.view("<i4"), 8, dtype="<i4")
         return values.reshape(rows, *samples.row_shape)
+    if samples.packing == Packing.INT12:
+        low, middle, high = np.frombuffer(data, np.uint8).reshape(-1, 3).astype("<u2").T
+        # A value's four upper bits go to the top of sixteen, then the shift brings it down with its sign.
+        pairs = np.stack([middle << 12 | low << 4, (middle & 0xF0) << 8 | high << 4], axis=1)
+        return np.right_shift(pairs.view("<i2"), 4, dtype="<i2").reshape(rows, *samples.row_shape)
     return np.frombuffer(data, samples.dtype).reshape(rows, *samples.row_shape)
 
 
 def bytes_from_rows(array: Array, samples: Samples) -> memoryview:
-    """The bytes of the file that a decoded array stands for: memory order, 24-bit values in three bytes."""
+    """The bytes of the file that a decoded array stands for: its memory order and packing."""
     if samples.packing == Packing.INT24:
         return memoryview(np.ascontiguousarray(array).view(np.uint8).reshape(-1, 4)[:, :3].tobytes())
+    if samples.packing == Packing.INT12:
+        first, second = np.ascontiguousarray(array).view("<u2").reshape(-1, 2).T
+        middle = (first >> 8 & 0x0F) | (second >> 4 & 0xF0)
+        return memoryview(np.stack([first, middle, second], axis=1).astype(np.uint8).tobytes())
     flat = (array.T if samples.packing == Packing.COLUMNS else array).reshape(-1)
     return raw_bytes(flat)
 

@@ -1,0 +1,60 @@
+"""SpikeGLX's ``.bin`` files: samples alone, described by the ``.meta`` text beside them.
+
+As described in the documentation of SpikeGLX, "Metadata".
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from losslessnn.archives.format import Source
+from losslessnn.archives.layout import Packing
+from losslessnn.errors import RecordingError
+from losslessnn.recordings.raw import interleaved
+from losslessnn.recordings.recording import Finding, Reading, file_length
+
+
+def meta_of(path: Path) -> Path | None:
+    """Where the description of a file lies, going by names."""
+    return path.with_suffix(".meta") if path.suffix.lower() == ".bin" else None
+
+
+def describes(meta: bytes, path: Path) -> bool:
+    """Whether this is a description."""
+    return "nSavedChans" in _parse(meta)
+
+
+def read_spikeglx(file: BinaryIO, path: Path, meta: bytes, reading: Reading) -> Finding:
+    """The samples, and their ``.meta``; raises `RecordingError` if that does not say how many channels."""
+    facts = _parse(meta)
+    channels = _meta_number(facts, "nSavedChans")
+    if channels is None or channels != int(channels) or channels < 1:
+        raise RecordingError("its .meta file has no sensible nSavedChans")
+    rates = [_meta_number(facts, key) for key in ("imSampRate", "niSampRate", "obSampRate")]
+    rate = next((rate for rate in rates if rate and rate > 0), reading.sampling_rate)
+    finding = interleaved(
+        file, (int(channels),), np.dtype("<i2"), Packing.ROWS, reading, rate, source=Source.SPIKEGLX
+    )
+    finding.sidecar = meta
+    stated = _meta_number(facts, "fileSizeBytes")
+    if stated is not None and stated != file_length(file):
+        finding.notes.append(f"its .meta file says {int(stated)} bytes, the file has {file_length(file)}")
+    return finding
+
+
+def _parse(meta: bytes) -> dict[str, str]:
+    """The ``key=value`` lines of a ``.meta`` text."""
+    lines = meta.decode("utf-8", "replace").splitlines()
+    return dict(line.split("=", 1) for line in lines if "=" in line)
+
+
+def _meta_number(facts: dict[str, str], key: str) -> float | None:
+    try:
+        number = float(facts[key])
+    except (KeyError, ValueError):
+        return None
+    return number if math.isfinite(number) else None
