@@ -1,0 +1,150 @@
+"""Encoding a recording packet by packet, each with what is known from those before it.
+
+A packet is coded as a short recording is, so that nothing of it waits for the next one. But what lies before
+it is not 0, and averages, weights and errors are as the last packet left them. The way back is
+`autoregressive.Decoder`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from losslessnn.blocks import Codes, as_kernels_take_them, codes_between
+from losslessnn.kernels.constants import NETWORK_INPUTS, PAD
+from losslessnn.kernels.cpu import autoregressive as kernel
+from losslessnn.kernels.cpu import network as network_kernel
+from losslessnn.kernels.parameters import Corrected, Steps
+from losslessnn.models.autoregressive import (
+    NO_MARKS,
+    NOTHING_CORRECTED,
+    AutoregressiveModel,
+    Intervals,
+    Room,
+    Window,
+    code_steps,
+    push,
+)
+from losslessnn.models.conversion import offsets_of
+from losslessnn.models.fit import predict_by
+from losslessnn.models.prediction import Int32s, farthest, linear_errors, room_for_sums
+from losslessnn.models.side import Base
+
+_MEMORY = 1 << 14  # time steps
+
+
+class Baseline:
+    """Where channels lie: their means over the last 16,000 time steps or so.
+
+    A packet's own mean may be that of an artefact, or of half a slow wave.
+    """
+
+    def __init__(self) -> None:
+        self._mean: NDArray[np.float64] | None = None
+        self._seen = 0
+
+    def follow(self, codes: Codes) -> None:
+        """Take in the next (channels, time) codes."""
+        n_times = codes.shape[1]
+        self._seen = min(self._seen + n_times, _MEMORY)
+        mean = codes.mean(axis=1)
+        self._mean = mean if self._mean is None else self._mean + (mean - self._mean) * n_times / self._seen
+
+    def offsets(self, codes: Codes) -> NDArray[np.int64]:
+        """Each channel's offset; of the first codes by these alone."""
+        return offsets_of(codes) if self._mean is None else np.rint(self._mean).astype(np.int64)
+
+
+def start_model(base: Base, codes: Codes, limits: tuple[int, int], baseline: Baseline) -> AutoregressiveModel:
+    """A profile's model, ready for a stream that begins with these (channels, time) codes.
+
+    Offsets are those of the baseline or of the recordings it was fitted to, whichever predicts better.
+
+    Raises
+    ------
+    CorruptFrameError
+        If kernels cannot reckon with codes between these limits.
+    """
+    fitted = base.model.positions
+    chosen = [
+        predict_by(base.model, codes, base.positions(*limits, offsets))
+        for offsets in (baseline.offsets(codes), fitted.offset >> fitted.fraction_bits)
+    ]
+    return min(chosen, key=lambda found: _octaves(found[1].errors))[0]
+
+
+def _octaves(errors: NDArray[Any]) -> float:
+    """How large (channels, time) errors are, as bits see it."""
+    return float(np.log2(1 + np.abs(errors.astype(np.int64)).sum(axis=1)).sum())
+
+
+class PacketEncoder:
+    """Encodes packets that follow each other.
+
+    Parameters
+    ----------
+    model : AutoregressiveModel
+    longest : int
+        Time steps of the longest packet.
+    """
+
+    def __init__(self, model: AutoregressiveModel, longest: int) -> None:
+        n_channels = model.positions.offset.size
+        self._model = model
+        self._channels = np.arange(n_channels, dtype=np.int64)
+        self._window = Window(model, longest, lockstep=True)
+        self._working = kernel.working_memory(n_channels, n_units=model.network.bias.size)
+        kernel.start(self._working, model.head)
+        self._network = network_kernel.in_pairs(model.network)
+        self._sums = room_for_sums(farthest(model.positions), model.taps)
+        self._room = Room(n_channels * longest)
+
+    def code(self, codes: Codes) -> Intervals:
+        """The intervals and raw bits of (channels, time) codes, which follow all before; to be pushed."""
+        model, window = self._model, self._window
+        n_channels, n_times = codes.shape
+        column = np.int64(PAD)
+        kernel.write_positions(as_kernels_take_them(codes), model.positions, column, window.history)
+        history = np.ascontiguousarray(window.history[:, : n_times + 2 * PAD])
+        positions = np.ascontiguousarray(history[:, PAD:-PAD])
+        errors = linear_errors(history, model.taps, total=self._sums)
+        linear = positions - errors
+        if model.adaptive.own:
+            change = np.zeros(n_channels, np.int64)
+            kernel.fill_units(errors, model.adaptive.unit, self._channels, window.units)
+            kernel.adaptive_errors(positions, model.adaptive.rate, window.stage, np.int64(0), change, errors)
+        steps = Steps(0, n_times + model.taps.skew * (n_channels - 1), n_times)
+        corrected = self._corrected(history, linear, positions - errors)
+        block = code_steps(
+            model, self._working, codes_between(codes, 0, n_times), NO_MARKS, errors, corrected, steps,
+            self._room,
+        )  # fmt: skip
+        window.go_on(n_times)
+        return block
+
+    def push(self, block: Intervals, seed: int) -> memoryview:
+        """The rANS words of what `code` returned last; the decoder is left with the ``seed``, of 31 bits."""
+        return push([block], self._model, int(block.begin_of[-1]), seed)[0]
+
+    def _corrected(self, history: Int32s, linear: Int32s, means: Int32s) -> Corrected:
+        """What the network makes of the packet, as `autoregressive.correct`."""
+        model, working, memory = self._model, self._working, self._window.memory
+        if model.network.outward.size == 0:
+            return NOTHING_CORRECTED
+        n_times = means.shape[1]
+        averages, indices = working.averages.copy(), np.empty(means.shape, np.uint8)
+        network_kernel.observe(
+            history, means, NO_MARKS, model.head, self._channels, np.int64(0), working.averages, memory,
+            indices,
+        )  # fmt: skip
+        working.averages[:] = averages
+        made = Corrected(*(np.empty(means.shape, kind) for kind in (np.int32, np.uint8, np.uint8)))
+        network_kernel.go_through(
+            history, linear, means, NO_MARKS, model.taps.skew, model.positions.fraction_bits, model.head,
+            self._network, memory, indices, self._channels, 1, 0, Steps(0, n_times, n_times), working,
+            np.empty((0, 0, NETWORK_INPUTS), np.uint8), made,
+        )  # fmt: skip
+        working.averages[:] = averages
+        return made._replace(means=made.means - means)

@@ -1,0 +1,359 @@
+"""Streams: packets that go on from the ones before them, and what happens when one is lost or altered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import losslessnn
+from losslessnn import (
+    CorruptFrameError,
+    LosslessnnError,
+    LostPacketError,
+    MissingModelError,
+    ModelError,
+    NewerFormatError,
+    Profile,
+    StreamDecoder,
+    StreamEncoder,
+    blocks,
+    stream,
+)
+from losslessnn.kernels import reference
+from losslessnn.models import store
+from losslessnn.models.autoregressive import Decoder
+from losslessnn.models.packets import PacketEncoder
+from support import assert_same_bits, make_beats, make_recording
+from test_kernels import Case, cases
+from write_golden import stream_packets
+
+CHANNELS = 6
+
+
+@pytest.fixture(scope="module")
+def recording() -> np.ndarray:
+    return make_recording(9000, CHANNELS, seed=5)
+
+
+@pytest.fixture(scope="module")
+def profile(recording: np.ndarray) -> Profile:
+    return losslessnn.fit(recording[:6000], name="array", quick=True)
+
+
+def pieces(recording: np.ndarray, *lengths: int) -> list[np.ndarray]:
+    """One behind another, of these lengths by turns."""
+    ends = np.cumsum(np.resize(lengths, len(recording)))
+    ends = ends[ends < len(recording)].tolist()
+    return [recording[begin:end] for begin, end in pairwise([0, *ends])]
+
+
+# ------------------------------------------------------------------------------------------ the kernels
+
+
+@settings(max_examples=150)
+@given(case=cases(), cuts=st.lists(st.integers(1, 30), max_size=6), size=st.integers(1, 40))
+def test_oracle_and_cpu_write_the_same_packets_and_read_each_other(
+    case: Case, cuts: list[int], size: int
+) -> None:
+    """Nothing is forgotten from packet to packet, by either, in blocks of any length."""
+    model, n_times = case.model, case.codes.shape[1]
+    ends = sorted({min(cut, n_times) for cut in np.cumsum(cuts).tolist()} | {n_times})
+    parts = (model.positions, model.taps, model.adaptive, model.head, model.network)
+    with mock.patch.multiple(blocks, _SAMPLES=0, _SHORTEST=size):
+        encoder, decoder = PacketEncoder(model, n_times), Decoder(model, n_times)
+    writer, reader = reference.Coder(0, *parts), reference.Coder(0, *parts)
+    for begin, end in pairwise([0, *ends]):
+        codes, n = np.ascontiguousarray(case.codes[:, begin:end]), end - begin
+        for coder in (writer, reader):
+            coder.go_on(n)
+        block, seed = encoder.code(codes), n * 12_345_678 % (1 << 31)
+        words, raw = encoder.push(block, seed), block.raw.tobytes()
+        their_words, their_raw = reference.encode_next(writer, codes, model.lanes, seed=seed)
+        assert (bytes(words), raw) == (their_words.astype("<u4").tobytes(), their_raw)
+        theirs = reference.decode_next(reader, np.frombuffer(words, "<u4"), raw, n, model.lanes, seed=seed)
+        np.testing.assert_array_equal(theirs, codes)
+        np.testing.assert_array_equal(decoder.decode(words, raw, n), codes)
+        assert decoder.seed == seed
+        decoder.go_on(n)
+
+
+# ------------------------------------------------------------------------------------------ a whole stream
+
+
+@pytest.mark.parametrize("lengths", [(1,), (30,), (7, 64, 300), (1024,)], ids=str)
+def test_every_sample_comes_back(recording: np.ndarray, profile: Profile, lengths: tuple[int, ...]) -> None:
+    sender, receiver = StreamEncoder(profile, key_every=20), StreamDecoder()
+    for samples in pieces(recording[:3000], *lengths):
+        assert_same_bits(samples, receiver.decode(sender.encode(samples)))
+
+
+def test_networks_go_on_too() -> None:
+    beats = make_beats()
+    profile = losslessnn.fit(beats[: len(beats) // 2])
+    assert profile.base.model.network.outward.size > 0
+    sender, receiver = StreamEncoder(profile, beats.dtype), StreamDecoder()
+    for samples in pieces(beats[len(beats) // 2 :], 40, 100):
+        assert_same_bits(samples, receiver.decode(sender.encode(samples)))
+
+
+def test_packets_of_a_stream_are_smaller_than_frames(recording: np.ndarray, profile: Profile) -> None:
+    sender = StreamEncoder(profile)
+    packets = [sender.encode(samples) for samples in pieces(recording[6000:], 30)]
+    frames = [losslessnn.compress(samples, model=profile) for samples in pieces(recording[6000:], 30)]
+    whole = losslessnn.compress(recording[6000:], model=profile)
+    assert sum(map(len, packets)) < 0.8 * sum(map(len, frames))
+    assert sum(map(len, packets)) < 1.25 * len(whole)
+
+
+@pytest.mark.parametrize("dtype", ["i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f2", "f4", "f8"])
+def test_numbers_of_every_kind_and_width(recording: np.ndarray, profile: Profile, dtype: str) -> None:
+    samples = np.clip(recording[:500], -100, 100) + (100 if dtype[0] == "u" else 0)
+    sender, receiver = StreamEncoder(profile, dtype), StreamDecoder()
+    for part in pieces(samples.astype(dtype), 50):
+        assert_same_bits(part, receiver.decode(sender.encode(part)))
+
+
+STEPS = np.array([1, 2, 4, 1, 3, 4], "int16")
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [lambda x: x * np.int16(4), lambda x: x * STEPS, lambda x: x.astype("<f4") * np.float32(0.195)],
+    ids=["steps", "a step for each channel", "volts"],
+)
+def test_the_profile_knows_the_lattice(recording: np.ndarray, kind: Callable[..., np.ndarray]) -> None:
+    samples = kind(recording)
+    sender = StreamEncoder(losslessnn.fit(samples[:6000], quick=True), samples.dtype, key_every=40)
+    usual = StreamEncoder(losslessnn.fit(recording[:6000], quick=True), key_every=40)
+    receiver, sizes = StreamDecoder(), np.zeros(2)
+    for part, code in zip(pieces(samples[6000:], 30), pieces(recording[6000:], 30), strict=True):
+        packet = sender.encode(part)
+        sizes += len(packet), len(usual.encode(code))
+        assert_same_bits(part, receiver.decode(packet))
+    assert sizes[0] < 1.02 * sizes[1]
+
+
+def test_a_channel_far_from_all_others_leaves_room_for_moves(recording: np.ndarray) -> None:
+    far = recording.astype("int32")
+    far[:, 3] -= (1 << 28) - 20_000
+    sender = StreamEncoder(losslessnn.fit(far[:6000], quick=True), far.dtype)
+    packets = [sender.encode(part) for part in pieces(far[6000:], 30)]
+    assert sum(packet[0] & stream._KEY for packet in packets) < 4
+
+
+def test_an_artefact_in_a_key_packet_is_not_taken_for_the_baseline() -> None:
+    quick = np.random.default_rng(0).normal(0, 20, (9000, CHANNELS)).astype("int16")
+    profile = losslessnn.fit(quick[:6000], quick=True)
+    struck = quick[6000:].copy()
+    struck[1000:1010] -= 20_000
+    sizes = []
+    for samples in (quick[6000:], struck):
+        sender = StreamEncoder(profile)
+        packets = [sender.encode(part) for part in pieces(samples, 10)]
+        sizes.append(sum(map(len, packets[140:])))
+    assert struck.min() < -19_000
+    assert sizes[1] < 1.03 * sizes[0]
+
+
+def test_values_off_the_lattice_make_a_key_packet(recording: np.ndarray) -> None:
+    profile = losslessnn.fit(recording[:6000] * np.int16(16), quick=True)
+    samples = recording[6000:6300] * np.int16(16)
+    samples[120, 3] += 1
+    sender, receiver = StreamEncoder(profile), StreamDecoder()
+    for part in pieces(samples, 50):
+        assert_same_bits(part, receiver.decode(sender.encode(part)))
+
+
+def test_no_number_and_infinity_travel_too(recording: np.ndarray) -> None:
+    volts = recording.astype("<f4") * np.float32(0.5)
+    sender = StreamEncoder(losslessnn.fit(volts[:6000], quick=True), volts.dtype)
+    volts[6010:6020, 1], volts[6100, 2], volts[6200] = np.nan, -np.inf, -0.0
+    receiver = StreamDecoder()
+    for part in pieces(volts[6000:6300], 30):
+        assert_same_bits(part, receiver.decode(sender.encode(part)))
+
+
+def test_streams_side_by_side_do_not_mix(recording: np.ndarray, profile: Profile) -> None:
+    def send(begin: int) -> list[bytes]:
+        sender, receiver, packets = StreamEncoder(profile), StreamDecoder(), []
+        for samples in pieces(recording[begin:], 30):
+            packets.append(sender.encode(samples))
+            assert_same_bits(samples, receiver.decode(packets[-1]))
+        return packets
+
+    begins = [0, 1, 2, 3]
+    alone = [send(begin) for begin in begins]
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(send, begins)) == alone
+
+
+def test_any_layout_and_byte_order_of_samples(recording: np.ndarray, profile: Profile) -> None:
+    samples = recording[:40]
+    layouts = [samples, np.asfortranarray(samples), samples.astype(">i2"), samples[::-1][::-1]]
+    packets = {StreamEncoder(profile).encode(layout) for layout in layouts}
+    assert len(packets) == 1
+    assert_same_bits(samples, StreamDecoder().decode(packets.pop()))
+
+
+def test_a_jump_beyond_all_before_makes_a_key_packet(recording: np.ndarray, profile: Profile) -> None:
+    far = recording[:200].copy()
+    far[150:, 2] = 32767
+    sender, receiver = StreamEncoder(profile), StreamDecoder()
+    packets = [sender.encode(samples) for samples in pieces(far, 50)]
+    assert [packet[0] == stream._PACKET | stream._KEY for packet in packets] == [True, False, False, True][
+        : len(packets)
+    ]
+    for samples, packet in zip(pieces(far, 50), packets, strict=True):
+        assert_same_bits(samples, receiver.decode(packet))
+
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+@pytest.mark.parametrize("file", sorted(GOLDEN.glob("*/stream.npy")), ids=lambda file: file.parent.name)
+def test_streams_of_every_released_version_decode(file: Path) -> None:
+    receiver = StreamDecoder(file.parent / "golden.profile")
+    packets = [path.read_bytes() for path in sorted(file.parent.glob("stream-*.packet"))]
+    assert_same_bits(np.load(file), np.concatenate([receiver.decode(packet) for packet in packets]))
+
+
+def test_this_version_still_writes_the_same_packets() -> None:
+    folder = GOLDEN / losslessnn.__version__
+    profile = losslessnn.load_model(folder / "golden.profile")
+    packets = stream_packets(np.load(folder / "stream.npy"), profile)
+    assert packets == [path.read_bytes() for path in sorted(folder.glob("stream-*.packet"))]
+
+
+# ------------------------------------------------------------------------------------------ on the way
+
+
+def test_after_a_lost_packet_a_receiver_waits_for_a_key(recording: np.ndarray, profile: Profile) -> None:
+    sender, receiver = StreamEncoder(profile, key_every=5), StreamDecoder()
+    parts = pieces(recording[:1000], 50)
+    packets = [sender.encode(samples) for samples in parts]
+    receiver.decode(packets[0])
+    for number in (2, 3, 4):
+        with pytest.raises(LostPacketError, match=f"packet {number} goes on from packet {number - 1}"):
+            receiver.decode(packets[number])
+    for number in range(5, len(packets)):
+        assert_same_bits(parts[number], receiver.decode(packets[number]))
+
+
+def test_a_late_packet_is_taken_when_it_comes(recording: np.ndarray, profile: Profile) -> None:
+    sender, receiver = StreamEncoder(profile), StreamDecoder()
+    parts = pieces(recording[:300], 50)
+    packets = [sender.encode(samples) for samples in parts]
+    receiver.decode(packets[0])
+    with pytest.raises(LostPacketError):
+        receiver.decode(packets[2])
+    with pytest.raises(LostPacketError):
+        receiver.decode(packets[3])
+    for number in (1, 2, 3):
+        assert_same_bits(parts[number], receiver.decode(packets[number]))
+
+
+def test_a_key_that_is_asked_for(recording: np.ndarray, profile: Profile) -> None:
+    sender = StreamEncoder(profile)
+    sender.encode(recording[:50])
+    sender.request_key()
+    assert_same_bits(recording[50:90], StreamDecoder().decode(sender.encode(recording[50:90])))
+
+
+@pytest.mark.parametrize("kind", ["key packet", "other packet"])
+def test_altered_bytes_never_pass_for_samples(recording: np.ndarray, profile: Profile, kind: str) -> None:
+    sender = StreamEncoder(profile)
+    packets = [sender.encode(samples) for samples in pieces(recording[:150], 40)]
+    place = 0 if kind == "key packet" else 1
+    good = packets[place]
+    for at in range(len(good)):
+        receiver = StreamDecoder()
+        for packet in packets[:place]:
+            receiver.decode(packet)
+        bad = bytearray(good)
+        bad[at] ^= 1 << at % 8
+        with pytest.raises(LosslessnnError):
+            receiver.decode(bad)
+
+
+def test_truncated_packets_are_refused(recording: np.ndarray, profile: Profile) -> None:
+    packet = StreamEncoder(profile).encode(recording[:40])
+    for size in range(len(packet)):
+        with pytest.raises(CorruptFrameError):
+            StreamDecoder().decode(packet[:size])
+
+
+def test_after_an_altered_packet_a_receiver_waits_for_a_key(recording: np.ndarray, profile: Profile) -> None:
+    sender, receiver = StreamEncoder(profile, key_every=3), StreamDecoder()
+    packets = [sender.encode(samples) for samples in pieces(recording[:200], 40)]
+    receiver.decode(packets[0])
+    bad = bytearray(packets[1])
+    bad[-1] ^= 1
+    with pytest.raises(CorruptFrameError):
+        receiver.decode(bad)
+    with pytest.raises(LostPacketError):
+        receiver.decode(packets[2])
+    assert_same_bits(recording[120:160], receiver.decode(packets[3]))
+
+
+@settings(max_examples=200)
+@given(data=st.binary(max_size=200))
+def test_any_bytes_end_in_an_error(data: bytes) -> None:
+    with pytest.raises((CorruptFrameError, LostPacketError, MissingModelError)):
+        StreamDecoder().decode(data)
+
+
+# ------------------------------------------------------------------------------------------ what is refused
+
+
+def test_what_is_no_packet_for_this_stream(recording: np.ndarray, profile: Profile) -> None:
+    sender = StreamEncoder(profile)
+    with pytest.raises(ValueError, match=rf"samples must be \(time, {CHANNELS}\)"):
+        sender.encode(recording[:10, :5])
+    with pytest.raises(TypeError, match="the stream is of int16, these samples are int32"):
+        sender.encode(recording[:10].astype("int32"))
+    for length in (0, 1025):
+        with pytest.raises(ValueError, match="1 to 1024 time steps"):
+            sender.encode(recording[:length])
+    wide = StreamEncoder(profile, "int64")
+    with pytest.raises(ModelError, match="lie on no lattice"):
+        wide.encode(np.random.default_rng(0).integers(-(1 << 62), 1 << 62, (10, CHANNELS)))
+    assert_same_bits(recording[:10], StreamDecoder().decode(sender.encode(recording[:10])))
+
+
+def test_what_no_stream_is_made_of(profile: Profile) -> None:
+    with pytest.raises(TypeError, match="integers or reals of up to 64 bits, not complex64"):
+        StreamEncoder(profile, "complex64")
+    with pytest.raises(TypeError, match="fitted profile"):
+        StreamEncoder("latent-factor")
+    with pytest.raises(ValueError, match="key_every"):
+        StreamEncoder(profile, key_every=0)
+
+
+def test_profiles_with_latents_are_refused(recording: np.ndarray) -> None:
+    with pytest.raises(ModelError, match="autoregressive"):
+        StreamEncoder(losslessnn.fit(recording[:4000], quick=True, family="latent"))
+
+
+def test_a_newer_format_says_so(recording: np.ndarray, profile: Profile) -> None:
+    packet = bytearray(StreamEncoder(profile).encode(recording[:40]))
+    packet[3] = 2
+    with pytest.raises(NewerFormatError, match="pip install -U losslessnn"):
+        StreamDecoder().decode(packet)
+
+
+def test_a_receiver_needs_the_profile(recording: np.ndarray, profile: Profile, tmp_path: Path) -> None:
+    packet = StreamEncoder(profile).encode(recording[:40])
+    profile.save(tmp_path / "array.profile")
+    with mock.patch.dict(store._known, clear=True):
+        with pytest.raises(MissingModelError, match=profile.id[:16]):
+            StreamDecoder().decode(packet)
+        receiver = StreamDecoder(tmp_path / "array.profile")
+        assert_same_bits(recording[:40], receiver.decode(packet))
