@@ -183,7 +183,13 @@ class Samples:
     """
 
     def __init__(self, n_channels: int, n_times: int) -> None:
+        self._before: list[list[int | None]] = [[] for _ in range(n_channels)]
         self._known: list[list[int | None]] = [[None] * n_times for _ in range(n_channels)]
+
+    def go_on(self, n_times: int) -> None:
+        """Be an array of other samples, which follow these: time 0 is the first one after them."""
+        self._before = [before + known for before, known in zip(self._before, self._known, strict=True)]
+        self._known = [[None] * n_times for _ in self._known]
 
     def put(self, k: int, t: int, value: int) -> None:
         """Learn the sample of channel ``k`` at time ``t``."""
@@ -191,10 +197,10 @@ class Samples:
 
     def at(self, k: int, t: int) -> int:
         """The sample of channel ``k`` at time ``t``."""
-        row = self._known[k]
-        if not 0 <= t < len(row):
+        row, before = self._known[k], self._before[k]
+        if not -len(before) <= t < len(row):
             return 0
-        value = row[t]
+        value = row[t] if t >= 0 else before[t]
         if value is None:
             raise ValueError(f"channel {k} is asked for time {t}, which is not coded yet")
         return value
@@ -510,14 +516,15 @@ def take_raw(raw: RawReader, symbol: int, window: Window, length_bits: int, long
 # ------------------------------------------------------------------------------------------------ rANS
 
 
-def push_all(intervals: Sequence[tuple[int, int, int]], lanes: int) -> list[int]:
+def push_all(intervals: Sequence[tuple[int, int, int]], lanes: int, seed: int = 0) -> list[int]:
     """Words, in the order a decoder reads them, of (start, frequency, lane) intervals in coding order.
 
     A lane's state is 64 bits wide and lies in [2**31, 2**63). Intervals are pushed last to first; a state
     that the push would lift to 2**63 or more gives off its low word first. In the end come the states, last
-    lane first, high word first; and a decoder reads everything backwards.
+    lane first, high word first; and a decoder reads everything backwards. States begin at 2**31, the first
+    lane's with ``seed`` added, a number of 31 bits.
     """
-    states = [STATE_FLOOR] * lanes
+    states = [STATE_FLOOR + seed] + [STATE_FLOOR] * (lanes - 1)
     words: list[int] = []
     for start, frequency, lane in reversed(intervals):
         if states[lane] >= frequency << (63 - PRECISION):
@@ -562,11 +569,11 @@ class RansReader:
             self._next += 1
         self._states[lane] = state
 
-    def finish(self) -> None:
+    def finish(self, seed: int = 0) -> None:
         """Check that everything was read and all is as an encoder began."""
         if self._next != len(self._words):
             raise CorruptPayload("words are left over")
-        if any(state != STATE_FLOOR for state in self._states):
+        if self._states != [STATE_FLOOR + seed] + [STATE_FLOOR] * (len(self._states) - 1):
             raise CorruptPayload("a lane does not end where an encoder begins")
 
 
@@ -600,7 +607,7 @@ class Coder:
         network: Network,
     ) -> None:
         n_channels = len(positions.offset)
-        self._positions, self._taps, self._adaptive, self._head = positions, taps, adaptive, head
+        self.positions, self.taps, self._adaptive, self._head = positions, taps, adaptive, head
         self._network, self._n_times = network, n_times
         self._errors, self._indices = Samples(n_channels, n_times), Samples(n_channels, n_times)
         self._history = Samples(n_channels, n_times)
@@ -609,9 +616,15 @@ class Coder:
         self._weights = [[0] * (adaptive.own + 2 * n) for n in n_sources]
         self._averages = [[int(head.initial[k])] * len(SPEEDS) for k in range(n_channels)]
 
+    def go_on(self, n_times: int) -> None:
+        """Begin another recording, which follows this one: nothing is forgotten."""
+        for samples in (self._errors, self._indices, self._history, self._units):
+            samples.go_on(n_times)
+        self._n_times = n_times
+
     def predict(self, k: int, t: int) -> tuple[int, int]:
         """The linear stage's prediction of a position, and the final one."""
-        linear = linear_prediction(self._history, self._taps, k, t)
+        linear = linear_prediction(self._history, self.taps, k, t)
         if self._adaptive.own == 0:
             return linear, linear
         inputs = adaptive_inputs(self._units, self._adaptive, k, t)
@@ -628,7 +641,7 @@ class Coder:
             index = corrected_index(index, outputs[1])
             shape = corrected_shape(shape, outputs[2])
         tail = self._head.tails[shape]
-        return window_of(mean + int(self._positions.offset[k]), index, tail, self._positions, k)
+        return window_of(mean + int(self.positions.offset[k]), index, tail, self.positions, k)
 
     def _index(self, k: int) -> int:
         """The scale's index from the running averages alone."""
@@ -659,13 +672,13 @@ class Coder:
         inputs += [
             in_octaves(log2(average) - (AVERAGE_BITS << LOG_BITS), index) for average in self._averages[k]
         ]
-        inputs.append(in_octaves(32 * index, SCALE_STEPS * (self._positions.fraction_bits + 2)))
+        inputs.append(in_octaves(32 * index, SCALE_STEPS * (self.positions.fraction_bits + 2)))
         sources = [int(source) for source in self._network.sources[k]]
         for source in sources:
             inputs += beside(source, t)
         inputs += [older(back) for back in NETWORK_INSTEAD[2 * len(sources) :]]
         for source in (*sources, -1, -1)[:2]:
-            known = self._taps.skew * (k - source) >= 2
+            known = self.taps.skew * (k - source) >= 2
             inputs += beside(source if known else -1, t + 1)
         step = self._history.at(k, t - 1) - self._history.at(k, t - 2)
         inputs += [in_scales(mean - linear, index, 0), in_scales(step, index, 1)]
@@ -674,7 +687,7 @@ class Coder:
     def learn(self, k: int, t: int, code: int, marked: bool) -> None:
         """Take in the code of channel ``k`` at time ``t``; the averages do not move where it is marked."""
         linear, mean = self.predict(k, t)
-        position = position_of(code, self._positions, k)
+        position = position_of(code, self.positions, k)
         if self._adaptive.own > 0:
             unit = int(self._adaptive.unit[k])
             inputs = adaptive_inputs(self._units, self._adaptive, k, t)
@@ -706,11 +719,20 @@ def encode(
 
     Channel k uses lane k % lanes. Samples with a mark take neither words nor bits.
     """
-    n_channels, n_times = codes.shape
-    coder = Coder(n_times, positions, taps, adaptive, head, network)
-    raw = RawWriter()
+    return encode_next(Coder(codes.shape[1], positions, taps, adaptive, head, network), codes, lanes, marks)
+
+
+def encode_next(
+    coder: Coder,
+    codes: NDArray[np.int32],
+    lanes: int,
+    marks: NDArray[np.uint8] | None = None,
+    seed: int = 0,
+) -> tuple[NDArray[np.uint32], bytes]:
+    """As `encode`, with what the coder knows already, and with a seed for `push_all`."""
+    positions, raw = coder.positions, RawWriter()
     intervals = []
-    for k, t in coding_order(n_channels, n_times, taps.skew):
+    for k, t in coding_order(*codes.shape, coder.taps.skew):
         code = int(codes[k, t])
         marked = marks is not None and bool(marks[k, t])
         if not marked:
@@ -720,7 +742,7 @@ def encode(
             intervals.append((start, end - start, k % lanes))
             put_raw(raw, code, symbol, window, ESCAPE_BITS)
         coder.learn(k, t, code, marked)
-    return np.array(push_all(intervals, lanes), np.uint32), raw.finish()
+    return np.array(push_all(intervals, lanes, seed), np.uint32), raw.finish()
 
 
 def decode(
@@ -742,11 +764,26 @@ def decode(
     CorruptPayload
         If no encoder can have written these words and raw bits.
     """
+    return decode_next(
+        Coder(n_times, positions, taps, adaptive, head, network), words, raw, n_times, lanes, marks
+    )
+
+
+def decode_next(
+    coder: Coder,
+    words: NDArray[np.uint32],
+    raw: bytes,
+    n_times: int,
+    lanes: int,
+    marks: NDArray[np.uint8] | None = None,
+    seed: int = 0,
+) -> NDArray[np.int32]:
+    """As `decode`, with what the coder knows already, and with the encoder's seed."""
+    positions = coder.positions
     n_channels = len(positions.offset)
     codes = np.empty((n_channels, n_times), np.int32)
-    coder = Coder(n_times, positions, taps, adaptive, head, network)
     rans, bits = RansReader(words.tolist(), lanes), RawReader(raw)
-    for k, t in coding_order(n_channels, n_times, taps.skew):
+    for k, t in coding_order(n_channels, n_times, coder.taps.skew):
         if marks is not None and marks[k, t]:
             codes[k, t] = codes[k, t - 1] if t > 0 else positions.low
             coder.learn(k, t, int(codes[k, t]), marked=True)
@@ -761,7 +798,7 @@ def decode(
         codes[k, t] = code
         coder.learn(k, t, code, marked=False)
     bits.finish()
-    rans.finish()
+    rans.finish(seed)
     return codes
 
 

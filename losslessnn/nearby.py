@@ -101,7 +101,7 @@ def _on_its_lattice(array: Array, bound: float) -> Array | None:
         everywhere = np.full(codes.shape, code, np.int32)
         ends.append(lattice.decode(grid, everywhere, b"", array.dtype, array.shape))
     step = float(np.max(np.abs(ends[1].astype(np.float64) - ends[0].astype(np.float64)))) / (high - low)
-    reach = min(int(bound / step * (1 + 1e-9)), high - low) if step > 0 else 0
+    reach = int(min(bound / step * (1 + 1e-9), high - low)) if step > 0 else 0
     while reach > 0:
         moved = lattice.decode(grid, _grouped(codes, low, high, reach), b"", array.dtype, array.shape)
         if within(array, moved, bound):

@@ -84,7 +84,7 @@ def pack_parts(parts: list[Part], frames: list[bytes], n_columns: int) -> bytes:
 def unpack_parts(
     data: memoryview, shape: tuple[int, ...], dtype: np.dtype[Any], decode: Callable[[memoryview], Array]
 ) -> Array:
-    """The array of a PARTS section.
+    """The array of a PARTS section, a column if it has one axis.
 
     Parameters
     ----------
@@ -99,6 +99,8 @@ def unpack_parts(
     CorruptFrameError
         If the section, or a frame in it, cannot be right.
     """
+    if len(shape) == 1:
+        shape = (*shape, 1)
     if len(shape) != 2 or not 0 < shape[1] <= MOST_COLUMNS or shape[0] < 1:
         raise CorruptFrameError(f"an array of shape {shape} has no parts")
     if shape[0] * shape[1] * dtype.itemsize > _MOST_EXPANSION * len(data):
@@ -138,14 +140,16 @@ def find_parts(array: Array) -> Parts | None:
     Parameters
     ----------
     array : ndarray of integers or reals
-        (time, channels); of any other shape there are no parts.
+        (time, channels) or (time,); of any other shape there are no parts.
 
     Returns
     -------
     Parts or None
     """
-    fits = array.ndim == 2 and array.shape[0] >= _FEWEST_ROWS and 2 <= array.shape[1] <= MOST_COLUMNS
-    if not fits or array.dtype.kind not in "iuf":
+    if array.ndim not in (1, 2) or len(array) < _FEWEST_ROWS or array.dtype.kind not in "iuf":
+        return None
+    array = as_columns(array)
+    if not 1 <= array.shape[1] <= MOST_COLUMNS:
         return None
     held = _held(array)
     others = np.setdiff1d(np.arange(array.shape[1]), [k for part in held for k in part.columns])
@@ -153,6 +157,11 @@ def find_parts(array: Array) -> Parts | None:
     parts = [Part(others[kinds == kind]) for kind in np.unique(kinds)] + held
     sure = len(parts) <= len(held) + 1  # what is held says next to nothing about what is not
     return Parts(parts, sure) if len(parts) > 1 or held else None
+
+
+def as_columns(array: Array) -> Array:
+    """The array, or the only column of one that has a single axis."""
+    return array[:, None] if array.ndim == 1 else array
 
 
 def _held(array: Array) -> list[Part]:

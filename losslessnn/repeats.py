@@ -7,6 +7,8 @@ costs a few bytes each.
 
 from __future__ import annotations
 
+import enum
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,9 +25,10 @@ _MIN_RUN_ROWS = 8
 _MIN_ROW_BYTES = 16
 _MULTIPLIER = 0x9E3779B97F4A7C15
 _BLOCK_BYTES = 1 << 22
+_MOST_REPEATED = (7, 8)  # of all rows, so that a few bytes do not stand for endless ones
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Repeats:
     """Runs of rows that equal earlier rows.
 
@@ -99,8 +102,7 @@ class Repeats:
         Raises
         ------
         CorruptFrameError
-            If it is none, or if more than half of the rows would be copies (`find_repeats` finds no more, and
-            a few bytes must not stand for endless rows).
+            If it is none, or if more of the rows would be copies than `find_repeats` finds.
         """
         reader = Reader(data, "list of repeated rows")
         runs = []
@@ -115,9 +117,57 @@ class Repeats:
         reader.finish()
         starts, sources, lengths = np.array(runs, np.int64).reshape(-1, 3).T
         repeats = cls(starts, sources, lengths)
-        if 2 * repeats.rows > rows:
-            raise CorruptFrameError("more than half of the rows are said to be repeated")
+        if repeats.rows > _most(rows):
+            raise CorruptFrameError("too many of the rows are said to be repeated")
         return repeats
+
+
+def _most(rows: int) -> int:
+    """How many of so many rows may be copies."""
+    return rows * _MOST_REPEATED[0] // _MOST_REPEATED[1]
+
+
+class Layout(enum.IntEnum):
+    """What is taken for the rows of an array."""
+
+    FIRST = 0
+    """indices of the first axis"""
+    BUT_LAST = 1
+    """those of all axes but the last: (trials, time, channels)"""
+    BUT_SECOND_LAST = 2
+    """those of all axes but the last but one: (trials, channels, time)"""
+
+    def rows(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """The array with its rows along the first axis."""
+        if self == Layout.FIRST:
+            return array
+        if self == Layout.BUT_SECOND_LAST:
+            array = array.swapaxes(-1, -2)
+        return array.reshape(-1, array.shape[-1])
+
+    def array(self, rows: npt.NDArray[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]:
+        """The array of a shape whose rows these are."""
+        if self == Layout.BUT_SECOND_LAST:
+            return rows.reshape(*shape[:-2], shape[-1], shape[-2]).swapaxes(-1, -2)
+        return rows.reshape(shape)
+
+    def shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape of the rows of an array of a shape."""
+        if self == Layout.FIRST:
+            return shape
+        width = shape[-1 if self == Layout.BUT_LAST else -2]
+        return math.prod(shape) // max(width, 1), width
+
+
+def find_layout(array: npt.NDArray[Any]) -> tuple[Layout, Repeats] | None:
+    """The layout in which most of an array repeats, and what does; None if nothing does in any."""
+    trials = array.ndim > 2 and len(array) > 1
+    found = [(layout, find_repeats(layout.rows(array))) for layout in (Layout if trials else [Layout.FIRST])]
+    shares = {
+        (layout, repeats): repeats.rows / layout.shape(array.shape)[0]
+        for layout, repeats in found if repeats is not None
+    }  # fmt: skip
+    return max(shares, key=lambda each: shares[each]) if shares else None
 
 
 def find_repeats(array: npt.NDArray[Any]) -> Repeats | None:
@@ -131,7 +181,7 @@ def find_repeats(array: npt.NDArray[Any]) -> Repeats | None:
     Returns
     -------
     Repeats or None
-        None where nothing worth its bytes repeats. At most half of all rows are repeats.
+        None where nothing worth its bytes repeats. At most seven eighths of all rows are repeats.
     """
     if array.ndim < 2 or array.shape[0] < 2 * _MIN_RUN_ROWS or array[0].nbytes < _MIN_ROW_BYTES:
         return None
@@ -144,7 +194,7 @@ def find_repeats(array: npt.NDArray[Any]) -> Repeats | None:
     lags = np.zeros(hashes.size + 1, np.int64)
     lags[order] = order - first
     runs = [run for run in _runs(lags, array[0].nbytes) if _equal(array, *run)]
-    chosen, room = [], array.shape[0] // 2
+    chosen, room = [], _most(array.shape[0])
     for run in runs:
         room -= run[2]
         if room < 0:

@@ -106,6 +106,8 @@ def _simple_lattice(
     grid, dtype = lattice.unpack_lattice(sections[Section.LATTICE]), header.dtype
     if isinstance(grid, IntegerLattice) and dtype.kind in "iu":
         count = grid.steps.size
+    elif isinstance(grid, FloatMultiple) and grid.operation & (Operation.CENTRED | Operation.CENTRED_FIRST):
+        return None
     elif isinstance(grid, FloatMultiple) and dtype.kind == "f" and dtype.itemsize in (4, 8):
         count = grid.scales.size  # torch rounds from 64 to 16 bits in two steps
     else:

@@ -43,6 +43,46 @@ def test_kernels_are_compiled_once(script: Path, tmp_path: Path) -> None:
     assert run(script, cache) == ("42 1\n", "")
 
 
+def test_loading_imports_nothing_of_what_compiling_needs(script: Path, tmp_path: Path) -> None:
+    script.write_text(SCRIPT + "\nimport sys\nprint('numba.np.linalg' in sys.modules)")
+    cache = str(tmp_path / "cache")
+    assert run(script, cache) == ("42 0\nTrue\n", "")
+    assert run(script, cache) == ("42 1\nFalse\n", "")
+
+
+def test_a_process_loads_some_kernels_and_compiles_others(script: Path, tmp_path: Path) -> None:
+    cache = str(tmp_path / "cache")
+    assert run(script, cache) == ("42 0\n", "")
+    script.write_text(SCRIPT + "print(double(0.5), double(1j))")
+    assert run(script, cache) == ("42 1\n1.0 2j\n", "")
+
+
+PARTS = """
+from losslessnn.kernels.cpu.compiling import inlined, kernel, part
+
+@inlined
+def twice(x):
+    return 2 * x
+
+@part
+def more(x):
+    return twice(x) + 1
+
+@kernel
+def most(x):
+    return more(twice(x)) + more(1)
+
+print(most(9), sum(most.stats.cache_hits.values()))
+"""
+
+
+def test_parts_go_into_kernels_and_with_them_into_the_cache(script: Path, tmp_path: Path) -> None:
+    script.write_text(PARTS)
+    cache = str(tmp_path / "cache")
+    assert run(script, cache) == ("40 0\n", "")
+    assert run(script, cache) == ("40 1\n", "")
+
+
 @pytest.mark.parametrize("kind", ["*.nbi", "*.nbc"])
 def test_what_a_power_cut_has_left_is_replaced(script: Path, tmp_path: Path, kind: str) -> None:
     cache = tmp_path / "cache"

@@ -359,6 +359,45 @@ def test_reals_computed_from_integers_are_found(name):
         assert (np.diff(codes, axis=0) == np.diff(wanted, axis=0)).all()
 
 
+def less_average(volts: np.ndarray, axis: int = 1) -> np.ndarray:
+    return volts - volts.mean(axis=axis, keepdims=True)
+
+
+SCATTERED: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "means of ten": lambda k: (k * 0.1).reshape(-1, 10, 6).mean(axis=1),
+    "float32 means of five": lambda k: (k * f4(0.195)).astype(f4).reshape(-1, 5, 6).mean(axis=1),
+    "less the mean of two columns": lambda k: k * 0.1 - (k[:, :1] * 0.1 + k[:, 1:2] * 0.1) / 2,
+    "less their average": lambda k: less_average(k * 0.1),
+    "float32 less their average": lambda k: less_average((k * 0.1).astype(f4)),
+    "float32 of less their average": lambda k: less_average(k * 0.1).astype(f4),
+    "integers less their average": lambda k: less_average(k[:, :4].astype(f4)),
+    "channels first, less their average": lambda k: less_average(k.T * 0.1, 0),
+    "less their average, with gaps": lambda k: less_average(
+        np.where(np.arange(len(k)) % 97 < 9, np.nan, k.T * 0.1).T
+    ),
+    "big-endian, less their average": lambda k: less_average(k * 0.1).astype(">f8"),
+}
+
+
+@pytest.mark.parametrize("name", SCATTERED)
+def test_sums_and_differences_lie_beside_their_lattice(name):
+    wanted = walk(20_000)
+    array = SCATTERED[name](wanted)
+    grid, codes, leftover = restore(array)
+    assert isinstance(grid, FloatMultiple)
+    assert grid.operation & Operation.SCATTERED
+    assert 8 * len(leftover) < 6 * array.size
+    if "average" in name and "gaps" not in name:
+        assert grid.operation & (Operation.CENTRED | Operation.CENTRED_FIRST)
+        channels = codes.T if "first" in name else codes
+        assert (np.diff(channels, axis=1) == np.diff(wanted[:, : channels.shape[1]], axis=1)).all()
+
+
+def test_filtered_values_lie_on_no_lattice_though_they_are_less_their_average():
+    grid, _, _ = restore(less_average(np.sin(walk(3000) / 50.0)))
+    assert isinstance(grid, FloatGrid)
+
+
 def test_short_columns_find_steps_and_offsets_of_their_own():
     counts = walk(300, 512).astype(f4) + 900
     base = np.percentile(counts, 10, axis=0).astype(f4)
@@ -684,11 +723,17 @@ HOSTILE: dict[str, Callable[[], np.ndarray]] = {
     "multiples with corrections": lambda: (walk(9000) * 0.195 + 0.0975) * 1e-6,
     "multiples per column": lambda: walk() * np.linspace(1.1e-7, 1.9e-7, 6),
     "multiples with missing values": lambda: np.where(walk(9000) % 97 == 3, np.nan, walk(9000) * 0.5),
+    "beside multiples": lambda: (walk(3000) * 0.1).reshape(-1, 3, 6).mean(axis=1),
+    "less their average": lambda: less_average(walk(3000) * 0.1),
+    "channels first, less their average": lambda: less_average(walk(3000).T * 0.1, 0),
     "nanoseconds": lambda: stamps(3000),
     "reals": lambda: np.random.default_rng(0).normal(size=(500, 3)).astype("<f4"),
     "reals per column": lambda: np.random.default_rng(0).normal(size=(500, 3)) * [1, 1e-9, 1e5],
     "reals with missing values": lambda: np.where(walk(500, 3) > 20, np.nan, np.sin(walk(500, 3))),
 }
+
+
+MAY_END_EARLY = {name for name in HOSTILE if "multiples" in name or "average" in name}
 
 
 @pytest.fixture(scope="module")
@@ -724,9 +769,7 @@ def test_truncated_or_lengthened_leftovers_are_corrupt(encoded, name):
     array, packed, codes, leftover = encoded[name]
     grid = lattice.unpack_lattice(packed)
     for length in [*range(1, min(len(leftover), 60)), len(leftover) - 1]:
-        if 0 < length < len(leftover) and not (
-            name.startswith("multiples with") and _is_whole(leftover[:length], array)
-        ):
+        if 0 < length < len(leftover) and not (name in MAY_END_EARLY and _is_whole(leftover[:length], array)):
             with pytest.raises(CorruptFrameError):
                 lattice.decode(grid, codes, leftover[:length], array.dtype, array.shape)
     with pytest.raises(CorruptFrameError):
@@ -786,7 +829,11 @@ def test_an_unknown_kind_is_newer():
         pytest.param(b"\x04\x00\x00" + np.array([np.nan, 0]).tobytes(), id="scale not a number"),
         pytest.param(b"\x04\x00\x00" + np.array([1, np.inf]).tobytes(), id="infinite offset"),
         pytest.param(b"\x04\x00\x00" + np.array([0.0, 0]).tobytes(), id="scale 0"),
-        pytest.param(b"\x04\x07\x00" + np.array([1.0, 0]).tobytes(), id="unknown operation"),
+        pytest.param(b"\x04\x20\x00" + np.array([1.0, 0]).tobytes(), id="unknown operation"),
+        pytest.param(b"\x04\x18\x00" + np.array([1.0, 0]).tobytes(), id="centred along both axes"),
+        pytest.param(
+            b"\x04\x08\x01\x01" + 2 * (b"\x00\x08" + np.ones(1).tobytes()), id="centred, steps per column"
+        ),
         pytest.param(b"\x05\x40\x00\x00", id="more zero bits than there are"),
         pytest.param(b"\x05\x00\x00" + pack_varint(5000), id="exponent out of range"),
     ],

@@ -18,7 +18,7 @@ LAYERS = (
     ("__main__",),
     ("cli",),
     ("dask",),
-    ("zarr", "codec", "hdf5", "tensors", "functions", "archives", "recordings", "fitting"),  # doors
+    ("zarr", "codec", "hdf5", "tensors", "functions", "stream", "archives", "recordings", "fitting"),  # doors
     ("advice", "distortion", "workers", "newfile", "simulate"),
     ("chunk",),
     ("training",),
@@ -27,6 +27,7 @@ LAYERS = (
         "lattice",
         "adc",
         "parts",
+        "fields",
         "repeats",
         "plain",
     ),  # what samples become before they are modelled, or instead

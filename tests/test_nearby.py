@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -51,6 +51,7 @@ def test_integers_stay_within_the_bound(array: np.ndarray, bound: int) -> None:
     array=st.sampled_from(FLOATS).flatmap(lambda dtype: hnp.arrays(dtype, st.integers(0, 90))),
     bound=st.floats(0, 1e300),
 )
+@example(array=np.array([0] + [2.0**-126] * 15, "<f4"), bound=2e270)
 def test_floats_stay_within_the_bound(array: np.ndarray, bound: float) -> None:
     assert_near(array, quantise(array, bound), bound)
 
@@ -168,10 +169,11 @@ def test_the_command_line_shows_what_it_would_save(tmp_path: Path) -> None:
     assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_picture_without_what_draws_it_is_refused_at_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize("more", [[], ["--rate-distortion"]])
+def test_a_picture_without_what_draws_it_is_refused_at_once(more: list[str], tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", make_recording(500, 2))
     program = "import sys; sys.modules['matplotlib'] = None; from losslessnn.cli import main; main()"
-    call = [sys.executable, "-c", program, "bench", "x.npy", "--rate-distortion", "-o", "x.png"]
+    call = [sys.executable, "-c", program, "bench", "x.npy", *more, "-o", "x.png"]
     done = subprocess.run(call, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 2
     assert "pip install 'losslessnn[bench]'" in done.stderr

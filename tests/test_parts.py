@@ -38,6 +38,8 @@ def beside(recording: np.ndarray, *columns: np.ndarray) -> np.ndarray:
 CASES = {
     "held for 16 rows": lambda x: beside(x, held(walk(200), 16, 16), held(walk(200, 1), 16, 16)),
     "held, begins in the middle": lambda x: beside(held(walk(300), 20, 3), x),
+    "one axis": lambda x: held(walk(600), 4, 2).astype(x.dtype),
+    "one column": lambda x: held(walk(300), 20, 3).astype("<f4")[:, None],
     "all are held": lambda x: np.column_stack([held(walk(600, i), 4, 2) for i in range(3)]).astype("<f4"),
     "held for different times": lambda x: beside(x, held(walk(200), 16, 5), held(walk(90), 30, 30)),
     "a clock beside volts": lambda x: np.column_stack(

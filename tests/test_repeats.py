@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from losslessnn.chunk import decode_chunk, encode_chunk
 from losslessnn.errors import CorruptFrameError
-from losslessnn.repeats import Repeats, find_repeats
+from losslessnn.repeats import Layout, Repeats, find_layout, find_repeats
 from losslessnn.wire import pack_varint
 from support import ADVERSARIAL, make_recording
 
@@ -60,7 +61,23 @@ def test_missing_values_and_signed_zeros_are_compared_by_their_bits():
 
 def test_overlapping_repetition_is_cut_where_its_source_ends():
     array = np.tile(make_recording(100, 30), (5, 1))
-    assert restore(array).rows <= len(array) // 2
+    assert restore(array).rows <= len(array) * 7 // 8
+
+
+@pytest.mark.parametrize("step", [150, 75, 60])
+@pytest.mark.parametrize("time_last", [False, True])
+def test_trials_that_overlap(step: int, time_last: bool) -> None:
+    recording = make_recording(3000, 12)
+    trials = np.stack([recording[i : i + 300] for i in range(0, 2700, step)])
+    array = trials.swapaxes(1, 2).copy() if time_last else trials
+    found = find_layout(array)
+    assert found is not None
+    layout, repeats = found
+    assert layout == (Layout.BUT_SECOND_LAST if time_last else Layout.BUT_LAST)
+    assert repeats.rows == layout.shape(array.shape)[0] - (len(trials) - 1) * step - 300
+    frame = encode_chunk(array)
+    assert (decode_chunk(frame) == array).all()
+    assert len(frame) < 1.1 * len(encode_chunk(recording))
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 import losslessnn
-from losslessnn import NeuralCodec
+from losslessnn import NeuralCodec, Profile, StreamEncoder
 from support import (
     ADVERSARIAL,
     make_beats,
@@ -78,6 +78,26 @@ def golden_arrays() -> dict[str, np.ndarray]:
     arrays["recording, overlapping epochs"] = np.concatenate(
         [make_recording(600, 8), make_recording(600, 8)[500:]]
     )
+    arrays["recording, trials that overlap"] = np.stack(
+        [make_recording(900, 8)[i : i + 300].T for i in range(0, 600, 150)]
+    )
+    arrays["recording, less its average"] = (lambda volts: volts - volts.mean(axis=1, keepdims=True))(
+        make_recording(1000, 8) * 0.1
+    )
+    random = np.random.default_rng(1)
+    arrays["labels"] = random.geometric(0.2, 4000).astype("<i4")
+    arrays["images"] = (random.poisson(2, (20, 24, 16)) * 37 + random.integers(0, 4, (20, 24, 16))).astype(
+        "<u2"
+    )
+    arrays["intervals"] = np.cumsum(random.geometric(1e-4, 2000))
+    arrays["raster"] = random.random((500, 12)) < 0.03
+    arrays["records"] = np.zeros(500, [("time", "<f8"), ("label", "u1"), ("x", ">f4", (2,))])
+    arrays["records"]["time"] = np.cumsum(random.integers(1, 50, 500)) / 30_000
+    arrays["records"]["label"] = random.integers(0, 3, 500)
+    arrays["records"]["x"] = np.round(np.cumsum(random.normal(size=(500, 2)), axis=0), 2)
+    arrays["recording, complex"] = (make_recording(500, 2) + 1j * make_recording(500, 2, seed=1)).astype(
+        "<c8"
+    )
     arrays["recording, beats"] = make_beats()[:20_000, :1]
     arrays["recording, uneven converter"] = make_unevenly_converted()
     return {
@@ -99,9 +119,29 @@ def write(folder: Path) -> None:
     (folder / f"{PACKET}.frame").write_bytes(
         NeuralCodec(model=profile).encode(make_recording(300, 8, seed=1))
     )
+    write_stream(folder, profile)
     write_by_factors(folder)
     write_by_autoencoder(folder)
     print(f"{len(golden_arrays()) + 3} golden frames in {folder}")
+
+
+STREAM = (30, 30, 1, 200, 39)  # time steps of its packets
+STREAM_KEYS = 3  # every so many of them
+
+
+def stream_packets(array: np.ndarray, profile: Profile) -> list[bytes]:
+    """The golden stream."""
+    sender = StreamEncoder(profile, key_every=STREAM_KEYS)
+    parts = np.split(array, np.cumsum(STREAM)[:-1])
+    return [sender.encode(part) for part in parts]
+
+
+def write_stream(folder: Path, profile: Profile) -> None:
+    """Write the packets of a stream, and what they hold."""
+    array = make_recording(sum(STREAM), 8, seed=1)
+    np.save(folder / "stream.npy", array)
+    for number, packet in enumerate(stream_packets(array, profile)):
+        (folder / f"stream-{number}.packet").write_bytes(packet)
 
 
 def write_by_factors(folder: Path) -> None:

@@ -18,7 +18,16 @@ from typing import Any
 
 import numba.core.event
 from numba import njit
+from numba.core.runtime.nrt import rtsys
 from numba.extending import register_jitable
+
+_LINKED: dict[str, Any] = {}
+try:
+    from losslessnn.kernels.cpu.linking import LinkingCompiler
+
+    _LINKED["pipeline_class"] = LinkingCompiler
+except (ImportError, AttributeError):  # another numba, of other parts: compiling takes longer
+    pass
 
 
 def _fingerprint() -> tuple[str, int]:
@@ -76,9 +85,11 @@ def _forgive(cache: Any) -> None:
     """Compile anew where the cache fails: if a power cut has left half a file in it, or the disk is full."""
     load, save = cache.load_overload, cache.save_overload
 
-    def load_if_whole(*arguments: Any) -> Any:
+    def load_if_whole(signature: Any, target: Any) -> Any:
+        with contextlib.suppress(Exception):
+            return _load_only(cache, signature, target)
         try:
-            return load(*arguments)
+            return load(signature, target)
         except Exception:
             with contextlib.suppress(OSError):
                 cache.flush()
@@ -91,6 +102,15 @@ def _forgive(cache: Any) -> None:
             _announcer.warn(str(error) or type(error).__name__)
 
     cache.load_overload, cache.save_overload = load_if_whole, save_if_possible
+
+
+def _load_only(cache: Any, signature: Any, target: Any) -> Any:
+    """Load a kernel as numba does, less what only its compiler needs: a sixth of a program's start.
+
+    numba first imports all that it can compile. Compiling still does.
+    """
+    rtsys.initialize(target)
+    return cache._load_overload(signature, target)
 
 
 def _without_collecting(compile_now: Callable[..., Any]) -> Callable[..., Any]:
@@ -145,7 +165,7 @@ def part(function: Callable[..., Any]) -> Any:
     What it takes to be called from Python, and to be cached on its own, is a quarter of the time kernels need
     to compile. Called from Python it is an ordinary function: `numba.njit` makes a kernel of it for a test.
     """
-    return register_jitable(no_cfunc_wrapper=True)(function)
+    return register_jitable(no_cfunc_wrapper=True, **_LINKED)(function)
 
 
 def inlined(function: Callable[..., Any]) -> Any:
@@ -153,4 +173,4 @@ def inlined(function: Callable[..., Any]) -> Any:
 
     A call passes every array as seven numbers, which can take longer than what is called.
     """
-    return register_jitable(no_cfunc_wrapper=True, forceinline=True)(function)
+    return register_jitable(no_cfunc_wrapper=True, forceinline=True, **_LINKED)(function)

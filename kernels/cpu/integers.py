@@ -148,38 +148,41 @@ LAGS = 4  # sums that `lagged_sums` takes at once
 PAIR_BITS = 14  # of a 16-bit sample and its sign: 32 bits hold sums over `_NARROW_SAMPLES`
 _NARROW_SAMPLES = 128
 _WIDE_PART, _NARROW_PART = 16, 32  # samples a vector holds, of 32 bits in two registers, of 16 in one
+AT_ONCE = max(_WIDE_PART, _NARROW_PART)  # samples, that `lagged_sums` takes
 
 
 @intrinsic
-def lagged_sums(typing_context, flat, fixed, moving, count, n, sums):  # type: ignore[no-untyped-def]
+def lagged_sums(typing_context, narrow, wide, fixed, moving, count, n, sums):  # type: ignore[no-untyped-def]
     """sums[i] = sum of flat[fixed + t] * flat[moving - i + t] over t < ``n``; i < ``count``, at most `LAGS`.
 
-    flat : int32, or int16 of at most `PAIR_BITS` bits, whose products take a fourth of the time; sums :
-    (LAGS,) int64; ``n`` is a multiple of `samples_at_once`.
+    flat : ``narrow``, int16 of at most `PAIR_BITS` bits, whose products take a fourth of the time, or if that
+    is empty ``wide``, int32; sums : (LAGS,) int64; ``n`` is a multiple of `AT_ONCE`.
     """
-    narrow = flat.dtype == types.int16
 
     def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         i64 = ir.IntType(64)
-        flat, sums = (
-            context.make_array(signature.args[i])(context, builder, arguments[i]).data for i in (0, 5)
-        )
-        fixed, moving, count, n = arguments[1:5]
+        arrays = [context.make_array(signature.args[i])(context, builder, arguments[i]) for i in (0, 1, 6)]
+        sums = arrays.pop().data
+        fixed, moving, count, n = arguments[2:6]
         last = builder.sub(count, ir.Constant(i64, 1))
-        starts = [builder.gep(flat, [fixed])]
+        places = [fixed]
         for i in range(LAGS):  # no more of them than there are: others may lie outside
             lag = ir.Constant(i64, i)
             lag = builder.select(builder.icmp_signed("<", lag, last), lag, last)
-            starts.append(builder.gep(flat, [builder.sub(moving, lag)]))
+            places.append(builder.sub(moving, lag))
         totals = [cgutils.alloca_once_value(builder, ir.Constant(_WIDE, [0] * 8)) for _ in range(2 * LAGS)]
-        (_add_narrow if narrow else _add_wide)(builder, starts, n, totals)
+        n_narrow = cgutils.unpack_tuple(builder, arrays[0].shape)[0]
+        with builder.if_else(builder.icmp_signed(">", n_narrow, ir.Constant(i64, 0))) as branches:
+            for branch, add, array in zip(branches, (_add_narrow, _add_wide), arrays, strict=True):
+                with branch:
+                    add(builder, [builder.gep(array.data, [place]) for place in places], n, totals)
         for i in range(LAGS):
             both = builder.add(builder.load(totals[2 * i]), builder.load(totals[2 * i + 1]))
             builder.store(_sum_of_lanes(builder, both), builder.gep(sums, [ir.Constant(i64, i)]))
         return context.get_dummy_value()
 
     i64 = types.int64
-    return types.void(flat, i64, i64, i64, i64, sums), codegen
+    return types.void(narrow, wide, i64, i64, i64, i64, sums), codegen
 
 
 TILE = 4  # rows
@@ -231,17 +234,6 @@ def tile_of_products(typing_context, rows, a, b, length, n, sums):  # type: igno
 
     i64 = types.int64
     return types.void(rows, i64, i64, i64, i64, sums), codegen
-
-
-@intrinsic
-def samples_at_once(typing_context, flat):  # type: ignore[no-untyped-def]
-    """How many samples of a flat array `lagged_sums` takes at once."""
-    n = _NARROW_PART if flat.dtype == types.int16 else _WIDE_PART
-
-    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        return ir.Constant(ir.IntType(64), n)
-
-    return types.int64(flat), codegen
 
 
 def _even_and_odd(builder, pairs):  # type: ignore[no-untyped-def]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,23 +12,47 @@ from losslessnn.kernels.constants import AVERAGE_BITS, LOG2, LOG_BITS, PAD
 from losslessnn.kernels.cpu import head_lanes
 from losslessnn.kernels.cpu.compiling import inlined, lean_kernel, part
 from losslessnn.kernels.cpu.head import moved_averages
-from losslessnn.kernels.cpu.integers import LAGS, TILE, lagged_sums, log2, samples_at_once, tile_of_products
+from losslessnn.kernels.cpu.integers import AT_ONCE, LAGS, TILE, lagged_sums, log2, tile_of_products
 from losslessnn.kernels.cpu.vectors import FEW, LANES
 
 _LOG2 = LOG2
 
 
+class Samples(NamedTuple):
+    """What sums of products are taken of: 16-bit numbers, or 32-bit ones where it must be; one is empty."""
+
+    narrow: NDArray[np.int16]  # (channels, PAD + time + PAD), or (0, as many), here and in the next
+    wide: NDArray[np.int32]
+
+
+def samples_for_sums(rows: NDArray[Any]) -> Samples:
+    """`Samples` of 16-bit or 32-bit (channels, PAD + time + PAD)."""
+    nothing = rows[:0]
+    if rows.dtype == np.int16:
+        return Samples(rows, nothing.astype(np.int32))
+    return Samples(nothing.astype(np.int16), rows)
+
+
 @inlined
-def _all_lagged_sums(flat, fixed, moving, count, n, sums):
-    whole = n & -samples_at_once(flat)
-    lagged_sums(flat, fixed, moving, count, whole, sums)
+def _product(narrow, wide, a, b):
+    if narrow.size > 0:
+        return np.int64(narrow[a]) * np.int64(narrow[b])
+    return np.int64(wide[a]) * np.int64(wide[b])
+
+
+@inlined
+def _all_lagged_sums(narrow, wide, fixed, moving, count, n, sums):
+    whole = n & -AT_ONCE
+    lagged_sums(narrow, wide, fixed, moving, count, whole, sums)
     for i in range(count):
         for t in range(whole, n):
-            sums[i] += np.int64(flat[fixed + t]) * np.int64(flat[moving - i + t])
+            sums[i] += _product(narrow, wide, fixed + t, moving - i + t)
 
 
 @part
-def _add_pair(grams, first, length, row, begin_a, count_a, column, begin_b, count_b, flat, n, weight, sums):
+def _add_pair(
+    grams, first, length, row, begin_a, count_a, column, begin_b, count_b, narrow, wide, n, weight, sums
+):  # fmt: skip
     """Add sum over n times of a[t - i] * b[t - j], weighted, for every pair of lags of two windows.
 
     To the rows from ``row`` and the columns from ``column`` on of the matrix, ``length`` wide, that begins at
@@ -43,7 +67,7 @@ def _add_pair(grams, first, length, row, begin_a, count_a, column, begin_b, coun
         fixed, moving = (begin_b, begin_a) if edge == 0 else (begin_a, begin_b)
         for lag in range(begin, end, LAGS):
             count = min(LAGS, end - lag)
-            _all_lagged_sums(flat, fixed, moving - lag, count, n, sums)
+            _all_lagged_sums(narrow, wide, fixed, moving - lag, count, n, sums)
             for c in range(count):
                 total = sums[c]
                 i, j = (lag + c, 0) if edge == 0 else (0, lag + c)
@@ -52,8 +76,8 @@ def _add_pair(grams, first, length, row, begin_a, count_a, column, begin_b, coun
                 grams[at] += weight * np.float64(total)
                 for _ in range(1, min(count_a - i, count_b - j)):
                     at, at_a, at_b = at + next_entry, at_a - one, at_b - one
-                    total += np.int64(flat[at_a]) * np.int64(flat[at_b])
-                    total -= np.int64(flat[at_a + behind]) * np.int64(flat[at_b + behind])
+                    total += _product(narrow, wide, at_a, at_b)
+                    total -= _product(narrow, wide, at_a + behind, at_b + behind)
                     grams[at] += weight * np.float64(total)
 
 
@@ -95,7 +119,7 @@ def gram_matrices(samples, chosen, reach, channels, begins, ends, weights, memor
 
     Parameters
     ----------
-    samples : (channels, PAD + time + PAD) int32 or int16, so small that sums fit
+    samples : Samples, so small that sums fit
     chosen : (channels, references) int32 other channels, -1 for none
     reach : how far windows may reach
     channels : (some,) int64
@@ -108,7 +132,8 @@ def gram_matrices(samples, chosen, reach, channels, begins, ends, weights, memor
 
     Sums over a span are exact integers; spans are weighted and added in order.
     """
-    flat, length, size = samples.reshape(-1), np.int64(samples.shape[1]), grams.shape[1]
+    narrow, wide = samples.narrow.reshape(-1), samples.wide.reshape(-1)
+    length, size = np.int64(samples.narrow.shape[1]), grams.shape[1]
     entries = grams.reshape(-1)
     source, lag, count = memory.sources, memory.lags, memory.counts
     for c in range(channels.size):
@@ -129,7 +154,7 @@ def gram_matrices(samples, chosen, reach, channels, begins, ends, weights, memor
                     _add_pair(
                         entries, first, size, row, source[v] * length + PAD + begin - lag[v], count[v],
                         column, source[w] * length + PAD + begin - lag[w], count[w],
-                        flat, end - begin, memory.weights[span], memory.sums,
+                        narrow, wide, end - begin, memory.weights[span], memory.sums,
                     )  # fmt: skip
                     column += count[w]
                 row += count[v]
@@ -643,25 +668,28 @@ def _least_squares(gram, factor, scale, weights):
 
 
 @lean_kernel
-def split_gain(before, after, n_before, n_after, noise, both, factor, scale, weights):
-    """Bits a channel saves by predicting two spans apart instead of with common coefficients.
+def split_gain(befores, afters, n_before, n_after, noises, both, factor, scale, weights):
+    """Bits that channels save by predicting two spans apart instead of with common coefficients.
 
     A mere change of level saves nothing: the spans share coefficients fitted to both at their own levels.
-    ``both`` and ``factor``, (n, n) as ``before`` and ``after``, ``scale`` (n,) and ``weights`` (n - 1,) are
-    memory.
+    ``befores`` and ``afters`` are (channels, n, n), ``noises`` (channels,). ``both`` and ``factor``, (n, n),
+    ``scale`` (n,) and ``weights`` (n - 1,) are memory.
     """
-    n = before.shape[0]
-    _least_squares(before, factor, scale, weights)
-    own_before = _left_over(before, weights) / n_before + noise
-    _least_squares(after, factor, scale, weights)
-    own_after = _left_over(after, weights) / n_after + noise
-    for i in range(n):  # as one expression on arrays it would take a third of a second to compile
-        for j in range(n):
-            both[i, j] = before[i, j] / own_before + after[i, j] / own_after
-    _least_squares(both, factor, scale, weights)
-    together_before = _left_over(before, weights) / n_before + noise
-    together_after = _left_over(after, weights) / n_after + noise
-    return 0.5 * (
-        n_before * log2_of(max(together_before / own_before, 1.0))
-        + n_after * log2_of(max(together_after / own_after, 1.0))
-    )
+    n, gain = befores.shape[1], 0.0
+    for k in range(befores.shape[0]):
+        before, after, noise = befores[k], afters[k], noises[k]
+        _least_squares(before, factor, scale, weights)
+        own_before = _left_over(before, weights) / n_before + noise
+        _least_squares(after, factor, scale, weights)
+        own_after = _left_over(after, weights) / n_after + noise
+        for i in range(n):  # as one expression on arrays it would take a third of a second to compile
+            for j in range(n):
+                both[i, j] = before[i, j] / own_before + after[i, j] / own_after
+        _least_squares(both, factor, scale, weights)
+        together_before = _left_over(before, weights) / n_before + noise
+        together_after = _left_over(after, weights) / n_after + noise
+        gain += 0.5 * (
+            n_before * log2_of(max(together_before / own_before, 1.0))
+            + n_after * log2_of(max(together_after / own_after, 1.0))
+        )
+    return gain

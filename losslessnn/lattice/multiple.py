@@ -11,7 +11,7 @@ from __future__ import annotations
 import enum
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -62,6 +62,12 @@ _RELATIVE_ERROR = {2: 2.0**-11, 4: 2.0**-24, 8: 2.0**-53}
 _LOST_OFFSETS = (64, 4096)
 """How much larger than what is left values may have been before an offset was taken off."""
 _COARSER = 16
+_SAMPLE_ROWS = 256
+_SCATTER = (2, 32)  # times its relative error that a value may lie beside its point
+_MOST_SCATTERED = 1 << 15
+_SCATTERED_PRICE = 1.0  # bits a value that corrections must save
+_MOST_CENTRED = 4096
+_PRECISE = {2: 11, 4: 24, 8: 53}
 _GUARD = 4.0
 """How many rounding errors a value may lie off its lattice point."""
 
@@ -73,11 +79,22 @@ class Operation(enum.IntFlag):
     """code / scale instead of code * scale"""
     ROUND_FIRST = 2
     """the product is rounded to the array's type before the offset is added"""
+    SCATTERED = 4
+    """values lie near their points, each with a correction of its own"""
+    CENTRED = 8
+    """codes have the sum over the last axis taken off: what is left of values less their average"""
+    CENTRED_FIRST = 16
+    """the same over the first axis"""
+
+
+_CENTRED = Operation.CENTRED | Operation.CENTRED_FIRST
 
 
 @dataclass(frozen=True)
 class FloatMultiple:
     """value = round(code * scale + offset).
+
+    Of centred codes, n on an axis, n * code - sum of codes stands for code.
 
     Attributes
     ----------
@@ -99,7 +116,7 @@ class FloatMultiple:
         native = dtype.newbyteorder("=")
         scales, offsets = (spread(v, self.axis, codes.shape) for v in (self.scales, self.offsets))
         with np.errstate(all="ignore"):
-            wide = codes.astype(np.float64)
+            wide = self._uncentred(codes).astype(np.float64)
             wide = wide / scales if self.operation & Operation.DIVIDE else wide * scales
             if not self.offsets.any():
                 return wide.astype(native)
@@ -107,8 +124,30 @@ class FloatMultiple:
                 wide = wide.astype(native).astype(np.float64)
             return (wide + offsets).astype(native)
 
+    def _uncentred(self, codes: Int64s) -> Int64s:
+        """What is multiplied with the scale."""
+        if not self.operation & _CENTRED:
+            return codes
+        axis = -1 if self.operation & Operation.CENTRED else 0
+        return codes * np.int64(codes.shape[axis]) - codes.sum(axis=axis, keepdims=True)
+
+    def _nearest_centred(self, array: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
+        """Codes whose differences along the centred axis are those of values; about 0 in the mean."""
+        axis = -1 if self.operation & Operation.CENTRED else 0
+        count = array.shape[axis]
+        with np.errstate(all="ignore"):
+            wide = array.astype(np.float64, order="C") / (self.scales[0] * count)
+            wide = np.rint(wide - wide.take([0], axis=axis))
+            codes = np.where(np.abs(wide) <= MAX_CODE // count, wide, 0.0).astype(np.int64)
+        centred: npt.NDArray[np.int32] = (codes - codes.sum(axis=axis, keepdims=True) // count).astype(
+            np.int32
+        )
+        return centred
+
     def nearest(self, array: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
         """The code of the lattice point nearest to each value; 0 where there is none."""
+        if self.operation & _CENTRED:
+            return self._nearest_centred(array)
         scales, offsets = (spread(v, self.axis, array.shape) for v in (self.scales, self.offsets))
         with np.errstate(all="ignore"):
             wide = array.astype(np.float64, order="C") - offsets
@@ -124,7 +163,8 @@ class FloatMultiple:
             return codes, b""
         far = off[~self._near(array, codes).reshape(-1)[off]]
         hold_last(codes, far)
-        table, wrong = self._pack_corrections(codes, self._corrections(array, codes), far)
+        pack = self._pack_scattered if self.operation & Operation.SCATTERED else self._pack_corrections
+        table, wrong = pack(codes, self._corrections(array, codes), far)
         finite = np.isfinite(
             array.astype(array.dtype.newbyteorder("="), order="C", copy=False).reshape(-1)[wrong]
         )
@@ -161,6 +201,13 @@ class FloatMultiple:
         right &= table[places] == corrections
         return (pack_integers(table) if table.any() else b""), np.flatnonzero(~right)
 
+    def _pack_scattered(self, codes: Codes, corrections: Int64s, far: Int64s) -> tuple[bytes, Int64s]:
+        """The corrections of all values, packed, and the exceptions: `far` and values too far off."""
+        corrections[far] = 0
+        wrong = np.union1d(far, np.flatnonzero(np.abs(corrections) > _MOST_SCATTERED))
+        corrections[wrong] = 0
+        return (pack_integers(corrections) if corrections.any() else b""), wrong
+
     def decode(
         self,
         codes: npt.NDArray[Any],
@@ -170,6 +217,8 @@ class FloatMultiple:
     ) -> npt.NDArray[Any]:
         """Return the values; raise `CorruptFrameError` if codes, parameters and leftover do not fit."""
         check_axis(self.axis, self.scales.size, shape)
+        if self.operation & _CENTRED and not shape:
+            raise CorruptFrameError("a single value has no average taken off")
         if dtype.kind != "f" or dtype.itemsize not in _RELATIVE_ERROR:
             raise CorruptFrameError(f"lattice is for reals, but the array holds {dtype}")
         wide = as_codes(codes).reshape(shape)
@@ -178,7 +227,10 @@ class FloatMultiple:
             return from_bits(bits_of(values), dtype)
         reader = Reader(leftover, "leftover of a lattice")
         positions, exceptions = unpack_exceptions(reader, codes.size, dtype.itemsize)
-        if reader.remaining:
+        if reader.remaining and self.operation & Operation.SCATTERED:
+            corrections = unpack_integers(reader, codes.size).reshape(shape)
+            values = from_ordered(ordered_of(values) + corrections, dtype.newbyteorder("="))
+        elif reader.remaining:
             lows, highs = _code_ranges(wide, self.axis)
             starts, total = _table_layout(lows, highs)
             if total > max(_MIN_TABLE, _MAX_TABLE_SHARE * codes.size):
@@ -211,7 +263,14 @@ class FloatMultiple:
             scales, offsets = (
                 unpack_bytes(reader, count * 8, 8).view("<f8").astype(np.float64) for _ in range(2)
             )
-        if operation > 3 or not count or not np.isfinite(scales).all() or not np.isfinite(offsets).all():
+        impossible = operation & _CENTRED == _CENTRED or (operation & _CENTRED and axis != Axis.NONE)
+        if (
+            operation > 31
+            or impossible
+            or not count
+            or not np.isfinite(scales).all()
+            or not np.isfinite(offsets).all()
+        ):
             raise CorruptFrameError("float lattice has impossible parameters")
         if (scales <= 0).any():
             raise CorruptFrameError("float lattice has a scale that is not above 0")
@@ -261,6 +320,9 @@ def fit_multiples(array: npt.NDArray[Any]) -> Iterator[FloatMultiple]:
     """
     if array.dtype.itemsize not in _RELATIVE_ERROR:
         return
+    centred = _fit_centred(array)
+    if centred is not None:
+        yield centred
     with np.errstate(all="ignore"):
         whole = _fit_values(_distinct(array), array.dtype)
     axes = (Axis.FIRST, Axis.LAST) if array.ndim > 1 and len(array) < array.shape[-1] else (Axis.LAST,)
@@ -273,6 +335,81 @@ def fit_multiples(array: npt.NDArray[Any]) -> Iterator[FloatMultiple]:
             yield channels
     if whole is not None and not one_for_all:
         yield whole[0]
+    scattered = None if whole is not None else _fit_scattered(array)
+    if scattered is not None:
+        yield scattered
+
+
+def _fit_scattered(array: npt.NDArray[Any]) -> FloatMultiple | None:
+    """A lattice whose points values lie beside, by a few rounding errors of sums and differences."""
+    with np.errstate(all="ignore"):
+        distinct = _distinct(array)
+        line = _scattered_line(distinct, array.dtype)
+        best = None if line is None else _best_on_line(line, distinct, array.dtype)
+        if best is None:
+            return None
+        lattice = replace(best[0], operation=best[0].operation | Operation.SCATTERED)
+        return lattice if _pays(lattice, array.reshape(-1, array.shape[-1] if array.ndim else 1)) else None
+
+
+def _fit_centred(array: npt.NDArray[Any]) -> FloatMultiple | None:
+    """A lattice of values that had their average along the last or the first axis taken off."""
+    for axis, operation in ((-1, Operation.CENTRED), (0, Operation.CENTRED_FIRST)):
+        if array.ndim != 2 or not 2 < array.shape[axis] <= _MOST_CENTRED:
+            continue
+        rows = np.moveaxis(array, axis, -1)
+        with np.errstate(all="ignore"):
+            rows = rows[:: max(len(rows) // _SAMPLE_ROWS, 1)].astype(np.float64)
+            rows = rows[np.isfinite(rows).all(axis=1)]
+            errors = _RELATIVE_ERROR[array.dtype.itemsize] * np.abs(rows).max(axis=1)
+            if not rows.any() or not (np.abs(rows.mean(axis=1)) <= _SCATTER[-1] * errors).all():
+                continue
+            apart = _distinct(rows - rows[:, :1])
+            line = _scattered_line(apart - apart[apart.size // 2], array.dtype)  # around where most are
+            if line is None:
+                continue
+            step = next(_nice(line.step, line.slack, array.dtype))
+            lattice = _single(operation | Operation.SCATTERED, step / array.shape[axis], 0.0)
+            part = array[:: max(len(array) // _SAMPLE_ROWS, 1)] if axis else array[:, :_SAMPLE_ROWS]
+            if _pays(lattice, part):
+                return lattice
+    return None
+
+
+def _scattered_line(distinct: Reals, dtype: np.dtype[Any]) -> _Line | None:
+    """The line that values lie on, if those nearer to each other than rounding errors may be are the same."""
+    if not distinct.size:
+        return None
+    reach = float(np.abs(distinct).max())
+    for guess in _SCATTER:
+        error = guess * _RELATIVE_ERROR[dtype.itemsize] * reach
+        apart = distinct[np.diff(distinct, prepend=-np.inf) > 2 * _GUARD * error]
+        if apart.size < _MIN_DISTINCT or reach > _HUGE:
+            continue
+        errors = np.full(apart.size, error)
+        step = _smallest_step(apart, errors)
+        line = None if step is None else _refine_line(apart, step, errors)
+        if line is not None:
+            return line
+    return None
+
+
+def _pays(lattice: FloatMultiple, part: npt.NDArray[Any]) -> bool:
+    """Whether corrections of a part take fewer bits than all that lies below a step of the lattice."""
+    part = (
+        part[:: max(len(part) // _SAMPLE_ROWS, 1)]
+        if not lattice.operation & Operation.CENTRED_FIRST
+        else part
+    )
+    part = part[np.isfinite(part).all(axis=1)]
+    if not part.size:
+        return False
+    codes = lattice.nearest(part)
+    corrections = lattice._corrections(part, codes)
+    counts = np.unique(corrections, return_counts=True)[1]
+    entropy = math.log2(part.size) - float((counts * np.log2(counts)).sum()) / part.size
+    below = np.log2(lattice._steps()[0] / np.spacing(np.abs(part))).clip(0, _PRECISE[part.dtype.itemsize])
+    return bool(lattice._near(part, codes).all()) and entropy + _SCATTERED_PRICE < float(below.mean())
 
 
 def is_on_a_line(values: npt.NDArray[Any]) -> bool:
@@ -360,8 +497,13 @@ def _fit_values(
     if distinct.size < _MIN_DISTINCT:
         return None
     line = _fit_line(distinct, _RELATIVE_ERROR[dtype.itemsize])
-    if line is None:
-        return None
+    return None if line is None else _best_on_line(line, distinct, dtype, operation)
+
+
+def _best_on_line(
+    line: _Line, distinct: Reals, dtype: np.dtype[Any], operation: Operation | None = None
+) -> tuple[FloatMultiple, float] | None:
+    """The way to compute values on a line from integers that gets most of them right, and its share."""
     wanted = distinct.astype(dtype.newbyteorder("="))
     best: tuple[FloatMultiple, float] | None = None
     for lattice in _candidates(line, distinct, dtype):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -144,7 +144,7 @@ def correct(model: AutoregressiveModel, prediction: Prediction, marked: Marks) -
 
 
 @dataclass(frozen=True)
-class _Intervals:
+class Intervals:
     """What the head gave samples of some steps, in coding order, and their raw bits.
 
     Attributes
@@ -164,6 +164,44 @@ class _Intervals:
     freq: NDArray[np.uint32]
     raw: NDArray[np.uint8]
     raw_bits: NDArray[np.int64]
+
+
+class Room:
+    """Memory for `code_steps`; what that returns lies in it."""
+
+    def __init__(self, n_samples: int) -> None:
+        kinds = (np.uint32, np.uint32, np.uint64, np.uint8)
+        self.arrays = [np.empty(n_samples + kernel.LANES, kind) for kind in kinds]
+
+
+def code_steps(
+    model: AutoregressiveModel,
+    working: kernel.Working,
+    codes: NDArray[np.int32],
+    marked: Marks,
+    errors: NDArray[np.int32],
+    corrected: Corrected,
+    steps: Steps,
+    room_for: Room,
+) -> Intervals:
+    """The intervals of the samples of some steps; the averages in ``working`` go on from there.
+
+    Arrays are (channels, time) and hold all that is coded in these steps, which count from where they begin.
+    """
+    n_channels = len(codes)
+    begin_of = kernel.samples_before(n_channels, model.taps.skew, steps)
+    start, freq, rest, rest_bits = room_for.arrays
+    n = int(begin_of[-1])
+    rest_bits[:n] = 0
+    raw_bits = np.zeros(n_channels, np.int64)
+    kernel.code_intervals(
+        codes, marked, errors, corrected, model.positions, model.taps.skew, model.head, working, steps,
+        begin_of[:-1], start, freq, rest, rest_bits, raw_bits,
+    )  # fmt: skip
+    raw = np.zeros((int(raw_bits.sum()) + 7) // 8, np.uint8)
+    if raw.size:
+        kernel.join_rests(rest[:n], rest_bits[:n], raw)
+    return Intervals(steps, begin_of, start, freq, raw, raw_bits)
 
 
 class _Encoder:
@@ -193,11 +231,9 @@ class _Encoder:
             kernel.pass_averages(errors, marks, steps, model.taps.skew, averages)
             self._starts.append((begin, averages))
         self._ends = [*(begin for begin, _ in self._starts[1:]), n_steps]
-        most = min(size, n_steps) * self._n_channels + kernel.LANES
-        kinds = (np.uint32, np.uint32, np.uint64, np.uint8)
-        self._memory = [np.empty(most, kind) for kind in kinds]
+        self._room = Room(min(size, n_steps) * self._n_channels)
 
-    def backwards(self) -> Iterator[_Intervals]:
+    def backwards(self) -> Iterator[Intervals]:
         """The intervals of each block, last to first; the next one writes over them."""
         for (begin, averages), end in zip(self._starts[::-1], self._ends[::-1], strict=True):
             self._working.averages[:] = averages
@@ -214,27 +250,15 @@ class _Encoder:
             return codes_between(self._prediction.errors, window.start, window.stop)
         return self._passage.between(window.start, window.stop)
 
-    def _intervals(self, begin: int, end: int) -> _Intervals:
-        model = self._model
+    def _intervals(self, begin: int, end: int) -> Intervals:
         window, steps = self._window(begin, end)
         codes = codes_between(self._prediction.codes, window.start, window.stop)
-        errors = self._errors(window)
         corrected = Corrected(*(_part(values, window) for values in self._corrected))
         corrected = corrected._replace(means=corrected.means.astype(np.int32))
-        begin_of = kernel.samples_before(self._n_channels, model.taps.skew, steps)
-        start, freq, rest, rest_bits = self._memory
-        rest_bits[:] = 0
-        raw_bits = np.zeros(self._n_channels, np.int64)
-        kernel.code_intervals(
-            codes, _part(self._marked, window), errors, corrected,
-            model.positions, model.taps.skew, model.head, self._working, steps, begin_of[:-1],
-            start, freq, rest, rest_bits, raw_bits,
+        return code_steps(
+            self._model, self._working, codes, _part(self._marked, window), self._errors(window), corrected,
+            steps, self._room,
         )  # fmt: skip
-        n = begin_of[-1]
-        raw = np.zeros((int(raw_bits.sum()) + 7) // 8, np.uint8)
-        if raw.size:
-            kernel.join_rests(rest[:n], rest_bits[:n], raw)
-        return _Intervals(steps, begin_of, start, freq, raw, raw_bits)
 
 
 def _part(values: NDArray[Any], window: slice) -> NDArray[Any]:
@@ -250,14 +274,25 @@ def encode(
     Samples that are ``marked``, (channels, time), take no bits: a decoder is told of them, and they must
     repeat the code before them (before the first: the lowest).
     """
-    n_channels, skew = len(prediction.codes), model.taps.skew
+    return push(_Encoder(model, prediction, marked).backwards(), model, prediction.codes.size)
+
+
+def push(
+    blocks: Iterable[Intervals], model: AutoregressiveModel, n_samples: int, seed: int = 0
+) -> tuple[memoryview, bytes]:
+    """The rANS words and the raw bits, as bytes, of blocks of samples that come last to first.
+
+    A ``seed`` of 31 bits travels in the first lane's state: a decoder is left with it, and it takes no room.
+    """
+    n_channels, skew = model.positions.offset.size, model.taps.skew
     states = np.full(model.lanes + kernel.LANES, STATE_FLOOR, np.uint64)
+    states[0] += np.uint64(seed)
     raw: list[tuple[NDArray[np.uint8], int]] = []
     # room for more than there can be, filled from its end: memory is taken for what is written to
-    memory = room(4 * (prediction.codes.size + 2 * model.lanes))
+    memory = room(4 * (n_samples + 2 * model.lanes))
     words = np.frombuffer(memory, "<u4")
     place = words.size
-    for block in _Encoder(model, prediction, marked).backwards():
+    for block in blocks:
         place -= kernel.push_intervals(
             block.start, block.freq, block.begin_of, n_channels, skew, model.lanes, block.steps, states,
             words[:place],
@@ -298,18 +333,27 @@ def measure(codes: Codes, model: AutoregressiveModel, marked: Marks = NO_MARKS) 
     return total
 
 
-class _Window:
-    """A decoder's memory: the part of a recording that is being decoded, and what it looks back at.
+class Window:
+    """The part of a recording that is being coded, and what lies before it as far as anybody looks back.
 
     It slides along: `move` keeps what is needed of the times before.
+
+    Parameters
+    ----------
+    model : AutoregressiveModel
+    longest : int
+        Time steps of the longest recording that it will be used for.
+    lockstep : bool
+        Whether all of a recording is here at once and channels pass the adaptive stage side by side, as an
+        encoder's do, or a wavefront goes through it.
     """
 
-    def __init__(self, model: AutoregressiveModel, n_times: int) -> None:
+    def __init__(self, model: AutoregressiveModel, longest: int, lockstep: bool = False) -> None:
         n_channels, skew = model.positions.offset.size, model.taps.skew
         self.reach = skew * (n_channels - 1) + 1  # how far behind the last channel is, and one sample
         self.step = block_size(n_channels)
-        self._n_times = n_times
-        size = self.size = min(self.step + self.reach, n_times)
+        size = self.size = longest if lockstep else min(self.step + self.reach, longest)
+        behind = 0 if lockstep else skew
         lines = (size + 2 * PAD + _LINE - 1) // _LINE
         length = (lines | 1) * _LINE  # an odd number of cache lines: rows do not compete for the same ones
         margin = kernel.margin(skew)
@@ -318,11 +362,11 @@ class _Window:
         self._positions = model.positions
         self.codes = np.empty((n_channels, size) if model.positions.edges.size else (0, 0), np.int32)
         n_rows = n_channels + 1 if model.adaptive.own else 0
-        self._units = np.zeros((n_rows, length), np.int32)
+        self.units = np.zeros((n_rows, length), np.int32)
         self.stage = adaptive.new_state(
-            self._units.reshape(-1),
-            np.arange(n_channels) * (length - skew) + PAD,
-            adaptive.source_offsets(model.adaptive.first, model.adaptive.source, length, skew),
+            self.units.reshape(-1),
+            np.arange(n_channels) * (length - behind) + PAD,
+            adaptive.source_offsets(model.adaptive.first, model.adaptive.source, length, behind),
             model.adaptive.unit,
             model.adaptive.own,
         )
@@ -330,19 +374,30 @@ class _Window:
         self.memory = network_kernel.new_memory(n_channels, size if self._networked else 0)
         self.origin = 0
 
-    def move(self, begin: int) -> None:
-        """Make room for steps from ``begin`` on."""
+    def move(self, begin: int, n_times: int) -> None:
+        """Make room for steps of a recording of ``n_times`` from ``begin`` on."""
         origin = max(0, begin - self.reach)
-        moved, kept = origin - self.origin, min(begin, self._n_times) - origin
+        moved, kept = origin - self.origin, min(begin, n_times) - origin
         self.origin = origin
         if moved:
             if self.codes.size:
                 slide(self.codes, EVERYTHING, moved, kept)
-            for array in (self.history, self._units):
-                slide(array, EVERYTHING, moved, kept + PAD)
-            for array in self.memory if self._networked else ():
-                slide(array, EVERYTHING, moved, kept + network_kernel.BACK)
-            self.history[:, self._n_times - origin + PAD :] = 0  # behind the end
+            self._keep(moved, kept)
+            self.history[:, n_times - origin + PAD :] = 0  # behind the end
+
+    def go_on(self, n_times: int) -> None:
+        """Make room for another recording that follows one of ``n_times`` steps, all of which are coded."""
+        done = n_times - self.origin
+        self._keep(done, 0)
+        self.history[:, PAD : PAD + done] = 0
+        self.origin = 0
+
+    def _keep(self, moved: int, kept: int) -> None:
+        """Keep ``kept`` columns from the ``moved``-th on, and what lies before them."""
+        for array in (self.history, self.units):
+            slide(array, EVERYTHING, moved, kept + PAD)
+        for array in self.memory if self._networked else ():
+            slide(array, EVERYTHING, moved, kept + network_kernel.BACK)
 
     def give(self, begin: int, codes: Codes) -> None:
         """Fill (channels, time) codes with those from a time on."""
@@ -374,52 +429,98 @@ def decode(
         If the bytes run out or leave a decoder in a state no encoder makes.
     """
     refuse_endless(words, raw, n_times, model, marked)
-    n_channels, skew = model.positions.offset.size, model.taps.skew
-    short = np.iinfo(np.int16).min <= model.positions.low <= model.positions.high <= np.iinfo(np.int16).max
-    shape = (n_times, n_channels) if by_time else (n_channels, n_times)
-    codes: Codes = np.empty(shape, np.int16 if short else np.int32)
-    codes = codes.T if by_time else codes
-    stream = np.frombuffer(words, np.uint8)
-    n_words = len(words) // 4
-    bits = np.frombuffer(memoryview(raw).toreadonly(), np.uint8)
-    working = kernel.working_memory(n_channels, model.lanes, model.network.bias.size)
-    kernel.start(working, model.head)
-    if n_words < 2 * model.lanes:
-        _refuse("the coder's states are missing")
-    working.states[: model.lanes] = stream[: 8 * model.lanes].copy().view("<u8")
-    word, done = 2 * model.lanes, 0
-    window = _Window(model, n_times)
-    network = network_kernel.in_pairs(model.network)
-    octets = kernel.cut_octets(model.taps, window.history.shape[1], farthest(model.positions))
-    n_steps = n_times + skew * (n_channels - 1)
-    # one kind of array whatever the buffers are, since numba would compile a decoder for each kind
-    few = np.zeros(min(n_words - word, window.step * n_channels) + n_channels + 1, np.uint32)
-    for begin in range(0, n_steps, window.step):
-        end = min(begin + window.step, n_steps)
-        window.move(begin)
-        origin = window.origin
-        size = min(n_words - word, few.size - n_channels - 1)
-        few[:size] = stream[4 * word : 4 * (word + size)].copy().view("<u4")
-        few[size:] = 0
-        working.read[0] = 0
-        here = slice(origin, origin + window.size)
-        status: Any = kernel.decode(
-            few, bits, _part(marked, here), model.positions, model.taps, octets, window.flat, window.history,
-            window.stage, model.adaptive.rate, model.head, network, window.memory, working,
-            model.lanes, Steps(begin - origin, end - origin, n_times - origin), n_words - word,
-            window.codes,
-        )  # fmt: skip
-        if status:
-            _refuse(f"check {status}")
-        word += int(working.read[0])
-        known = n_times if end == n_steps else max(0, end - skew * (n_channels - 1))
-        window.give(done, codes[:, done:known])
-        done = known
-    if word != n_words or (int(working.read[1]) + 7) // 8 != bits.size:
-        _refuse("there are more of them than samples take")
-    if (working.states[: model.lanes] != STATE_FLOOR).any():
+    decoder = Decoder(model, n_times)
+    codes = decoder.decode(words, raw, n_times, marked, by_time)
+    if decoder.seed:
         _refuse("the coder does not end where it began")
     return codes
+
+
+class Decoder:
+    """Decodes recordings that follow each other, each where the one before it has ended.
+
+    Parameters
+    ----------
+    model : AutoregressiveModel
+    longest : int
+        Time steps of the longest of them.
+
+    Attributes
+    ----------
+    seed : int
+        What `push` was given with the last one.
+    """
+
+    def __init__(self, model: AutoregressiveModel, longest: int) -> None:
+        n_channels = model.positions.offset.size
+        self._model, self.seed = model, 0
+        self._working = kernel.working_memory(n_channels, model.lanes, model.network.bias.size)
+        kernel.start(self._working, model.head)
+        self._window = Window(model, longest)
+        self._network = network_kernel.in_pairs(model.network)
+        row_length = self._window.history.shape[1]
+        self._octets = kernel.cut_octets(model.taps, row_length, farthest(model.positions))
+
+    def decode(
+        self,
+        words: bytes | memoryview,
+        raw: bytes | memoryview,
+        n_times: int,
+        marked: Marks = NO_MARKS,
+        by_time: bool = False,
+    ) -> Codes:
+        """The next recording's codes, from its words and raw bits; as `decode`."""
+        model, window, working = self._model, self._window, self._working
+        n_channels, skew = model.positions.offset.size, model.taps.skew
+        codes = self._room_for_codes(n_times, by_time)
+        stream = np.frombuffer(words, np.uint8)
+        n_words = len(words) // 4
+        bits = np.frombuffer(memoryview(raw).toreadonly(), np.uint8)
+        if n_words < 2 * model.lanes:
+            _refuse("the coder's states are missing")
+        working.states[: model.lanes] = stream[: 8 * model.lanes].copy().view("<u8")
+        working.read[:] = 0
+        word, done = 2 * model.lanes, 0
+        n_steps = n_times + skew * (n_channels - 1)
+        # one kind of array whatever the buffers are, since numba would compile a decoder for each kind
+        few = np.zeros(min(n_words - word, window.step * n_channels) + n_channels + 1, np.uint32)
+        for begin in range(0, n_steps, window.step):
+            end = min(begin + window.step, n_steps)
+            window.move(begin, n_times)
+            origin = window.origin
+            size = min(n_words - word, few.size - n_channels - 1)
+            few[:size] = stream[4 * word : 4 * (word + size)].copy().view("<u4")
+            few[size:] = 0
+            working.read[0] = 0
+            here = slice(origin, origin + window.size)
+            status: Any = kernel.decode(
+                few, bits, _part(marked, here), model.positions, model.taps, self._octets, window.flat,
+                window.history, window.stage, model.adaptive.rate, model.head, self._network, window.memory,
+                working, model.lanes, Steps(begin - origin, end - origin, n_times - origin), n_words - word,
+                window.codes,
+            )  # fmt: skip
+            if status:
+                _refuse(f"check {status}")
+            word += int(working.read[0])
+            known = n_times if end == n_steps else max(0, end - skew * (n_channels - 1))
+            window.give(done, codes[:, done:known])
+            done = known
+        if word != n_words or (int(working.read[1]) + 7) // 8 != bits.size:
+            _refuse("there are more of them than samples take")
+        self.seed = int(working.states[0]) - STATE_FLOOR
+        if not 0 <= self.seed < STATE_FLOOR or (working.states[1 : model.lanes] != STATE_FLOOR).any():
+            _refuse("the coder does not end where it began")
+        return codes
+
+    def go_on(self, n_times: int) -> None:
+        """Remember the last recording, of ``n_times`` steps, as what came before the next."""
+        self._window.go_on(n_times)
+
+    def _room_for_codes(self, n_times: int, by_time: bool) -> Codes:
+        positions, limits = self._model.positions, np.iinfo(np.int16)
+        kind = np.int16 if limits.min <= positions.low <= positions.high <= limits.max else np.int32
+        n_channels = positions.offset.size
+        return np.empty((n_times, n_channels), kind).T if by_time else np.empty((n_channels, n_times), kind)
 
 
 def _refuse(why: str) -> NoReturn:

@@ -15,6 +15,7 @@ from losslessnn.frame import Section
 from losslessnn.models import autoregressive, devices, latent, side
 from losslessnn.models.autoregressive import NO_MARKS, Marks
 from losslessnn.models.channels import Channels
+from losslessnn.models.contexts import Mixed
 from losslessnn.models.points import Points
 from losslessnn.models.segments import unpack_segments
 from losslessnn.models.store import ID_BYTES, Profile, find
@@ -31,8 +32,9 @@ class Parsed:
     points : Points or None
     marks : (channels, time) uint8, or empty for none
     segments : list of devices.Coded
-        None if the samples are coded with latents.
+        None if the samples are coded with latents or contexts.
     latents : _Latents or None
+    mixed : Mixed or None
     """
 
     channels: Channels
@@ -40,15 +42,23 @@ class Parsed:
     marks: Marks
     segments: list[devices.Coded]
     latents: _Latents | None
+    mixed: Mixed | None = None
 
     @classmethod
     def read(cls, sections: Mapping[Section, bytes | memoryview], size: int) -> Parsed:
         """From the sections of an array of ``size`` values; `CorruptFrameError` if they cannot hold it."""
+        if Section.CONTEXTS in sections:
+            return _read_mixed(sections, size)
         channels = _read_channels(sections, size)
         points, marks = _read_points(sections, channels, size)
         latents = _Latents.read(sections, channels, size, marks)
         segments = [] if latents is not None else list(_read_segments(sections, channels, size, marks))
         return cls(channels, points, marks, segments, latents)
+
+    @property
+    def apart(self) -> _Latents | Mixed | None:
+        """What decodes the samples, if there are no segments."""
+        return self.latents or self.mixed
 
     def restore(self, parts: list[Codes]) -> Codes:
         """The flat codes of the array, from the (channels, time) codes of its segments."""
@@ -76,8 +86,8 @@ def decode_many(arrays: list[Parsed], device: str | None = None) -> list[Codes]:
     results = []
     for array in arrays:
         own, parts = parts[: len(array.segments)], parts[len(array.segments) :]
-        if array.latents is not None:
-            own = [array.latents.decode()]
+        if array.apart is not None:
+            own = [array.apart.decode()]
         results.append(array.restore(own))
     return results
 
@@ -88,13 +98,13 @@ def decode(sections: Mapping[Section, bytes | memoryview], size: int, device: st
 
 
 def decode_there(arrays: list[Parsed], gpu: devices.Gpu) -> list[Any]:
-    """As `decode_many`, int32 tensors on the device; latents are decoded by the CPU."""
+    """As `decode_many`, int32 tensors on the device; latents and contexts are decoded by the CPU."""
     parts = devices.decode_there([segment for array in arrays for segment in array.segments], gpu)
     results = []
     for array in arrays:
         own, parts = parts[: len(array.segments)], parts[len(array.segments) :]
-        if array.latents is not None:
-            own = [gpu.tensor(array.latents.decode())]
+        if array.apart is not None:
+            own = [gpu.tensor(array.apart.decode())]
         results.append(array.restore_there(own))
     return results
 
@@ -156,6 +166,17 @@ def _read_channels(sections: Mapping[Section, bytes | memoryview], size: int) ->
     if not {Section.CHANNELS, Section.MODEL, Section.PAYLOAD} <= set(sections):
         raise CorruptFrameError("frame lacks a section the neural mode needs")
     return Channels.unpack(sections[Section.CHANNELS], size)
+
+
+def _read_mixed(sections: Mapping[Section, bytes | memoryview], size: int) -> Parsed:
+    if set(sections) - {Section.LATTICE, Section.LEFTOVER, Section.REPEATS, Section.BOUND} != {
+        Section.CHANNELS,
+        Section.CONTEXTS,
+    }:
+        raise CorruptFrameError("frame holds sections that do not go with contexts")
+    channels = Channels.unpack(sections[Section.CHANNELS], size)
+    mixed = Mixed.read(sections[Section.CONTEXTS], channels.count, size // channels.count)
+    return Parsed(channels, None, NO_MARKS, [], None, mixed)
 
 
 def _read_points(
@@ -227,10 +248,12 @@ def latent_bits(sections: Mapping[Section, bytes | memoryview], size: int) -> di
 def channel_bits(sections: Mapping[Section, bytes | memoryview], size: int) -> NDArray[np.float64]:
     """Bits of payload, raw bits and marks that each channel takes, (channels,); errors as for `decode`.
 
-    Of what latents take, each channel gets the same share.
+    Of what latents or contexts take, each channel gets the same share.
     """
     array = Parsed.read(sections, size)
     count = array.channels.count
+    if array.mixed is not None:
+        return np.full(count, 8 * len(array.mixed.coded) / count)
     bits = np.zeros(count) if array.points is None else array.points.mark_bits(array.marks)
     if array.latents is not None:
         spent = array.latents.measure()

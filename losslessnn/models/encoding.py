@@ -34,6 +34,7 @@ _PROFILE_BYTES = ID_BYTES + 3  # its section
 LONGEST_PACKET = 1 << 10  # time steps
 NORMAL_BITS = 2.047  # a normal number of variance 1 takes, in units of 1
 MOST_CUTS = 2  # of a part into two, one within another
+CUT_TRIAL = EFFORT[2]  # the model by which a cut is judged first
 FAST_LATENTS_LEVEL = 6  # up to this level, no more factors than a fast decoder likes
 SURE_LEVEL, SHORT = 5, 1 << 20  # chunks of fewer samples need not gain from what higher levels try
 ALL_FAMILIES_LEVEL = 9  # from this level on, every family of models is tried where it may win
@@ -62,11 +63,15 @@ def encode(
     low, high = range_of(samples, marks)
     if points is not None:
         samples = fill(samples, marks, low)
-    tables = tables_for(samples, low, high) if level >= 2 else None
     common: dict[Section, Bytes] = {
         Section.CHANNELS: channels.pack(),
         Section.POINTS: points.pack(marks) if points is not None else b"",
     }
+    if profile is not None and profile.latents is None:
+        packet = _encode_packet(samples, marks, low, high, profile, device)
+        if packet is not None:
+            return _present(common | packet)
+    tables = tables_for(samples, low, high) if level >= 2 else None
     latents_chosen = chosen is Family.LATENT_FACTOR or (profile is not None and profile.latents is not None)
     if latents_chosen and len(samples) > MAX_LATENT_CHANNELS:
         _mention_width(len(samples))
@@ -91,6 +96,21 @@ def _present(sections: dict[Section, Bytes]) -> dict[Section, Bytes]:
     return {tag: content for tag, content in sections.items() if content}
 
 
+def _encode_packet(
+    samples: Codes, marks: Marks, low: int, high: int, profile: Profile, device: str | None
+) -> dict[Section, Bytes] | None:
+    """Sections of a few time steps by the profile, whose model they are too few to improve on; else None.
+
+    Nor if the profile predicts them worse than the sample before: then it is of something else.
+    """
+    if samples.shape[1] > LONGEST_PACKET:
+        return None
+    segment = _encode_by_profile(samples, marks, low, high, profile.base, device)
+    if segment is None or 8 * (segment.size + _PROFILE_BYTES) > _bits_unpredicted(samples):
+        return None
+    return _sections([segment], b"", profile)
+
+
 def _encode_autoregressive(
     samples: Codes,
     marks: Marks,
@@ -113,6 +133,10 @@ def _encode_autoregressive(
         ),
         key=total_size,
     )
+    return _sections(segments, own_tables, profile)
+
+
+def _sections(segments: list[Segment], own_tables: bytes, profile: Profile | None) -> dict[Section, Bytes]:
     by_profile = [segment.by_profile for segment in segments]
     return {
         Section.ADC: b"" if all(by_profile) else own_tables,
@@ -240,28 +264,12 @@ class Encoder:
 
         Where to cut is settled without networks, which take far longer than all else.
         """
-        packet = self._packet(samples, marks)
-        if packet is not None:
-            return [packet]
         whole = self._code(samples, marks)
         parts = self._cut(whole, MOST_CUTS)
         best = [self._try_network(part) for part in parts]
         if len(parts) > 1:
             best = min(best, [self._try_network(whole)], key=total_size)
         return best
-
-    def _packet(self, samples: Codes, marks: Marks) -> Segment | None:
-        """A few time steps by the profile, whose model they are too few to improve on; None for others.
-
-        Nor if the profile predicts them worse than the sample before: then it is of something else.
-        """
-        if self.base is None or samples.shape[1] > LONGEST_PACKET:
-            return None
-        filled = fill(samples, marks, self.low) if marks.size else samples
-        ready = _encode_by_profile(filled, marks, self.low, self.high, self.base, self.device)
-        if ready is None or 8 * ready.size > _bits_unpredicted(filled):
-            return None
-        return replace(ready, shared=self.shared[1] * ready.n_times)
 
     def _code(self, samples: Codes, marks: Marks) -> _Coded:
         if marks.size:
@@ -284,13 +292,26 @@ class Encoder:
         """The parts that take fewest bytes; ``cuts`` bounds how often a part may be cut in two again."""
         changes = find_changes(whole.samples, whole.model.positions) if cuts else []
         best = [whole]
-        for change in changes:
-            halves = []
-            for begin, end in ((0, change), (change, whole.samples.shape[1])):
-                marks = np.ascontiguousarray(whole.marks[:, begin:end])
-                halves.append(self._code(whole.samples[:, begin:end], marks))
-            best = min(best, halves, key=_coded_size)
+        for change in self._promising(whole, changes):
+            best = min(best, self._halves(whole, change), key=_coded_size)
         return best if len(best) == 1 else [part for half in best for part in self._cut(half, cuts - 1)]
+
+    def _promising(self, whole: _Coded, changes: list[int]) -> list[int]:
+        """Of several changes the one that pays most by a quick model, if any does; a single one as it is."""
+        if len(changes) < 2 or not self.effort.quick_cuts:
+            return changes
+        quick = replace(self, effort=CUT_TRIAL)
+        sizes = [_coded_size(quick._halves(whole, change)) for change in changes]
+        pays = min(sizes) < quick._code(whole.samples, whole.marks).segment.size
+        return [changes[sizes.index(min(sizes))]] if pays else []
+
+    def _halves(self, whole: _Coded, change: int) -> list[_Coded]:
+        """What comes before a change and what comes after it, each coded by a model of its own."""
+        edges = ((0, change), (change, whole.samples.shape[1]))
+        return [
+            self._code(whole.samples[:, begin:end], np.ascontiguousarray(whole.marks[:, begin:end]))
+            for begin, end in edges
+        ]
 
     def _try_network(self, coded: _Coded) -> Segment:
         """The segment, or a smaller one with a network."""

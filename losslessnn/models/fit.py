@@ -70,6 +70,8 @@ class Effort:
         into channels coded before, and the less is known of later ones.
     adaptive_gain : float
         Bits a sample the adaptive stage must save to be worth a decoder's time.
+    quick_cuts : bool
+        Whether a quick model chooses the change at which a recording is cut in two, where there are several.
     """
 
     own: int
@@ -85,6 +87,7 @@ class Effort:
     network: Training
     skews: tuple[int, ...] = (1,)
     adaptive_gain: float = 0.006
+    quick_cuts: bool = False
 
 
 NO_NETWORK = Training(0, 0, 0, 0, 0.0, 0.0)
@@ -98,9 +101,9 @@ TRAINING = {
 EFFORT: dict[int, Effort] = {
     1: Effort(8, 2, 0, 1, 0, 0, 0, (), 1 << 18, (), NO_NETWORK),
     2: Effort(12, 4, 0, 1, 1, 0, 0, (), 1 << 19, (), NO_NETWORK),
-    3: Effort(16, 4, 2, 2, 1, 16, 2, (656,), 1 << 20, (), NO_NETWORK),
-    4: Effort(16, 6, 2, 2, 2, 16, 4, (656,), 1 << 20, (), NO_NETWORK),
-    5: Effort(16, 8, 4, 2, 2, 16, 4, (656,), 1 << 20, (128,), TRAINING[5]),
+    3: Effort(16, 4, 2, 2, 1, 16, 2, (656,), 1 << 20, (), NO_NETWORK, quick_cuts=True),
+    4: Effort(16, 6, 2, 2, 2, 16, 4, (656,), 1 << 20, (), NO_NETWORK, quick_cuts=True),
+    5: Effort(16, 8, 4, 2, 2, 16, 4, (656,), 1 << 20, (128,), TRAINING[5], quick_cuts=True),
     6: Effort(24, 8, 4, 3, 3, 16, 4, (328, 1312), 1 << 22, (128,), TRAINING[6]),
     7: Effort(32, 12, 4, 3, 3, 16, 6, (328, 656, 1312), 1 << 23, (128, 128), TRAINING[7], (1, 2)),
     8: Effort(32, 16, 8, 3, 3, 24, 8, (164, 328, 656, 1312), 1 << 25, (128, 16), TRAINING[8], (1, 2)),
@@ -219,8 +222,7 @@ def find_changes(codes: Codes, positions: Positions) -> list[int]:
     memory = np.empty((n, n)), np.empty((n, n)), np.empty(n), np.empty(n - 1)
     for i, border in enumerate(borders):
         sides = grams[:, : i + 1].sum(axis=1), grams[:, i + 1 :].sum(axis=1)
-        for before, after, own_noise in zip(*sides, noise, strict=True):
-            gains[i] += statistics.split_gain(before, after, border, n_times - border, own_noise, *memory)
+        gains[i] = statistics.split_gain(*sides, border, n_times - border, noise, *memory)
     likeliest = np.argsort(-gains, kind="stable")[:MOST_CHANGES]
     return [int(borders[i]) for i in likeliest if gains[i] > CHANGE_GAIN * n_times * len(grams)]
 
@@ -231,8 +233,9 @@ def _grams(history: NDArray[Any]) -> NDArray[np.float64]:
     zero, length = np.zeros(1, np.int64), np.array([history.shape[1] - 2 * PAD])
     grams = np.zeros((n_channels, WHITENING_TAPS + 1, WHITENING_TAPS + 1))
     statistics.gram_matrices(
-        history, none, statistics.Reach(WHITENING_TAPS, 0, 0, 1), np.arange(n_channels), zero, length,
-        np.ones((n_channels, 1)), statistics.fit_memory(WHITENING_TAPS, 0, 1), grams, np.empty(n_channels),
+        statistics.samples_for_sums(history), none, statistics.Reach(WHITENING_TAPS, 0, 0, 1),
+        np.arange(n_channels), zero, length, np.ones((n_channels, 1)),
+        statistics.fit_memory(WHITENING_TAPS, 0, 1), grams, np.empty(n_channels),
     )  # fmt: skip
     return grams + np.tril(grams, -1).transpose(0, 2, 1)
 
@@ -461,13 +464,14 @@ def _linear(
     coefficients = np.zeros(n_channels * most, np.int32)
     shift = np.zeros(n_channels, np.int32)
     memory = statistics.fit_memory(most, n_references, begins.size)
+    samples = statistics.samples_for_sums(reduced)
     together = max(_GRAM_ENTRIES // (most + 1) ** 2, 1)
     grams, weighed = np.zeros((together, most + 1, most + 1)), np.empty(together)
     channels, done, cost = np.arange(0, n_channels, stride), np.zeros(2, np.int64), 0.0
     for first in range(0, channels.size, together):
         some = channels[first : first + together]
         statistics.gram_matrices(
-            reduced, chosen, reach, some, begins, ends, weights, memory, grams, weighed
+            samples, chosen, reach, some, begins, ends, weights, memory, grams, weighed
         )  # fmt: skip
         if coarser.any():
             _to_one_unit(grams[: some.size], some, chosen, reach, coarser)
@@ -500,7 +504,10 @@ def _to_one_unit(
 ) -> None:
     """Sums of products as if no channel were shifted down further than others; exact, by powers of 2."""
     memory = statistics.fit_memory(grams.shape[1], chosen.shape[1], 1)
-    for gram, channel in zip(grams, channels, strict=True):
+    others = chosen[channels]
+    concerned = (coarser[channels] > 0) | ((others >= 0) & (coarser[others] > 0)).any(axis=1)
+    for c in np.flatnonzero(concerned):
+        gram, channel = grams[c], channels[c]
         windows = statistics.windows_of(channel, chosen, reach, memory)[0] + 2  # its own past and itself, too
         bits = np.repeat(coarser[memory.sources[:windows]], memory.counts[:windows])
         gram[: bits.size, : bits.size] *= np.ldexp(1.0, bits[:, None] + bits)

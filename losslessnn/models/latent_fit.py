@@ -27,7 +27,7 @@ from losslessnn.kernels.constants import (
 from losslessnn.kernels.cpu import factor_analysis, statistics
 from losslessnn.kernels.parameters import Factors, Foreseen, Head, Positions
 from losslessnn.models import fit
-from losslessnn.models.autoregressive import Marks
+from losslessnn.models.autoregressive import AutoregressiveModel, Marks
 from losslessnn.models.fit import Effort, fit_head
 from losslessnn.models.latent import FactorModel, complete, encode, foresee, pack_factors
 from losslessnn.models.prediction import Prediction
@@ -103,17 +103,18 @@ def fit_factors(
         network=fit.NO_NETWORK,
         adaptive_gain=ADAPTIVE_GAIN,
     )
-    base, prediction = fit.fit(codes, positions, alone, whole=True)
-    covariances = _covariances(prediction, reach.lags)
-    n_times = codes.shape[1]
-    least = np.maximum(LEAST_NOISE * covariances[0].diagonal(), 4.0**positions.fraction_bits / 12.0)
+    base, prediction, shared = _fit_shared(codes, positions, alone, reach)
+    if base.adaptive.own:  # what it learns of each channel's past, factors may know better
+        without = _fit_shared(codes, positions, replace(alone, rates=()), reach)
+        if without[2].found.bits < shared.found.bits:
+            base, prediction, shared = without
 
     def with_factors(count: int) -> FactorModel:
-        found = _remembered(covariances, least, n_times, count, reach.lags)
-        model = FactorModel(base, _quantise(found, n_times))
+        found = shared.found if count == shared.count else shared.remembered(count, reach)
+        model = FactorModel(base, _quantise(found, shared.n_times))
         return _fit_heads(model, prediction, marked) if len(model.factors.loadings) else model
 
-    count = _count(covariances, least, n_times, reach)
+    count = shared.count
     best = with_factors(count)
     if reach.tried and len(reach.counts) > 1:
         size = _size(codes, best, prediction, marked)
@@ -123,6 +124,44 @@ def fit_factors(
                 break
             best, size = other, other_size
     return best, prediction
+
+
+@dataclass(frozen=True)
+class _Shared:
+    """What channels share of their prediction errors.
+
+    Attributes
+    ----------
+    covariances, least
+        See `_covariances`; noise that every channel has at least.
+    n_times, count : int
+        Number of time steps; of factors that seem to code shortest.
+    found : _Found
+        These factors.
+    """
+
+    covariances: NDArray[np.float64]
+    least: NDArray[np.float64]
+    n_times: int
+    count: int
+    found: _Found
+
+    def remembered(self, count: int, reach: Reach) -> _Found:
+        """Another number of factors."""
+        return _remembered(self.covariances, self.least, self.n_times, count, reach.lags)
+
+
+def _fit_shared(
+    codes: Codes, positions: Positions, alone: Effort, reach: Reach
+) -> tuple[AutoregressiveModel, Prediction, _Shared]:
+    """Each channel's prediction from its own past, and what channels share of its errors."""
+    base, prediction = fit.fit(codes, positions, alone, whole=True)
+    covariances = _covariances(prediction, reach.lags)
+    least = np.maximum(LEAST_NOISE * covariances[0].diagonal(), 4.0**positions.fraction_bits / 12.0)
+    n_times = codes.shape[1]
+    count = _count(covariances, least, n_times, reach)
+    found = _remembered(covariances, least, n_times, count, reach.lags)
+    return base, prediction, _Shared(covariances, least, n_times, count, found)
 
 
 def _size(codes: Codes, model: FactorModel, prediction: Prediction, marked: Marks) -> int:

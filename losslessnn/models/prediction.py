@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from losslessnn.blocks import Codes, as_kernels_take_them, block_size, by_time, time_blocks
+from losslessnn.blocks import Codes, as_kernels_take_them, by_time, of_channels, time_blocks
 from losslessnn.kernels.constants import PAD
 from losslessnn.kernels.cpu import adaptive
 from losslessnn.kernels.cpu import autoregressive as kernel
@@ -38,7 +38,7 @@ def positions_between(
     first, last = max(begin - PAD, 0), min(end + PAD, codes.shape[1])
     known = codes[:, first:last]
     if channels is not None:
-        known, positions = known[channels], positions.of(channels)
+        known, positions = of_channels(known, channels), positions.of(channels)
     history = np.empty((len(known), end - begin + 2 * PAD), np.int32)
     column = first - begin + PAD
     history[:, :column], history[:, column + last - first :] = 0, 0
@@ -61,8 +61,9 @@ def codes_around(
 
 def largest_positions(codes: Codes, positions: Positions) -> NDArray[np.int64]:
     """The largest magnitude of each channel's positions."""
-    ends = np.stack([codes.min(axis=1), codes.max(axis=1)], axis=1)
-    found = positions_between(ends, positions, 0, 2)  # positions rise with codes
+    ends = np.stack([codes.min(axis=1), codes.max(axis=1)], axis=1)  # positions rise with codes
+    ends = np.asarray(ends, order="F" if by_time(codes) else "C")  # no kernel is compiled for another kind
+    found = positions_between(ends, positions, 0, 2)
     return np.abs(found.astype(np.int64)).max(axis=1)
 
 
@@ -208,7 +209,7 @@ class Prediction:
         sources = [stage.source[stage.first[k] : stage.first[k + 1]] for k in chosen]
         needed = np.unique(np.concatenate([chosen, *sources])).astype(np.int64)
         positions = self.positions.of(chosen)
-        size = block_size(len(self.codes)) + PAD
+        size = max(end - begin for begin, end in self._blocks) + PAD
         units = np.zeros((len(self.codes) + 1, size), np.int32)
         offsets = adaptive.source_offsets(stage.first, stage.source, size, 0)
         groups = []
@@ -224,7 +225,8 @@ class Prediction:
             kernel.fill_units(
                 np.ascontiguousarray(self.errors[needed, kept], np.int32), stage.unit, needed, units
             )
-            codes = self.codes[:, begin:end] if all_chosen else self.codes[chosen, begin:end]
+            codes = self.codes[:, begin:end]
+            codes = codes if all_chosen else of_channels(codes, chosen)
             placed = np.empty((chosen.size, n), np.int32)
             kernel.write_positions(as_kernels_take_them(codes), positions, np.int64(0), placed)
             errors = np.ascontiguousarray(self.errors[chosen, kept], np.int32)

@@ -25,6 +25,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load
 
 from losslessnn.errors import CorruptFrameError, MissingModelError, ModelError, NewerFormatError
+from losslessnn.lattice import Lattice, unpack_lattice
 
 if TYPE_CHECKING:
     from losslessnn.models.latent import FactorModel
@@ -108,6 +109,15 @@ class Profile:
     def id(self) -> str:
         """The SHA-256 in hexadecimal digits: the profile's name in frames."""
         return self.digest.hex()
+
+    def lattice_for(self, dtype: np.dtype[Any] | None = None) -> Lattice | None:
+        """The lattice of the recordings it was fitted to, if it says so and they were of this dtype."""
+        try:
+            fitted = np.dtype(self.facts["dtype"])
+            grid = unpack_lattice(bytes.fromhex(self.facts["lattice"]))
+        except (KeyError, TypeError, ValueError):
+            return None
+        return grid if dtype is None or fitted.newbyteorder("<") == dtype.newbyteorder("<") else None
 
     def to_bytes(self) -> bytes:
         """The profile as a safetensors file, the same bytes every time, which its own writer does not do."""
