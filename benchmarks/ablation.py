@@ -56,7 +56,7 @@ PARTS: dict[str, Callable[[], Any]] = {
     "no network": lambda: mock.patch.object(encoding, "add_network", return_value=None),
     "no point masses": lambda: mock.patch.object(point_trial, "find_points", return_value=None),
     "no segments": lambda: _patched(encoding, "find_changes", lambda *_: []),
-    "no repeats": lambda: _patched(chunk, "find_repeats", lambda _: None),
+    "no repeats": lambda: _patched(chunk, "find_layout", lambda _: None),
 }
 
 

@@ -46,7 +46,7 @@ LEVEL = 5
 CHECKED = 1 << 20  # samples of each recording
 TURNS = 3  # the best of so many
 LANES, STREAM, VALUES = 32, 4096, 64  # of rANS alone
-ROOF_BYTES, ROOF_STEPS = 1 << 30, 4096
+ROOF_BYTES = 1 << 30
 
 
 def main() -> int:

@@ -17,7 +17,6 @@ Without ``--trainer`` and what follows it, profiles are fitted as they are by de
 from __future__ import annotations
 
 import argparse
-import csv
 import subprocess
 import sys
 import tempfile
@@ -29,6 +28,7 @@ import numpy as np
 
 import losslessnn
 from benchmarks.recordings import add_data_option, data_folder, load, names, unpack_clips
+from benchmarks.summary import read, saved, write
 from losslessnn import ModelError, Profile
 from losslessnn.chunk import decode_chunk, encode_chunk
 from losslessnn.fitting import TRAINERS
@@ -102,18 +102,14 @@ def call(*arguments: object) -> None:
 
 def table(path: Path) -> None:
     """The CSV as the table of docs/GUIDE.md, with the geometric mean of what is saved."""
-    with open(path, newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = read(path)
     print("| recording | level 5 | level 9 | packets of 2000 | packets of 200 | profile |")
     print("|---|---|---|---|---|---|")
     pairs = [(key, f"{key}_profile") for key in COLUMNS[1:-1:2]]
     for row in rows:
         cells = [f"{float(row[key]):.2f} → {float(row[with_profile]):.2f}" for key, with_profile in pairs]
         print(f"| {row['recording']} | {' | '.join(cells)} | {int(row['profile_bytes']) / 1e3:.1f} kB |")
-    means = []
-    for key, with_profile in pairs:
-        shares = [float(row[with_profile]) / float(row[key]) for row in rows]
-        means.append(f"{100 * (np.exp(np.log(shares).mean()) - 1):+.1f} %")
+    means = [saved(rows, key, with_profile) for key, with_profile in pairs]
     print(f"| geometric mean | {' | '.join(means)} | |")
 
 
@@ -152,11 +148,7 @@ def main() -> None:
         pairs = [f"{row[key]:8.3f}{row[key + '_profile']:8.3f}" for key in COLUMNS[1:-1:2]]
         print(f"{name:22s}{''.join(pairs)}{row['profile_bytes']:9d}", flush=True)
     if options.csv:
-        with open(options.csv, "w", newline="") as file:
-            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-            writer.writeheader()
-            for row in rows:
-                writer.writerow({k: f"{v:.4f}" if isinstance(v, float) else v for k, v in row.items()})
+        write(options.csv, COLUMNS, rows)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,21 @@ def read(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def write(path: Path, columns: Sequence[str], table: Table) -> None:
+    """Write the rows of a CSV, reals with four decimals."""
+    with open(path, "w", newline="") as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer.writeheader()
+        for row in table:
+            writer.writerow({k: f"{v:.4f}" if isinstance(v, float) else v for k, v in row.items()})
+
+
+def saved(table: Table, without: str, with_it: str) -> str:
+    """By how much one column is smaller than another, in the geometric mean, for people."""
+    mean = geometric_mean(float(row[with_it]) / float(row[without]) for row in table)
+    return f"{100 * (mean - 1):+.1f} %"
+
+
 def geometric_mean(values: Iterable[float]) -> float:
     """The geometric mean of positive numbers."""
     logarithms = [math.log(value) for value in values]

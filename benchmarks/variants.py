@@ -584,6 +584,197 @@ def _datetimes() -> Array:
 
 
 # ------------------------------------------------------------------------------------------------------------
+# Amplifiers, stimulation, test signals
+
+variant("each sample three times, int16")(lambda: np.repeat(eeg()[:8_000], 3, axis=0))
+variant("integers in big-endian float64")(lambda: eeg().astype(">f8"))
+variant("three decimals of a text file, float32")(lambda: np.round(lfp() * 0.1526, 3).astype(np.float32))
+
+
+@variant("uint16 around 0x8000, an amplifier settles")
+def _settling() -> Array:
+    x = spikes().astype(np.int64) + 32768
+    fading = 30_000 * np.exp(-np.arange(3_000) / 400)[:, None] * np.linspace(0.5, 1.3, 16)
+    for begin in rng().integers(0, len(x) - 3_000, 8).tolist():
+        x[begin : begin + 3_000] += np.rint(fading).astype(np.int64)
+    return np.clip(x, 0, 65535).astype(np.uint16)
+
+
+@variant("probe with a sync word")
+def _sync_word() -> Array:
+    return np.column_stack([probe(), np.repeat(np.arange(40) % 2 * 64, 250)]).astype(np.int16)
+
+
+@variant("interpolated to twice the rate, int16")
+def _interpolated() -> Array:
+    x = eeg().astype(np.int32)
+    doubled = np.empty((2 * len(x) - 1, x.shape[1]), np.int32)
+    doubled[::2], doubled[1::2] = x, (x[1:] + x[:-1]) // 2
+    return doubled.astype(np.int16)
+
+
+@variant("resampled to 0.8 of the rate, rounded to int16")
+def _resampled() -> Array:
+    x = band_passed(eeg(), 1e-6, 0.6)
+    at = np.arange(0, len(x) - 1, 1.25)
+    share = (at - np.floor(at))[:, None]
+    return np.rint(x[at.astype(int)] * (1 - share) + x[at.astype(int) + 1] * share).astype(np.int16)
+
+
+@variant("stimulation artefacts that saturate")
+def _stimulation() -> Array:
+    x = spikes().astype(np.int64)
+    artefact = np.rint(40_000 * np.exp(-np.arange(90)[:, None] / 12) * np.linspace(-1, 1, 16)).astype(
+        np.int64
+    )
+    for begin in range(500, len(x) - 100, 800):
+        x[begin : begin + 90] += artefact
+    return np.clip(x, -8192, 8191).astype(np.int16)
+
+
+@variant("electrodes switched off among others")
+def _switched_off() -> Array:
+    x = emg()
+    x[:, 5::7], x[:, 6::9] = 0, -1
+    return x
+
+
+@variant("zeros before the start")
+def _zeros_first() -> Array:
+    x = eeg()
+    x[:7_000] = 0
+    return x
+
+
+@variant("sine test signal, 16 channels")
+def _test_signal() -> Array:
+    sine = 4_000 * np.sin(2 * np.pi * np.arange(30_000) / 100)[:, None]
+    return np.rint(sine + rng().normal(size=(30_000, 16)) * 0.4).astype(np.int16)
+
+
+@variant("stimulus: biphasic pulses, int16")
+def _stimulus() -> Array:
+    x = np.zeros(100_000, np.int16)
+    for begin in range(100, 99_000, 397):
+        x[begin : begin + 20], x[begin + 24 : begin + 44] = 200, -200
+    return x
+
+
+@variant("EMG with bursts")
+def _bursts() -> Array:
+    envelope = np.convolve(events(10_000, 600), np.ones(80) / 80, "same")[:, None]
+    return np.rint(emg() * (0.03 + 0.97 * envelope)).astype(np.int16)
+
+
+@variant("pulse wave, uint16 at 125 Hz")
+def _pulse_wave() -> Array:
+    n, noise = np.arange(60_000), rng().normal(size=(2, 60_000))
+    phase = np.cumsum(1.2 / 125 * (1 + 0.05 * np.sin(n / 900) + noise[0] * 0.01)) % 1
+    beat = np.exp(-(((phase - 0.2) / 0.09) ** 2)) + 0.4 * np.exp(-(((phase - 0.5) / 0.12) ** 2))
+    return np.rint(512 + 180 * beat + 20 * np.sin(n / 700) + noise[1] * 0.7).astype(np.uint16)
+
+
+# ------------------------------------------------------------------------------------------------------------
+# Averages, references, trials
+
+variant("averaged 5 to 1, float32")(
+    lambda: (lfp().astype(np.float32) * np.float32(0.195)).reshape(-1, 5, 7).mean(axis=1)
+)
+variant("average of 10 trials, float64")(lambda: (eeg() * 0.1).reshape(10, 2_000, 31).mean(axis=0))
+variant("two frames averaged, float32")(lambda: (movie()[::2] + movie()[1::2].astype(np.float32)) / 2)
+variant("average reference of integers, float32")(lambda: _less_mean(spikes().astype(np.float32), 1))
+variant("average reference, float64 (channels, time)")(lambda: _less_mean((eeg() * 0.1).T.copy(), 0))
+variant("linked mastoids, float64")(lambda: (lambda x: x - (x[:, 3:4] + x[:, 4:5]) / 2)(eeg() * 0.1))
+variant("median reference, float32")(
+    lambda: (lambda x: x - np.median(x, axis=1, keepdims=True))(spikes() * np.float32(0.195))
+)
+variant("epochs that overlap (trials, time, channels)")(
+    lambda: np.stack([eeg()[i : i + 600] for i in range(0, 15_000, 300)])
+)
+variant("epochs that overlap (trials, channels, time)")(
+    lambda: np.stack([eeg()[i : i + 600].T for i in range(0, 15_000, 300)])
+)
+
+
+@variant("linear trend taken off, float32")
+def _detrended() -> Array:
+    x, n = eeg() * 0.1, np.arange(20_000)[:, None] - 9999.5
+    return (x - x.mean(axis=0) - n * (x * n).sum(axis=0) / (n**2).sum()).astype(np.float32)
+
+
+@variant("spike waveforms int16 (spikes, samples, channels)")
+def _waveforms() -> Array:
+    x = spikes()
+    return np.stack([x[i : i + 32, :4] for i in np.sort(rng().integers(0, len(x) - 40, 600))])
+
+
+# ------------------------------------------------------------------------------------------------------------
+# Behaviour, events, tables
+
+
+@variant("movie uint8 (time, height, width), camera noise")
+def _camera() -> Array:
+    scene = 100 + 70 * np.sin(np.add.outer(np.arange(96) / 9, np.arange(128) / 13))
+    noise = rng().normal(size=(60, 96, 128)) * np.sqrt(scene) / 4
+    return np.clip(np.rint(scene + noise), 0, 255).astype(np.uint8)
+
+
+@variant("eye tracker: x, y, pupil float32, blinks are 0")
+def _eye() -> Array:
+    random = rng()
+    gaze = (
+        np.repeat(random.normal(size=(200, 2)) * 200 + 500, 200, axis=0)
+        + random.normal(size=(40_000, 2)) * 0.6
+    )
+    x = np.round(np.column_stack([gaze, 3_000 + np.cumsum(random.normal(size=40_000) * 2)]), 1)
+    for begin in random.integers(0, 39_800, 40).tolist():
+        x[begin : begin + 120] = 0
+    return x.astype(np.float32)
+
+
+@variant("motion sensor: nine columns, float32")
+def _motion() -> Array:
+    n, random = 30_000, rng()
+    force = np.rint(slow(n)[:, None] * [3, 5, 8] + random.normal(size=(n, 3)) * 20) / 16384
+    turn = np.rint(np.gradient(slow(n))[:, None] * [30, 20, 9] + random.normal(size=(n, 3)) * 6) / 131
+    field = np.rint(slow(n, 10)[:, None] * [0.1, 0.2, 0.1] + 30) * 0.15
+    return np.column_stack([force, turn, field]).astype(np.float32)
+
+
+@variant("trial type, choice, reward, licks int64")
+def _behaviour() -> Array:
+    random, n = rng(), 20_000
+    columns = random.integers(0, 4, n), random.integers(0, 2, n), random.random(n) < 0.6, random.poisson(2, n)
+    return np.column_stack(columns).astype(np.int64)
+
+
+variant("time stamps in microseconds, uint32")(
+    lambda: np.cumsum(rng().integers(395, 405, 60_000)).astype(np.uint32)
+)
+variant("raster of spikes, bool (time, units)")(lambda: rng().random((20_000, 50)) < 0.01)
+variant("counts around a stimulus uint8 (trials, bins, units)")(
+    lambda: (
+        rng()
+        .poisson(np.abs(np.sin(np.arange(60) / 9))[:, None] * rng().gamma(1, 0.6, 40), (100, 60, 40))
+        .astype(np.uint8)
+    )
+)
+variant("analytic signal complex128")(
+    lambda: np.fft.ifft(np.fft.fft(lfp()[:8_192], axis=0) * (np.arange(8_192) <= 4_096)[:, None], axis=0)
+)
+variant("two integers in complex64")(lambda: (eeg()[:, :8] + 1j * eeg()[:, 8:16]).astype(np.complex64))
+
+
+@variant("records of time, x, y, label")
+def _tracking() -> Array:
+    records = np.zeros(20_000, [("t", "<i8"), ("x", "<f4"), ("y", "<f4"), ("label", "u1")])
+    walk = np.round(np.cumsum(rng().normal(size=(2, 20_000)), axis=1), 2)
+    records["t"], records["x"], records["y"] = _spike_times()[:20_000], *walk
+    records["label"] = rng().integers(0, 4, 20_000)
+    return records
+
+
+# ------------------------------------------------------------------------------------------------------------
 
 
 def _peer_sizes(array: Array) -> Iterator[tuple[str, int]]:

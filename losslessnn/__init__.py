@@ -1,7 +1,8 @@
 """Lossless neural compression for scientific recordings: the same bits back, in fewer bytes.
 
 The functions most people need are :func:`compress` and :func:`decompress`; Zarr and numcodecs users want
-:class:`NeuralCodec`; :func:`open_archive` reads the ``.lnn`` files that the command line writes.
+:class:`NeuralCodec`; :func:`open_archive` reads the ``.lnn`` files that the command line writes; live
+recordings go through a :class:`StreamEncoder`.
 
 Everything is loaded on first use, so that ``import losslessnn`` stays light.
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from losslessnn.errors import (
         CorruptFrameError,
         LosslessnnError,
+        LostPacketError,
         MissingModelError,
         ModelError,
         NewerFormatError,
@@ -35,18 +37,22 @@ if TYPE_CHECKING:
     from losslessnn.fitting import fit
     from losslessnn.functions import compress, decompress
     from losslessnn.models.store import Profile, load_model
+    from losslessnn.stream import StreamDecoder, StreamEncoder
 
 __version__ = "0.1.0"
 
 __all__ = [
     "CorruptFrameError",
     "LosslessnnError",
+    "LostPacketError",
     "MissingModelError",
     "ModelError",
     "NeuralCodec",
     "NewerFormatError",
     "Profile",
     "RecordingError",
+    "StreamDecoder",
+    "StreamEncoder",
     "__version__",
     "compress",
     "decompress",
@@ -59,12 +65,15 @@ __all__ = [
 _HOME = {
     "CorruptFrameError": "losslessnn.errors",
     "LosslessnnError": "losslessnn.errors",
+    "LostPacketError": "losslessnn.errors",
     "MissingModelError": "losslessnn.errors",
     "ModelError": "losslessnn.errors",
     "NeuralCodec": "losslessnn.codec",
     "NewerFormatError": "losslessnn.errors",
     "Profile": "losslessnn.models.store",
     "RecordingError": "losslessnn.errors",
+    "StreamDecoder": "losslessnn.stream",
+    "StreamEncoder": "losslessnn.stream",
     "compress": "losslessnn.functions",
     "decompress": "losslessnn.functions",
     "fit": "losslessnn.fitting",

@@ -67,6 +67,11 @@ def by_time(codes: Codes) -> bool:
     return flags.f_contiguous and not flags.c_contiguous and codes.dtype == np.int16
 
 
+def of_channels(codes: Codes, channels: NDArray[np.int64]) -> Codes:
+    """Codes of some channels, as side by side in memory as all are."""
+    return codes.T.take(channels, axis=1).T if by_time(codes) else codes[channels]
+
+
 def row_groups(codes: Codes) -> Iterator[tuple[slice, Codes]]:
     """All channels, some at a time, each with its codes side by side in memory; the next overwrite them."""
     memory = np.empty((min(len(codes), _ROWS), codes.shape[1]), codes.dtype)

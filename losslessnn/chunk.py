@@ -20,13 +20,14 @@ import numpy.typing as npt
 from . import lattice
 from .device import device_or_default
 from .errors import CorruptFrameError
+from .fields import may_hold, pack_fields, pieces_of, unpack_fields
 from .frame import FrameHeader, Mode, Section, content_checksum, pack_frame, unpack_frame
 from .models.store import Family, Profile, remember
 from .nearby import quantise
-from .parts import Part, Parts, find_parts, pack_parts, unpack_parts
+from .parts import Part, Parts, as_columns, find_parts, pack_parts, unpack_parts
 from .plain import PLAIN_MODES, decode_plain, encode_plain
-from .repeats import Repeats, find_repeats
-from .wire import Bytes, Reader, pack_double
+from .repeats import Layout, Repeats, find_layout
+from .wire import Bytes, Reader, pack_double, pack_varint
 
 _log = logging.getLogger(__name__)
 
@@ -34,7 +35,10 @@ _FEWEST_SAMPLES = 64
 _SECTION_OVERHEAD = 4
 _SAMPLE_BYTES, _FEWEST_BYTES = 1 << 16, 1 << 14
 _TRIAL_SAMPLES, _TRIAL_LEVEL = 1 << 18, 2  # to see whether columns had better be coded apart
-_APART, _SURELY_APART = 0.997, 0.98  # of what it takes as one: to try parts, to try nothing else
+_APART, _APART_AT_LEISURE = 0.998, 0.9995  # of what columns take as one: to try parts, from `_LEISURE` on
+_LEISURE = 7  # a level
+_SURELY_APART = 0.98  # to try nothing else
+_CONTEXTS_LEVEL = 3  # from which on contexts are tried, which take their time
 _HOPELESS_SHARE = 0.7
 """A neural frame this much smaller than the plain modes look to be makes trying them a waste of time."""
 
@@ -180,7 +184,9 @@ def _encode_content(
     """
     itemsize = max(array.dtype.itemsize, 1)
     try:
-        modelled = _encode_modelled(array, level, model, device, apart)
+        modelled = _encode_fields(array, level, device) or _encode_modelled(
+            array, level, model, device, apart
+        )
     except Exception:  # an encoder must not lose a recording to a bug in what only makes it smaller
         _log.exception(
             "modelling a chunk of %s failed; it is kept in a plain mode: please report", array.dtype
@@ -207,7 +213,7 @@ def _encode_modelled(
     found = None if apart or isinstance(model, Profile) else find_parts(array)
     share = 1.0 if found is None else _share_apart(array, found, min(level, _TRIAL_LEVEL), device)
     parts = whole = None
-    if found is not None and share < _APART:
+    if found is not None and share < (_APART if level < _LEISURE else _APART_AT_LEISURE):
         parts = _encode_parts(array, found.parts, level, model, device)
     if parts is None or share > _SURELY_APART:
         whole = _encode_neural(array, level, model, device)
@@ -218,7 +224,8 @@ def _encode_modelled(
 
 def _share_apart(array: npt.NDArray[Any], found: Parts, level: int, device: str | None) -> float:
     """What parts take of what the array takes as one, from a quick look at its first rows."""
-    piece = array[: max(_TRIAL_SAMPLES // array.shape[1], _FEWEST_SAMPLES)]
+    piece = as_columns(array)
+    piece = piece[: max(_TRIAL_SAMPLES // piece.shape[1], _FEWEST_SAMPLES)]
     whole = None if found.sure else _encode_neural(piece, level, None, device)
     return (
         0.0
@@ -227,44 +234,67 @@ def _share_apart(array: npt.NDArray[Any], found: Parts, level: int, device: str 
     )
 
 
+def _encode_fields(
+    array: npt.NDArray[Any], level: int, device: str | None
+) -> tuple[Mode, dict[Section, Bytes]] | None:
+    """Sections of an array whose elements are several values, coded apart; None for others."""
+    pieces = pieces_of(array.dtype) if array.size >= _FEWEST_SAMPLES else None
+    if pieces is None:
+        return None
+    section = pack_fields([encode_chunk(piece.take(array), level=level, device=device) for piece in pieces])
+    return (Mode.FIELDS, {Section.FIELDS: section}) if may_hold(array.nbytes, len(section)) else None
+
+
 def _encode_parts(
     array: npt.NDArray[Any], parts: list[Part], level: int, model: Profile | Family | None, device: str | None
 ) -> dict[Section, Bytes]:
     """Sections of an array whose columns are coded apart."""
     frames = []
     for part in parts:
-        values = part.take(array)
+        values = part.take(as_columns(array))
         content = memory_bytes(values, "C")
         mode, sections = _encode_content(values, content, level, model, device, apart=True)
         header = FrameHeader(values.dtype, values.shape, "C", mode, content_checksum(content))
         frames.append(pack_frame(header, sections))
-    return {Section.PARTS: pack_parts(parts, frames, array.shape[1])}
+    return {Section.PARTS: pack_parts(parts, frames, as_columns(array).shape[1])}
 
 
 def _encode_neural(
     array: npt.NDArray[Any], level: int, model: Profile | Family | None, device: str | None
 ) -> dict[Section, Bytes] | None:
     """Sections of the neural mode, or None where it cannot hold the array or is too small to try."""
-    if array.size < _FEWEST_SAMPLES or array.dtype.kind not in "iufmM":
+    if array.size < _FEWEST_SAMPLES or array.dtype.kind not in "biufmM":
+        return None
+    if array.dtype.kind == "b" and level < _CONTEXTS_LEVEL:
         return None
     array = array.view(_number_type(array.dtype))
-    repeats = find_repeats(array)
-    found = lattice.fit_encode(array if repeats is None else repeats.remove(array))
+    repeats = find_layout(array)
+    found = lattice.fit_encode(array if repeats is None else repeats[1].remove(repeats[0].rows(array)))
     if found is None:
         return None
-    from .models import encoding  # numba is loaded only when there is something to model
+    from .models import contexts, encoding  # numba is loaded only when there is something to model
     from .models.arrangement import arrange
 
     grid, codes, leftover = found
     if max(int(codes.max()), -int(codes.min())) >= encoding.CODE_LIMIT:
         return None
     channels = arrange(codes, model.channels if isinstance(model, Profile) else None)
-    sections = encoding.encode(codes.reshape(-1), channels, level, model, device)
+    if array.dtype.kind == "b":
+        sections: dict[Section, Bytes] | None = None
+        most = array.size
+    else:
+        sections = encoding.encode(codes.reshape(-1), channels, level, model, device)
+        most = _total(sections)
+    by_profile = isinstance(model, Profile) and sections is not None and Section.PROFILE in sections
+    if not (isinstance(model, Family) or by_profile) and level >= _CONTEXTS_LEVEL:
+        sections = contexts.shorter(codes, channels, most) or sections
+    if sections is None:
+        return None
     sections[Section.LATTICE] = lattice.pack_lattice(grid)
     if leftover:
         sections[Section.LEFTOVER] = leftover
     if repeats is not None:
-        sections[Section.REPEATS] = repeats.pack()
+        sections[Section.REPEATS] = pack_varint(repeats[0]) + repeats[1].pack()
     return sections
 
 
@@ -277,7 +307,8 @@ def _plain_estimate(content: npt.NDArray[np.uint8], itemsize: int) -> int:
     """About how small the plain modes would make the content, from a piece of its middle."""
     if content.size < _FEWEST_BYTES:
         return 0
-    size = _SAMPLE_BYTES if content.size > 2 * _SAMPLE_BYTES else content.size // 8 // itemsize * itemsize
+    size = _SAMPLE_BYTES if content.size > 2 * _SAMPLE_BYTES else content.size // 8
+    size = size // itemsize * itemsize
     begin = (content.size - size) // 2 // itemsize * itemsize
     _, payload = encode_plain(content[begin : begin + size], itemsize, level=3)
     return len(payload) * content.size // max(size, 1)
@@ -317,6 +348,8 @@ def decode_chunks(
             content = next(contents)
         elif header.mode is Mode.PARTS:
             content = _decode_parts(header, sections, device)
+        elif header.mode is Mode.FIELDS:
+            content = _decode_fields(header, sections, device)
         else:
             content = _decode_plain(header, sections)
         if content_checksum(content) != header.content_crc:
@@ -339,6 +372,21 @@ def _decode_parts(
 
     with _more_than_memory_is_corrupt():
         array = unpack_parts(sections[Section.PARTS], header.shape, header.dtype, decode)
+    return memory_bytes(array.reshape(header.shape), header.order)
+
+
+def _decode_fields(
+    header: FrameHeader, sections: dict[Section, memoryview], device: str | None
+) -> npt.NDArray[np.uint8]:
+    """The array's bytes in memory order, from frames of its fields, whose types are ever simpler."""
+    if set(sections) - {Section.BOUND} != {Section.FIELDS}:
+        raise CorruptFrameError("frame does not hold the sections its mode needs")
+
+    def decode(frame: memoryview) -> npt.NDArray[Any]:
+        return decode_chunk(frame, device=device)
+
+    with _more_than_memory_is_corrupt():
+        array = unpack_fields(sections[Section.FIELDS], header.shape, header.dtype, header.order, decode)
     return memory_bytes(array, header.order)
 
 
@@ -371,7 +419,8 @@ def _decode_neural(
         leftover = sections.get(Section.LEFTOVER, memoryview(b""))
         array = lattice.decode(grid, codes.reshape(shape), leftover, _number_type(header.dtype), shape)
         if repeats is not None:
-            array = repeats.restore(array, header.shape[0])
+            layout, runs = repeats
+            array = layout.array(runs.restore(array, layout.shape(header.shape)[0]), header.shape)
         contents.append(memory_bytes(array, header.order))
     return contents
 
@@ -382,17 +431,21 @@ def _more_than_memory_is_corrupt() -> Iterator[None]:
         yield
     except MemoryError as error:
         raise CorruptFrameError("frame claims more samples than fit into memory") from error
+    except RecursionError as error:
+        raise CorruptFrameError("fields within fields go too deep") from error
 
 
 def _modelled_rows(
     header: FrameHeader, sections: dict[Section, memoryview]
-) -> tuple[tuple[int, ...], Repeats | None]:
+) -> tuple[tuple[int, ...], tuple[Layout, Repeats] | None]:
     """Shape of what the model codes: the array without its repeated rows, and these."""
     if Section.REPEATS not in sections:
         return header.shape, None
-    rows = header.shape[0] if header.shape else 0
-    repeats = Repeats.unpack(sections[Section.REPEATS], rows)
-    return (rows - repeats.rows, *header.shape[1:]), repeats
+    reader = Reader(sections[Section.REPEATS], "list of repeated rows")
+    layout = Layout(reader.varint(max(Layout) if len(header.shape) > 2 else Layout.FIRST))
+    rows, *others = layout.shape(header.shape) if header.shape else (0,)
+    repeats = Repeats.unpack(reader.take(reader.remaining), rows)
+    return (rows - repeats.rows, *others), (layout, repeats)
 
 
 def _modelled_size(header: FrameHeader, sections: dict[Section, memoryview]) -> int:

@@ -19,6 +19,10 @@ class ModelError(LosslessnnError, ValueError):
     """A profile is damaged, or is not for this recording."""
 
 
+class LostPacketError(LosslessnnError, LookupError):
+    """A packet of a stream goes on from another one, which has not arrived."""
+
+
 class MissingModelError(LosslessnnError, LookupError):
     """A profile that is asked for, or that a frame was made with, is not at hand."""
 

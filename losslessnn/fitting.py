@@ -157,8 +157,12 @@ def fit(
             f"profile{', or one for each part of the channels' if n_channels > 1 else ''}"
         )
     known, unseen = zip(*(_split(array) for array in arrays), strict=True)
-    codes = _codes(_pieces(known, min(most, _MOST_FOR_LATENTS) if latents else most))
-    facts: dict[str, Any] = {"fitted_times": int(codes.shape[1])}
+    grid, codes = _on_lattice(_pieces(known, min(most, _MOST_FOR_LATENTS) if latents else most))
+    facts: dict[str, Any] = {
+        "fitted_times": int(codes.shape[1]),
+        "dtype": arrays[0].dtype.str,
+        "lattice": lattice.pack_lattice(grid).hex(),  # a stream's first packets are too short to find it
+    }
     say(f"fitting to {codes.shape[1]} time steps of {n_channels} channels")
 
     from losslessnn.models import closed_form, side  # numba, only now
@@ -312,13 +316,18 @@ def _pieces(arrays: Iterable[NDArray[Any]], most: int) -> NDArray[Any]:
 
 def _codes(samples: NDArray[Any]) -> NDArray[np.int32]:
     """(channels, time) codes."""
+    return _on_lattice(samples)[1]
+
+
+def _on_lattice(samples: NDArray[Any]) -> tuple[lattice.Lattice, NDArray[np.int32]]:
+    """The lattice that samples are on, and (channels, time) codes."""
     found = lattice.fit_encode(samples)
     if found is None:
         raise ModelError(f"these {samples.dtype} values lie on no lattice a model can work with")
     codes = found[1].astype(np.int32)
     if (codes == codes[0]).all():
         raise ModelError("the recordings are constant: there is nothing to fit")
-    return np.ascontiguousarray(codes.T)
+    return found[0], np.ascontiguousarray(codes.T)
 
 
 def _scored(unseen: Iterable[NDArray[Any]]) -> NDArray[Any]:

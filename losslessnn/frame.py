@@ -59,6 +59,7 @@ class Mode(enum.IntEnum):
     DELTA_BIG_ZSTD = 4
     NEURAL = 16
     PARTS = 17
+    FIELDS = 18
 
 
 class Section(enum.IntEnum):
@@ -79,6 +80,8 @@ class Section(enum.IntEnum):
     BOUND = 12
     LATENT = 13
     PARTS = 14
+    CONTEXTS = 15
+    FIELDS = 16
 
 
 @dataclass(frozen=True)

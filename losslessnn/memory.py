@@ -1,7 +1,8 @@
-"""Memory for large results, which goes back to the system while these are put where they belong."""
+"""Memory for large results and arrays, which goes back to the system when these are done with."""
 
 from __future__ import annotations
 
+import ctypes
 import io
 import mmap
 
@@ -9,6 +10,8 @@ import numpy as np
 
 LARGE = 1 << 24
 _PIECE = 1 << 20  # a multiple of any page's size
+_LARGE_ARRAY, _UNUSED = 1 << 22, 1 << 26
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8  # glibc's mallopt(3)
 _CAN_GIVE_BACK = hasattr(mmap, "MADV_DONTNEED") and hasattr(mmap, "MAP_ANONYMOUS")
 
 
@@ -40,3 +43,16 @@ def spend(content: bytes | memoryview, target: io.BytesIO) -> None:
         begin, end = max(start, page), min(page + _PIECE, len(origin))
         target.write(view[begin - start : end - start])
         origin.madvise(mmap.MADV_DONTNEED, page, end - page)
+
+
+def keep_heap_small() -> None:
+    """Ask C's allocator for one heap for all threads, and for large arrays outside it; not all allocators do.
+
+    glibc gives each thread a heap of its own, which keeps what arrays of up to 32 MB leave behind. That is
+    for a whole process to decide, so only the command line does.
+    """
+    adjust = getattr(ctypes.CDLL(None), "mallopt", None) if _CAN_GIVE_BACK else None
+    if adjust is not None:
+        adjust(_ARENA_MAX, 1)
+        adjust(_MMAP_THRESHOLD, _LARGE_ARRAY)
+        adjust(_TRIM_THRESHOLD, _UNUSED)

@@ -136,6 +136,33 @@ def measure(peer: Peer, array: Array, repeats: int = 1) -> Measurement:
     return Measurement(peer.name, array.nbytes, array.size, size, encode_seconds, decode_seconds)
 
 
+def plot(rows: list[Measurement], title: str, path: Path) -> None:
+    """Ratio against speed, encoding and decoding, as a picture (needs matplotlib)."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, (encoding, decoding) = plt.subplots(1, 2, figsize=(10, 4.2), sharey=True, layout="constrained")
+    for row in rows:
+        ours = row.name.startswith("losslessnn")
+        style = {"color": "C3" if ours else "C0", "fontweight": "bold" if ours else "normal"}
+        for axes, speed in ((encoding, row.encode_mb_per_s), (decoding, row.decode_mb_per_s)):
+            axes.scatter(speed, row.ratio, color=style["color"])
+            place = {"xytext": (4, 3), "textcoords": "offset points", "fontsize": 8}
+            axes.annotate(row.name, (speed, row.ratio), **place, **style)
+    for axes, way in ((encoding, "encode"), (decoding, "decode")):
+        axes.set_xscale("log")
+        axes.margins(x=0.25)
+        axes.set_xlabel(f"{way}, MB/s on one core")
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    encoding.set_ylabel("ratio")
+    figure.suptitle(title)
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
+
+
 def _warm_up(peer: Peer, array: Array) -> None:
     """Let imports and first calls happen before the clock starts."""
     corner = np.ascontiguousarray(array[:64].reshape(len(array[:64]), -1)[:, :2])

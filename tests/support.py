@@ -9,6 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
+from losslessnn.archives.archive import Archive
+from losslessnn.archives.restoring import restore_file
+from losslessnn.archives.writing import compress_file
+from losslessnn.recordings import Reading, Recording, open_recording
+
 
 def assert_same_bits(original: np.ndarray, restored: np.ndarray) -> None:
     """The contract of every door: same dtype, shape, memory layout and bytes."""
@@ -26,6 +31,16 @@ def run_command_line(*arguments: object, cwd: Path) -> str:
     done = subprocess.run(command, cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     assert done.returncode == 0, f"{done.stdout}{done.stderr}"
     return done.stdout
+
+
+def there_and_back(path: Path, reading: Reading | None = None) -> Recording:
+    """Compress a file to ``x.lnn`` beside it and restore it: every byte must be the same."""
+    packed, restored = path.with_name("x.lnn"), path.with_name("restored")
+    compress_file(path, packed, reading=reading, level=1, overwrite=True)
+    with Archive(packed) as archive:
+        restore_file(archive, restored, overwrite=True, sidecar=False)
+    assert restored.read_bytes() == path.read_bytes()
+    return open_recording(path, reading)
 
 
 def _layout(array: np.ndarray) -> str:

@@ -486,6 +486,9 @@ class TestHostileArchives:
             Samples(5, (0,), np.dtype("u1")),
             Samples(0, (3,), np.dtype("u1")),
             Samples(5, (3,), np.dtype("<i2"), 0, Packing.INT24),
+            Samples(5, (2,), np.dtype("<i4"), 0, Packing.INT12),
+            Samples(5, (3,), np.dtype("<i2"), 0, Packing.INT12),
+            Samples(6, (3,), np.dtype("<i2"), 1, Packing.INT12),
         ],
     )
     def test_impossible_arrays_are_refused_before_memory_is(self, samples: Samples) -> None:
@@ -502,6 +505,7 @@ class TestHostileArchives:
             Records(2, (Samples(6, (3,), np.dtype("<i2"), 2),)),
             Records(2, (Samples(6, (3, 1), np.dtype("<i2")),)),
             Records(2, (Samples(6, (3,), np.dtype("<i2"), 0, Packing.COLUMNS),)),
+            Records(2, (Samples(6, (3,), np.dtype("<i2"), 0, Packing.INT12),)),
         ],
     )
     def test_impossible_records_are_refused(self, records: Records) -> None:
@@ -610,6 +614,7 @@ class TestHeader:
                 (
                     Samples(20, (3,), np.dtype("<i2"), 8),
                     Samples(35, (2,), np.dtype("<i4"), 0, Packing.INT24),
+                    Samples(10, (3,), np.dtype("<i2"), 4, Packing.INT12),
                 ),
             ),
             Member(

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -199,6 +199,36 @@ class TestThereAndBack:
         assert run("compress", "-r", "day/probe 1", "--rm", "-q").code == 0
         assert not Path("day/probe 1/x.npy").exists()
         assert Path("day/probe 1/x.npy.lnn").exists()
+
+    def test_folders_with_files_of_any_kind(self, run: Run) -> None:
+        write_npy("day/x.npy")
+        make_recording(3000, 3).tofile("day/raw.dat")
+        Path("day/noise.dat").write_bytes(np.random.default_rng(0).bytes(9999))
+        header = "r1 6 360\n" + "r1.dat 16\n" * 6 + "r1.xyz 16\n" * 6
+        for name in ("day/wfdb/r1.dat", "day/wfdb/r1.xyz"):
+            Path(name).parent.mkdir(exist_ok=True)
+            make_recording(3000, 6).tofile(name)
+        Path("day/wfdb/r1.hea").write_text(header)
+        Path("day/notes.txt").write_text("whatever")
+        Path("day/nothing").touch()
+        os.mkfifo("day/pipe")
+        assert run("compress", "--all", "day").code == 2
+        outcome = run("compress", "-r", "day", "--all", "-o", "packed")
+        assert outcome.code == 0
+        assert "raw.dat.lnn" in outcome.out
+        assert "taken as 3 channels of int16, which it looks like" in outcome.out
+        assert "its number of channels (-n) is not known" in outcome.out
+        assert "1 other file left alone: pipe" in outcome.out
+        assert run("decompress", "-r", "packed", "-o", "back").code == 0
+        os.unlink("day/pipe")
+        originals = sorted(path for path in Path("day").rglob("*") if path.is_file())
+        assert len(originals) == 8
+        for path in originals:
+            assert Path("back", path.relative_to("day")).read_bytes() == path.read_bytes()
+        os.unlink("packed/wfdb/r1.hea.lnn")
+        outcome = run("decompress", "-r", "packed/wfdb", "-o", "there", "-T", "2")
+        assert outcome.out.count("r1.hea restored too") == 1
+        assert Path("there/r1.hea").read_text() == header
 
     def test_what_is_new_since_last_time(self, run: Run) -> None:
         write_npy("day/a.npy")
@@ -469,6 +499,21 @@ class TestTalk:
 
 
 class TestInterruption:
+    @pytest.fixture(autouse=True)
+    def as_in_a_terminal(self) -> Iterator[None]:
+        """Children inherit what is ignored: in the background, or under nohup, signals like these."""
+        before = {
+            number: signal.signal(number, handler)
+            for number, handler in [
+                (signal.SIGINT, signal.default_int_handler),
+                (signal.SIGTERM, signal.SIG_DFL),
+                (signal.SIGHUP, signal.SIG_DFL),
+            ]
+        }
+        yield
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
     def begin(self, folder: Path, *arguments: str, until: int = 1000) -> subprocess.Popen[bytes]:
         """Compress on three threads, until so many bytes are in a file that is not whole yet."""
         process = subprocess.Popen(
@@ -557,6 +602,13 @@ class TestBenchAndDemo:
             "WavPack",
         ):
             assert name in outcome.out
+
+    def test_bench_draws_a_picture(self, run: Run) -> None:
+        pytest.importorskip("matplotlib")
+        write_npy()
+        outcome = run("bench", "x.npy", "--only", "gzip -6", "-o", "x.png")
+        assert "drawn in x.png" in outcome.out
+        assert Path("x.png").read_bytes().startswith(b"\x89PNG")
 
     def test_bench_names_peers_that_are_missing(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         write_npy(samples=2000)

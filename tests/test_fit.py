@@ -12,11 +12,11 @@ from losslessnn import adc
 from losslessnn.kernels.constants import PAD
 from losslessnn.kernels.cpu import statistics
 from losslessnn.kernels.cpu.integers import PAIR_BITS, TILE
-from losslessnn.models import autoregressive, side
+from losslessnn.models import autoregressive, encoding, side
 from losslessnn.models.autoregressive import NO_MARKS
 from losslessnn.models.conversion import positions_of
 from losslessnn.models.fit import EFFORT, fit
-from support import make_recording
+from support import assert_same_bits, make_recording
 
 
 def test_a_wave_that_arrives_at_later_channels_first() -> None:
@@ -110,8 +110,9 @@ def test_sums_of_products_are_exact_as_far_as_samples_may_go(kind: type, most: i
     memory, size = statistics.fit_memory(15, 2, 3), 16
     grams, weighed = np.empty((3, size, size)), np.empty(3)
     statistics.gram_matrices(
-        samples, chosen, reach, np.arange(3), begins, ends, np.tile(weights, (3, 1)), memory, grams, weighed
-    )
+        statistics.samples_for_sums(samples), chosen, reach, np.arange(3), begins, ends,
+        np.tile(weights, (3, 1)), memory, grams, weighed,
+    )  # fmt: skip
     for k, references in enumerate(chosen):
         lags = [(k, lag) for lag in range(1, 6)]
         for r in references[references >= 0]:
@@ -135,3 +136,27 @@ def test_channels_are_compared_exactly() -> None:
     statistics.sum_products(rows, known, sums, products)
     exact = (rows.astype(object) @ rows.T.astype(object)).astype(float)
     assert np.array_equal(np.tril(products)[known:], np.tril(exact)[known:])
+
+
+def test_a_quick_model_chooses_where_to_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of changes of a signal that swings faster and faster, as well as a fit of everything to each would."""
+    rng, x = np.random.default_rng(5), np.zeros((6000, 4))
+    for t in range(2, len(x)):
+        turn = 2 * np.cos(0.2 + 0.9 * (t // 2000))
+        x[t] = 0.98 * turn * x[t - 1] - 0.96 * x[t - 2] + rng.normal(0, 60, 4)
+    x = np.rint(x).astype(np.int16)
+    tried = []
+    code = encoding.Encoder._code
+
+    def counted(self: encoding.Encoder, samples: np.ndarray, marks: np.ndarray) -> object:
+        tried.append(self.effort is not encoding.CUT_TRIAL)
+        return code(self, samples, marks)
+
+    monkeypatch.setattr(encoding.Encoder, "_code", counted)
+    quick, in_earnest = len(losslessnn.compress(x)), sum(tried)
+    tried.clear()
+    monkeypatch.setitem(EFFORT, 5, replace(EFFORT[5], quick_cuts=False))
+    thorough = len(losslessnn.compress(x))
+    assert in_earnest < sum(tried)
+    assert quick < 1.003 * thorough
+    assert_same_bits(x, losslessnn.decompress(losslessnn.compress(x)))

@@ -38,7 +38,7 @@ from losslessnn.kernels.constants import (
 from losslessnn.kernels.parameters import Adaptive, CorruptPayload, Factors, Networks
 from losslessnn.models import conversion, latent, latent_fit, side, vae
 from losslessnn.models.autoregressive import NO_MARKS, AutoregressiveModel, no_network
-from losslessnn.models.fit import EFFORT
+from losslessnn.models.fit import EFFORT, NO_NETWORK
 from losslessnn.models.latent import FactorModel
 from losslessnn.models.latent_fit import NEAR, Reach, fit_factors
 from losslessnn.models.points import fill
@@ -276,7 +276,7 @@ def test_a_gap_says_nothing_of_how_precise_channels_are() -> None:
     array = make_shared(6000, 16, 3, scale=20.0)
     with_gap = np.concatenate([array, np.zeros((300, 16), array.dtype)])
     whole, gapped = (len(compress(one, model="latent-factor")) for one in (array, with_gap))
-    assert gapped < 1.02 * whole
+    assert gapped < 1.06 * whole  # a sixth more if the gap decides what channels share
 
 
 def test_covariances_that_cannot_be_are_not_explained_by_past_factors() -> None:
@@ -289,6 +289,17 @@ def test_covariances_that_cannot_be_are_not_explained_by_past_factors() -> None:
     assert len(found.loadings) == 3
     assert len(found.past) == 0
     assert np.isfinite(found.bits)
+
+
+def test_no_adaptive_stage_where_factors_know_better() -> None:
+    samples = np.ascontiguousarray(make_shared(6000, 16, 3, scale=20.0).T.astype(np.int32))
+    positions = conversion.positions_of(samples, int(samples.min()), int(samples.max()), None)
+    gain = latent_fit.ADAPTIVE_GAIN
+    alone = replace(EFFORT[5], own=8, adaptive_own=8, references=0, later=0, adaptive_references=0)
+    alone = replace(alone, adaptive_gain=gain, network=NO_NETWORK)
+    assert latent_fit._fit_shared(samples, positions, alone, NEAR)[0].adaptive.own == 8
+    model, _ = fit_factors(samples, positions, NO_MARKS, EFFORT[5])
+    assert model.base.adaptive.own == 0
 
 
 def test_marked_samples_come_back() -> None:

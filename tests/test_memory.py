@@ -143,3 +143,9 @@ def test_pieces_of_views_are_what_kernels_take(dtype: type, n_times: int, order:
     for rows, some in row_groups(codes):
         assert some.flags.c_contiguous
         assert np.array_equal(some, codes[rows])
+
+
+def test_a_heap_that_is_kept_small_holds_what_any_other_does() -> None:
+    memory.keep_heap_small()
+    x = make_recording(30000, 64)
+    assert_same_bits(x, decompress(compress(x, 1)))

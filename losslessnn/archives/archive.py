@@ -24,7 +24,7 @@ from losslessnn.archives.format import (
     unpack_header,
     unpack_index,
 )
-from losslessnn.archives.layout import Member, Records, Samples, all_samples, layout_length
+from losslessnn.archives.layout import Member, Samples, all_samples, layout_length
 from losslessnn.chunk import decode_chunk
 from losslessnn.errors import CorruptFrameError, NewerFormatError, RecordingError
 from losslessnn.frame import PREFIX_BYTES as FRAME_PREFIX_BYTES
@@ -106,7 +106,7 @@ class Archive:
 
     @property
     def arrays(self) -> dict[str, StoredArray]:
-        """Every array in the archive by name; a file of one array calls it ``""``."""
+        """Every array in the archive by name; those without one are ``""``, ``"part 2"``, ``"part 3"``, …."""
         return dict(self._arrays)
 
     @property
@@ -290,9 +290,11 @@ class Archive:
         arrays: dict[str, StoredArray] = {}
         first_frames = iter(self._first_frames)
         for segment in self.header.layout:
-            prefix = segment.name.removesuffix(".npy") if isinstance(segment, Member) else ""
-            for number, samples in enumerate(all_samples((segment,))):
-                name = f"part {number + 1}" if isinstance(segment, Records) and number else prefix
+            for samples in all_samples((segment,)):
+                if isinstance(segment, Member):
+                    name = segment.name.removesuffix(".npy")
+                else:
+                    name = f"part {len(arrays) + 1}" if arrays else ""
                 while name in arrays:
                     name += "'"
                 arrays[name] = StoredArray(self, name, samples, next(first_frames))

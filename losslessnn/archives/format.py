@@ -54,7 +54,16 @@ class Source(enum.IntEnum):
     NPZ = 4
     SPIKEGLX = 5
     EDF = 6
-    RHD = 7
+    INTAN = 7
+    OPEN_EPHYS = 8
+    NSX = 9
+    BRAINVISION = 10
+    WFDB = 11
+    NEURALYNX = 12
+
+
+SIDECARS = {Source.SPIKEGLX: ".meta", Source.BRAINVISION: ".vhdr", Source.WFDB: ".hea"}
+"""How the name of a file's sidecar ends."""
 
 
 class _Field(enum.IntEnum):
@@ -85,7 +94,7 @@ class ArchiveHeader:
     sampling_rate : float or None
         Hz.
     sidecar : bytes or None
-        A second, small file that belongs to the first: the ``.meta`` text of SpikeGLX.
+        A second, small file that belongs to the first, and describes it: see `SIDECARS`.
     facts : dict
         Anything else worth knowing; nothing that restoring depends on.
     profile : bytes or None

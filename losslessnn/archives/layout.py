@@ -51,6 +51,12 @@ class Packing(enum.IntEnum):
     """As ROWS, each int32 value stored in its three low bytes, little-endian."""
     COLUMNS = 2
     """One channel after the other: the Fortran-order bytes of (time, ...)."""
+    INT12 = 3
+    """As ROWS, every two int16 values in three bytes: their low bytes are the first and the last."""
+
+
+_NARROW = {Packing.INT24: (24, np.dtype("<i4")), Packing.INT12: (12, np.dtype("<i2"))}
+"""Bits of a value in the file, and the type it has in memory, where these differ."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +82,7 @@ class Samples:
     row_shape : tuple of int
         Shape of one time step, for example ``(384,)``; ``()`` for a one-dimensional array.
     dtype : numpy.dtype
-        Of the decoded array (int32 for 24-bit values).
+        Of the decoded array (int32 for 24-bit values, int16 for 12-bit values).
     rows_per_frame : int
         Time steps of every frame but the last, which is between half and one and a half times as long.
         0: one frame holds them all.
@@ -96,19 +102,23 @@ class Samples:
         return (self.rows, *self.row_shape)
 
     @property
-    def file_itemsize(self) -> int:
-        """Bytes one value takes in the file."""
-        return 3 if self.packing == Packing.INT24 else self.dtype.itemsize
+    def row_values(self) -> int:
+        """Values of one time step."""
+        return math.prod(self.row_shape)
 
     @property
-    def row_length(self) -> int:
-        """Bytes one time step takes in the file."""
-        return math.prod(self.row_shape) * self.file_itemsize
+    def file_bits(self) -> int:
+        """Bits one value takes in the file."""
+        return _NARROW[self.packing][0] if self.packing in _NARROW else 8 * self.dtype.itemsize
+
+    def length_of(self, rows: int) -> int:
+        """Bytes so many time steps take in the file."""
+        return rows * self.row_values * self.file_bits // 8
 
     @property
     def length(self) -> int:
         """Bytes this segment takes in the file."""
-        return self.rows * self.row_length
+        return self.length_of(self.rows)
 
     @property
     def frames(self) -> int:
@@ -376,13 +386,20 @@ def _unpack_samples(reader: Reader, packing: int) -> Samples:
     samples = Samples(rows, row_shape, dtype, reader.varint(_MAX_FILE_BYTES), Packing(packing))
     if not 0 < samples.length <= _MAX_FILE_BYTES:
         raise CorruptFrameError(f"archive layout has an array of impossible shape {samples.shape}")
-    if samples.longest_frame * samples.row_length > MAX_FRAME_BYTES:
+    if samples.length_of(samples.longest_frame) > MAX_FRAME_BYTES:
         raise CorruptFrameError("archive layout has a frame larger than any that losslessnn writes")
     if dtype.subdtype is not None:
         raise CorruptFrameError("archive layout has elements that are arrays")
-    if packing == Packing.INT24 and dtype != np.dtype("<i4"):
-        raise CorruptFrameError(f"archive layout has 24-bit values of dtype {dtype}")
+    if packing in _NARROW and dtype != _NARROW[samples.packing][1]:
+        raise CorruptFrameError(f"archive layout has {samples.file_bits}-bit values of dtype {dtype}")
+    _check_ends(samples, samples.rows)
+    _check_ends(samples, samples.rows_per_frame)
     return samples
+
+
+def _check_ends(samples: Samples, rows: int) -> None:
+    if rows * samples.row_values * samples.file_bits % 8:
+        raise CorruptFrameError("archive layout has 12-bit values that end within a byte")
 
 
 def _unpack_records(reader: Reader) -> Records:
@@ -399,6 +416,7 @@ def _unpack_records(reader: Reader) -> Records:
         steps, rest = divmod(part.rows, count)
         if rest or part.rows_per_frame % steps or len(part.row_shape) != 1 or part.packing == Packing.COLUMNS:
             raise CorruptFrameError(f"archive layout has an array of shape {part.shape} in {count} records")
+        _check_ends(part, steps)
     return Records(count, tuple(parts))
 
 
@@ -433,15 +451,15 @@ def plain_wav_header(samples: Samples, sampling_rate: float | None) -> bytes | N
     """
     kinds = {"<i2": 1, "<i4": 1, "|u1": 1, "<f4": 3, "<f8": 3}
     tag = kinds.get(samples.dtype.str)
-    if tag is None or sampling_rate is None or samples.packing == Packing.COLUMNS:
+    if tag is None or sampling_rate is None or samples.packing not in (Packing.ROWS, Packing.INT24):
         return None
-    if len(samples.row_shape) != 1 or samples.row_shape[0] >= 1 << 16 or samples.row_length >= 1 << 16:
+    step = samples.length_of(1)
+    if len(samples.row_shape) != 1 or samples.row_shape[0] >= 1 << 16 or step >= 1 << 16:
         return None
     rate = int(sampling_rate)
     padded = samples.length + samples.length % 2
-    if rate != sampling_rate or not 0 < rate * samples.row_length < 1 << 32 or padded + 36 >= 1 << 32:
+    if rate != sampling_rate or not 0 < rate * step < 1 << 32 or padded + 36 >= 1 << 32:
         return None
-    bits = 8 * samples.file_itemsize
-    form = (16, tag, samples.row_shape[0], rate, rate * samples.row_length, samples.row_length, bits)
+    form = (16, tag, samples.row_shape[0], rate, rate * step, step, samples.file_bits)
     riff = b"RIFF" + struct.pack("<I", 36 + padded) + b"WAVEfmt "
     return riff + struct.pack("<IHHIIHH", *form) + b"data" + struct.pack("<I", samples.length)

@@ -18,7 +18,7 @@ import google_crc32c
 import numpy as np
 
 from losslessnn.archives.archive import Archive
-from losslessnn.archives.format import Source
+from losslessnn.archives.format import SIDECARS
 from losslessnn.archives.layout import Literal, Member, Method, Packing, Records, Samples
 from losslessnn.archives.report import FileReport, Progress, no_progress
 from losslessnn.errors import CorruptFrameError, RecordingError
@@ -256,7 +256,8 @@ def restore_file(
     recover : bool
         Save what can be saved of a damaged archive; the notes of the report say what is missing.
     sidecar : bool
-        Whether to write a SpikeGLX ``.meta`` beside the file, if there is none.
+        Whether to write the text that describes the file (``.meta``, ``.vhdr``, ``.hea``) beside it, if there
+        is none.
 
     Returns
     -------
@@ -383,15 +384,21 @@ def _damage_notes(restorer: Restorer, written: int) -> list[str]:
     return notes
 
 
+def sidecar_place(archive: Archive, destination: Path) -> Path | None:
+    """Where the text that describes an archive's file belongs; None if the archive has none."""
+    suffix = SIDECARS.get(archive.header.source)
+    return None if archive.header.sidecar is None or suffix is None else destination.with_suffix(suffix)
+
+
 def _restore_sidecar(archive: Archive, destination: Path) -> list[str]:
-    sidecar = archive.header.sidecar
-    if sidecar is None or archive.header.source != Source.SPIKEGLX:
+    path, sidecar = sidecar_place(archive, destination), archive.header.sidecar
+    if path is None or sidecar is None:
         return []
-    path = destination.with_suffix(".meta")
-    if os.path.lexists(path):
+    try:
+        with NewFile(path) as new:
+            write_all(new.file, sidecar)
+            new.publish()
+    except RecordingError:  # there is one: from before, or that of another file which it describes, too
         same = path.is_file() and path.read_bytes() == sidecar
         return [] if same else [f"{path.name} exists already and differs from the archive's; left as it is"]
-    with NewFile(path) as new:
-        write_all(new.file, sidecar)
-        new.publish()
     return [f"{path.name} restored too"]

@@ -9,8 +9,10 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -158,38 +160,33 @@ def _write_frames(
     pool: tuple[Executor, int],
     progress: Progress,
 ) -> list[int]:
-    """Encode, write in order, read back and compare; at most a few frames at a time wait at each step."""
+    """Encode, write in order, read back and compare; one frame more than there are threads is under way."""
     executor, threads = pool
-    encoding: deque[tuple[Block, Future[bytes]]] = deque()
-    checking: deque[Future[None]] = deque()
+    under_way: deque[Callable[[], None]] = deque()  # each waits for what was begun, and does what comes next
     lengths: list[int] = []
 
-    def write_oldest() -> None:
+    def write(block: Block, encoding: Future[bytes]) -> None:
         nonlocal position
-        block, future = encoding.popleft()
-        frame = future.result()
+        frame = encoding.result()
         write_all(file, frame)
         if isinstance(executor, RemoteEncoder):
             _check_arrival(file, position, frame, block)
         else:
-            checking.append(executor.submit(_check_frame, file, position, len(frame), block))
+            under_way.append(executor.submit(_check_frame, file, position, len(frame), block).result)
         position += len(frame)
         lengths.append(len(frame))
         progress(block.file_bytes, len(frame))
 
     for block in reader.blocks():
         if isinstance(executor, RemoteEncoder):
-            encoding.append((block, executor.encode(block.array, settings)))
+            encoding = executor.encode(block.array, settings)
         else:
-            encoding.append((block, executor.submit(settings.encode, block.array)))
-        if len(encoding) > threads:
-            write_oldest()
-        if len(checking) > threads:
-            checking.popleft().result()
-    while encoding:
-        write_oldest()
-    while checking:
-        checking.popleft().result()
+            encoding = executor.submit(settings.encode, block.array)
+        under_way.append(partial(write, block, encoding))
+        while len(under_way) > threads + 1:
+            under_way.popleft()()
+    while under_way:
+        under_way.popleft()()
     return lengths
 
 

@@ -20,7 +20,6 @@ from losslessnn import __version__
 
 OK = 0
 FAILED = 1
-USAGE = 2
 INTERRUPTED = 128 + signal.SIGINT
 
 _COMMANDS = {

@@ -54,7 +54,7 @@ QUICK = (
     "-o",
     "--output",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="With --rate-distortion: a picture of it, .png, .svg or .pdf.",
+    help="A picture of the result, too: .png, .svg or .pdf.",
 )
 @click.option("--csv", "as_csv", is_flag=True, help="Print comma-separated values instead of a table.")
 def command(
@@ -75,7 +75,7 @@ def command(
 
     \b
     Examples:
-      losslessnn bench recording.npy
+      losslessnn bench recording.npy -o bench.png          ratio against speed, drawn
       losslessnn bench raw.dat -n 64 -s 30000 --seconds 5
       losslessnn bench recording.wav --only "WavPack -hhx4" --only "xz -9"
       losslessnn bench recording.npy --rate-distortion -o rates.png
@@ -84,8 +84,10 @@ def command(
     """
     from losslessnn.archives.format import Source
     from losslessnn.errors import RecordingError
-    from losslessnn.peers import PeerError, find, measure
+    from losslessnn.peers import PeerError, find, measure, plot
 
+    if output is not None:
+        _check_drawing()
     try:
         peers = [find(name) for name in only or QUICK]
     except PeerError as error:
@@ -111,18 +113,24 @@ def command(
                 table.skip(str(error))
             else:
                 complain(error, peer.name)
+    if output is not None and rows:
+        plot(rows, f"{file.name}: {array.shape[-1]} channels, {array.dtype}", output)
+        click.echo(f"drawn in {output}", err=as_csv)
     return 0 if rows else 1
+
+
+def _check_drawing() -> None:
+    from importlib.util import find_spec
+
+    if find_spec("matplotlib") is None:
+        raise click.UsageError("-o draws with matplotlib: pip install 'losslessnn[bench]', or leave out -o")
 
 
 def _rate_distortion(
     file: Path, array: np.ndarray[Any, Any], level: int, output: Path | None, as_csv: bool
 ) -> int:
-    from importlib.util import find_spec
-
     from losslessnn.distortion import measure, plot, step_of
 
-    if output is not None and find_spec("matplotlib") is None:
-        raise click.UsageError("-o draws with matplotlib: pip install 'losslessnn[bench]', or leave out -o")
     step = step_of(array)
     columns = ("codec", "bits/sample", "largest error", "SNR dB")
     click.echo(",".join(columns) if as_csv else "{:22s}{:>13s}{:>15s}{:>9s}".format(*columns))
@@ -205,7 +213,7 @@ def load_start(path: Path, reading: Any, seconds: float | None, max_bytes: int) 
         return recording, None
     largest = max(arrays, key=lambda samples: samples.length)
     first = sum(samples.frames for samples in arrays[: arrays.index(largest)])
-    row_bytes = max(largest.row_length * largest.dtype.itemsize // largest.file_itemsize, 1)
+    row_bytes = max(largest.row_values * largest.dtype.itemsize, 1)
     rows = min(largest.rows, max(1, max_bytes // row_bytes))
     if seconds is not None and recording.header.sampling_rate:
         rows = min(rows, max(1, round(seconds * recording.header.sampling_rate)))

@@ -140,7 +140,7 @@ def make_reading(
     sampling_rate: float | None,
     as_bytes: bool,
     time_axis: str,
-    **frames: Any,
+    **more: Any,
 ) -> Reading:
     """The reading that the options describe."""
     import numpy as np
@@ -154,7 +154,7 @@ def make_reading(
             raise click.BadParameter(
                 f"{dtype!r} is no sample type; try int16, uint16, int24, int32 or float32", param_hint="'-d'"
             ) from None
-    return Reading(channels, dtype, sampling_rate, as_bytes, time_axis=time_axis, **frames)
+    return Reading(channels, dtype, sampling_rate, as_bytes, time_axis=time_axis, **more)
 
 
 # ------------------------------------------------------------------------------------------------------------
@@ -326,6 +326,15 @@ class Talk:
 # Batches
 
 
+def thread_pool(threads: int) -> AbstractContextManager[Pool]:
+    """A `worker_pool` of this process, which is ours alone, so that its heap can be kept small."""
+    from losslessnn.memory import keep_heap_small
+    from losslessnn.workers import worker_pool
+
+    keep_heap_small()
+    return worker_pool(threads)
+
+
 def run_batch(
     items: Sequence[Item],
     size: Callable[[Item], int],
@@ -340,9 +349,9 @@ def run_batch(
     Yields each item in order with its report, or None after an error, which has been printed. `shared` is a
     pool to use instead of threads; it is left open to files side by side.
     """
-    from losslessnn.workers import Here, worker_pool
+    from losslessnn.workers import Here
 
-    with shared or worker_pool(threads) as pool:
+    with shared or thread_pool(threads) as pool:
         executor, count = pool
         waiting: deque[tuple[Item, Future[FileReport]]] = deque()
 

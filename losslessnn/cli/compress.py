@@ -40,6 +40,7 @@ from losslessnn.cli.common import (
     stdout_bytes,
     talk_options,
     temporary_folder,
+    thread_pool,
     threads_option,
 )
 
@@ -63,6 +64,13 @@ _CLOCK_SECONDS = 2
     "Default: beside the input.",
 )
 @recursive_option
+@click.option(
+    "--all",
+    "everything",
+    is_flag=True,
+    help="With -r: files of other kinds too, raw ones as what they look like, others as plain bytes, so that "
+    "the archives hold all there is in a folder, but for hidden files.",
+)
 @reading_options
 @level_option
 @model_option
@@ -113,6 +121,7 @@ def command(
     files: tuple[Path, ...],
     output: Path | None,
     recursive: bool,
+    everything: bool,
     level: int,
     model: str | None,
     embed: bool,
@@ -130,10 +139,12 @@ def command(
 ) -> int:
     """Compress recordings into archives: FILE becomes FILE.lnn, and decompress restores it byte for byte.
 
-    Understands .npy, .npz, .wav, .edf, .bdf, .rhd, SpikeGLX .bin with its .meta beside it, and raw files
-    of interleaved samples given their number of channels (-n), type (-d) and rate (-s). Wrong guesses lose
-    nothing, the archive is just larger. Every archive is read back, decoded and compared before it gets its
-    name; sources are kept.
+    Understands .npy, .npz, .wav, .edf, .bdf, .rhd, .rhs, .ns1 to .ns9, .ncs, .continuous; with what
+    describes them in its place, SpikeGLX .bin (.meta), Open Ephys continuous.dat (structure.oebin), Intan
+    amplifier.dat (info.rhd), BrainVision .eeg (.vhdr) and WFDB .dat (.hea); and raw files of interleaved
+    samples given their number of channels (-n), type (-d) and rate (-s). Wrong guesses lose nothing, the
+    archive is just larger. Every archive is read back, decoded and compared before it gets its name; sources
+    are kept.
 
     \b
     Examples:
@@ -141,6 +152,7 @@ def command(
       losslessnn compress *.wav -o packed                  writes packed/<name>.lnn
       losslessnn compress -r day1 -o packed                all recordings below day1, in folders like day1's
       losslessnn compress run_g0_t0.imec0.ap.bin           SpikeGLX; the .meta text goes along
+      losslessnn compress -r --all session -o packed       and whatever else is there
       losslessnn compress raw.dat -n 64 -d int16 -s 30000
       losslessnn compress raw.dat -n 64 --max-error 2      no value further than 2 from the original
       losslessnn compress -r /data -o /archive --skip-existing    what is new since last time
@@ -154,22 +166,29 @@ def command(
     """
     from losslessnn.chunk import Settings
     from losslessnn.models.store import choose_model
-    from losslessnn.recordings.opening import looks_like_recording
+    from losslessnn.recordings.opening import describes_others, looks_like_recording
 
     check_stdio(files)
+    if everything and not recursive:
+        raise click.UsageError("--all goes with -r; for single files there is --as-bytes")
     if max_error and remove:
         raise click.UsageError("--rm and --max-error: the archive will not hold the original, which stays")
     settings = Settings(level, None if model is None else choose_model(model), max_error)
-    how = make_reading(**reading, frame_bytes=round(chunk_mb * 1e6), frame_seconds=chunk_seconds)
+    how = make_reading(
+        **reading, frame_bytes=round(chunk_mb * 1e6), frame_seconds=chunk_seconds, anything=everything
+    )
     if files == (STDIO,) or output == STDIO:
         if scheduler is not None:
             raise click.UsageError("--dask is for files; what is piped is compressed here")
         if remove:
             raise click.UsageError("--rm and pipes: nobody knows what becomes of the archive")
         return _compress_piped(files, output, how, settings, embed, threads, force, quiet, progress)
-    inputs = find_inputs(
-        files, recursive, lambda path: not is_archive(path) and (how.as_bytes or looks_like_recording(path))
-    )
+
+    def wanted(path: Path) -> bool:
+        whatever = how.as_bytes or everything
+        return not is_archive(path) and (path.is_file() if whatever else looks_like_recording(path))
+
+    inputs = find_inputs(files, recursive, wanted)
     many = recursive or len(inputs.files) > 1
     destinations = [
         _destination(*each, output, many) for each in zip(inputs.files, inputs.places, strict=True)
@@ -177,6 +196,7 @@ def command(
     pairs = list(zip(inputs.files, destinations, strict=True))
     refuse_twins(pairs)
     fresh = [pair for pair in pairs if not (skip and _has_archive(*pair))]
+    fresh.sort(key=lambda pair: describes_others(pair[0]))  # not removed before what they describe is read
     with Talk(sum(file_size(path) for path, _ in fresh), quiet, progress) as talk:
         code = _compress_files(fresh, how, settings, embed, threads, scheduler, force, remove, talk)
         if len(fresh) < len(pairs):
@@ -312,8 +332,6 @@ def _compress_piped(
     progress: bool | None,
 ) -> int:
     """Through temporary files: standard input has neither name nor length, and nothing unchecked goes on."""
-    from losslessnn.workers import worker_pool
-
     if len(files) > 1:
         raise click.UsageError("only one archive at a time can go to standard output")
     if output is not None and output != STDIO and output.suffix != SUFFIX:
@@ -326,7 +344,7 @@ def _compress_piped(
         destination = folder / "archive" if to_stdout or output is None else output
         talk = stack.enter_context(Talk(file_size(source), quiet, progress, to_stderr=to_stdout))
         compress = _compressor(reading, settings, embed, force, talk)
-        pool = stack.enter_context(worker_pool(threads))
+        pool = stack.enter_context(thread_pool(threads))
         report = compress(source, destination, pool=pool, name="" if from_stdin else None)
         if target is not None:
             with open(destination, "rb") as archive:

@@ -33,6 +33,7 @@ from losslessnn.cli.common import (
     stdout_bytes,
     talk_options,
     temporary_folder,
+    thread_pool,
     threads_option,
 )
 from losslessnn.errors import LosslessnnError
@@ -144,14 +145,22 @@ def _destination(path: Path, name: str, output: Path | None, count: int) -> Path
 
 
 def _restore(
-    path: Path, destination: Path, wish: _Wish, pool: Pool, talk: Talk, sidecar: bool = True
+    path: Path,
+    destination: Path,
+    wish: _Wish,
+    pool: Pool,
+    talk: Talk,
+    sidecar: bool = True,
+    others: frozenset[Path] = frozenset(),
 ) -> FileReport:
+    """Restore an archive's file; what describes it, too, unless that is one of the others to be restored."""
     from losslessnn.archives.archive import Archive
     from losslessnn.archives.arrays import restore_arrays
-    from losslessnn.archives.restoring import restore_file
+    from losslessnn.archives.restoring import restore_file, sidecar_place
 
-    restore = restore_arrays if wish.arrays else partial(restore_file, sidecar=sidecar)
     with Archive(path, recover=wish.recover) as archive:
+        sidecar = sidecar and sidecar_place(archive, destination) not in others
+        restore = restore_arrays if wish.arrays else partial(restore_file, sidecar=sidecar)
         return restore(
             archive,
             destination,
@@ -173,11 +182,12 @@ def _decompress_files(
 ) -> int:
     started = time.perf_counter()
     count = len(pairs) + failed
+    files = frozenset(destination for _, destination in pairs)
     done: list[FileReport] = []
     with Talk(sum(original_length(path) for path, _ in pairs), quiet, progress) as talk:
 
         def work(pair: tuple[Path, Path], pool: Pool) -> FileReport:
-            return _restore(*pair, wish, pool, talk)
+            return _restore(*pair, wish, pool, talk, others=files)
 
         batch = run_batch(pairs, lambda pair: file_size(pair[0]), work, threads, talk, lambda pair: pair[0])
         for (path, _), report in batch:
@@ -221,7 +231,6 @@ def _decompress_to_stdout(
     """Through a temporary file, so that nothing is handed on before it has been checked."""
     from losslessnn.archives.archive import Archive
     from losslessnn.archives.restoring import restored_name
-    from losslessnn.workers import worker_pool
 
     if len(files) > 1:
         raise click.UsageError("only one archive at a time can go to standard output")
@@ -240,7 +249,7 @@ def _decompress_to_stdout(
                 name = archive.header.name and restored_name(archive)
             destination = _destination(source, name or "restored", output, 1)
         total = original_length(source)
-        with Talk(total, quiet, progress, to_stderr=to_stdout) as talk, worker_pool(threads) as pool:
+        with Talk(total, quiet, progress, to_stderr=to_stdout) as talk, thread_pool(threads) as pool:
             report = _restore(source, destination, wish, pool, talk, sidecar=not to_stdout)
             if target is not None:
                 with open(destination, "rb") as restored:

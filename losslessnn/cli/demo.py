@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from losslessnn.cli.bench import Table
-from losslessnn.cli.common import level_option, megabytes
+from losslessnn.cli.common import level_option, megabytes, thread_pool
 
 if TYPE_CHECKING:
     import numpy as np
@@ -138,13 +138,12 @@ def _store_archive(folder: Path, samples: np.ndarray[Any, Any], rate: float, lev
     from losslessnn.errors import CorruptFrameError
     from losslessnn.peers import Measurement
     from losslessnn.recordings import Reading
-    from losslessnn.workers import worker_pool
 
     path = folder / "demo.npy"
     np.save(path, samples)
     archive_path = folder / "demo.npy.lnn"
     started = time.perf_counter()
-    with worker_pool(0) as pool:
+    with thread_pool(0) as pool:
         reading = Reading(sampling_rate=rate, frame_bytes=4_000_000)
         report = compress_file(path, archive_path, reading=reading, level=level, overwrite=True, pool=pool)
     encoded = time.perf_counter()

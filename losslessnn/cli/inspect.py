@@ -33,7 +33,7 @@ class _ArrayFacts:
     @property
     def values(self) -> int:
         """Number of values in the array."""
-        return self.array.samples.rows * (self.array.samples.row_length // self.array.samples.file_itemsize)
+        return self.array.samples.rows * self.array.samples.row_values
 
     @property
     def bits_per_value(self) -> float:
@@ -150,6 +150,8 @@ def _index_bytes(archive: Archive) -> int:
 
 
 def _as_text(archive: Archive, facts: list[_ArrayFacts], all_frames: bool) -> str:
+    from losslessnn.archives.format import SIDECARS
+
     ratio = archive.original_length / archive.archive_length
     kind = archive.header.source.name.lower()
     lines = [
@@ -165,13 +167,22 @@ def _as_text(archive: Archive, facts: list[_ArrayFacts], all_frames: bool) -> st
     if archive.header.profile is not None:
         lines.append(f"  profile    {len(archive.header.profile)} bytes, embedded")
     if archive.header.sidecar is not None:
-        lines.append(f"  with it    its .meta text, {_size(len(archive.header.sidecar))}")
+        suffix = SIDECARS.get(archive.header.source, "sidecar")
+        lines.append(f"  with it    its {suffix} text, {_size(len(archive.header.sidecar))}")
+    lines += _known_lines(archive.header.facts)
     for fact in facts:
         lines += _array_lines(archive, fact, all_frames)
     lines.append("  around the frames")
     lines.append(_share("archive header", archive.header_length, archive.archive_length))
     lines.append(_share("index", _index_bytes(archive), archive.archive_length))
     return "\n".join(lines)
+
+
+def _known_lines(facts: dict[str, Any]) -> list[str]:
+    """What is short enough to show of what is known; nothing that could steer a terminal."""
+    simple = {key: value for key, value in facts.items() if isinstance(value, (str, int, float))}
+    lines = [f"  {key:10s} {value}" for key, value in simple.items() if key != "max_error"]
+    return [line for line in lines if line.isprintable() and len(line) < 200]
 
 
 def _array_lines(archive: Archive, fact: _ArrayFacts, all_frames: bool) -> list[str]:

@@ -60,7 +60,8 @@ def show_command(model: str) -> int:
     click.echo(f"  ADC tables     {tables}")
     click.echo(f"  size           {megabytes(len(profile.to_bytes()))}")
     for key, value in sorted(profile.facts.items()):
-        click.echo(f"  {key:14s} {value}")
+        grid = profile.lattice_for() if key == "lattice" else None
+        click.echo(f"  {key:14s} {value if grid is None else grid.describe()}")
     return 0
 
 
