@@ -50,6 +50,27 @@ def test_loading_imports_nothing_of_what_compiling_needs(script: Path, tmp_path:
     assert run(script, cache) == ("42 1\nFalse\n", "")
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says which pages are in memory")
+def test_the_compilers_code_leaves_memory_once_kernels_are_loaded(script: Path, tmp_path: Path) -> None:
+    script.write_text(
+        SCRIPT
+        + """
+import re
+from pathlib import Path
+mappings = Path("/proc/self/smaps").read_text()
+code = re.findall(r"r-xp .*/libllvmlite.*\\n(?:.*\\n)*?Rss: +(.*) kB", mappings)
+print(sum(map(int, code)) > 1000)
+print(double(0.25))
+"""
+    )
+    cache = str(tmp_path / "cache")
+    assert run(script, cache) == ("42 0\nTrue\n0.5\n", "")
+    assert run(script, cache) == ("42 1\nFalse\n0.5\n", "")
+    compiles_again = script.read_text() + "print(double(1j))"
+    script.write_text(compiles_again)
+    assert run(script, cache) == ("42 1\nFalse\n0.5\n2j\n", "")
+
+
 def test_a_process_loads_some_kernels_and_compiles_others(script: Path, tmp_path: Path) -> None:
     cache = str(tmp_path / "cache")
     assert run(script, cache) == ("42 0\n", "")

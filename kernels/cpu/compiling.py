@@ -21,6 +21,8 @@ from numba import njit
 from numba.core.runtime.nrt import rtsys
 from numba.extending import register_jitable
 
+from losslessnn.kernels.cpu.resident import forget_compiler
+
 _LINKED: dict[str, Any] = {}
 try:
     from losslessnn.kernels.cpu.linking import LinkingCompiler
@@ -110,7 +112,10 @@ def _load_only(cache: Any, signature: Any, target: Any) -> Any:
     numba first imports all that it can compile. Compiling still does.
     """
     rtsys.initialize(target)
-    return cache._load_overload(signature, target)
+    loaded = cache._load_overload(signature, target)
+    if loaded is not None:
+        forget_compiler()
+    return loaded
 
 
 def _without_collecting(compile_now: Callable[..., Any]) -> Callable[..., Any]:
