@@ -23,7 +23,7 @@ from losslessnn.kernels.constants import (
     WINDOW,
 )
 from losslessnn.kernels.cpu import adaptive, head, head_lanes, network, rans
-from losslessnn.kernels.cpu.compiling import lean_kernel, part
+from losslessnn.kernels.cpu.compiling import inlined, lean_kernel, part
 from losslessnn.kernels.cpu.integers import dot_octets, highest_bit, lowest_bit, prefetch
 from losslessnn.kernels.cpu.transposing import CHANNELS, TIMES
 from losslessnn.kernels.cpu.vectors import FEW, LANES
@@ -397,6 +397,17 @@ def cut_octets(taps: LinearTaps, row_length: int, most: int) -> Octets:
     return Octets(group, offsets, weights, short[:0])
 
 
+class _Rows(NamedTuple):
+    """What a step of the decoder notes of every channel."""
+
+    linear: NDArray[np.int64]  # the linear prediction
+    error: NDArray[np.int64]  # of the final one; before, what the adaptive stage adds
+    shift: NDArray[np.int64]  # of the linear prediction
+    rounding: NDArray[np.int64]
+    mean: NDArray[np.int64]  # as the network sees it; without one, the distribution's
+    index: NDArray[np.int64]  # likewise, of the scale
+
+
 @lean_kernel
 def decode(
     words, raw, marked, positions, taps, octets, flat, history, stage, rate, parameters, correction,
@@ -414,133 +425,185 @@ def decode(
     """
     n_channels, n_times = history.shape[0], steps.n_times
     skew = taps.skew
-    row_length, flat_codes = np.int64(history.shape[1]), codes.reshape(-1)
-    tabled = codes.size > 0
-    own = stage.own_weights.shape[1]
-    averages, weights, columns = working.averages, working.weights, working.columns
+    averages, columns, numbers = working.averages, working.columns, working.numbers
     start_columns(parameters, positions, columns)
     bins = Bins(positions.fraction_bits, positions.low, positions.high, positions.edges, positions.inverse)
     tables = head_lanes.Tables(_SCALE, _INVERSE, _LOG2, parameters.tails, parameters.guesses)
-    units, width = working.units, working.units.shape[1] - OUTPUT_LANES
-    networked = width > 0
-    numbers = working.numbers
-    error, linear, shift, rounding = numbers[0], numbers[1], numbers[2], numbers[3]
-    for k in range(n_channels):
-        shift[k] = taps.shift[k]
-        rounding[k] = (np.int64(1) << shift[k]) >> 1
-    # what the head gets is something else only if a network corrects it
+    networked = working.units.shape[1] > OUTPUT_LANES
     mean = numbers[4] if networked else columns.centre
     index = numbers[5] if networked else columns.scale
-    state = working.states
+    rows = _Rows(numbers[0], numbers[1], numbers[2], numbers[3], mean, index)
+    for k in range(n_channels):
+        rows.shift[k] = taps.shift[k]
+        rows.rounding[k] = (np.int64(1) << rows.shift[k]) >> 1
     word, place = working.read[0], working.read[1]
-    fraction_bits = positions.fraction_bits
-    ahead = margin(skew) + PAD + 32
     together = LANES if lanes > FEW else 1
     # Each step in passes over the channels: one channel's look-ups do not wait for another's branches.
     for s in range(steps.begin, steps.end):
         k_begin, k_end = max(0, (s - n_times + skew) // skew), min(n_channels, s // skew + 1)
-        if own > 0:
-            adaptive.look(stage, s, k_begin, k_end)
-        for k in range(k_begin & -together, k_end, together):
-            group = k // LANES
-            dot_octets(together, octets, flat, octets.first[group], octets.first[group + 1], s, linear, k)
-        for k in range(np.uintp(k_begin), np.uintp(k_end)):
-            linear[k] = min(max((linear[k] + rounding[k]) >> shift[k], -_LIMIT), _LIMIT)
-            mean[k] = linear[k] + columns.offset[k]
-        if own > 0:
-            adaptive.predict(stage, s, k_begin, k_end, error)
-            for k in range(k_begin, k_end):
-                mean[k] = min(max(linear[k] + error[k], -_LIMIT), _LIMIT) + columns.offset[k]
-        head.scale_indices(averages, weights, parameters.bias, k_begin, k_end, index)
+        _predict(octets, flat, stage, columns, rows, together, s, k_begin, k_end)
+        head.scale_indices(averages, working.weights, parameters.bias, k_begin, k_end, rows.index)
         if networked:
-            for k in range(k_begin, k_end):
-                network.see(
-                    memory, history, correction.sources, skew, k, s - skew * k, n_times, index[k], averages,
-                    fraction_bits, linear[k], mean[k] - columns.offset[k], k, working.inputs, working.pairs,
-                )  # fmt: skip
-            for k in range(k_begin, k_end):
-                network.think(correction, k, working.pairs, units, working.hidden)
-            for k in range(k_begin, k_end):
-                bare = mean[k] - columns.offset[k]
-                correct = network.corrected_mean(bare, index[k], np.int64(units[k, width]))
-                columns.centre[k] = correct + columns.offset[k]
-                columns.scale[k] = network.corrected_index(index[k], np.int64(units[k, width + 1]))
-                base = np.int64(parameters.shape[k])
-                columns.shape[k] = network.corrected_shape(base, np.int64(units[k, width + 2]))
+            _correct(
+                correction, parameters, history, memory, working, rows, bins.fraction_bits, skew, n_times, s,
+                k_begin, k_end,
+            )  # fmt: skip
         if marked.size > 0:
             for k in range(k_begin, k_end):
                 columns.held[k] = marked[k, s - skew * k]
-        batch = k_begin
-        while batch < k_end:
-            batch_end = min(k_end, (batch // lanes + 1) * lanes)
-            for k in range(batch, batch_end, together):
-                head_lanes.guess(together, state, k % lanes, columns, k, tables, bins)
-            for k in range(batch, batch_end, together):
-                n = batch_end - k
-                missed = head_lanes.check(together, state, k % lanes, columns, k, n, tables, bins)
-                while missed > 0:
-                    i = k + lowest_bit(missed)
-                    missed &= missed - 1
-                    slot = rans.slot_of(state[i % lanes])
-                    coarse = head.coarse_bits(columns.scale[i], fraction_bits)
-                    columns.symbol[i], columns.start[i], columns.end[i] = head.find_symbol(
-                        slot, columns.first[i], coarse, columns.centre[i], columns.scale[i], parameters.tails,
-                        columns.shape[i], bins, positions.table[i], columns.symbol[i],
-                    )  # fmt: skip
-            for k in range(batch, batch_end, together):
-                word += head_lanes.pop(together, state, k % lanes, columns, k, batch_end - k, words, word)
-            batch = batch_end
+        word = _take_symbols(
+            working.states, words, word, parameters, positions, columns, tables, bins, lanes, together,
+            k_begin, k_end,
+        )  # fmt: skip
         if word > n_words:
             return 1
-        for k in range(k_begin, k_end, together):
-            odd = head_lanes.settle(together, columns, k, k_end - k, bins)
-            while odd > 0:
-                i = k + lowest_bit(odd)
-                odd &= odd - 1
-                held = columns.held[i] > 0
-                coarse = 0 if held else head.coarse_bits(columns.scale[i], fraction_bits)
-                symbol = columns.symbol[i]
-                code = (columns.first[i] + symbol) << coarse
-                if held:
-                    t = s - skew * i
-                    code = np.int64(positions.low)
-                    if t > 0:
-                        before = np.int64(history[i, PAD + t - 1]) + columns.offset[i]
-                        code = np.int64(codes[i, t - 1]) if tabled else before >> fraction_bits
-                elif symbol == 0 or symbol == WINDOW - 1:
-                    beyond, place = _get_escape(raw, place, np.int64(5), np.int64(31))
-                    code += (beyond if symbol else -beyond) << coarse
-                if coarse > 0:
-                    rest, place = _get_bits(raw, place, coarse)
-                    code |= rest
-                if code < positions.low or code > positions.high:
-                    return 2
-                columns.code[i] = code
-                columns.position[i] = head.position_of(code, bins, positions.table[i])
+        place = _settle(
+            raw, place, history, codes, positions, columns, bins, together, skew, s, k_begin, k_end
+        )
+        if place < 0:
+            return 2
+        _write(flat, history, codes, columns, skew, s, k_begin, k_end)
         for k in range(k_begin, k_end):
-            t = s - skew * k
-            history[k, PAD + t] = columns.position[k] - columns.offset[k]
-            if t & 15 == 0:  # a cache line holds 16 samples, and nobody foresees so many rows' next ones
-                prefetch(flat, ahead + k * row_length + t)
-        if tabled:
-            for k in range(k_begin, k_end):
-                t = s - skew * k
-                codes[k, t] = columns.code[k]
-                if t & 15 == 0:
-                    prefetch(flat_codes, k * np.int64(codes.shape[1]) + t + 32)
-        for k in range(k_begin, k_end):
-            error[k] = columns.position[k] - mean[k]
+            rows.error[k] = columns.position[k] - rows.mean[k]
         if networked:
             for k in range(k_begin, k_end):
-                network.remember(memory, k, s - skew * k, error[k], index[k])
+                network.remember(memory, k, s - skew * k, rows.error[k], rows.index[k])
         if marked.size > 0:
-            head.move_unmarked_averages(averages, error, marked, s, skew, k_begin, k_end)
+            head.move_unmarked_averages(averages, rows.error, marked, s, skew, k_begin, k_end)
         else:
-            head.move_averages(averages, error, k_begin, k_end)
-        if own > 0:
+            head.move_averages(averages, rows.error, k_begin, k_end)
+        if stage.own_weights.shape[1] > 0:
             for k in range(k_begin, k_end):
-                residual = np.int64(history[k, PAD + s - skew * k]) - linear[k]
+                residual = np.int64(history[k, PAD + s - skew * k]) - rows.linear[k]
                 stage.units[stage.rows[k] + s] = adaptive.to_units(residual, np.int64(stage.unit[k]))
-            adaptive.update(stage, rate, s, k_begin, k_end, error)
+            adaptive.update(stage, rate, s, k_begin, k_end, rows.error)
     working.read[0], working.read[1] = word, place
     return 0
+
+
+@inlined
+def _predict(octets, flat, stage, columns, rows, together, s, k_begin, k_end):
+    """Means of a step's samples: by linear prediction, and by the adaptive stage if there is one."""
+    adapts = stage.own_weights.shape[1] > 0
+    if adapts:
+        adaptive.look(stage, s, k_begin, k_end)
+    for k in range(k_begin & -together, k_end, together):
+        group = k // LANES
+        dot_octets(together, octets, flat, octets.first[group], octets.first[group + 1], s, rows.linear, k)
+    for k in range(np.uintp(k_begin), np.uintp(k_end)):
+        rows.linear[k] = min(max((rows.linear[k] + rows.rounding[k]) >> rows.shift[k], -_LIMIT), _LIMIT)
+        rows.mean[k] = rows.linear[k] + columns.offset[k]
+    if adapts:
+        adaptive.predict(stage, s, k_begin, k_end, rows.error)
+        for k in range(k_begin, k_end):
+            rows.mean[k] = min(max(rows.linear[k] + rows.error[k], -_LIMIT), _LIMIT) + columns.offset[k]
+
+
+@inlined
+def _correct(
+    correction, parameters, history, memory, working, rows, fraction_bits, skew, n_times, s, k_begin, k_end
+):
+    """What the network makes of a step's means, scales and shapes."""
+    columns, units = working.columns, working.units
+    width = units.shape[1] - OUTPUT_LANES
+    for k in range(k_begin, k_end):
+        network.see(
+            memory, history, correction.sources, skew, k, s - skew * k, n_times, rows.index[k],
+            working.averages, fraction_bits, rows.linear[k], rows.mean[k] - columns.offset[k], k,
+            working.inputs, working.pairs,
+        )  # fmt: skip
+    for k in range(k_begin, k_end):
+        network.think(correction, k, working.pairs, units, working.hidden)
+    for k in range(k_begin, k_end):
+        bare = rows.mean[k] - columns.offset[k]
+        correct = network.corrected_mean(bare, rows.index[k], np.int64(units[k, width]))
+        columns.centre[k] = correct + columns.offset[k]
+        columns.scale[k] = network.corrected_index(rows.index[k], np.int64(units[k, width + 1]))
+        base = np.int64(parameters.shape[k])
+        columns.shape[k] = network.corrected_shape(base, np.int64(units[k, width + 2]))
+
+
+@inlined
+def _take_symbols(
+    states, words, word, parameters, positions, columns, tables, bins, lanes, together, k_begin, k_end
+):
+    """Pop a step's symbols off the lanes' states, ``lanes`` at a time; return the next word's place."""
+    batch = k_begin
+    while batch < k_end:
+        batch_end = min(k_end, (batch // lanes + 1) * lanes)
+        for k in range(batch, batch_end, together):
+            head_lanes.guess(together, states, k % lanes, columns, k, tables, bins)
+        for k in range(batch, batch_end, together):
+            n = batch_end - k
+            missed = head_lanes.check(together, states, k % lanes, columns, k, n, tables, bins)
+            while missed > 0:
+                i = k + lowest_bit(missed)
+                missed &= missed - 1
+                slot = rans.slot_of(states[i % lanes])
+                coarse = head.coarse_bits(columns.scale[i], bins.fraction_bits)
+                columns.symbol[i], columns.start[i], columns.end[i] = head.find_symbol(
+                    slot, columns.first[i], coarse, columns.centre[i], columns.scale[i], parameters.tails,
+                    columns.shape[i], bins, positions.table[i], columns.symbol[i],
+                )  # fmt: skip
+        for k in range(batch, batch_end, together):
+            word += head_lanes.pop(together, states, k % lanes, columns, k, batch_end - k, words, word)
+        batch = batch_end
+    return word
+
+
+@inlined
+def _settle(raw, place, history, codes, positions, columns, bins, together, skew, s, k_begin, k_end):
+    """Codes and positions of a step's symbols; return where the next raw bits are, or -1 if none can be."""
+    for k in range(k_begin, k_end, together):
+        odd = head_lanes.settle(together, columns, k, k_end - k, bins)
+        while odd > 0:
+            i = k + lowest_bit(odd)
+            odd &= odd - 1
+            held = columns.held[i] > 0
+            coarse = 0 if held else head.coarse_bits(columns.scale[i], bins.fraction_bits)
+            symbol = columns.symbol[i]
+            code = (columns.first[i] + symbol) << coarse
+            if held:
+                code = _code_before(history, codes, positions, columns, i, s - skew * i)
+            elif symbol == 0 or symbol == WINDOW - 1:
+                beyond, place = _get_escape(raw, place, np.int64(5), np.int64(31))
+                code += (beyond if symbol else -beyond) << coarse
+            if coarse > 0:
+                rest, place = _get_bits(raw, place, coarse)
+                code |= rest
+            if code < positions.low or code > positions.high:
+                return np.int64(-1)
+            columns.code[i] = code
+            columns.position[i] = head.position_of(code, bins, positions.table[i])
+    return place
+
+
+@inlined
+def _code_before(history, codes, positions, columns, k, t):
+    """The code before a time of a channel; before the first, the lowest."""
+    if t == 0:
+        return np.int64(positions.low)
+    if codes.size > 0:
+        return np.int64(codes[k, t - 1])
+    return (np.int64(history[k, PAD + t - 1]) + columns.offset[k]) >> positions.fraction_bits
+
+
+@inlined
+def _write(flat, history, codes, columns, skew, s, k_begin, k_end):
+    """Write a step's positions and, if there are any to write, codes.
+
+    A cache line holds 16 samples, and no processor foresees so many rows' next ones: they are fetched ahead.
+    """
+    row_length, ahead = np.int64(history.shape[1]), margin(skew) + PAD + 32
+    for k in range(k_begin, k_end):
+        t = s - skew * k
+        history[k, PAD + t] = columns.position[k] - columns.offset[k]
+        if t & 15 == 0:
+            prefetch(flat, ahead + k * row_length + t)
+    if codes.size > 0:
+        flat_codes = codes.reshape(-1)
+        for k in range(k_begin, k_end):
+            t = s - skew * k
+            codes[k, t] = columns.code[k]
+            if t & 15 == 0:
+                prefetch(flat_codes, k * np.int64(codes.shape[1]) + t + 32)
