@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from losslessnn.models.autoregressive import AutoregressiveModel
     from losslessnn.models.closed_form import ClosedForm
     from losslessnn.models.fit import Effort
-    from losslessnn.training.vae import Plan as AutoencoderPlan
 
 FEWEST_TIMES = 512
 MOST_SAMPLES = 1 << 24
@@ -137,18 +136,13 @@ def fit(
     True
     """
     say = say or (lambda line: None)
-    if family not in FAMILIES:
-        raise ValueError(f"there is no family {family!r} to fit: there are {' and '.join(FAMILIES)}")
-    if trainer not in TRAINERS:
-        raise ValueError(f"there is no trainer {trainer!r}: there are {' and '.join(TRAINERS)}")
-    if hidden is not None and not 1 <= hidden <= MAX_HIDDEN:
-        raise ValueError(f"{hidden} hidden units: 1 to {MAX_HIDDEN} are possible")
-    if shown is not None and shown < 1:
-        raise ValueError(f"{shown} samples are too few to show to a network")
+    kept = None if checkpoint is None else Path(checkpoint)
+    training = _Training(trainer, quick, hidden, shown, device, kept, seed, progress)
+    _check_training(family, training)
     latents = family == "latent"
     in_torch = (trainer == "torch" or latents) and not quick
     if in_torch:
-        from losslessnn import training  # says at once if torch is missing
+        import losslessnn.training  # noqa: F401 - says at once if torch is missing
     arrays = _check(recordings)
     n_channels = arrays[0].shape[1]
     if latents and not 2 <= n_channels <= MAX_LATENT_CHANNELS:
@@ -164,44 +158,98 @@ def fit(
         "lattice": lattice.pack_lattice(grid).hex(),  # a stream's first packets are too short to find it
     }
     say(f"fitting to {codes.shape[1]} time steps of {n_channels} channels")
-
-    from losslessnn.models import closed_form, side  # numba, only now
-    from losslessnn.models.fit import EFFORT, for_network
-
-    effort = EFFORT[_QUICK_LEVEL if quick else _LEVEL]
-    kept = None if checkpoint is None else Path(checkpoint)
+    scored = _scored(unseen)
     if latents:
-        networks: AutoencoderPlan | None = None
-        if in_torch:
-            from losslessnn.training import vae
+        profiles, figures = _latent_profiles(codes, _codes(scored), training, say)
+    elif in_torch:
+        profiles, figures = _torch_profiles(codes, known, unseen, training, say)
+    else:
+        profiles, figures = _numba_profiles(codes, training), {}
+    profiles = {what: replace(profile, name=name) for what, profile in profiles.items()}
+    return _smallest(profiles, scored, facts | figures, say, Family.LATENT_FACTOR if latents else None)
 
-            networks = vae.Plan(hidden or vae.HIDDEN, shown or _SHOWN_IN_TORCH, seed, kept)
-        scored = _scored(unseen)
-        profiles, figures = _latent_profiles(codes, _codes(scored), effort, networks, say, progress)
-        profiles = {what: replace(profile, name=name) for what, profile in profiles.items()}
-        return _smallest(profiles, scored, facts | figures, say, Family.LATENT_FACTOR)
+
+@dataclass(frozen=True)
+class _Training:
+    """What `fit` was told of training; None where the default is another for every trainer."""
+
+    trainer: str
+    quick: bool
+    hidden: int | None
+    shown: int | None
+    device: str
+    checkpoint: Path | None
+    seed: int
+    progress: bool
+
+    def effort(self) -> Effort:
+        """How hard the closed form is looked for."""
+        from losslessnn.models.fit import EFFORT
+
+        return EFFORT[_QUICK_LEVEL if self.quick else _LEVEL]
+
+    def figures(self, stages: dict[str, float]) -> dict[str, Any]:
+        """Facts of a profile that torch trained: its bits per sample after every stage."""
+        rounded = {stage: round(bits, 4) for stage, bits in stages.items()}
+        return {"trainer": "torch", "seed": self.seed, "stages": rounded}
+
+
+def _check_training(family: str, training: _Training) -> None:
+    """Raise ValueError for what cannot be asked for."""
+    hidden, shown = training.hidden, training.shown
+    if family not in FAMILIES:
+        raise ValueError(f"there is no family {family!r} to fit: there are {' and '.join(FAMILIES)}")
+    if training.trainer not in TRAINERS:
+        raise ValueError(f"there is no trainer {training.trainer!r}: there are {' and '.join(TRAINERS)}")
+    if hidden is not None and not 1 <= hidden <= MAX_HIDDEN:
+        raise ValueError(f"{hidden} hidden units: 1 to {MAX_HIDDEN} are possible")
+    if shown is not None and shown < 1:
+        raise ValueError(f"{shown} samples are too few to show to a network")
+
+
+def _numba_profiles(codes: NDArray[np.int32], training: _Training) -> dict[str, Profile]:
+    """The closed form and, unless all is to be quick, what a network adds to it."""
+    from losslessnn.models import closed_form, side
+
+    effort = training.effort()
     form = closed_form.fit_closed_form(codes, effort)
-    tables, models = form.tables, {"closed form": side.pack_model(form.model)}
-    if in_torch:
-        base = for_network(form.model, form.prediction)
-        del form, codes  # as large as what training needs
-        start = Profile(n_channels, side.pack_model(base), tables)
-        plan = training.Plan(
-            hidden=hidden or effort.network.hidden,
-            shown=shown or _SHOWN_IN_TORCH,
-            device=device,
-            checkpoint=kept,
-            seed=seed,
-        )
-        network, figures = training.train(start, known, unseen, _codes, plan, say, progress)
-        models["with a network"] = side.pack_model(replace(base, network=network))
-        facts |= {"trainer": trainer, "seed": seed, "stages": {k: round(v, 4) for k, v in figures.items()}}
-    elif not quick:
-        networked = _trained(form, effort, hidden or effort.network.hidden, shown or _SHOWN)
+    models = {"closed form": form.model}
+    if not training.quick:
+        hidden, shown = training.hidden or effort.network.hidden, training.shown or _SHOWN
+        networked = _trained(form, effort, hidden, shown)
         if networked is not None:
-            models["with a network"] = side.pack_model(networked)
-    profiles = {what: Profile(n_channels, model, tables, name) for what, model in models.items()}
-    return _smallest(profiles, _scored(unseen), facts, say)
+            models["with a network"] = networked
+    return {what: Profile(len(codes), side.pack_model(model), form.tables) for what, model in models.items()}
+
+
+def _torch_profiles(
+    codes: NDArray[np.int32],
+    known: Sequence[NDArray[Any]],
+    unseen: Sequence[NDArray[Any]],
+    training: _Training,
+    say: Say,
+) -> tuple[dict[str, Profile], dict[str, Any]]:
+    """The closed form and with a network that torch trains on all there is; and facts of the training."""
+    from losslessnn import training as torch_training
+    from losslessnn.models import closed_form, side
+    from losslessnn.models.fit import for_network
+
+    effort = training.effort()
+    form = closed_form.fit_closed_form(codes, effort)
+    alone = Profile(len(codes), side.pack_model(form.model), form.tables)
+    base = for_network(form.model, form.prediction)
+    del form  # as large as what training needs
+    plan = torch_training.Plan(
+        hidden=training.hidden or effort.network.hidden,
+        shown=training.shown or _SHOWN_IN_TORCH,
+        device=training.device,
+        checkpoint=training.checkpoint,
+        seed=training.seed,
+    )
+    start = replace(alone, model=side.pack_model(base))
+    network, stages = torch_training.train(start, known, unseen, _codes, plan, say, training.progress)
+    trained = replace(alone, model=side.pack_model(replace(base, network=network)))
+    return {"closed form": alone, "with a network": trained}, training.figures(stages)
 
 
 def _trained(form: ClosedForm, effort: Effort, hidden: int, shown: int) -> AutoregressiveModel | None:
@@ -214,37 +262,27 @@ def _trained(form: ClosedForm, effort: Effort, hidden: int, shown: int) -> Autor
 
 
 def _latent_profiles(
-    codes: NDArray[np.int32],
-    unseen: NDArray[np.int32],
-    effort: Effort,
-    plan: AutoencoderPlan | None,
-    say: Say,
-    progress: bool,
+    codes: NDArray[np.int32], unseen: NDArray[np.int32], training: _Training, say: Say
 ) -> tuple[dict[str, Profile], dict[str, Any]]:
-    """Factors without and, if there is a plan, with networks; and what is worth knowing of the training."""
+    """Factors without and, unless all is to be quick, with networks; and facts of the training."""
     from losslessnn.models import closed_form, latent, point_trial, side, vae
 
-    form = closed_form.fit_closed_latents(codes, effort)
+    form = closed_form.fit_closed_latents(codes, training.effort())
     if len(form.model.factors.loadings) == 0:
         raise ModelError("these channels share nothing that latents could say: fit an autoregressive profile")
     packed = latent.pack_factors(form.model.factors)
     alone = Profile(len(codes), side.pack_model(form.model.base), form.tables, latent=packed)
     say(f"{len(form.model.factors.loadings)} latents a time step")
-    if plan is None:
+    if training.quick:
         return {"factors": alone}, {}
-    from losslessnn.training import vae as training
+    from losslessnn.training import vae as vae_training
 
-    known = form.samples, form.marks
-    networks, figures = training.train(
-        known, point_trial.take_points(unseen), alone.base, form.model, plan, say, progress
-    )
+    hidden, shown = training.hidden or vae_training.HIDDEN, training.shown or _SHOWN_IN_TORCH
+    plan = vae_training.Plan(hidden, shown, training.seed, training.checkpoint)
+    known, points = (form.samples, form.marks), point_trial.take_points(unseen)
+    networks, stages = vae_training.train(known, points, alone.base, form.model, plan, say, training.progress)
     trained = replace(alone, networks=vae.pack_networks(networks))
-    stages = {stage: round(bits, 4) for stage, bits in figures.items()}
-    return {"factors": alone, "autoencoder": trained}, {
-        "trainer": "torch",
-        "seed": plan.seed,
-        "stages": stages,
-    }
+    return {"factors": alone, "autoencoder": trained}, training.figures(stages)
 
 
 def _smallest(

@@ -405,7 +405,7 @@ class _Rows(NamedTuple):
     shift: NDArray[np.int64]  # of the linear prediction
     rounding: NDArray[np.int64]
     mean: NDArray[np.int64]  # as the network sees it; without one, the distribution's
-    index: NDArray[np.int64]  # likewise, of the scale
+    scale_index: NDArray[np.int64]  # likewise
 
 
 @lean_kernel
@@ -442,7 +442,7 @@ def decode(
     for s in range(steps.begin, steps.end):
         k_begin, k_end = max(0, (s - n_times + skew) // skew), min(n_channels, s // skew + 1)
         _predict(octets, flat, stage, columns, rows, together, s, k_begin, k_end)
-        head.scale_indices(averages, working.weights, parameters.bias, k_begin, k_end, rows.index)
+        head.scale_indices(averages, working.weights, parameters.bias, k_begin, k_end, rows.scale_index)
         if networked:
             _correct(
                 correction, parameters, history, memory, working, rows, bins.fraction_bits, skew, n_times, s,
@@ -467,7 +467,7 @@ def decode(
             rows.error[k] = columns.position[k] - rows.mean[k]
         if networked:
             for k in range(k_begin, k_end):
-                network.remember(memory, k, s - skew * k, rows.error[k], rows.index[k])
+                network.remember(memory, k, s - skew * k, rows.error[k], rows.scale_index[k])
         if marked.size > 0:
             head.move_unmarked_averages(averages, rows.error, marked, s, skew, k_begin, k_end)
         else:
@@ -508,7 +508,7 @@ def _correct(
     width = units.shape[1] - OUTPUT_LANES
     for k in range(k_begin, k_end):
         network.see(
-            memory, history, correction.sources, skew, k, s - skew * k, n_times, rows.index[k],
+            memory, history, correction.sources, skew, k, s - skew * k, n_times, rows.scale_index[k],
             working.averages, fraction_bits, rows.linear[k], rows.mean[k] - columns.offset[k], k,
             working.inputs, working.pairs,
         )  # fmt: skip
@@ -516,9 +516,9 @@ def _correct(
         network.think(correction, k, working.pairs, units, working.hidden)
     for k in range(k_begin, k_end):
         bare = rows.mean[k] - columns.offset[k]
-        correct = network.corrected_mean(bare, rows.index[k], np.int64(units[k, width]))
+        correct = network.corrected_mean(bare, rows.scale_index[k], np.int64(units[k, width]))
         columns.centre[k] = correct + columns.offset[k]
-        columns.scale[k] = network.corrected_index(rows.index[k], np.int64(units[k, width + 1]))
+        columns.scale[k] = network.corrected_index(rows.scale_index[k], np.int64(units[k, width + 1]))
         base = np.int64(parameters.shape[k])
         columns.shape[k] = network.corrected_shape(base, np.int64(units[k, width + 2]))
 
