@@ -11,12 +11,14 @@ import ctypes
 import functools
 import mmap
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
-_MAPPINGS = Path("/proc/self/smaps")  # proc(5); Linux only
-_UNWRITTEN = re.compile(  # a mapping of LLVM that cannot be written to, and that nobody has written to
-    r"^(\w+)-(\w+) r-.p .*/libllvmlite\S*\n(?:\w+:.*\n)*?Anonymous: +0 kB$", re.MULTILINE
-)
+import numpy as np
+
+_MAPPINGS, _PAGES = Path("/proc/self/maps"), Path("/proc/self/pagemap")  # proc(5); Linux only
+_LIBRARY = re.compile(r"^(\w+)-(\w+) r-.p .*/libllvmlite", re.MULTILINE)  # what of it cannot be written to
+_PRESENT, _SWAPPED, _OF_A_FILE = (np.uint64(1 << bit) for bit in (63, 62, 61))
 
 
 def forget_compiler() -> None:
@@ -27,10 +29,18 @@ def forget_compiler() -> None:
 
 @functools.cache
 def _unwritten() -> tuple[tuple[int, int], ...]:
-    """Address and length in bytes of the library's mappings."""
+    """Address and length in bytes of the library's mappings in which no page is other than in the file."""
     try:
-        found = _UNWRITTEN.findall(_MAPPINGS.read_text())
+        return tuple(_mappings(_MAPPINGS.read_text()))
     except OSError:
         return ()
-    bounds = [(int(begin, 16), int(end, 16)) for begin, end in found]
-    return tuple((begin, end - begin) for begin, end in bounds)
+
+
+def _mappings(described: str) -> Iterator[tuple[int, int]]:
+    for first, last in _LIBRARY.findall(described):
+        begin, end = int(first, 16), int(last, 16)
+        n_pages = (end - begin) // mmap.PAGESIZE
+        pages = np.fromfile(_PAGES, np.uint64, n_pages, offset=begin // mmap.PAGESIZE * 8)
+        written = (pages & _PRESENT > 0) & (pages & _OF_A_FILE == 0) | (pages & _SWAPPED > 0)
+        if len(pages) == n_pages and not written.any():
+            yield begin, end - begin
