@@ -6,6 +6,8 @@ python -m benchmarks.plot --csv benchmarks/results/ratios.csv --out docs/figures
 from __future__ import annotations
 
 import argparse
+import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -322,13 +324,15 @@ def _name_points(figure: Any, axes: Any, data: Sequence[Point], nameless: Sequen
     named = [point for point in data if point not in nameless]
     ours = sorted((point for point in named if family(point.codec) == "losslessnn"), key=lambda p: p.decode)
     others = sorted((point for point in named if point not in ours), key=lambda point: -point.height)
+    taken += _boxes_along([centres[point.codec] for point in ours], 1.5 * scale)
     for point in [*ours[:1], *ours[:0:-1], *others]:
         text = _name_point(axes, point)
         extent = text.get_window_extent(renderer)
         half = (extent.width / 2 + scale, extent.height / 2)
         # Our levels lie close together: the slowest is named on its left, the others on their right.
         sides = (-1, 1) if point == ours[0] else (1, -1)
-        across, up = _free_shift(centres[point.codec], half, taken, limits, scale, sides)
+        rivals = [centres[other.codec] for other in ours if other != point]
+        across, up = _free_shift(centres[point.codec], rivals, half, taken, limits, scale, sides)
         text.set_position((across / scale, up / scale))
         x, y = centres[point.codec]
         taken.append(_box(x + across, y + up, *half))
@@ -358,19 +362,33 @@ def _box(x: float, y: float, half_width: float, half_height: float) -> Box:
     return x - half_width, y - half_height, x + half_width, y + half_height
 
 
+def _boxes_along(places: Sequence[Any], half: float) -> list[Box]:
+    """Small boxes side by side along the line from each place to the next."""
+    boxes = []
+    for (x, y), (to_x, to_y) in itertools.pairwise(places):
+        count = int(max(abs(to_x - x), abs(to_y - y)) // (2 * half)) + 1
+        shares = [i / count for i in range(1, count)]
+        boxes += [_box(x + part * (to_x - x), y + part * (to_y - y), half, half) for part in shares]
+    return boxes
+
+
 def _overlap(one: Box, two: Box) -> bool:
     return one[0] < two[2] and two[0] < one[2] and one[1] < two[3] and two[1] < one[3]
 
 
 def _free_shift(
     centre: Any,
+    rivals: Sequence[Any],
     half: tuple[float, float],
     taken: Sequence[Box],
     limits: Box,
     scale: float,
     sides: tuple[int, int],
 ) -> tuple[float, float]:
-    """The smallest shift of a label from its point at which it overlaps nothing and stays in the frame."""
+    """The smallest shift of a label from its point at which it overlaps nothing and stays in the frame.
+
+    Nor is it nearer to one of the ``rivals`` than to its own point.
+    """
     beside, above = half[0] + 7 * scale, half[1] + 5 * scale
     for distance in range(0, 120, 3):
         far = distance * scale
@@ -378,9 +396,11 @@ def _free_shift(
         shifts += [(0.0, above + far), (0.0, -above - far)]
         shifts += [(side * beside, up * far) for side in sides for up in (1, -1)]
         for shift in shifts:
-            box = _box(centre[0] + shift[0], centre[1] + shift[1], *half)
+            place = centre[0] + shift[0], centre[1] + shift[1]
+            box = _box(*place, *half)
             inside = box[0] > limits[0] and box[2] < limits[2] and box[1] > limits[1] and box[3] < limits[3]
-            if inside and not any(_overlap(box, other) for other in taken):
+            mistaken = any(math.dist(place, rival) < math.dist(place, centre) for rival in rivals)
+            if inside and not mistaken and not any(_overlap(box, other) for other in taken):
                 return shift
     return beside, 0.0
 
