@@ -612,6 +612,67 @@ def _rest_of_code(state, height, words, first, symbol, coarse):
     return code, state, height
 
 
+@inlined
+def _predict_own(own, shift, history, t, linear):
+    """Linear predictions of all channels at a time, each from its own past."""
+    for c in range(linear.size):
+        linear[c] = (np.int64(1) << np.int64(shift[c])) >> 1
+    for i in range(own.shape[0]):
+        row = PAD + t - 1 - i
+        for c in range(linear.size):
+            linear[c] += np.int64(own[i, c]) * np.int64(history[row, c])
+    for c in range(linear.size):
+        linear[c] = min(max(linear[c] >> np.int64(shift[c]), -_LIMIT), _LIMIT)
+
+
+@inlined
+def _take_codes(t, codes, marked, table, parameters, bins, mean, scale, channels, states, words, height):
+    """Pop the codes of a time, ``lanes`` channels at once; return the height, -3 for a code out of range."""
+    tails, shape = parameters.tails, parameters.shape
+    first, symbol, start, end = channels[10], channels[11], channels[12], channels[13]
+    n, lanes = mean.size, states.size
+    for c in range(n):
+        coarse = head.coarse_bits(scale[c], bins.fraction_bits)
+        first[c] = (head.nearest_code(mean[c], bins, table[c]) >> coarse) - WINDOW // 2
+    for batch in range(0, n, lanes):
+        batch_end = min(n, batch + lanes)
+        for i in range(np.uintp(batch_end - batch)):
+            c = np.uintp(batch) + i
+            symbol[c], start[c], end[c] = head.guess_symbol(
+                message.peek(states[i], _PRECISION), first[c], mean[c], scale[c], tails, parameters.guesses,
+                np.int64(shape[c]), bins, table[c],
+            )  # fmt: skip
+        if marked.size > 0:
+            for c in range(batch, batch_end):
+                if marked[t, c]:  # the interval that leaves a state as it is
+                    symbol[c], start[c], end[c] = WINDOW // 2, 0, TOTAL
+        for i in range(np.uintp(batch_end - batch)):
+            c = np.uintp(batch) + i
+            x = states[i]
+            slot = message.peek(x, _PRECISION)
+            if slot < start[c] or slot >= end[c]:
+                coarse = head.coarse_bits(scale[c], bins.fraction_bits)
+                symbol[c], start[c], end[c] = head.find_symbol(
+                    slot, first[c], coarse, mean[c], scale[c], tails, np.int64(shape[c]), bins, table[c],
+                    symbol[c],
+                )  # fmt: skip
+            states[i], height = message.pop(x, height, words, start[c], end[c] - start[c], _PRECISION)
+    for c in range(n):
+        coarse = head.coarse_bits(scale[c], bins.fraction_bits)
+        code = (first[c] + symbol[c]) << coarse
+        if marked.size > 0 and marked[t, c]:
+            code = np.int64(codes[t - 1, c]) if t > 0 else np.int64(bins.low)
+        elif symbol[c] == 0 or symbol[c] == WINDOW - 1 or coarse > 0:
+            lane = c % lanes
+            code, states[lane], height = _rest_of_code(
+                states[lane], height, words, first[c], symbol[c], coarse
+            )
+        if code < bins.low or code > bins.high:
+            return np.int64(-3)
+        codes[t, c] = code
+    return height
+
+
 @lean_kernel
 def decode(
     states, words, height, marked, positions, own, shift, stage, rate, parameters, factors, networks, working,
@@ -624,12 +685,9 @@ def decode(
     """
     n_times, n = codes.shape
     k = factors.loadings.shape[0]
-    lanes = states.size
-    n_own = own.shape[0]
     adapting = stage.own_weights.shape[1] > 0
     networked = networks.block > 1
     bins = Bins(positions.fraction_bits, positions.low, positions.high, positions.edges, positions.inverse)
-    tails, guesses = parameters.tails, parameters.guesses
     averages, weights = working.averages, working.weights
     _start_scales(parameters, averages, weights)
     latent_averages, latent_weights = working.latent_averages, working.latent_weights
@@ -637,8 +695,7 @@ def decode(
     channels, latents, block = working.channels, working.latents, working.block
     index, error, added, shared = channels[0], channels[1], channels[2], channels[3]
     white, bare, mean, linear = channels[4], channels[5], channels[6], channels[7]
-    scale, first, symbol = channels[8], channels[9], channels[10]
-    start, end, unshared = channels[11], channels[12], channels[13]
+    scale, unshared = channels[8], channels[9]
     observed_index, prior, posterior = latents[0], latents[1], latents[2]
     gain, observed, center = latents[3], latents[4], latents[5]
     past = working.past
@@ -652,14 +709,8 @@ def decode(
         b = t - begin
         seed = begin >= n_times - factors.seed
         now = PAD + t
+        _predict_own(own, shift, history, t, linear)
         for c in range(n):
-            linear[c] = (np.int64(1) << np.int64(shift[c])) >> 1
-        for i in range(n_own):
-            row = PAD + t - 1 - i
-            for c in range(n):
-                linear[c] += np.int64(own[i, c]) * np.int64(history[row, c])
-        for c in range(n):
-            linear[c] = min(max(linear[c] >> np.int64(shift[c]), -_LIMIT), _LIMIT)
             bare[c] = linear[c]
         if adapting:
             adaptive.predict(stage, t, np.int64(0), n, error)
@@ -691,44 +742,9 @@ def decode(
                 scale[c] = corrected_index(index[c], np.int64(block.correction[b, n + c]))
         for c in range(n):
             mean[c] += positions.offset[c]
-            coarse = head.coarse_bits(scale[c], bins.fraction_bits)
-            first[c] = (head.nearest_code(mean[c], bins, positions.table[c]) >> coarse) - WINDOW // 2
-        for batch in range(0, n, lanes):
-            batch_end = min(n, batch + lanes)
-            for i in range(np.uintp(batch_end - batch)):
-                c = np.uintp(batch) + i
-                symbol[c], start[c], end[c] = head.guess_symbol(
-                    message.peek(states[i], _PRECISION), first[c], mean[c], scale[c],
-                    tails, guesses, np.int64(parameters.shape[c]), bins, positions.table[c],
-                )  # fmt: skip
-            if marked.size > 0:
-                for c in range(batch, batch_end):
-                    if marked[t, c]:  # the interval that leaves a state as it is
-                        symbol[c], start[c], end[c] = WINDOW // 2, 0, TOTAL
-            for i in range(np.uintp(batch_end - batch)):
-                c = np.uintp(batch) + i
-                x = states[i]
-                slot = message.peek(x, _PRECISION)
-                if slot < start[c] or slot >= end[c]:
-                    coarse = head.coarse_bits(scale[c], bins.fraction_bits)
-                    symbol[c], start[c], end[c] = head.find_symbol(
-                        slot, first[c], coarse, mean[c], scale[c], tails, np.int64(parameters.shape[c]),
-                        bins, positions.table[c], symbol[c],
-                    )  # fmt: skip
-                states[i], height = message.pop(x, height, words, start[c], end[c] - start[c], _PRECISION)
-        for c in range(n):
-            coarse = head.coarse_bits(scale[c], bins.fraction_bits)
-            code = (first[c] + symbol[c]) << coarse
-            if marked.size > 0 and marked[t, c]:
-                code = np.int64(codes[t - 1, c]) if t > 0 else np.int64(bins.low)
-            elif symbol[c] == 0 or symbol[c] == WINDOW - 1 or coarse > 0:
-                lane = c % lanes
-                code, states[lane], height = _rest_of_code(
-                    states[lane], height, words, first[c], symbol[c], coarse
-                )
-            if code < bins.low or code > bins.high:
-                return np.int64(-3)
-            codes[t, c] = code
+        height = _take_codes(
+            t, codes, marked, positions.table, parameters, bins, mean, scale, channels, states, words, height
+        )
         if height < 0:
             return height
         for c in range(n):
@@ -746,7 +762,7 @@ def decode(
         if b == steps - 1 and not seed:
             if networked:
                 vae.analyse(networks, block, steps)
-            height = _push_posteriors(block, steps, factors, tails, states, height, words)
+            height = _push_posteriors(block, steps, factors, parameters.tails, states, height, words)
         _mix(factors.loadings, center, down, shared)
         means_given(bare, added, shared, factors.unit, mean)
         for c in range(n):
