@@ -183,6 +183,23 @@ def test_a_step_follows_the_mean_gradient_of_its_batch(batch: int, hidden: int) 
     np.testing.assert_allclose(gradient, alone, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize("hidden", [8, 11])
+def test_fewer_samples_side_by_side_teach_the_same(hidden: int) -> None:
+    """Lanes that a batch leaves empty change no bit of a weight."""
+    rng = np.random.default_rng(6)
+    columns = np.concatenate([some_samples(rng) for _ in range(5)], axis=1)
+    inputs = rng.integers(0, 128, (columns.shape[1], NETWORK_INPUTS)).astype(np.uint8)
+    found = []
+    for lanes in (training.FEW_LANES, training.LANES):
+        weights = networks.first_weights(hidden)
+        memory = training.train_memory(weights.size, hidden, lanes)
+        training.train(
+            inputs, *columns, weights, hidden, TAILS, 30, training.FEW_LANES, np.float32(0.02), memory
+        )
+        found.append(weights.tobytes())
+    assert found[0] == found[1] != networks.first_weights(hidden).tobytes()
+
+
 def test_bits_are_those_of_all_samples_shown() -> None:
     rng = np.random.default_rng(5)
     columns = np.concatenate([some_samples(rng) for _ in range(40)], axis=1)
