@@ -6,7 +6,7 @@ All sums are exact integers and all solves run in one fixed order, so every mach
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
@@ -308,35 +308,19 @@ def _fit_taps(codes: Codes, positions: Positions, effort: Effort) -> LinearTaps:
     reduced, down, begins, ends = _excerpt(codes, positions, begins, ends)
     coarser = down - down.min()  # than the finest
     quantum = 4.0 ** int(positions.fraction_bits - down.min())
-    none = np.full((n_channels, 0), -1, np.int32)
-    own = min(effort.own, PAD)
     weights = np.ones((n_channels, begins.size))
-    whitening, _ = _linear(
-        reduced, coarser, none, min(own, WHITENING_TAPS), 0, 0, begins, ends, weights, n_times, quantum, 1
-    )
+    looked_at = _LookedAt(reduced, coarser, begins, ends, weights, n_times, quantum)
+    own = min(effort.own, PAD)
+    none = np.full((n_channels, 0), -1, np.int32)
+    whitening = _linear(looked_at, none, statistics.Reach(min(own, WHITENING_TAPS), 0, 0, 1))
     whitened = _whiten(reduced, coarser, whitening, begins, ends)
     weights = power_of_four(_beside_median(_power(whitened, begins, ends, quantum)))
-
-    def fitted(references: NDArray[np.int32], skew: int, stride: int) -> tuple[LinearTaps, float]:
-        return _linear(
-            reduced, coarser, references, own, effort.past, effort.lead, begins, ends, weights, n_times,
-            quantum, skew, stride,
-        )  # fmt: skip
-
-    chosen, skew = none, 1
+    looked_at = replace(looked_at, weights=weights)
+    chosen, reach = none, statistics.Reach(own, effort.past, effort.lead, 1)
     if effort.references and n_channels > 1:
         chosen = _references(whitened, n_times, effort.references, effort.later)
-        earlier = np.where(chosen < np.arange(n_channels)[:, None], chosen, -1)
-        kinds = ((earlier, 0.0), (chosen, LATER_GAIN)) if effort.later else ((chosen, 0.0),)
-        trials = [(references, price, skew) for skew in effort.skews for references, price in kinds]
-        if len(trials) > 1:
-            stride = -(-n_channels // LATER_PILOTS)
-            n_samples = n_times * len(range(0, n_channels, stride))
-            costs = [
-                fitted(references, skew, stride)[1] + price * n_samples for references, price, skew in trials
-            ]
-            chosen, _, skew = trials[int(np.argmin(costs))]
-    taps, _ = fitted(chosen, skew, 1)
+        chosen, reach = _best_references(looked_at, chosen, reach, effort)
+    taps = _linear(looked_at, chosen, reach)
     if not _uneven(weights):
         return taps
     runs = begins, ends
@@ -347,8 +331,30 @@ def _fit_taps(codes: Codes, positions: Positions, effort: Effort) -> LinearTaps:
         if length < SHORTEST_SPAN:
             power = _smooth(power)
         weights = power_of_two(_beside_median(power))
-        taps, _ = fitted(chosen, skew, 1)
+        taps = _linear(replace(looked_at, begins=begins, ends=ends, weights=weights), chosen, reach)
     return taps
+
+
+def _best_references(
+    looked_at: _LookedAt, chosen: NDArray[np.int32], reach: statistics.Reach, effort: Effort
+) -> tuple[NDArray[np.int32], statistics.Reach]:
+    """All references or only those coded before, and the skew, by what a few channels cost."""
+    n_channels = len(chosen)
+    kinds = [(chosen, LATER_GAIN if effort.later else 0.0)]
+    if effort.later:
+        kinds.insert(0, (np.where(chosen < np.arange(n_channels)[:, None], chosen, -1), 0.0))
+    reaches = [reach._replace(skew=skew) for skew in effort.skews]
+    if len(kinds) * len(reaches) == 1:
+        return chosen, reach
+    pilots = np.arange(0, n_channels, -(-n_channels // LATER_PILOTS))
+    trials = []
+    for reach in reaches:
+        sums = _Sums.of(looked_at, pilots, chosen, reach)
+        for references, price in kinds:
+            cost = _predictors(looked_at, [sums], references)[1] + price * looked_at.n_times * pilots.size
+            trials.append((cost, references, reach))
+    _, references, reach = min(trials, key=lambda trial: trial[0])
+    return references, reach
 
 
 def _uneven(weights: NDArray[np.float64]) -> bool:
@@ -438,52 +444,110 @@ def _octaves(ratio: NDArray[np.float64]) -> NDArray[np.int32]:
     return np.asarray(exponent - (mantissa <= 0.5), np.int32)
 
 
-def _linear(
-    reduced: NDArray[Any],
-    coarser: NDArray[np.int32],
-    chosen: NDArray[np.int32],
-    own: int,
-    past: int,
-    lead: int,
-    begins: NDArray[np.int64],
-    ends: NDArray[np.int64],
-    weights: NDArray[np.float64],
-    n_times: int,
-    quantum: float,
-    skew: int,
-    stride: int = 1,
-) -> tuple[LinearTaps, float]:
-    """Predictors of every ``stride``-th channel, and what they and the samples cost, in bits.
+@dataclass(frozen=True)
+class _LookedAt:
+    """What a linear fit looks at.
 
-    Channels are shifted down by ``coarser`` bits more than the finest ones, of whose squared code width
-    ``quantum`` is.
+    Attributes
+    ----------
+    reduced : (channels, time) int16 or int32
+        Positions of some spans with their surroundings.
+    coarser : (channels,) int32
+        By how many bits they are shifted down more than those of the finest channels.
+    begins, ends : (spans,) int64
+    weights : (channels, spans) float64
+    n_times : int
+        Samples of a channel that will pay for its coefficients.
+    quantum : float
+        Squared width of a code in the finest channels.
     """
-    n_channels, n_references = chosen.shape
-    reach, most = statistics.Reach(own, past, lead, skew), own + n_references * (past + lead + 1)
-    windows = np.zeros((n_channels * (1 + n_references), 4), np.int32)
-    coefficients = np.zeros(n_channels * most, np.int32)
-    shift = np.zeros(n_channels, np.int32)
-    memory = statistics.fit_memory(most, n_references, begins.size)
-    samples = statistics.samples_for_sums(reduced)
-    together = max(_GRAM_ENTRIES // (most + 1) ** 2, 1)
-    grams, weighed = np.zeros((together, most + 1, most + 1)), np.empty(together)
-    channels, done, cost = np.arange(0, n_channels, stride), np.zeros(2, np.int64), 0.0
-    for first in range(0, channels.size, together):
-        some = channels[first : first + together]
+
+    reduced: NDArray[Any]
+    coarser: NDArray[np.int32]
+    begins: NDArray[np.int64]
+    ends: NDArray[np.int64]
+    weights: NDArray[np.float64]
+    n_times: int
+    quantum: float
+
+
+@dataclass(frozen=True)
+class _Sums:
+    """Sums of products of some channels with each of their regressors; as `statistics.gram_matrices` has them.
+
+    Attributes
+    ----------
+    channels : (some,) int64
+    references : (channels, references) int32
+    reach : statistics.Reach
+    grams, weighed : ndarray of float64
+    """
+
+    channels: NDArray[np.int64]
+    references: NDArray[np.int32]
+    reach: statistics.Reach
+    grams: NDArray[np.float64]
+    weighed: NDArray[np.float64]
+
+    @classmethod
+    def of(
+        cls,
+        looked_at: _LookedAt,
+        channels: NDArray[np.int64],
+        references: NDArray[np.int32],
+        reach: statistics.Reach,
+    ) -> _Sums:
+        """Go through the samples."""
+        size = _most_regressors(references, reach) + 1
+        grams, weighed = np.empty((channels.size, size, size)), np.empty(channels.size)
+        memory = statistics.fit_memory(size - 1, references.shape[1], looked_at.begins.size)
         statistics.gram_matrices(
-            samples, chosen, reach, some, begins, ends, weights, memory, grams, weighed
+            statistics.samples_for_sums(looked_at.reduced), references, reach, channels,
+            looked_at.begins, looked_at.ends, looked_at.weights, memory, grams, weighed,
         )  # fmt: skip
-        if coarser.any():
-            _to_one_unit(grams[: some.size], some, chosen, reach, coarser)
+        if looked_at.coarser.any():
+            _to_one_unit(grams, channels, references, reach, looked_at.coarser)
+        return cls(channels, references, reach, grams, weighed)
+
+
+def _most_regressors(references: NDArray[np.int32], reach: statistics.Reach) -> int:
+    return int(reach.own + references.shape[1] * (reach.past + reach.lead + 1))
+
+
+def _linear(looked_at: _LookedAt, references: NDArray[np.int32], reach: statistics.Reach) -> LinearTaps:
+    """Predictors of all channels."""
+    together = max(_GRAM_ENTRIES // (_most_regressors(references, reach) + 1) ** 2, 1)
+    channels = np.arange(len(references))
+    groups = (channels[first : first + together] for first in range(0, channels.size, together))
+    return _predictors(
+        looked_at, (_Sums.of(looked_at, some, references, reach) for some in groups), references
+    )[0]
+
+
+def _predictors(
+    looked_at: _LookedAt, groups: Iterable[_Sums], references: NDArray[np.int32]
+) -> tuple[LinearTaps, float]:
+    """Predictors of groups of channels, and what they and the samples cost, in bits.
+
+    They use ``references``, or the first of them that are those of the sums, which may have more.
+    """
+    n_channels, cost, done = len(references), 0.0, np.zeros(2, np.int64)
+    windows = np.zeros((n_channels * (1 + references.shape[1]), 4), np.int32)
+    coefficients, shift = np.zeros(0, np.int32), np.zeros(n_channels, np.int32)
+    for sums in groups:
+        reach = sums.reach
+        if not coefficients.size:
+            coefficients = np.zeros(n_channels * _most_regressors(references, reach), np.int32)
+            memory = statistics.fit_memory(sums.grams.shape[1] - 1, references.shape[1], 0)
         cost += statistics.fit_linear(
-            grams, weighed, chosen, reach, some, n_times, TAP_BITS, quantum, memory, done,
-            windows, coefficients, shift,
+            sums.grams, sums.weighed, references, sums.references, reach, sums.channels,
+            looked_at.n_times, TAP_BITS, looked_at.quantum, memory, done, windows, coefficients, shift,
         )  # fmt: skip
     n_windows, n_taps = done.tolist()
     windows = windows[:n_windows]
     length = np.ascontiguousarray(windows[:, 3])
     taps = LinearTaps(
-        skew=skew,
+        skew=reach.skew,
         first=np.searchsorted(windows[:, 0], np.arange(n_channels + 1)).astype(np.int32),
         source=np.ascontiguousarray(windows[:, 1]),
         lag=np.ascontiguousarray(windows[:, 2]),
