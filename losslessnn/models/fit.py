@@ -237,7 +237,12 @@ def _grams(history: NDArray[Any]) -> NDArray[np.float64]:
         np.arange(n_channels), zero, length, np.ones((n_channels, 1)),
         statistics.fit_memory(WHITENING_TAPS, 0, 1), grams, np.empty(n_channels),
     )  # fmt: skip
-    return grams + np.tril(grams, -1).transpose(0, 2, 1)
+    return _both_halves(grams)
+
+
+def _both_halves(lower: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Symmetric matrices of which the lower halves are known."""
+    return np.where(np.tri(lower.shape[-1], dtype=bool), lower, lower.swapaxes(-1, -2))
 
 
 def _lanes(n_channels: int, n_times: int) -> int:
@@ -285,7 +290,7 @@ def _excerpt(
     neighbours.
     """
     apart = np.flatnonzero(begins[1:] != ends[:-1]) + 1
-    firsts, lasts = np.r_[0, apart], np.r_[apart - 1, begins.size - 1]
+    firsts, lasts = np.concatenate([[0], apart]), np.concatenate([apart - 1, [begins.size - 1]])
     lengths = ends[lasts] - begins[firsts] + 2 * PAD
     moved = np.repeat(np.cumsum(lengths) - lengths - begins[firsts], lasts - firsts + 1)
     known, inside = codes_around(codes, begins[firsts], ends[lasts])
@@ -414,7 +419,7 @@ def _whiten(
 ) -> NDArray[np.int32]:
     """What a predictor leaves over of some spans, one behind another; neighbours are predicted together."""
     apart = np.flatnonzero(begins[1:] != ends[:-1]) + 1
-    runs = zip(begins[np.r_[0, apart]], ends[np.r_[apart - 1, -1]], strict=True)
+    runs = zip(begins[np.concatenate([[0], apart])], ends[np.concatenate([apart - 1, [-1]])], strict=True)
     whitened = np.empty((len(reduced), int((ends - begins).sum())), np.int32)
     most = max(int(reduced.max(initial=0)), -int(reduced.min(initial=0))) << int(coarser.max())
     total = room_for_sums(most, whitening)
@@ -613,13 +618,12 @@ def _covariance(samples: NDArray[np.int32], known: NDArray[np.float64]) -> NDArr
     for first in range(0, n, _TOGETHER):
         some = samples[first : first + _TOGETHER]
         means = np.abs(some).sum(axis=1, dtype=np.int64) // n_times
-        down = np.array([max(int(mean).bit_length() - _PRODUCT_BITS, 0) for mean in means], np.int32)
+        down = np.maximum(np.frexp(means.astype(np.float64))[1] - _PRODUCT_BITS, 0)
         limit = statistics.PRODUCT_LIMIT
         rows[first : first + len(some), :n_times] = np.clip(some >> down[:, None], -limit, limit)
     products = np.zeros((len(rows), len(rows)))
     statistics.sum_products(rows, len(known), np.empty(TILE * TILE, np.int64), products)
-    lower = products[:n, :n]
-    covariance = np.tril(lower) + np.tril(lower, -1).T
+    covariance = _both_halves(products[:n, :n])
     covariance[: len(known), : len(known)] = known
     return covariance
 
@@ -722,7 +726,7 @@ def _residual_units(errors: NDArray[Any]) -> NDArray[np.int32]:
     total = np.zeros(len(errors), np.int64)
     for begin, end in time_blocks(*errors.shape):
         total += np.abs(errors[:, begin:end].astype(np.int32)).sum(axis=1, dtype=np.int64)
-    octaves = np.array([(int(n) // errors.shape[1]).bit_length() for n in total])
+    octaves = np.frexp((total // errors.shape[1]).astype(np.float64))[1].astype(np.int64)
     return np.clip(np.maximum(octaves, 1) + UNIT_BITS - 10, 0, WEIGHT_BITS).astype(np.int32)
 
 
@@ -743,14 +747,14 @@ def fit_head(errors: NDArray[Any], fraction_bits: int, kinds: slice = ALL_SHAPES
     initial = np.left_shift(np.int64(1), levels)
     pilots = _pilots(n_channels)
     sums, row = np.zeros((pilots.size, 5, 5), np.int64), np.zeros(5, np.int64)
-    averages = np.tile(initial[pilots], (3, 1))
+    averages = np.stack([initial[pilots]] * 3)
     for begin, end in time_blocks(n_channels, n_times):
         some = np.ascontiguousarray(errors[pilots, begin:end], np.int32)
         statistics.scale_statistics(some, fraction_bits, pilots, averages, row, sums)
     chosen = _scale_weights(sums)
     if np.abs(_centers(levels, chosen)).max() >= BIAS_LIMIT:  # only noise makes such weights
         chosen = np.rint(256 * np.array(USUAL_WEIGHTS)).astype(np.int32)
-    weights = np.tile(chosen, (n_channels, 1))
+    weights = np.repeat(chosen[None], n_channels, axis=0)
     histogram = np.zeros((n_channels, shapes.costs.shape[1]), np.int64)
     center = _centers(levels, chosen)
     stride = min(max(2 * n_times // MANY_TIMES, 1), MOST_SKIPPED)
@@ -789,8 +793,8 @@ def _scale_weights(sums: NDArray[np.int64]) -> NDArray[np.int32]:
     counted = sums[sums[:, 0, 0] > 1].astype(np.float64)
     total, products = counted[:, 1:, 0], counted[:, 1:, 1:]
     within = products - total[:, :, None] * total[:, None, :] / counted[:, :1, :1]
-    gram = np.tril(within.cumsum(axis=0)[-1]) if len(within) else np.zeros((4, 4))  # added in their order
-    gram += np.tril(gram, -1).T
+    # added in their order
+    gram = _both_halves(within.cumsum(axis=0)[-1]) if len(within) else np.zeros((4, 4))
     usual = np.array(USUAL_WEIGHTS)
     for i in range(3):
         left = gram[3, i]

@@ -51,13 +51,14 @@ def pack_model(model: AutoregressiveModel) -> bytes:
     writer = SequenceWriter()
     n_channels = taps.shift.size
     writer.put([positions.low, positions.high - positions.low, positions.fraction_bits], _RANGE)
-    writer.put(np.diff(positions.offset >> positions.fraction_bits, prepend=0), _OFFSET)
+    writer.put(_steps(positions.offset >> positions.fraction_bits), _OFFSET)
     common = head.weights[:1] if (head.weights == head.weights[0]).all() else head.weights
     hidden = len(model.network.outward)
     writer.put([lanes, taps.skew, stage.own, stage.rate, 2 * hidden + (len(common) > 1)], _SETTING)
     writer.put(common, _WEIGHT)
-    channel = np.repeat(np.arange(n_channels), np.diff(taps.first))
-    writer.put(np.diff(taps.first), _WINDOWS)
+    counts = taps.first[1:] - taps.first[:-1]
+    channel = np.repeat(np.arange(n_channels), counts)
+    writer.put(counts, _WINDOWS)
     writer.put(channel - taps.source, _DISTANCE + _ranks(taps.first))
     writer.put(taps.lag, _LAG + (channel == taps.source))
     writer.put(taps.length, _COUNT + (channel == taps.source))
@@ -68,7 +69,7 @@ def pack_model(model: AutoregressiveModel) -> bytes:
     writer.put(stage.unit, _UNIT)
     writer.put(head.bias // 32, _BIAS)
     writer.put(head.shape, _SHAPE)
-    writer.put([int(v).bit_length() - 1 for v in head.initial], _INITIAL)
+    writer.put(np.frexp(head.initial.astype(np.float64))[1] - 1, _INITIAL)  # powers of 2
     if hidden:
         inward, bias, outward, _ = model.network
         used = slice(hidden + 3)
@@ -172,9 +173,9 @@ def pack_difference(model: AutoregressiveModel) -> bytes:
     writer = SequenceWriter()
     positions = model.positions
     writer.put([positions.low, positions.high - positions.low], _RANGE)
-    writer.put(np.diff(positions.offset >> positions.fraction_bits, prepend=0), _OFFSET)
+    writer.put(_steps(positions.offset >> positions.fraction_bits), _OFFSET)
     writer.put([model.lanes], _SETTING)
-    writer.put([int(v).bit_length() - 1 for v in model.head.initial], _INITIAL)
+    writer.put(np.frexp(model.head.initial.astype(np.float64))[1] - 1, _INITIAL)
     return writer.finish()
 
 
@@ -267,6 +268,13 @@ def _unpack_taps(reader: SequenceReader, n_channels: int, skew: int) -> LinearTa
     reach = np.concatenate([[0], np.cumsum(np.abs(coefficients))])[np.append(taps.start, coefficients.size)]
     _all_within(np.diff(reach[taps.first]), 0, _MAX_REACH, "sum of a channel's coefficients")
     return taps._replace(coefficients=coefficients.astype(np.int32))
+
+
+def _steps(values: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Each value less the one before it, the first as it is."""
+    steps = values.copy()
+    steps[1:] -= values[:-1]
+    return steps
 
 
 def _ranks(first: NDArray[Any]) -> NDArray[np.int64]:
