@@ -141,6 +141,7 @@ FIRST_ERRORS = 32  # of a channel, from which its averages start
 _TOGETHER = 32  # channels, whose squares are in memory at once
 _PRODUCT_BITS = 7  # of a channel's mean magnitude where samples are multiplied with other channels'
 _GRAM_ENTRIES = 1 << 16  # of matrices that are in memory at once
+_ALL_GRAMS = 1 << 18  # of all channels' matrices, where none is to be computed twice
 _SUM_BITS = 22  # magnitudes summed over: 22 + 22 bits leave room for 2**19 samples in 63
 _LEAST_FRACTION = 1  # bits of a code, kept of samples that are summed over as 16-bit numbers
 
@@ -324,8 +325,10 @@ def _fit_taps(codes: Codes, positions: Positions, effort: Effort) -> LinearTaps:
     chosen, reach = none, statistics.Reach(own, effort.past, effort.lead, 1)
     if effort.references and n_channels > 1:
         chosen = _references(whitened, n_times, effort.references, effort.later)
-        chosen, reach = _best_references(looked_at, chosen, reach, effort)
-    taps = _linear(looked_at, chosen, reach)
+        taps, chosen = _fit_references(looked_at, chosen, reach, effort)
+        reach = reach._replace(skew=taps.skew)
+    else:
+        taps = _linear(looked_at, chosen, reach)
     if not _uneven(weights):
         return taps
     runs = begins, ends
@@ -340,26 +343,30 @@ def _fit_taps(codes: Codes, positions: Positions, effort: Effort) -> LinearTaps:
     return taps
 
 
-def _best_references(
+def _fit_references(
     looked_at: _LookedAt, chosen: NDArray[np.int32], reach: statistics.Reach, effort: Effort
-) -> tuple[NDArray[np.int32], statistics.Reach]:
-    """All references or only those coded before, and the skew, by what a few channels cost."""
+) -> tuple[LinearTaps, NDArray[np.int32]]:
+    """Predictors, and their references: all or only those coded before; a few channels tell, and the skew."""
     n_channels = len(chosen)
     kinds = [(chosen, LATER_GAIN if effort.later else 0.0)]
     if effort.later:
         kinds.insert(0, (np.where(chosen < np.arange(n_channels)[:, None], chosen, -1), 0.0))
     reaches = [reach._replace(skew=skew) for skew in effort.skews]
     if len(kinds) * len(reaches) == 1:
-        return chosen, reach
+        return _linear(looked_at, chosen, reach), chosen
     pilots = np.arange(0, n_channels, -(-n_channels // LATER_PILOTS))
+    all_at_once = len(reaches) == 1 and n_channels * (_most_regressors(chosen, reach) + 1) ** 2 <= _ALL_GRAMS
+    summed = np.arange(n_channels) if all_at_once else pilots
     trials = []
     for reach in reaches:
-        sums = _Sums.of(looked_at, pilots, chosen, reach)
+        sums = _Sums.of(looked_at, summed, chosen, reach)
         for references, price in kinds:
-            cost = _predictors(looked_at, [sums], references)[1] + price * looked_at.n_times * pilots.size
-            trials.append((cost, references, reach))
+            cost = _predictors(looked_at, [sums.only(pilots) if all_at_once else sums], references)[1]
+            trials.append((cost + price * looked_at.n_times * pilots.size, references, reach))
     _, references, reach = min(trials, key=lambda trial: trial[0])
-    return references, reach
+    if all_at_once:
+        return _predictors(looked_at, [sums], references)[0], references
+    return _linear(looked_at, references, reach), references
 
 
 def _uneven(weights: NDArray[np.float64]) -> bool:
@@ -478,7 +485,7 @@ class _LookedAt:
 
 @dataclass(frozen=True)
 class _Sums:
-    """Sums of products of some channels with each of their regressors; as `statistics.gram_matrices` has them.
+    """Sums of products of some channels and all their regressors, as `statistics.gram_matrices` has them.
 
     Attributes
     ----------
@@ -513,6 +520,10 @@ class _Sums:
         if looked_at.coarser.any():
             _to_one_unit(grams, channels, references, reach, looked_at.coarser)
         return cls(channels, references, reach, grams, weighed)
+
+    def only(self, channels: NDArray[np.int64]) -> _Sums:
+        """Those of some channels, if they are of all."""
+        return replace(self, channels=channels, grams=self.grams[channels], weighed=self.weighed[channels])
 
 
 def _most_regressors(references: NDArray[np.int32], reach: statistics.Reach) -> int:

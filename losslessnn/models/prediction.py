@@ -153,14 +153,18 @@ class Prediction:
             return self._linear_errors(begin, end, channels)
         return self.errors[:, begin:end] if channels is None else self.errors[channels, begin:end]
 
+    def linear_errors(self, history: Int32s, channels: NDArray[np.int64] | None = None) -> Int32s:
+        """What linear predictions leave of positions, as `linear_errors`."""
+        return linear_errors(history, self.taps, channels, self._sums)
+
     def _linear_errors(self, begin: int, end: int, channels: NDArray[np.int64] | None = None) -> Int32s:
         if channels is None:
-            return linear_errors(self.history(begin, end), self.taps, total=self._sums)
+            return self.linear_errors(self.history(begin, end))
         needed = np.union1d(channels, self.sources(channels))
         # numpy takes memory for a row when it is written to, not before
         history = np.zeros((len(self.codes), end - begin + 2 * PAD), np.int32)
         history[needed] = self.history(begin, end, needed)
-        return linear_errors(history, self.taps, channels, self._sums)
+        return self.linear_errors(history, channels)
 
     def excerpt(self, begins: NDArray[np.int64], length: int) -> Prediction:
         """Some stretches of time one behind another, with the errors they have where they are."""
@@ -188,7 +192,7 @@ class Prediction:
         history = self.history(begin, end)
         if self.whole:
             return history, history[:, PAD:-PAD] - self.errors[:, begin:end]
-        return history, history[:, PAD:-PAD] - linear_errors(history, self.taps, total=self._sums)
+        return history, history[:, PAD:-PAD] - self.linear_errors(history)
 
     def means(self) -> Int32s:
         """Predictions of everything, (channels, time)."""
