@@ -112,11 +112,12 @@ class SequenceReader:
     def take(self, count: int, context: ArrayLike) -> NDArray[np.int64]:
         """The next ``count`` integers; ``context`` is one number or one per value."""
         self._refuse_endless(count)
-        contexts, values = np.full(count, context, np.int64), np.empty(count, np.int64)
+        contexts, values = np.empty(count, np.int64), np.empty(count, np.int64)
         if count == 0:
             return values
-        self._book.reach(context if isinstance(context, int) else int(contexts.max()))
+        contexts[:] = context
         book = self._book
+        book.reach(context if isinstance(context, int) else int(np.maximum.reduce(contexts)))
         failed: Any = kernel.decode_sequence(
             contexts, _BINS, load_shapes().tails, book.mean, book.spread, book.seen,
             self._previous, self._words, self._raw, self._cursor, self._state, values,

@@ -301,6 +301,6 @@ def _within(value: int, least: int, most: int, what: str) -> int:
 
 def _all_within(values: NDArray[np.int64], least: int, most: int, what: str) -> NDArray[np.int64]:
     if values.size:
-        _within(int(values.min()), least, most, what)
-        _within(int(values.max()), least, most, what)
+        _within(int(np.minimum.reduce(values, axis=None)), least, most, what)
+        _within(int(np.maximum.reduce(values, axis=None)), least, most, what)
     return values
