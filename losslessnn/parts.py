@@ -170,7 +170,7 @@ def as_columns(array: Array) -> Array:
 def _held(array: Array) -> list[Part]:
     """Parts of columns that hold each value for the same number of rows."""
     start = bits_of(array[:_LOOKED_AT])
-    changes = np.count_nonzero(start[1:] != start[:-1], axis=0)
+    changes = (start[1:] != start[:-1]).sum(axis=0, dtype=np.int32)
     some = np.flatnonzero((changes <= len(start) // 2) & (changes > 0))
     found: dict[tuple[int, int], list[int]] = {}
     for k in some.tolist():

@@ -243,7 +243,12 @@ def _grams(history: NDArray[Any]) -> NDArray[np.float64]:
 
 def _both_halves(lower: NDArray[np.float64]) -> NDArray[np.float64]:
     """Symmetric matrices of which the lower halves are known."""
-    return np.where(np.tri(lower.shape[-1], dtype=bool), lower, lower.swapaxes(-1, -2))
+    return np.where(_lower_half(lower.shape[-1]), lower, lower.swapaxes(-1, -2))
+
+
+@cache
+def _lower_half(size: int) -> NDArray[np.bool_]:
+    return np.tri(size, dtype=bool)
 
 
 def _lanes(n_channels: int, n_times: int) -> int:
@@ -360,12 +365,13 @@ def _fit_references(
     trials = []
     for reach in reaches:
         sums = _Sums.of(looked_at, summed, chosen, reach)
+        tried = sums.only(pilots) if all_at_once else sums
         for references, price in kinds:
-            cost = _predictors(looked_at, [sums.only(pilots) if all_at_once else sums], references)[1]
+            cost = _Predictors.fit(looked_at, [tried], references).cost
             trials.append((cost + price * looked_at.n_times * pilots.size, references, reach))
     _, references, reach = min(trials, key=lambda trial: trial[0])
     if all_at_once:
-        return _predictors(looked_at, [sums], references)[0], references
+        return _Predictors.fit(looked_at, [sums], references).taps(), references
     return _linear(looked_at, references, reach), references
 
 
@@ -535,44 +541,54 @@ def _linear(looked_at: _LookedAt, references: NDArray[np.int32], reach: statisti
     together = max(_GRAM_ENTRIES // (_most_regressors(references, reach) + 1) ** 2, 1)
     channels = np.arange(len(references))
     groups = (channels[first : first + together] for first in range(0, channels.size, together))
-    return _predictors(
-        looked_at, (_Sums.of(looked_at, some, references, reach) for some in groups), references
-    )[0]
+    sums = (_Sums.of(looked_at, some, references, reach) for some in groups)
+    return _Predictors.fit(looked_at, sums, references).taps()
 
 
-def _predictors(
-    looked_at: _LookedAt, groups: Iterable[_Sums], references: NDArray[np.int32]
-) -> tuple[LinearTaps, float]:
-    """Predictors of groups of channels, and what they and the samples cost, in bits.
+@dataclass(frozen=True)
+class _Predictors:
+    """Predictors of some channels, as `statistics.fit_linear` writes them, and their cost in bits."""
 
-    They use ``references``, or the first of them that are those of the sums, which may have more.
-    """
-    n_channels, cost, done = len(references), 0.0, np.zeros(2, np.int64)
-    windows = np.zeros((n_channels * (1 + references.shape[1]), 4), np.int32)
-    coefficients, shift = np.zeros(0, np.int32), np.zeros(n_channels, np.int32)
-    for sums in groups:
-        reach = sums.reach
-        if not coefficients.size:
-            coefficients = np.zeros(n_channels * _most_regressors(references, reach), np.int32)
-            memory = statistics.fit_memory(sums.grams.shape[1] - 1, references.shape[1], 0)
-        cost += statistics.fit_linear(
-            sums.grams, sums.weighed, references, sums.references, reach, sums.channels,
-            looked_at.n_times, TAP_BITS, looked_at.quantum, memory, done, windows, coefficients, shift,
-        )  # fmt: skip
-    n_windows, n_taps = done.tolist()
-    windows = windows[:n_windows]
-    length = np.ascontiguousarray(windows[:, 3])
-    taps = LinearTaps(
-        skew=reach.skew,
-        first=np.searchsorted(windows[:, 0], np.arange(n_channels + 1)).astype(np.int32),
-        source=np.ascontiguousarray(windows[:, 1]),
-        lag=np.ascontiguousarray(windows[:, 2]),
-        length=length,
-        start=(np.cumsum(length) - length).astype(np.int32),
-        coefficients=coefficients[:n_taps].copy(),
-        shift=shift,
-    )
-    return taps, cost
+    skew: int
+    windows: NDArray[np.int32]
+    coefficients: NDArray[np.int32]
+    shift: NDArray[np.int32]
+    cost: float
+
+    @classmethod
+    def fit(cls, looked_at: _LookedAt, groups: Iterable[_Sums], references: NDArray[np.int32]) -> _Predictors:
+        """Fit those of groups of channels.
+
+        They use ``references``, or the first of them that are those of the sums, which may have more.
+        """
+        n_channels, cost, done = len(references), 0.0, np.zeros(2, np.int64)
+        windows = np.zeros((n_channels * (1 + references.shape[1]), 4), np.int32)
+        coefficients, shift = np.zeros(0, np.int32), np.zeros(n_channels, np.int32)
+        for sums in groups:
+            reach = sums.reach
+            if not coefficients.size:
+                coefficients = np.zeros(n_channels * _most_regressors(references, reach), np.int32)
+                memory = statistics.fit_memory(sums.grams.shape[1] - 1, references.shape[1], 0)
+            cost += statistics.fit_linear(
+                sums.grams, sums.weighed, references, sums.references, reach, sums.channels,
+                looked_at.n_times, TAP_BITS, looked_at.quantum, memory, done, windows, coefficients, shift,
+            )  # fmt: skip
+        n_windows, n_taps = done.tolist()
+        return cls(reach.skew, windows[:n_windows], coefficients[:n_taps], shift, cost)
+
+    def taps(self) -> LinearTaps:
+        """The same, if they are those of all channels."""
+        channel, source, lag, length = np.ascontiguousarray(self.windows.T)
+        return LinearTaps(
+            skew=self.skew,
+            first=np.searchsorted(channel, np.arange(self.shift.size + 1)).astype(np.int32),
+            source=source,
+            lag=lag,
+            length=length,
+            start=(np.cumsum(length) - length).astype(np.int32),
+            coefficients=self.coefficients.copy(),
+            shift=self.shift,
+        )
 
 
 def _to_one_unit(

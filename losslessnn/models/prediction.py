@@ -70,10 +70,10 @@ def largest_positions(codes: Codes, positions: Positions) -> NDArray[np.int64]:
 
 def farthest(positions: Positions) -> int:
     """How far from 0 positions may be, their channels' offsets taken off."""
-    ends = np.array([positions.low, positions.high], np.int64) << positions.fraction_bits
+    first, last = positions.low << positions.fraction_bits, positions.high << positions.fraction_bits
     if positions.edges.size:
-        ends = positions.edges[:, [0, -1]].astype(np.int64)
-    return int(np.abs(ends[..., None] - positions.offset).max())
+        first, last = int(positions.edges[:, 0].min()), int(positions.edges[:, -1].max())
+    return max(last - int(positions.offset.min()), int(positions.offset.max()) - first)
 
 
 def linear_errors(
@@ -96,10 +96,10 @@ def linear_errors(
 
 def room_for_sums(most: int, taps: LinearTaps) -> NDArray[Any]:
     """Memory for what linear predictions of positions up to ``most`` add up, of 32 bits if these hold it."""
-    sizes = np.concatenate([[0], np.cumsum(np.abs(taps.coefficients.astype(np.int64)))])
-    of_windows = sizes[taps.start + taps.length] - sizes[taps.start]
-    of_channels = np.diff(np.concatenate([[0], np.cumsum(of_windows)])[taps.first])
-    bound = int(of_channels.max(initial=0)) * most + (1 << int(taps.shift.max(initial=0)))
+    sizes = np.zeros(taps.coefficients.size + 1, np.int64)
+    np.cumsum(np.abs(taps.coefficients), dtype=np.int64, out=sizes[1:])
+    before = sizes[np.append(taps.start, taps.coefficients.size)[taps.first]]
+    bound = int((before[1:] - before[:-1]).max(initial=0)) * most + (1 << int(taps.shift.max(initial=0)))
     return np.empty(kernel.BLOCK, np.int32 if bound < 1 << 31 else np.int64)
 
 

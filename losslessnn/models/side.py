@@ -285,7 +285,8 @@ def _ranks(first: NDArray[Any]) -> NDArray[np.int64]:
 
 def _coefficient_contexts(taps: LinearTaps) -> NDArray[np.int64]:
     """Coefficients of the same rank and lag in channels of the same precision share a context."""
-    shift = np.repeat(taps.shift.astype(np.int64), np.diff(taps.first))
+    # numbers only tell contexts apart: small ones take less memory
+    shift = np.repeat(taps.shift.astype(np.int64) - taps.shift.min(initial=_MAX_SHIFT), np.diff(taps.first))
     group = (shift * _RANKS + _ranks(taps.first)) * (2 * PAD + 1) + PAD + _COEFFICIENT
     oldest = taps.start + taps.lag + taps.length - 1  # lags fall along a window
     contexts = np.repeat(group + oldest, taps.length)
