@@ -217,9 +217,11 @@ def _gain(counts: NDArray[np.int64], log_widths: NDArray[np.int64], reference: N
 
 def _most_gain(counts: NDArray[np.int64], prior: NDArray[np.float64]) -> float:
     """More bits than tables of their own can save: no width moves further than by all that was counted."""
-    table, code = np.nonzero(counts)
-    counted = counts[table, code]
-    mantissa, exponent = np.frexp(1 + counted / (_PRIOR * prior[code]))  # numpy's log2 depends on the machine
+    at = np.flatnonzero(counts)
+    counted = counts.reshape(-1)[at]
+    mantissa, exponent = np.frexp(
+        1 + counted / (_PRIOR * prior[at % prior.size])
+    )  # numpy's log2 depends on the machine
     steps = 8 * (exponent.astype(np.int64) - 1) + np.searchsorted(_WIDTH[_UNIT : _UNIT + 8], 2 * mantissa)
     return float((counted * steps).sum() / 8)
 

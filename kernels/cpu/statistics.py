@@ -144,7 +144,7 @@ def gram_matrices(samples, chosen, reach, channels, begins, ends, weights, memor
         n_sources, n = windows_of(k, chosen, reach, memory)
         first = c * size * size
         for i in range(n + 1):
-            for j in range(n + 1):
+            for j in range(i + 1):
                 grams[c, i, j] = 0.0
         for span in range(spans):
             begin, end, row = memory.begins[span], memory.ends[span], np.int64(0)

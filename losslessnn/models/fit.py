@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any
 
 import numpy as np
@@ -141,7 +141,6 @@ FIRST_ERRORS = 32  # of a channel, from which its averages start
 _TOGETHER = 32  # channels, whose squares are in memory at once
 _PRODUCT_BITS = 7  # of a channel's mean magnitude where samples are multiplied with other channels'
 _GRAM_ENTRIES = 1 << 16  # of matrices that are in memory at once
-_ALL_GRAMS = 1 << 18  # of all channels' matrices, where none is to be computed twice
 _SUM_BITS = 22  # magnitudes summed over: 22 + 22 bits leave room for 2**19 samples in 63
 _LEAST_FRACTION = 1  # bits of a code, kept of samples that are summed over as 16-bit numbers
 
@@ -303,11 +302,11 @@ def _excerpt(
     kind, down = _narrowed(largest_positions(known, positions), positions.fraction_bits)
     excerpt = np.empty(known.shape, kind)
     for first in range(0, len(codes), _TOGETHER):
-        some = np.arange(first, min(first + _TOGETHER, len(codes)))
-        placed = np.empty((some.size, inside.size), np.int32)
-        write_positions(known[some[0] : some[-1] + 1], positions.of(some), np.int64(0), placed)
+        some = slice(first, min(first + _TOGETHER, len(codes)))
+        placed = np.empty((some.stop - first, inside.size), np.int32)
+        write_positions(known[some], positions.of(np.arange(first, some.stop)), np.int64(0), placed)
         placed >>= down[some, None]
-        placed[:, ~inside] = 0
+        placed *= inside
         excerpt[some] = placed
     return excerpt, down, begins + moved, ends + moved
 
@@ -360,19 +359,14 @@ def _fit_references(
     if len(kinds) * len(reaches) == 1:
         return _linear(looked_at, chosen, reach), chosen
     pilots = np.arange(0, n_channels, -(-n_channels // LATER_PILOTS))
-    all_at_once = len(reaches) == 1 and n_channels * (_most_regressors(chosen, reach) + 1) ** 2 <= _ALL_GRAMS
-    summed = np.arange(n_channels) if all_at_once else pilots
     trials = []
     for reach in reaches:
-        sums = _Sums.of(looked_at, summed, chosen, reach)
-        tried = sums.only(pilots) if all_at_once else sums
+        sums = _Sums.of(looked_at, pilots, chosen, reach)
         for references, price in kinds:
-            cost = _Predictors.fit(looked_at, [tried], references).cost
-            trials.append((cost + price * looked_at.n_times * pilots.size, references, reach))
-    _, references, reach = min(trials, key=lambda trial: trial[0])
-    if all_at_once:
-        return _Predictors.fit(looked_at, [sums], references).taps(), references
-    return _linear(looked_at, references, reach), references
+            cost = _Predictors.fit(looked_at, [sums], references).cost
+            trials.append((cost + price * looked_at.n_times * pilots.size, references, sums))
+    _, references, sums = min(trials, key=lambda trial: trial[0])
+    return _linear(looked_at, references, sums.reach, sums), references
 
 
 def _uneven(weights: NDArray[np.float64]) -> bool:
@@ -514,10 +508,12 @@ class _Sums:
         channels: NDArray[np.int64],
         references: NDArray[np.int32],
         reach: statistics.Reach,
+        room: NDArray[np.float64] | None = None,
     ) -> _Sums:
-        """Go through the samples."""
+        """Go through the samples; sums are put into ``room``, if there is some, until the next are."""
         size = _most_regressors(references, reach) + 1
-        grams, weighed = np.empty((channels.size, size, size)), np.empty(channels.size)
+        grams = np.empty((channels.size, size, size)) if room is None else room[: channels.size]
+        weighed = np.empty(channels.size)
         memory = statistics.fit_memory(size - 1, references.shape[1], looked_at.begins.size)
         statistics.gram_matrices(
             statistics.samples_for_sums(looked_at.reduced), references, reach, channels,
@@ -527,27 +523,38 @@ class _Sums:
             _to_one_unit(grams, channels, references, reach, looked_at.coarser)
         return cls(channels, references, reach, grams, weighed)
 
-    def only(self, channels: NDArray[np.int64]) -> _Sums:
-        """Those of some channels, if they are of all."""
-        return replace(self, channels=channels, grams=self.grams[channels], weighed=self.weighed[channels])
-
 
 def _most_regressors(references: NDArray[np.int32], reach: statistics.Reach) -> int:
     return int(reach.own + references.shape[1] * (reach.past + reach.lead + 1))
 
 
-def _linear(looked_at: _LookedAt, references: NDArray[np.int32], reach: statistics.Reach) -> LinearTaps:
-    """Predictors of all channels."""
-    together = max(_GRAM_ENTRIES // (_most_regressors(references, reach) + 1) ** 2, 1)
-    channels = np.arange(len(references))
-    groups = (channels[first : first + together] for first in range(0, channels.size, together))
-    sums = (_Sums.of(looked_at, some, references, reach) for some in groups)
-    return _Predictors.fit(looked_at, sums, references).taps()
+def _linear(
+    looked_at: _LookedAt,
+    references: NDArray[np.int32],
+    reach: statistics.Reach,
+    known: _Sums | None = None,
+) -> LinearTaps:
+    """Predictors of all channels; the sums of some may be known."""
+    size = _most_regressors(references, reach) + 1
+    together = max(_GRAM_ENTRIES // size**2, 1)
+    left = np.ones(len(references), bool)
+    if known is not None:
+        left[known.channels] = False
+    channels = np.flatnonzero(left)
+    room = np.empty((min(together, channels.size), size, size))  # written again and again: it stays in cache
+    sums = (
+        _Sums.of(looked_at, channels[first : first + together], references, reach, room)
+        for first in range(0, channels.size, together)
+    )
+    return _Predictors.fit(looked_at, chain([] if known is None else [known], sums), references).taps()
 
 
 @dataclass(frozen=True)
 class _Predictors:
-    """Predictors of some channels, as `statistics.fit_linear` writes them, and their cost in bits."""
+    """Predictors of some channels, as `statistics.fit_linear` writes them, and their cost in bits.
+
+    Channels come in any order.
+    """
 
     skew: int
     windows: NDArray[np.int32]
@@ -577,16 +584,20 @@ class _Predictors:
         return cls(reach.skew, windows[:n_windows], coefficients[:n_taps], shift, cost)
 
     def taps(self) -> LinearTaps:
-        """The same, if they are those of all channels."""
-        channel, source, lag, length = np.ascontiguousarray(self.windows.T)
+        """The same in order, if they are those of all channels."""
+        begin = np.cumsum(self.windows[:, 3]) - self.windows[:, 3]
+        order = np.argsort(self.windows[:, 0], kind="stable")
+        channel, source, lag, length = np.ascontiguousarray(self.windows[order].T)
+        start = np.cumsum(length) - length
+        places = np.repeat(begin[order] - start, length) + np.arange(self.coefficients.size)
         return LinearTaps(
             skew=self.skew,
             first=np.searchsorted(channel, np.arange(self.shift.size + 1)).astype(np.int32),
             source=source,
             lag=lag,
             length=length,
-            start=(np.cumsum(length) - length).astype(np.int32),
-            coefficients=self.coefficients.copy(),
+            start=start.astype(np.int32),
+            coefficients=self.coefficients[places],
             shift=self.shift,
         )
 
@@ -606,7 +617,8 @@ def _to_one_unit(
         gram, channel = grams[c], channels[c]
         windows = statistics.windows_of(channel, chosen, reach, memory)[0] + 2  # its own past and itself, too
         bits = np.repeat(coarser[memory.sources[:windows]], memory.counts[:windows])
-        gram[: bits.size, : bits.size] *= np.ldexp(1.0, bits[:, None] + bits)
+        known = np.tril(gram[: bits.size, : bits.size])
+        gram[: bits.size, : bits.size] = known * np.ldexp(1.0, bits[:, None] + bits)
 
 
 def _references(
