@@ -219,9 +219,8 @@ def _most_gain(counts: NDArray[np.int64], prior: NDArray[np.float64]) -> float:
     """More bits than tables of their own can save: no width moves further than by all that was counted."""
     at = np.flatnonzero(counts)
     counted = counts.reshape(-1)[at]
-    mantissa, exponent = np.frexp(
-        1 + counted / (_PRIOR * prior[at % prior.size])
-    )  # numpy's log2 depends on the machine
+    ratio = 1 + counted / (_PRIOR * prior[at % prior.size])
+    mantissa, exponent = np.frexp(ratio)  # numpy's log2 depends on the machine
     steps = 8 * (exponent.astype(np.int64) - 1) + np.searchsorted(_WIDTH[_UNIT : _UNIT + 8], 2 * mantissa)
     return float((counted * steps).sum() / 8)
 

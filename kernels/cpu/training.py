@@ -26,10 +26,10 @@ from losslessnn.kernels.constants import (
     TAIL_REACH,
 )
 from losslessnn.kernels.cpu.compiling import lean_kernel, part
-from losslessnn.kernels.cpu.reals import ROWS, add_product_sums, product_sum
+from losslessnn.kernels.cpu.reals import ROWS, add_four_rows, add_product_sums
 from losslessnn.kernels.cpu.statistics import log2_of
 
-LANES, FEW_LANES = 64, 16  # samples; multiples of what `product_sum` takes at once
+LANES, FEW_LANES = 64, 16  # samples; multiples of `reals.WIDTH`
 _PER_SCALE = np.float32(TAIL_CELLS // TAIL_REACH)
 _LAST_CELL = np.float32(TAIL_CELLS - 1)
 _STEP, _STEPS = np.float32(1 / 16), np.float32(16)  # of activations
@@ -140,14 +140,10 @@ def _add_rows(target, row, weights, at, stride, rows, n_rows):
 
     Four at a time: behind the last of them there are rows of 0, and other weights that do not matter.
     """
-    stride, lanes = np.uintp(stride), np.uintp(rows.shape[1])
-    for i in range(np.uintp(0), np.uintp(n_rows), np.uintp(4)):
-        place = np.uintp(at) + i * stride
-        a, b = weights[place], weights[place + stride]
-        c, d = weights[place + np.uintp(2) * stride], weights[place + np.uintp(3) * stride]
-        j, k, m = i + np.uintp(1), i + np.uintp(2), i + np.uintp(3)
-        for n in range(lanes):
-            target[row, n] += (a * rows[i, n] + b * rows[j, n]) + (c * rows[k, n] + d * rows[m, n])
+    for i in range(0, n_rows, 4):
+        place = np.int64(at) + i * np.int64(stride)
+        length = np.int64(rows.shape[1])
+        add_four_rows(target, np.int64(row), weights, place, np.int64(stride), rows, i, length)
 
 
 @part
@@ -173,12 +169,12 @@ def forward(rounded, width, seen, hidden, outputs):
 
 @part
 def _add_products(total, at, a, i, b, n_rows):
-    """Add to ``total``, from ``at`` on, the sums of products of row i of ``a`` and so many rows of ``b``."""
-    lanes, whole = np.int64(a.shape[1]), n_rows // ROWS * ROWS
-    for j in range(0, whole, ROWS):
-        add_product_sums(total, at + j, a, i, b, j, lanes)
-    for j in range(whole, n_rows):
-        total[at + j] += product_sum(a, i, b, j, lanes)
+    """Add to ``total``, from ``at`` on, the sums of products of row i of ``a`` and so many rows of ``b``.
+
+    Behind the last of them, up to a multiple of `ROWS`, there are rows of 0.
+    """
+    for j in range(0, n_rows, ROWS):
+        add_product_sums(total, at + j, a, i, b, j, np.int64(a.shape[1]))
 
 
 @part
@@ -199,7 +195,7 @@ def _backward(rounded, width, seen, hidden, back, gradient, total):
     for j in range(3):
         _add_products(total, skip + j * NETWORK_INPUTS, gradient, j, seen, NETWORK_INPUTS)
         _add_products(total, outward + j * width, gradient, j, hidden, width)
-        total[outward + 3 * width + j] += product_sum(seen, NETWORK_INPUTS, gradient, j, np.int64(lanes))
+    _add_products(total, outward + 3 * width, seen, NETWORK_INPUTS, gradient, 3)
 
 
 @part
@@ -223,14 +219,14 @@ class TrainMemory(NamedTuple):
     """Memory for what `train` works with, float32."""
 
     rounded: NDArray[np.float32]  # (weights,) here and in the next three
-    total: NDArray[np.float32]
+    total: NDArray[np.float32]  # and `ROWS` more, which nobody reads
     moment: NDArray[np.float32]
     square: NDArray[np.float32]
     seen: NDArray[np.float32]  # (NETWORK_INPUTS + 1, lanes); the last row is 1: a bias's input
-    hidden: NDArray[np.float32]  # (width, filled up to a multiple of four with rows of 0, lanes)
+    hidden: NDArray[np.float32]  # (width, lanes); this and the next end in rows of 0
     back: NDArray[np.float32]  # (width, lanes)
-    outputs: NDArray[np.float32]  # (3, lanes)
     gradient: NDArray[np.float32]  # (3, lanes)
+    outputs: NDArray[np.float32]  # (3, lanes)
     samples: NDArray[np.float32]  # (4, lanes)
     left: NDArray[np.float32]  # (3, lanes)
     right: NDArray[np.float32]  # (3, lanes)
@@ -239,8 +235,9 @@ class TrainMemory(NamedTuple):
 
 def train_memory(size: int, width: int, lanes: int = LANES) -> TrainMemory:
     """Memory for `train` with so many weights and hidden units, which takes so many samples at once."""
-    vectors = [np.zeros(size, np.float32) for _ in range(4)]
-    rows = (NETWORK_INPUTS + 1, -(-width // 4) * 4, width, 3, 3, 4, 3, 3)
+    vectors = [np.zeros(n, np.float32) for n in (size, size + ROWS, size, size)]
+    filled = -(-width // ROWS) * ROWS
+    rows = (NETWORK_INPUTS + 1, filled, filled, ROWS, 3, 4, 3, 3)
     memory = TrainMemory(
         *vectors, *(np.zeros((n, lanes), np.float32) for n in rows), np.zeros(lanes, np.float32)
     )
