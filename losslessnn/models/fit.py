@@ -736,23 +736,24 @@ def _fit_adaptive(prediction: Prediction, effort: Effort) -> Adaptive:
     if pilots.size < n_channels:  # what is computed for them is thrown away
         pilots = pilots[::2]
     bits = prediction.positions.fraction_bits
-    without = [0]  # what samples up to a block's end cost
-    for begin, end in time_blocks(n_channels, n_times):
-        errors = np.ascontiguousarray(prediction.errors[pilots, begin:end], np.int32)
-        without.append(without[-1] + statistics.error_logarithms(errors, bits, pilots))
-    least = without[-1] - int(effort.adaptive_gain * 256 * pilots.size * n_times)
-    best_errors = None
+    without: dict[int, int] = {0: 0}  # what samples up to a block's end cost
+    must_save = int(effort.adaptive_gain * 256 * pilots.size * n_times)
+    best_cost, best_errors = None, None
     for rate in effort.rates:
         stage = Adaptive(effort.adaptive_own, rate, first, source, unit)
         all_there = prediction.whole and pilots.size == n_channels
         cost, kept = 0, np.empty((n_channels if all_there else 0, n_times), np.int16)
-        for bare, (begin, end, errors) in zip(without[1:], prediction.follow(stage, pilots), strict=True):
+        for begin, end, errors in prediction.follow(stage, pilots):
             cost += statistics.error_logarithms(errors, bits, pilots)
+            if end not in without:
+                linear = np.ascontiguousarray(prediction.errors[pilots, begin:end], np.int32)
+                without[end] = without[begin] + statistics.error_logarithms(linear, bits, pilots)
             kept = put(kept, begin, end, errors) if kept.size else kept
-            if cost >= bare and end * pilots.size >= ADAPTIVE_TRIAL:
+            if cost >= without[end] and end * pilots.size >= ADAPTIVE_TRIAL:
                 break
+        least = without[end] - must_save if best_cost is None else best_cost
         if end == n_times and cost < least:
-            best, least, best_errors = stage, cost, kept
+            best, best_cost, best_errors = stage, cost, kept
     if best_errors is not None and best_errors.size:
         prediction.errors = best_errors
     else:
