@@ -111,10 +111,12 @@ class AdcTables:
         most = min(MAX_TABLES, n_channels + 1)
         if not 1 <= n_tables <= most:
             raise CorruptFrameError(f"{n_tables} ADC tables: 1 to {most} are possible")
-        common = reader.take(n_codes, 1)
-        others = reader.take((n_tables - 1) * n_codes, 2).reshape(n_tables - 1, n_codes) + common
-        log_widths = np.concatenate([common[None], others])
-        table = np.cumsum(reader.take(n_channels, 3)) if n_tables > 1 else np.zeros(n_channels, np.int64)
+        counts = [n_codes, (n_tables - 1) * n_codes, n_channels if n_tables > 1 else 0]
+        values = reader.take_each(counts, [1, 2, 3])
+        log_widths = values[: n_tables * n_codes].reshape(n_tables, n_codes)
+        log_widths[1:] += log_widths[0]
+        table = np.zeros(n_channels, np.int64)
+        table[: counts[2]] = np.cumsum(values[n_tables * n_codes :])
         reader.finish()
         if log_widths.min() < _NARROWEST or log_widths.max() > _WIDEST:
             raise CorruptFrameError("ADC table holds an impossible width")

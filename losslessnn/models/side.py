@@ -243,16 +243,20 @@ def _unpack_taps(reader: SequenceReader, n_channels: int, skew: int) -> LinearTa
     source = channel - reader.take(n_windows, _DISTANCE + _ranks(first))
     _all_within(source, 0, n_channels - 1, "reference")
     is_own = channel == source
-    lag = _all_within(reader.take(n_windows, _LAG + is_own), -PAD, PAD, "lag")
+    known = np.full(
+        n_channels, _SHIFT
+    )  # all contexts up to the coefficients' are: one call is faster than three
+    values = reader.take(2 * n_windows + n_channels, np.concatenate([_LAG + is_own, _COUNT + is_own, known]))
+    lag = _all_within(values[:n_windows], -PAD, PAD, "lag")
     if (lag < 1 - skew * (channel - source)).any():
         raise CorruptFrameError("a prediction reads samples that are not decoded yet")
-    count = _all_within(reader.take(n_windows, _COUNT + is_own), 1, MAX_TAPS, "window")
+    count = _all_within(values[n_windows : 2 * n_windows], 1, MAX_TAPS, "window")
     if (lag + count - 1 > PAD).any():
         raise CorruptFrameError("a prediction reaches too far back")
     ends = np.concatenate([[0], np.cumsum(count)])
     _within(int(ends[-1]), 0, (1 << 31) - 1, "number of coefficients")
     _all_within(np.diff(ends[first]), 0, MAX_TAPS, "number of coefficients of a channel")
-    shift = _all_within(reader.take(n_channels, _SHIFT), 0, _MAX_SHIFT, "coefficient step").astype(np.int32)
+    shift = _all_within(values[2 * n_windows :], 0, _MAX_SHIFT, "coefficient step").astype(np.int32)
     taps = LinearTaps(
         skew,
         first.astype(np.int32),
