@@ -109,7 +109,7 @@ def losses(samples: np.ndarray, outputs: np.ndarray) -> tuple[np.ndarray, np.nda
     memory = training.train_memory(networks.weight_count(HIDDEN), HIDDEN)
     memory.samples[:], memory.outputs[:] = samples, outputs
     loss(memory.samples, memory.outputs, TAILS, memory.left, memory.right, memory.mass, memory.gradient)
-    return -np.log2(memory.mass.astype(np.float64)), memory.gradient
+    return -np.log2(memory.mass.astype(np.float64)), memory.gradient[:3]
 
 
 def some_samples(rng: np.random.Generator) -> np.ndarray:
