@@ -111,10 +111,12 @@ class AdcTables:
         most = min(MAX_TABLES, n_channels + 1)
         if not 1 <= n_tables <= most:
             raise CorruptFrameError(f"{n_tables} ADC tables: 1 to {most} are possible")
-        common = reader.take(n_codes, 1)
-        others = reader.take((n_tables - 1) * n_codes, 2).reshape(n_tables - 1, n_codes) + common
-        log_widths = np.concatenate([common[None], others])
-        table = np.cumsum(reader.take(n_channels, 3)) if n_tables > 1 else np.zeros(n_channels, np.int64)
+        counts = [n_codes, (n_tables - 1) * n_codes, n_channels if n_tables > 1 else 0]
+        values = reader.take_each(counts, [1, 2, 3])
+        log_widths = values[: n_tables * n_codes].reshape(n_tables, n_codes)
+        log_widths[1:] += log_widths[0]
+        table = np.zeros(n_channels, np.int64)
+        table[: counts[2]] = np.cumsum(values[n_tables * n_codes :])
         reader.finish()
         if log_widths.min() < _NARROWEST or log_widths.max() > _WIDEST:
             raise CorruptFrameError("ADC table holds an impossible width")
@@ -217,9 +219,10 @@ def _gain(counts: NDArray[np.int64], log_widths: NDArray[np.int64], reference: N
 
 def _most_gain(counts: NDArray[np.int64], prior: NDArray[np.float64]) -> float:
     """More bits than tables of their own can save: no width moves further than by all that was counted."""
-    table, code = np.nonzero(counts)
-    counted = counts[table, code]
-    mantissa, exponent = np.frexp(1 + counted / (_PRIOR * prior[code]))  # numpy's log2 depends on the machine
+    at = np.flatnonzero(counts)
+    counted = counts.reshape(-1)[at]
+    ratio = 1 + counted / (_PRIOR * prior[at % prior.size])
+    mantissa, exponent = np.frexp(ratio)  # numpy's log2 depends on the machine
     steps = 8 * (exponent.astype(np.int64) - 1) + np.searchsorted(_WIDTH[_UNIT : _UNIT + 8], 2 * mantissa)
     return float((counted * steps).sum() / 8)
 

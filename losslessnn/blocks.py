@@ -18,7 +18,7 @@ Codes = NDArray[Any]
 """Codes (channels, time), integers."""
 
 _SAMPLES, _SHORTEST = 1 << 18, 1 << 10
-_ROWS = 128  # channels: fewer would make less use of the cache lines that hold samples of all
+ROWS = 128  # channels: fewer would make less use of the cache lines that hold samples of all
 
 
 def time_blocks(n_channels: int, n_times: int) -> Iterator[tuple[int, int]]:
@@ -74,9 +74,9 @@ def of_channels(codes: Codes, channels: NDArray[np.int64]) -> Codes:
 
 def row_groups(codes: Codes) -> Iterator[tuple[slice, Codes]]:
     """All channels, some at a time, each with its codes side by side in memory; the next overwrite them."""
-    memory = np.empty((min(len(codes), _ROWS), codes.shape[1]), codes.dtype)
-    for first in range(0, len(codes), _ROWS):
-        rows = slice(first, first + _ROWS)
+    memory = np.empty((min(len(codes), ROWS), codes.shape[1]), codes.dtype)
+    for first in range(0, len(codes), ROWS):
+        rows = slice(first, first + ROWS)
         some = codes[rows]
         if not some.flags.c_contiguous:
             memory[: len(some)] = some

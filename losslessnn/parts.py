@@ -152,7 +152,10 @@ def find_parts(array: Array) -> Parts | None:
     if not 1 <= array.shape[1] <= MOST_COLUMNS:
         return None
     held = _held(array)
-    others = np.setdiff1d(np.arange(array.shape[1]), [k for part in held for k in part.columns])
+    free = np.ones(array.shape[1], bool)
+    for part in held:
+        free[part.columns] = False
+    others = np.flatnonzero(free)
     kinds = _kinds(array[:: max(len(array) // _LOOKED_AT, 1)][:, others])
     parts = [Part(others[kinds == kind]) for kind in np.unique(kinds)] + held
     sure = len(parts) <= len(held) + 1  # what is held says next to nothing about what is not
@@ -167,7 +170,7 @@ def as_columns(array: Array) -> Array:
 def _held(array: Array) -> list[Part]:
     """Parts of columns that hold each value for the same number of rows."""
     start = bits_of(array[:_LOOKED_AT])
-    changes = np.count_nonzero(start[1:] != start[:-1], axis=0)
+    changes = (start[1:] != start[:-1]).sum(axis=0, dtype=np.int32)
     some = np.flatnonzero((changes <= len(start) // 2) & (changes > 0))
     found: dict[tuple[int, int], list[int]] = {}
     for k in some.tolist():
@@ -193,7 +196,8 @@ def _kinds(array: Array) -> npt.NDArray[np.int64]:
     if array.dtype.itemsize == 1 or array.shape[1] <= _FEWEST_NARROW:
         return kinds
     ranges = array.max(axis=0).astype(np.float64) - array.min(axis=0)
-    if np.count_nonzero(ranges < _NARROW) < _FEWEST_NARROW:
+    n_narrow = np.count_nonzero(ranges < _NARROW)
+    if n_narrow < _FEWEST_NARROW or n_narrow == ranges.size:
         return kinds
     usual = float(np.median(ranges[ranges < _NARROW]))
     return (ranges >= max(_NARROW, _MUCH_WIDER * usual)).astype(np.int64)

@@ -91,7 +91,11 @@ class Reader:
 
     def byte(self) -> int:
         """Read one byte as an integer."""
-        return self.take(1)[0]
+        position = self.position
+        if position >= len(self._view):
+            self.take(1)  # which says what is wrong
+        self.position = position + 1
+        return self._view[position]
 
     def varint(self, limit: int = _U64_END - 1) -> int:
         """Read an unsigned integer no larger than `limit`."""

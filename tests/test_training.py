@@ -203,7 +203,7 @@ def test_the_smooth_loss_is_the_kernels() -> None:
         block = slice(begin, begin + kernel.LANES)
         memory.samples[:], memory.outputs[:] = columns_of[:, block], y[:, block]
         loss(memory.samples, memory.outputs, tails, memory.left, memory.right, memory.mass, memory.gradient)
-        mass[block], expected[:, block] = memory.mass, memory.gradient
+        mass[block], expected[:, block] = memory.mass, memory.gradient[:3]
     np.testing.assert_allclose(bits.numpy(), -np.log2(mass), rtol=1e-3, atol=1e-3)
     near = np.isclose(gradient.numpy().T * 2048, expected, rtol=0.02, atol=0.02).all(axis=0)
     far = np.count_nonzero(~near)

@@ -310,11 +310,12 @@ class Working(NamedTuple):
 def working_memory(n_channels: int, lanes: int = 0, n_units: int = OUTPUT_LANES) -> Working:
     """Memory for `code_intervals` and `decode`, which `start` makes ready."""
     inputs = np.zeros((max(n_channels, network.LINES), NETWORK_INPUTS), np.int16)
+    rows = head_lanes.new_rows(12 + len(head_lanes.Columns._fields), n_channels)
     return Working(
-        head_lanes.new_rows(3, n_channels),
-        head_lanes.new_rows(3, n_channels),
-        head_lanes.new_rows(6, n_channels),
-        head_lanes.new_columns(n_channels),
+        rows[:3],
+        rows[3:6],
+        rows[6:12],
+        head_lanes.Columns(*rows[12:]),
         np.zeros(lanes + LANES, np.uint64),
         np.zeros(2, np.int64),
         inputs,

@@ -95,11 +95,6 @@ def new_rows(n_rows: int, n_channels: int) -> NDArray[np.int64]:
     return memory[begin : begin + n_rows * length].reshape(n_rows, length)
 
 
-def new_columns(n_channels: int) -> Columns:
-    """Columns of zeros."""
-    return Columns(*new_rows(len(Columns._fields), n_channels))
-
-
 class _Bins:
     """Codes and the edges between them; by the channels' ADC tables, or all alike."""
 

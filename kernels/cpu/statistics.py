@@ -343,9 +343,9 @@ def _regressor_order(n_sources, lag, count, priority, order):
 
 
 @part
-def _reorder(grams, c, order, n, moved):
+def _reorder(grams, c, order, n, itself, moved):
     """Write a Gram matrix of n regressors and what they predict with the regressors in another order."""
-    order[n] = n
+    order[n] = itself
     for i in range(n + 1):
         for j in range(i + 1):
             a, b = order[i], order[j]
@@ -451,14 +451,15 @@ def fit_memory(regressors: int, references: int, spans: int) -> FitMemory:
 
 @lean_kernel
 def fit_linear(
-    grams, weighed, chosen, reach, channels, n_times, tap_bits, quantum, memory, done, windows,
+    grams, weighed, chosen, summed, reach, channels, n_times, tap_bits, quantum, memory, done, windows,
     coefficients, shift,
 ):  # fmt: skip
     """Fit the linear predictors of some channels by least squares, their lengths chosen by total cost.
 
     Parameters
     ----------
-    grams, weighed, chosen, reach, channels, memory : what `gram_matrices` took and gave
+    grams, weighed, summed, reach, channels, memory : what `gram_matrices` took, as ``chosen``, and gave
+    chosen : (channels, references) int32 the first of a channel's references that ``summed`` has, -1 for none
     n_times : samples per channel that will pay for the coefficients
     tap_bits : price of a coefficient, in bits, at least
     quantum : squared width of a code in units of samples
@@ -477,13 +478,14 @@ def fit_linear(
     source, lag, count = memory.sources, memory.lags, memory.counts
     for c in range(channels.size):
         k, n_fit = channels[c], weighed[c]
+        itself = windows_of(k, summed, reach, memory)[1]
         n_sources, n = windows_of(k, chosen, reach, memory)
-        energy = grams[c, n, n]
+        energy = grams[c, itself, itself]
         shift[k] = 0
         if energy == 0.0:
             continue
         _regressor_order(n_sources, lag, count, memory.reals, order)
-        _reorder(grams, c, order, n, factor)
+        _reorder(grams, c, order, n, itself, factor)
         cholesky(factor, n + 1, 1e-9, memory.reals)
         noise = n_fit * quantum / 12.0
         best, left, cost = _cheapest_length(factor, n, energy, noise, n_fit, n_times, tap_bits)

@@ -4,7 +4,8 @@ D. Kingma, J. Ba, "Adam", 2015. Weights are rounded to their integers in every f
 goes through the rounding as if it were not there (Y. Bengio et al., "Estimating or propagating gradients
 through stochastic neurons", 2013). Only + - * / and square roots, in one fixed order, so encoders agree.
 
-Everything is done for `LANES` samples side by side, in loops that a compiler turns into vectors.
+Everything is done for some samples side by side, in loops that a compiler turns into vectors: `LANES` of
+them, or `FEW_LANES` where a batch has no more.
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ from losslessnn.kernels.constants import (
     TAIL_REACH,
 )
 from losslessnn.kernels.cpu.compiling import lean_kernel, part
-from losslessnn.kernels.cpu.reals import product_sum
+from losslessnn.kernels.cpu.reals import ROWS, add_four_rows, add_product_sums
 from losslessnn.kernels.cpu.statistics import log2_of
 
-LANES = 64  # samples
+LANES, FEW_LANES = 64, 16  # samples; multiples of `reals.WIDTH`
 _PER_SCALE = np.float32(TAIL_CELLS // TAIL_REACH)
 _LAST_CELL = np.float32(TAIL_CELLS - 1)
 _STEP, _STEPS = np.float32(1 / 16), np.float32(16)  # of activations
@@ -71,7 +72,8 @@ def _correct(samples, outputs):
 
     A scale becomes what it was as a part of what it is now.
     """
-    for n in range(np.uintp(LANES)):
+    lanes = np.uintp(samples.shape[1])
+    for n in range(lanes):
         scale = samples[_SCALE, n]
         wide = max(scale * _power_of_two(_within(outputs[1, n], _OCTAVES)), _ONE)
         shift = _within(outputs[0, n], _SCALES) * scale
@@ -84,7 +86,8 @@ def _correct(samples, outputs):
 @part
 def _look_up(samples, edge, tails, found):
     """Tails beyond one edge of every bin; ``found`` has a row for each of their numbers."""
-    for n in range(np.uintp(LANES)):
+    lanes = np.uintp(samples.shape[1])
+    for n in range(lanes):
         place = min(abs(samples[edge, n]) * _PER_SCALE, _LAST_CELL)
         shape = samples[_SHAPE, n]
         kind, cell = min(np.int64(shape), GAUSSIAN - 1), min(np.int64(place), TAIL_CELLS - 2)
@@ -107,10 +110,11 @@ def loss(samples, outputs, tails, left, right, mass, gradient):
 
     ``samples`` is overwritten.
     """
+    lanes = np.uintp(samples.shape[1])
     _correct(samples, outputs)
     _look_up(samples, _LOW, tails, left)
     _look_up(samples, _HIGH, tails, right)
-    for n in range(np.uintp(LANES)):
+    for n in range(lanes):
         begin, end, shape = samples[_LOW, n], samples[_HIGH, n], samples[_SHAPE, n]
         below = _ONE if begin >= 0 else -_ONE  # the mean is below the bin
         above = _ONE if end <= 0 else -_ONE
@@ -136,57 +140,62 @@ def _add_rows(target, row, weights, at, stride, rows, n_rows):
 
     Four at a time: behind the last of them there are rows of 0, and other weights that do not matter.
     """
-    stride = np.uintp(stride)
-    for i in range(np.uintp(0), np.uintp(n_rows), np.uintp(4)):
-        place = np.uintp(at) + i * stride
-        a, b = weights[place], weights[place + stride]
-        c, d = weights[place + np.uintp(2) * stride], weights[place + np.uintp(3) * stride]
-        j, k, m = i + np.uintp(1), i + np.uintp(2), i + np.uintp(3)
-        for n in range(np.uintp(LANES)):
-            target[row, n] += (a * rows[i, n] + b * rows[j, n]) + (c * rows[k, n] + d * rows[m, n])
+    for i in range(0, n_rows, 4):
+        place = np.int64(at) + i * np.int64(stride)
+        length = np.int64(rows.shape[1])
+        add_four_rows(target, np.int64(row), weights, place, np.int64(stride), rows, i, length)
 
 
 @part
 def forward(rounded, width, seen, hidden, outputs):
     """Outputs under rounded weights: to hidden units, their biases, skip, to outputs, output biases."""
+    lanes = np.uintp(seen.shape[1])
     first = NETWORK_INPUTS * width
     skip = first + width
     outward = skip + 3 * NETWORK_INPUTS
     for h in range(np.uintp(width)):
-        for n in range(np.uintp(LANES)):
+        for n in range(lanes):
             hidden[h, n] = rounded[np.uintp(first) + h]
         _add_rows(hidden, h, rounded, h, width, seen, NETWORK_INPUTS)
-        for n in range(np.uintp(LANES)):
+        for n in range(lanes):
             level = np.floor(hidden[h, n] * _STEPS + _HALF) * _STEP
             hidden[h, n] = min(max(level, _ZERO), _MOST)
     for j in range(np.uintp(3)):
-        for n in range(np.uintp(LANES)):
+        for n in range(lanes):
             outputs[j, n] = rounded[np.uintp(outward + 3 * width) + j]
         _add_rows(outputs, j, rounded, np.uintp(skip) + j * np.uintp(NETWORK_INPUTS), 1, seen, NETWORK_INPUTS)
         _add_rows(outputs, j, rounded, np.uintp(outward) + j * np.uintp(width), 1, hidden, width)
 
 
 @part
+def _add_products(total, at, a, i, b, n_rows):
+    """Add to ``total``, from ``at`` on, the sums of products of row i of ``a`` and so many rows of ``b``.
+
+    Behind the last of them, up to a multiple of `ROWS`, there are rows of 0.
+    """
+    for j in range(0, n_rows, ROWS):
+        add_product_sums(total, at + j, a, i, b, j, np.int64(a.shape[1]))
+
+
+@part
 def _backward(rounded, width, seen, hidden, back, gradient, total):
     """Add to ``total`` the gradient of a block's bits by each weight."""
+    lanes = np.uintp(seen.shape[1])
     first = NETWORK_INPUTS * width
     skip = first + width
     outward = skip + 3 * NETWORK_INPUTS
     for h in range(np.uintp(width)):
         at = np.uintp(outward) + h
         a, b, c = rounded[at], rounded[at + np.uintp(width)], rounded[at + np.uintp(2 * width)]
-        for n in range(np.uintp(LANES)):
+        for n in range(lanes):
             flow = (gradient[0, n] * a + gradient[1, n] * b) + gradient[2, n] * c
             back[h, n] = flow if (hidden[h, n] > 0) & (hidden[h, n] < _MOST) else _ZERO
     for i in range(NETWORK_INPUTS + 1):
-        for h in range(width):
-            total[i * width + h] += product_sum(seen, i, back, h, LANES)
+        _add_products(total, i * width, seen, i, back, width)
     for j in range(3):
-        for i in range(NETWORK_INPUTS):
-            total[skip + j * NETWORK_INPUTS + i] += product_sum(seen, i, gradient, j, LANES)
-        for h in range(width):
-            total[outward + j * width + h] += product_sum(hidden, h, gradient, j, LANES)
-        total[outward + 3 * width + j] += product_sum(seen, NETWORK_INPUTS, gradient, j, LANES)
+        _add_products(total, skip + j * NETWORK_INPUTS, gradient, j, seen, NETWORK_INPUTS)
+        _add_products(total, outward + j * width, gradient, j, hidden, width)
+    _add_products(total, outward + 3 * width, seen, NETWORK_INPUTS, gradient, 3)
 
 
 @part
@@ -210,26 +219,27 @@ class TrainMemory(NamedTuple):
     """Memory for what `train` works with, float32."""
 
     rounded: NDArray[np.float32]  # (weights,) here and in the next three
-    total: NDArray[np.float32]
+    total: NDArray[np.float32]  # and `ROWS` more, which nobody reads
     moment: NDArray[np.float32]
     square: NDArray[np.float32]
-    seen: NDArray[np.float32]  # (NETWORK_INPUTS + 1, LANES); the last row is 1: a bias's input
-    hidden: NDArray[np.float32]  # (width, filled up to a multiple of four with rows of 0, LANES)
-    back: NDArray[np.float32]  # (width, LANES)
-    outputs: NDArray[np.float32]  # (3, LANES)
-    gradient: NDArray[np.float32]  # (3, LANES)
-    samples: NDArray[np.float32]  # (4, LANES)
-    left: NDArray[np.float32]  # (3, LANES)
-    right: NDArray[np.float32]  # (3, LANES)
-    mass: NDArray[np.float32]  # (LANES,)
+    seen: NDArray[np.float32]  # (NETWORK_INPUTS + 1, lanes); the last row is 1: a bias's input
+    hidden: NDArray[np.float32]  # (width, lanes); this and the next end in rows of 0
+    back: NDArray[np.float32]  # (width, lanes)
+    gradient: NDArray[np.float32]  # (3, lanes)
+    outputs: NDArray[np.float32]  # (3, lanes)
+    samples: NDArray[np.float32]  # (4, lanes)
+    left: NDArray[np.float32]  # (3, lanes)
+    right: NDArray[np.float32]  # (3, lanes)
+    mass: NDArray[np.float32]  # (lanes,)
 
 
-def train_memory(size: int, width: int) -> TrainMemory:
-    """Memory for `train` with so many weights and hidden units."""
-    vectors = [np.zeros(size, np.float32) for _ in range(4)]
-    rows = (NETWORK_INPUTS + 1, -(-width // 4) * 4, width, 3, 3, 4, 3, 3)
+def train_memory(size: int, width: int, lanes: int = LANES) -> TrainMemory:
+    """Memory for `train` with so many weights and hidden units, which takes so many samples at once."""
+    vectors = [np.zeros(n, np.float32) for n in (size, size + ROWS, size, size)]
+    filled = -(-width // ROWS) * ROWS
+    rows = (NETWORK_INPUTS + 1, filled, filled, ROWS, 3, 4, 3, 3)
     memory = TrainMemory(
-        *vectors, *(np.zeros((n, LANES), np.float32) for n in rows), np.zeros(LANES, np.float32)
+        *vectors, *(np.zeros((n, lanes), np.float32) for n in rows), np.zeros(lanes, np.float32)
     )
     memory.seen[-1] = 1
     return memory
@@ -264,7 +274,7 @@ def train(inputs, low, high, scale, shape, weights, width, tails, steps, batch, 
     out, are returned: one kernel for learning and for measuring, since compiling it takes longer than either.
     ``memory`` is what `train_memory` gives.
     """
-    m = memory
+    m, lanes = memory, memory.mass.size
     for i in range(weights.size):
         m.moment[i] = m.square[i] = 0
     moment_left, square_left = _ONE, _ONE
@@ -276,7 +286,7 @@ def train(inputs, low, high, scale, shape, weights, width, tails, steps, batch, 
             m.total[i] = 0
         left = batch
         while left > 0:
-            count = min(LANES, left, low.size - first)
+            count = min(lanes, left, low.size - first)
             _take(inputs, low, high, scale, shape, first, count, m.seen, m.samples)
             first = first + count if first + count < low.size else 0
             left -= count
@@ -289,7 +299,7 @@ def train(inputs, low, high, scale, shape, weights, width, tails, steps, batch, 
                         bits -= log2_of(likelihood)
                         likelihood = 1.0
                 continue
-            for n in range(count, LANES):
+            for n in range(count, lanes):
                 m.gradient[0, n] = m.gradient[1, n] = m.gradient[2, n] = 0
             _backward(m.rounded, width, m.seen, m.hidden, m.back, m.gradient, m.total)
         if pace == 0:

@@ -46,7 +46,7 @@ class _Contexts:
 
 
 class SequenceWriter:
-    """Collect integers with their contexts; `finish` returns the bytes.
+    """Collect integers (magnitudes up to 2**40) with their contexts; `finish` returns the bytes.
 
     Examples
     --------
@@ -59,20 +59,22 @@ class SequenceWriter:
 
     def __init__(self) -> None:
         self._values: list[NDArray[np.int64]] = []
-        self._contexts: list[NDArray[np.int64]] = []
+        self._contexts: list[ArrayLike] = []
 
     def put(self, values: ArrayLike, context: ArrayLike) -> None:
-        """Append integers (|value| < 2**40); ``context`` is one number or one per value."""
-        array = np.asarray(values, np.int64).reshape(-1)
-        if array.size and (int(array.max()) > _LIMIT or int(array.min()) < -_LIMIT):
-            raise ValueError(f"side information must stay within 2**40, got {int(np.abs(array).max())}")
-        self._values.append(array)
-        self._contexts.append(np.full(array.shape, context, np.int64))
+        """Append integers; ``context`` is one number or one per value."""
+        self._values.append(np.asarray(values, np.int64).reshape(-1))
+        self._contexts.append(context)
 
     def finish(self) -> bytes:
         """All integers put so far, as bytes."""
         values = np.concatenate([*self._values, np.zeros(0, np.int64)])
-        contexts = np.concatenate([*self._contexts, np.zeros(0, np.int64)])
+        if max(int(values.max(initial=0)), -int(values.min(initial=0))) > _LIMIT:
+            raise ValueError(f"side information must stay within 2**40, got {int(np.abs(values).max())}")
+        contexts, done = np.empty(values.size, np.int64), 0
+        for some, context in zip(self._values, self._contexts, strict=True):
+            contexts[done : done + some.size] = context
+            done += some.size
         book = _Contexts()
         book.reach(int(contexts.max(initial=0)))
         words = np.empty(values.size + 4, np.uint32)
@@ -110,11 +112,12 @@ class SequenceReader:
     def take(self, count: int, context: ArrayLike) -> NDArray[np.int64]:
         """The next ``count`` integers; ``context`` is one number or one per value."""
         self._refuse_endless(count)
-        contexts, values = np.full(count, context, np.int64), np.empty(count, np.int64)
+        contexts, values = np.empty(count, np.int64), np.empty(count, np.int64)
         if count == 0:
             return values
-        self._book.reach(context if isinstance(context, int) else int(contexts.max()))
+        contexts[:] = context
         book = self._book
+        book.reach(context if isinstance(context, int) else int(np.maximum.reduce(contexts)))
         failed: Any = kernel.decode_sequence(
             contexts, _BINS, load_shapes().tails, book.mean, book.spread, book.seen,
             self._previous, self._words, self._raw, self._cursor, self._state, values,

@@ -137,7 +137,7 @@ def decode(
     CorruptFrameError
         If these do not go together.
     """
-    if dtype.kind not in "biuf" or codes.size != int(np.prod(shape, dtype=np.int64)) or not codes.size:
+    if dtype.kind not in "biuf" or codes.size != math.prod(shape) or not codes.size:
         raise CorruptFrameError(f"a lattice cannot hold an array of {dtype} and shape {shape}")
     if not isinstance(lattice, IntegerLattice):
         codes = codes.astype(np.int32, copy=False)
@@ -217,12 +217,12 @@ def _sample(array: npt.NDArray[Any]) -> Int64s:
 
 def _occupancy(array: npt.NDArray[Any], step: int) -> float:
     """Share of lattice points in the middle four fifths of a sample that occur; 1 where none can tell."""
-    sample = np.sort(_sample(array))
+    sample = np.sort(_sample(array).astype(array.dtype.newbyteorder("=")))  # the shorter, the faster
     middle = sample[sample.size // 10 : sample.size - sample.size // 10]
-    distinct = int((np.diff(middle) != 0).sum()) + 1
+    distinct = int(np.count_nonzero(middle[1:] != middle[:-1])) + 1
     if middle.size < _MIN_REPEATS * distinct or distinct < 3:
         return 1.0
-    return distinct / (int(middle[-1] - middle[0]) // step + 1)
+    return distinct / ((int(middle[-1]) - int(middle[0])) // step + 1)
 
 
 def _distinct(array: npt.NDArray[Any]) -> Int64s | None:

@@ -27,6 +27,7 @@ from .common import (
 )
 
 _SAMPLE_VALUES = 1 << 16
+_FIRST_ROWS = 64  # tell of most columns that their steps are 1
 _COLUMN_COST_BITS = 24
 """What one column's own step may cost in a packed lattice, generously."""
 
@@ -226,7 +227,12 @@ def _refine(part: npt.NDArray[Any], origin: npt.NDArray[Any], steps: Int64s) -> 
 
 
 def _divisors(part: npt.NDArray[Any], origin: npt.NDArray[Any]) -> Int64s:
-    divisors = np.abs(np.gcd.reduce(_distances(part, origin), axis=0))
+    divisors = np.gcd.reduce(_distances(part[:_FIRST_ROWS], origin), axis=0)
+    unsure = np.flatnonzero(divisors != 1)
+    if unsure.size and len(part) > _FIRST_ROWS:
+        rest = _distances(part[_FIRST_ROWS:, unsure], origin[unsure])
+        divisors[unsure] = np.gcd(divisors[unsure], np.gcd.reduce(rest, axis=0))
+    divisors = np.abs(divisors)
     return np.where(divisors < 0, 1, divisors)
 
 

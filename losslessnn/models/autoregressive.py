@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NoReturn
 
 import numpy as np
@@ -64,8 +65,9 @@ class AutoregressiveModel:
     lanes: int
 
 
+@lru_cache
 def no_network(n_channels: int) -> Network:
-    """The network of a model that has none."""
+    """The network of a model that has none; not to be written to."""
     return blank_network(0, np.full((n_channels, NETWORK_REFERENCES), -1, np.int32))
 
 
@@ -517,8 +519,8 @@ class Decoder:
         self._window.go_on(n_times)
 
     def _room_for_codes(self, n_times: int, by_time: bool) -> Codes:
-        positions, limits = self._model.positions, np.iinfo(np.int16)
-        kind = np.int16 if limits.min <= positions.low <= positions.high <= limits.max else np.int32
+        positions = self._model.positions
+        kind = np.int16 if -(1 << 15) <= positions.low <= positions.high < 1 << 15 else np.int32
         n_channels = positions.offset.size
         return np.empty((n_times, n_channels), kind).T if by_time else np.empty((n_channels, n_times), kind)
 

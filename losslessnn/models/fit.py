@@ -6,11 +6,11 @@ All sums are exact integers and all solves run in one fixed order, so every mach
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any
 
 import numpy as np
@@ -237,7 +237,17 @@ def _grams(history: NDArray[Any]) -> NDArray[np.float64]:
         np.arange(n_channels), zero, length, np.ones((n_channels, 1)),
         statistics.fit_memory(WHITENING_TAPS, 0, 1), grams, np.empty(n_channels),
     )  # fmt: skip
-    return grams + np.tril(grams, -1).transpose(0, 2, 1)
+    return _both_halves(grams)
+
+
+def _both_halves(lower: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Symmetric matrices of which the lower halves are known."""
+    return np.where(_lower_half(lower.shape[-1]), lower, lower.swapaxes(-1, -2))
+
+
+@cache
+def _lower_half(size: int) -> NDArray[np.bool_]:
+    return np.tri(size, dtype=bool)
 
 
 def _lanes(n_channels: int, n_times: int) -> int:
@@ -285,18 +295,18 @@ def _excerpt(
     neighbours.
     """
     apart = np.flatnonzero(begins[1:] != ends[:-1]) + 1
-    firsts, lasts = np.r_[0, apart], np.r_[apart - 1, begins.size - 1]
+    firsts, lasts = np.concatenate([[0], apart]), np.concatenate([apart - 1, [begins.size - 1]])
     lengths = ends[lasts] - begins[firsts] + 2 * PAD
     moved = np.repeat(np.cumsum(lengths) - lengths - begins[firsts], lasts - firsts + 1)
     known, inside = codes_around(codes, begins[firsts], ends[lasts])
     kind, down = _narrowed(largest_positions(known, positions), positions.fraction_bits)
     excerpt = np.empty(known.shape, kind)
     for first in range(0, len(codes), _TOGETHER):
-        some = np.arange(first, min(first + _TOGETHER, len(codes)))
-        placed = np.empty((some.size, inside.size), np.int32)
-        write_positions(known[some[0] : some[-1] + 1], positions.of(some), np.int64(0), placed)
+        some = slice(first, min(first + _TOGETHER, len(codes)))
+        placed = np.empty((some.stop - first, inside.size), np.int32)
+        write_positions(known[some], positions.of(np.arange(first, some.stop)), np.int64(0), placed)
         placed >>= down[some, None]
-        placed[:, ~inside] = 0
+        placed *= inside
         excerpt[some] = placed
     return excerpt, down, begins + moved, ends + moved
 
@@ -308,35 +318,21 @@ def _fit_taps(codes: Codes, positions: Positions, effort: Effort) -> LinearTaps:
     reduced, down, begins, ends = _excerpt(codes, positions, begins, ends)
     coarser = down - down.min()  # than the finest
     quantum = 4.0 ** int(positions.fraction_bits - down.min())
-    none = np.full((n_channels, 0), -1, np.int32)
-    own = min(effort.own, PAD)
     weights = np.ones((n_channels, begins.size))
-    whitening, _ = _linear(
-        reduced, coarser, none, min(own, WHITENING_TAPS), 0, 0, begins, ends, weights, n_times, quantum, 1
-    )
+    looked_at = _LookedAt(reduced, coarser, begins, ends, weights, n_times, quantum)
+    own = min(effort.own, PAD)
+    none = np.full((n_channels, 0), -1, np.int32)
+    whitening = _linear(looked_at, none, statistics.Reach(min(own, WHITENING_TAPS), 0, 0, 1))
     whitened = _whiten(reduced, coarser, whitening, begins, ends)
     weights = power_of_four(_beside_median(_power(whitened, begins, ends, quantum)))
-
-    def fitted(references: NDArray[np.int32], skew: int, stride: int) -> tuple[LinearTaps, float]:
-        return _linear(
-            reduced, coarser, references, own, effort.past, effort.lead, begins, ends, weights, n_times,
-            quantum, skew, stride,
-        )  # fmt: skip
-
-    chosen, skew = none, 1
+    looked_at = replace(looked_at, weights=weights)
+    chosen, reach = none, statistics.Reach(own, effort.past, effort.lead, 1)
     if effort.references and n_channels > 1:
         chosen = _references(whitened, n_times, effort.references, effort.later)
-        earlier = np.where(chosen < np.arange(n_channels)[:, None], chosen, -1)
-        kinds = ((earlier, 0.0), (chosen, LATER_GAIN)) if effort.later else ((chosen, 0.0),)
-        trials = [(references, price, skew) for skew in effort.skews for references, price in kinds]
-        if len(trials) > 1:
-            stride = -(-n_channels // LATER_PILOTS)
-            n_samples = n_times * len(range(0, n_channels, stride))
-            costs = [
-                fitted(references, skew, stride)[1] + price * n_samples for references, price, skew in trials
-            ]
-            chosen, _, skew = trials[int(np.argmin(costs))]
-    taps, _ = fitted(chosen, skew, 1)
+        taps, chosen = _fit_references(looked_at, chosen, reach, effort)
+        reach = reach._replace(skew=taps.skew)
+    else:
+        taps = _linear(looked_at, chosen, reach)
     if not _uneven(weights):
         return taps
     runs = begins, ends
@@ -347,8 +343,30 @@ def _fit_taps(codes: Codes, positions: Positions, effort: Effort) -> LinearTaps:
         if length < SHORTEST_SPAN:
             power = _smooth(power)
         weights = power_of_two(_beside_median(power))
-        taps, _ = fitted(chosen, skew, 1)
+        taps = _linear(replace(looked_at, begins=begins, ends=ends, weights=weights), chosen, reach)
     return taps
+
+
+def _fit_references(
+    looked_at: _LookedAt, chosen: NDArray[np.int32], reach: statistics.Reach, effort: Effort
+) -> tuple[LinearTaps, NDArray[np.int32]]:
+    """Predictors, and their references: all or only those coded before; a few channels tell, and the skew."""
+    n_channels = len(chosen)
+    kinds = [(chosen, LATER_GAIN if effort.later else 0.0)]
+    if effort.later:
+        kinds.insert(0, (np.where(chosen < np.arange(n_channels)[:, None], chosen, -1), 0.0))
+    reaches = [reach._replace(skew=skew) for skew in effort.skews]
+    if len(kinds) * len(reaches) == 1:
+        return _linear(looked_at, chosen, reach), chosen
+    pilots = np.arange(0, n_channels, -(-n_channels // LATER_PILOTS))
+    trials = []
+    for reach in reaches:
+        sums = _Sums.of(looked_at, pilots, chosen, reach)
+        for references, price in kinds:
+            cost = _Predictors.fit(looked_at, [sums], references).cost
+            trials.append((cost + price * looked_at.n_times * pilots.size, references, sums))
+    _, references, sums = min(trials, key=lambda trial: trial[0])
+    return _linear(looked_at, references, sums.reach, sums), references
 
 
 def _uneven(weights: NDArray[np.float64]) -> bool:
@@ -408,7 +426,7 @@ def _whiten(
 ) -> NDArray[np.int32]:
     """What a predictor leaves over of some spans, one behind another; neighbours are predicted together."""
     apart = np.flatnonzero(begins[1:] != ends[:-1]) + 1
-    runs = zip(begins[np.r_[0, apart]], ends[np.r_[apart - 1, -1]], strict=True)
+    runs = zip(begins[np.concatenate([[0], apart])], ends[np.concatenate([apart - 1, [-1]])], strict=True)
     whitened = np.empty((len(reduced), int((ends - begins).sum())), np.int32)
     most = max(int(reduced.max(initial=0)), -int(reduced.min(initial=0))) << int(coarser.max())
     total = room_for_sums(most, whitening)
@@ -438,61 +456,150 @@ def _octaves(ratio: NDArray[np.float64]) -> NDArray[np.int32]:
     return np.asarray(exponent - (mantissa <= 0.5), np.int32)
 
 
-def _linear(
-    reduced: NDArray[Any],
-    coarser: NDArray[np.int32],
-    chosen: NDArray[np.int32],
-    own: int,
-    past: int,
-    lead: int,
-    begins: NDArray[np.int64],
-    ends: NDArray[np.int64],
-    weights: NDArray[np.float64],
-    n_times: int,
-    quantum: float,
-    skew: int,
-    stride: int = 1,
-) -> tuple[LinearTaps, float]:
-    """Predictors of every ``stride``-th channel, and what they and the samples cost, in bits.
+@dataclass(frozen=True)
+class _LookedAt:
+    """What a linear fit looks at.
 
-    Channels are shifted down by ``coarser`` bits more than the finest ones, of whose squared code width
-    ``quantum`` is.
+    Attributes
+    ----------
+    reduced : (channels, time) int16 or int32
+        Positions of some spans with their surroundings.
+    coarser : (channels,) int32
+        By how many bits they are shifted down more than those of the finest channels.
+    begins, ends : (spans,) int64
+    weights : (channels, spans) float64
+    n_times : int
+        Samples of a channel that will pay for its coefficients.
+    quantum : float
+        Squared width of a code in the finest channels.
     """
-    n_channels, n_references = chosen.shape
-    reach, most = statistics.Reach(own, past, lead, skew), own + n_references * (past + lead + 1)
-    windows = np.zeros((n_channels * (1 + n_references), 4), np.int32)
-    coefficients = np.zeros(n_channels * most, np.int32)
-    shift = np.zeros(n_channels, np.int32)
-    memory = statistics.fit_memory(most, n_references, begins.size)
-    samples = statistics.samples_for_sums(reduced)
-    together = max(_GRAM_ENTRIES // (most + 1) ** 2, 1)
-    grams, weighed = np.zeros((together, most + 1, most + 1)), np.empty(together)
-    channels, done, cost = np.arange(0, n_channels, stride), np.zeros(2, np.int64), 0.0
-    for first in range(0, channels.size, together):
-        some = channels[first : first + together]
+
+    reduced: NDArray[Any]
+    coarser: NDArray[np.int32]
+    begins: NDArray[np.int64]
+    ends: NDArray[np.int64]
+    weights: NDArray[np.float64]
+    n_times: int
+    quantum: float
+
+
+@dataclass(frozen=True)
+class _Sums:
+    """Sums of products of some channels and all their regressors, as `statistics.gram_matrices` has them.
+
+    Attributes
+    ----------
+    channels : (some,) int64
+    references : (channels, references) int32
+    reach : statistics.Reach
+    grams, weighed : ndarray of float64
+    """
+
+    channels: NDArray[np.int64]
+    references: NDArray[np.int32]
+    reach: statistics.Reach
+    grams: NDArray[np.float64]
+    weighed: NDArray[np.float64]
+
+    @classmethod
+    def of(
+        cls,
+        looked_at: _LookedAt,
+        channels: NDArray[np.int64],
+        references: NDArray[np.int32],
+        reach: statistics.Reach,
+        room: NDArray[np.float64] | None = None,
+    ) -> _Sums:
+        """Go through the samples; sums are put into ``room``, if there is some, until the next are."""
+        size = _most_regressors(references, reach) + 1
+        grams = np.empty((channels.size, size, size)) if room is None else room[: channels.size]
+        weighed = np.empty(channels.size)
+        memory = statistics.fit_memory(size - 1, references.shape[1], looked_at.begins.size)
         statistics.gram_matrices(
-            samples, chosen, reach, some, begins, ends, weights, memory, grams, weighed
+            statistics.samples_for_sums(looked_at.reduced), references, reach, channels,
+            looked_at.begins, looked_at.ends, looked_at.weights, memory, grams, weighed,
         )  # fmt: skip
-        if coarser.any():
-            _to_one_unit(grams[: some.size], some, chosen, reach, coarser)
-        cost += statistics.fit_linear(
-            grams, weighed, chosen, reach, some, n_times, TAP_BITS, quantum, memory, done,
-            windows, coefficients, shift,
-        )  # fmt: skip
-    n_windows, n_taps = done.tolist()
-    windows = windows[:n_windows]
-    length = np.ascontiguousarray(windows[:, 3])
-    taps = LinearTaps(
-        skew=skew,
-        first=np.searchsorted(windows[:, 0], np.arange(n_channels + 1)).astype(np.int32),
-        source=np.ascontiguousarray(windows[:, 1]),
-        lag=np.ascontiguousarray(windows[:, 2]),
-        length=length,
-        start=(np.cumsum(length) - length).astype(np.int32),
-        coefficients=coefficients[:n_taps].copy(),
-        shift=shift,
+        if looked_at.coarser.any():
+            _to_one_unit(grams, channels, references, reach, looked_at.coarser)
+        return cls(channels, references, reach, grams, weighed)
+
+
+def _most_regressors(references: NDArray[np.int32], reach: statistics.Reach) -> int:
+    return int(reach.own + references.shape[1] * (reach.past + reach.lead + 1))
+
+
+def _linear(
+    looked_at: _LookedAt,
+    references: NDArray[np.int32],
+    reach: statistics.Reach,
+    known: _Sums | None = None,
+) -> LinearTaps:
+    """Predictors of all channels; the sums of some may be known."""
+    size = _most_regressors(references, reach) + 1
+    together = max(_GRAM_ENTRIES // size**2, 1)
+    left = np.ones(len(references), bool)
+    if known is not None:
+        left[known.channels] = False
+    channels = np.flatnonzero(left)
+    room = np.empty((min(together, channels.size), size, size))  # written again and again: it stays in cache
+    sums = (
+        _Sums.of(looked_at, channels[first : first + together], references, reach, room)
+        for first in range(0, channels.size, together)
     )
-    return taps, cost
+    return _Predictors.fit(looked_at, chain([] if known is None else [known], sums), references).taps()
+
+
+@dataclass(frozen=True)
+class _Predictors:
+    """Predictors of some channels, as `statistics.fit_linear` writes them, and their cost in bits.
+
+    Channels come in any order.
+    """
+
+    skew: int
+    windows: NDArray[np.int32]
+    coefficients: NDArray[np.int32]
+    shift: NDArray[np.int32]
+    cost: float
+
+    @classmethod
+    def fit(cls, looked_at: _LookedAt, groups: Iterable[_Sums], references: NDArray[np.int32]) -> _Predictors:
+        """Fit those of groups of channels.
+
+        They use ``references``, or the first of them that are those of the sums, which may have more.
+        """
+        n_channels, cost, done = len(references), 0.0, np.zeros(2, np.int64)
+        windows = np.zeros((n_channels * (1 + references.shape[1]), 4), np.int32)
+        coefficients, shift = np.zeros(0, np.int32), np.zeros(n_channels, np.int32)
+        for sums in groups:
+            reach = sums.reach
+            if not coefficients.size:
+                coefficients = np.zeros(n_channels * _most_regressors(references, reach), np.int32)
+                memory = statistics.fit_memory(sums.grams.shape[1] - 1, references.shape[1], 0)
+            cost += statistics.fit_linear(
+                sums.grams, sums.weighed, references, sums.references, reach, sums.channels,
+                looked_at.n_times, TAP_BITS, looked_at.quantum, memory, done, windows, coefficients, shift,
+            )  # fmt: skip
+        n_windows, n_taps = done.tolist()
+        return cls(reach.skew, windows[:n_windows], coefficients[:n_taps], shift, cost)
+
+    def taps(self) -> LinearTaps:
+        """The same in order, if they are those of all channels."""
+        begin = np.cumsum(self.windows[:, 3]) - self.windows[:, 3]
+        order = np.argsort(self.windows[:, 0], kind="stable")
+        channel, source, lag, length = np.ascontiguousarray(self.windows[order].T)
+        start = np.cumsum(length) - length
+        places = np.repeat(begin[order] - start, length) + np.arange(self.coefficients.size)
+        return LinearTaps(
+            skew=self.skew,
+            first=np.searchsorted(channel, np.arange(self.shift.size + 1)).astype(np.int32),
+            source=source,
+            lag=lag,
+            length=length,
+            start=start.astype(np.int32),
+            coefficients=self.coefficients[places],
+            shift=self.shift,
+        )
 
 
 def _to_one_unit(
@@ -510,7 +617,8 @@ def _to_one_unit(
         gram, channel = grams[c], channels[c]
         windows = statistics.windows_of(channel, chosen, reach, memory)[0] + 2  # its own past and itself, too
         bits = np.repeat(coarser[memory.sources[:windows]], memory.counts[:windows])
-        gram[: bits.size, : bits.size] *= np.ldexp(1.0, bits[:, None] + bits)
+        known = np.tril(gram[: bits.size, : bits.size])
+        gram[: bits.size, : bits.size] = known * np.ldexp(1.0, bits[:, None] + bits)
 
 
 def _references(
@@ -549,13 +657,12 @@ def _covariance(samples: NDArray[np.int32], known: NDArray[np.float64]) -> NDArr
     for first in range(0, n, _TOGETHER):
         some = samples[first : first + _TOGETHER]
         means = np.abs(some).sum(axis=1, dtype=np.int64) // n_times
-        down = np.array([max(int(mean).bit_length() - _PRODUCT_BITS, 0) for mean in means], np.int32)
+        down = np.maximum(np.frexp(means.astype(np.float64))[1] - _PRODUCT_BITS, 0)
         limit = statistics.PRODUCT_LIMIT
         rows[first : first + len(some), :n_times] = np.clip(some >> down[:, None], -limit, limit)
     products = np.zeros((len(rows), len(rows)))
     statistics.sum_products(rows, len(known), np.empty(TILE * TILE, np.int64), products)
-    lower = products[:n, :n]
-    covariance = np.tril(lower) + np.tril(lower, -1).T
+    covariance = _both_halves(products[:n, :n])
     covariance[: len(known), : len(known)] = known
     return covariance
 
@@ -629,23 +736,24 @@ def _fit_adaptive(prediction: Prediction, effort: Effort) -> Adaptive:
     if pilots.size < n_channels:  # what is computed for them is thrown away
         pilots = pilots[::2]
     bits = prediction.positions.fraction_bits
-    without = [0]  # what samples up to a block's end cost
-    for begin, end in time_blocks(n_channels, n_times):
-        errors = np.ascontiguousarray(prediction.errors[pilots, begin:end], np.int32)
-        without.append(without[-1] + statistics.error_logarithms(errors, bits, pilots))
-    least = without[-1] - int(effort.adaptive_gain * 256 * pilots.size * n_times)
-    best_errors = None
+    without: dict[int, int] = {0: 0}  # what samples up to a block's end cost
+    must_save = int(effort.adaptive_gain * 256 * pilots.size * n_times)
+    best_cost, best_errors = None, None
     for rate in effort.rates:
         stage = Adaptive(effort.adaptive_own, rate, first, source, unit)
         all_there = prediction.whole and pilots.size == n_channels
         cost, kept = 0, np.empty((n_channels if all_there else 0, n_times), np.int16)
-        for bare, (begin, end, errors) in zip(without[1:], prediction.follow(stage, pilots), strict=True):
+        for begin, end, errors in prediction.follow(stage, pilots):
             cost += statistics.error_logarithms(errors, bits, pilots)
+            if end not in without:
+                linear = np.ascontiguousarray(prediction.errors[pilots, begin:end], np.int32)
+                without[end] = without[begin] + statistics.error_logarithms(linear, bits, pilots)
             kept = put(kept, begin, end, errors) if kept.size else kept
-            if cost >= bare and end * pilots.size >= ADAPTIVE_TRIAL:
+            if cost >= without[end] and end * pilots.size >= ADAPTIVE_TRIAL:
                 break
+        least = without[end] - must_save if best_cost is None else best_cost
         if end == n_times and cost < least:
-            best, least, best_errors = stage, cost, kept
+            best, best_cost, best_errors = stage, cost, kept
     if best_errors is not None and best_errors.size:
         prediction.errors = best_errors
     else:
@@ -658,7 +766,7 @@ def _residual_units(errors: NDArray[Any]) -> NDArray[np.int32]:
     total = np.zeros(len(errors), np.int64)
     for begin, end in time_blocks(*errors.shape):
         total += np.abs(errors[:, begin:end].astype(np.int32)).sum(axis=1, dtype=np.int64)
-    octaves = np.array([(int(n) // errors.shape[1]).bit_length() for n in total])
+    octaves = np.frexp((total // errors.shape[1]).astype(np.float64))[1].astype(np.int64)
     return np.clip(np.maximum(octaves, 1) + UNIT_BITS - 10, 0, WEIGHT_BITS).astype(np.int32)
 
 
@@ -679,14 +787,14 @@ def fit_head(errors: NDArray[Any], fraction_bits: int, kinds: slice = ALL_SHAPES
     initial = np.left_shift(np.int64(1), levels)
     pilots = _pilots(n_channels)
     sums, row = np.zeros((pilots.size, 5, 5), np.int64), np.zeros(5, np.int64)
-    averages = np.tile(initial[pilots], (3, 1))
+    averages = np.stack([initial[pilots]] * 3)
     for begin, end in time_blocks(n_channels, n_times):
         some = np.ascontiguousarray(errors[pilots, begin:end], np.int32)
         statistics.scale_statistics(some, fraction_bits, pilots, averages, row, sums)
     chosen = _scale_weights(sums)
     if np.abs(_centers(levels, chosen)).max() >= BIAS_LIMIT:  # only noise makes such weights
         chosen = np.rint(256 * np.array(USUAL_WEIGHTS)).astype(np.int32)
-    weights = np.tile(chosen, (n_channels, 1))
+    weights = np.repeat(chosen[None], n_channels, axis=0)
     histogram = np.zeros((n_channels, shapes.costs.shape[1]), np.int64)
     center = _centers(levels, chosen)
     stride = min(max(2 * n_times // MANY_TIMES, 1), MOST_SKIPPED)
@@ -725,8 +833,8 @@ def _scale_weights(sums: NDArray[np.int64]) -> NDArray[np.int32]:
     counted = sums[sums[:, 0, 0] > 1].astype(np.float64)
     total, products = counted[:, 1:, 0], counted[:, 1:, 1:]
     within = products - total[:, :, None] * total[:, None, :] / counted[:, :1, :1]
-    gram = np.tril(within.cumsum(axis=0)[-1]) if len(within) else np.zeros((4, 4))  # added in their order
-    gram += np.tril(gram, -1).T
+    # added in their order
+    gram = _both_halves(within.cumsum(axis=0)[-1]) if len(within) else np.zeros((4, 4))
     usual = np.array(USUAL_WEIGHTS)
     for i in range(3):
         left = gram[3, i]

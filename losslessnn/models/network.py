@@ -280,14 +280,14 @@ class Trainer:
         self._hidden = hidden
         self._tails = (load_shapes().tails / float(MASS)).astype(np.float32)
         self.weights = first_weights(hidden)
-        self._memory = training.train_memory(self.weights.size, hidden)
 
     def train(self, samples: int, pace: float, batch: int = BATCH) -> None:
         """Show it so many samples, ``batch`` for each step; ``pace`` is Adam's step size, at first."""
         e, steps = self._examples, max(1, samples // batch)
+        lanes = training.FEW_LANES if batch <= training.FEW_LANES else training.LANES
         training.train(
             e.inputs, e.low, e.high, e.scale, e.shape, self.weights, self._hidden, self._tails,
-            steps, batch, np.float32(pace), self._memory,
+            steps, batch, np.float32(pace), training.train_memory(self.weights.size, self._hidden, lanes),
         )  # fmt: skip
 
     def held_out_bits(self, weights: Float32s | None = None) -> float:
@@ -296,7 +296,7 @@ class Trainer:
         chosen = self.weights if weights is None else weights
         bits = training.train(
             e.inputs, e.low, e.high, e.scale, e.shape, chosen, self._hidden, self._tails,
-            1, e.low.size, np.float32(0), self._memory,
+            1, e.low.size, np.float32(0), training.train_memory(self.weights.size, self._hidden),
         )  # fmt: skip
         return float(bits) / max(e.low.size, 1)
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from losslessnn.blocks import Codes, row_groups
+from losslessnn.blocks import ROWS, Codes, codes_between
 from losslessnn.coding.sequence import SequenceReader, SequenceWriter
 from losslessnn.errors import CorruptFrameError
 from losslessnn.kernels.constants import PRECISION
@@ -169,8 +169,11 @@ def find_points(samples: Codes) -> Points | None:
     residues = np.full((n_channels, 2), -1, np.int64)
     fewest = max(FEWEST_SAMPLES, -(-n_times // stride) // SMALLEST_SHARE)
     counts = np.zeros(kernel.RESIDUES, np.int64)
-    for rows, some in row_groups(samples[:, ::stride]):
-        kernel.outstanding_codes(some.astype(np.int32), np.int64(fewest), counts, residues[rows])
+    looked_at = samples[:, ::stride]
+    for first in range(0, n_channels, ROWS):
+        rows = slice(first, first + ROWS)
+        some = codes_between(looked_at[rows], 0, looked_at.shape[1])
+        kernel.outstanding_codes(some, np.int64(fewest), counts, residues[rows])
     count, codes = np.zeros(n_channels, np.int64), np.zeros((n_channels, 2), np.int64)
     for k, residue in np.argwhere(residues >= 0):
         row = samples[k].astype(np.int32)

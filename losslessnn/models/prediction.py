@@ -63,16 +63,17 @@ def largest_positions(codes: Codes, positions: Positions) -> NDArray[np.int64]:
     """The largest magnitude of each channel's positions."""
     ends = np.stack([codes.min(axis=1), codes.max(axis=1)], axis=1)  # positions rise with codes
     ends = np.asarray(ends, order="F" if by_time(codes) else "C")  # no kernel is compiled for another kind
-    found = positions_between(ends, positions, 0, 2)
+    found = np.empty(ends.shape, np.int32)
+    kernel.write_positions(as_kernels_take_them(ends), positions, np.int64(0), found)
     return np.abs(found.astype(np.int64)).max(axis=1)
 
 
 def farthest(positions: Positions) -> int:
     """How far from 0 positions may be, their channels' offsets taken off."""
-    ends = np.array([positions.low, positions.high], np.int64) << positions.fraction_bits
+    first, last = positions.low << positions.fraction_bits, positions.high << positions.fraction_bits
     if positions.edges.size:
-        ends = positions.edges[:, [0, -1]].astype(np.int64)
-    return int(np.abs(ends[..., None] - positions.offset).max())
+        first, last = int(positions.edges[:, 0].min()), int(positions.edges[:, -1].max())
+    return max(last - int(positions.offset.min()), int(positions.offset.max()) - first)
 
 
 def linear_errors(
@@ -95,10 +96,10 @@ def linear_errors(
 
 def room_for_sums(most: int, taps: LinearTaps) -> NDArray[Any]:
     """Memory for what linear predictions of positions up to ``most`` add up, of 32 bits if these hold it."""
-    sizes = np.concatenate([[0], np.cumsum(np.abs(taps.coefficients.astype(np.int64)))])
-    of_windows = sizes[taps.start + taps.length] - sizes[taps.start]
-    of_channels = np.diff(np.concatenate([[0], np.cumsum(of_windows)])[taps.first])
-    bound = int(of_channels.max(initial=0)) * most + (1 << int(taps.shift.max(initial=0)))
+    sizes = np.zeros(taps.coefficients.size + 1, np.int64)
+    np.cumsum(np.abs(taps.coefficients), dtype=np.int64, out=sizes[1:])
+    before = sizes[np.append(taps.start, taps.coefficients.size)[taps.first]]
+    bound = int((before[1:] - before[:-1]).max(initial=0)) * most + (1 << int(taps.shift.max(initial=0)))
     return np.empty(kernel.BLOCK, np.int32 if bound < 1 << 31 else np.int64)
 
 
@@ -152,14 +153,18 @@ class Prediction:
             return self._linear_errors(begin, end, channels)
         return self.errors[:, begin:end] if channels is None else self.errors[channels, begin:end]
 
+    def linear_errors(self, history: Int32s, channels: NDArray[np.int64] | None = None) -> Int32s:
+        """What linear predictions leave of positions, as `linear_errors`."""
+        return linear_errors(history, self.taps, channels, self._sums)
+
     def _linear_errors(self, begin: int, end: int, channels: NDArray[np.int64] | None = None) -> Int32s:
         if channels is None:
-            return linear_errors(self.history(begin, end), self.taps, total=self._sums)
+            return self.linear_errors(self.history(begin, end))
         needed = np.union1d(channels, self.sources(channels))
         # numpy takes memory for a row when it is written to, not before
         history = np.zeros((len(self.codes), end - begin + 2 * PAD), np.int32)
         history[needed] = self.history(begin, end, needed)
-        return linear_errors(history, self.taps, channels, self._sums)
+        return self.linear_errors(history, channels)
 
     def excerpt(self, begins: NDArray[np.int64], length: int) -> Prediction:
         """Some stretches of time one behind another, with the errors they have where they are."""
@@ -187,7 +192,7 @@ class Prediction:
         history = self.history(begin, end)
         if self.whole:
             return history, history[:, PAD:-PAD] - self.errors[:, begin:end]
-        return history, history[:, PAD:-PAD] - linear_errors(history, self.taps, total=self._sums)
+        return history, history[:, PAD:-PAD] - self.linear_errors(history)
 
     def means(self) -> Int32s:
         """Predictions of everything, (channels, time)."""

@@ -51,13 +51,14 @@ def pack_model(model: AutoregressiveModel) -> bytes:
     writer = SequenceWriter()
     n_channels = taps.shift.size
     writer.put([positions.low, positions.high - positions.low, positions.fraction_bits], _RANGE)
-    writer.put(np.diff(positions.offset >> positions.fraction_bits, prepend=0), _OFFSET)
+    writer.put(_steps(positions.offset >> positions.fraction_bits), _OFFSET)
     common = head.weights[:1] if (head.weights == head.weights[0]).all() else head.weights
     hidden = len(model.network.outward)
     writer.put([lanes, taps.skew, stage.own, stage.rate, 2 * hidden + (len(common) > 1)], _SETTING)
     writer.put(common, _WEIGHT)
-    channel = np.repeat(np.arange(n_channels), np.diff(taps.first))
-    writer.put(np.diff(taps.first), _WINDOWS)
+    counts = taps.first[1:] - taps.first[:-1]
+    channel = np.repeat(np.arange(n_channels), counts)
+    writer.put(counts, _WINDOWS)
     writer.put(channel - taps.source, _DISTANCE + _ranks(taps.first))
     writer.put(taps.lag, _LAG + (channel == taps.source))
     writer.put(taps.length, _COUNT + (channel == taps.source))
@@ -68,7 +69,7 @@ def pack_model(model: AutoregressiveModel) -> bytes:
     writer.put(stage.unit, _UNIT)
     writer.put(head.bias // 32, _BIAS)
     writer.put(head.shape, _SHAPE)
-    writer.put([int(v).bit_length() - 1 for v in head.initial], _INITIAL)
+    writer.put(np.frexp(head.initial.astype(np.float64))[1] - 1, _INITIAL)  # powers of 2
     if hidden:
         inward, bias, outward, _ = model.network
         used = slice(hidden + 3)
@@ -172,9 +173,9 @@ def pack_difference(model: AutoregressiveModel) -> bytes:
     writer = SequenceWriter()
     positions = model.positions
     writer.put([positions.low, positions.high - positions.low], _RANGE)
-    writer.put(np.diff(positions.offset >> positions.fraction_bits, prepend=0), _OFFSET)
+    writer.put(_steps(positions.offset >> positions.fraction_bits), _OFFSET)
     writer.put([model.lanes], _SETTING)
-    writer.put([int(v).bit_length() - 1 for v in model.head.initial], _INITIAL)
+    writer.put(np.frexp(model.head.initial.astype(np.float64))[1] - 1, _INITIAL)
     return writer.finish()
 
 
@@ -242,16 +243,20 @@ def _unpack_taps(reader: SequenceReader, n_channels: int, skew: int) -> LinearTa
     source = channel - reader.take(n_windows, _DISTANCE + _ranks(first))
     _all_within(source, 0, n_channels - 1, "reference")
     is_own = channel == source
-    lag = _all_within(reader.take(n_windows, _LAG + is_own), -PAD, PAD, "lag")
+    known = np.full(
+        n_channels, _SHIFT
+    )  # all contexts up to the coefficients' are: one call is faster than three
+    values = reader.take(2 * n_windows + n_channels, np.concatenate([_LAG + is_own, _COUNT + is_own, known]))
+    lag = _all_within(values[:n_windows], -PAD, PAD, "lag")
     if (lag < 1 - skew * (channel - source)).any():
         raise CorruptFrameError("a prediction reads samples that are not decoded yet")
-    count = _all_within(reader.take(n_windows, _COUNT + is_own), 1, MAX_TAPS, "window")
+    count = _all_within(values[n_windows : 2 * n_windows], 1, MAX_TAPS, "window")
     if (lag + count - 1 > PAD).any():
         raise CorruptFrameError("a prediction reaches too far back")
     ends = np.concatenate([[0], np.cumsum(count)])
     _within(int(ends[-1]), 0, (1 << 31) - 1, "number of coefficients")
     _all_within(np.diff(ends[first]), 0, MAX_TAPS, "number of coefficients of a channel")
-    shift = _all_within(reader.take(n_channels, _SHIFT), 0, _MAX_SHIFT, "coefficient step").astype(np.int32)
+    shift = _all_within(values[2 * n_windows :], 0, _MAX_SHIFT, "coefficient step").astype(np.int32)
     taps = LinearTaps(
         skew,
         first.astype(np.int32),
@@ -269,6 +274,13 @@ def _unpack_taps(reader: SequenceReader, n_channels: int, skew: int) -> LinearTa
     return taps._replace(coefficients=coefficients.astype(np.int32))
 
 
+def _steps(values: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Each value less the one before it, the first as it is."""
+    steps = values.copy()
+    steps[1:] -= values[:-1]
+    return steps
+
+
 def _ranks(first: NDArray[Any]) -> NDArray[np.int64]:
     """Each window's number among its channel's, which begin at ``first``; at most _RANKS - 1."""
     rank = np.arange(int(first[-1])) - np.repeat(first[:-1], np.diff(first))
@@ -277,7 +289,8 @@ def _ranks(first: NDArray[Any]) -> NDArray[np.int64]:
 
 def _coefficient_contexts(taps: LinearTaps) -> NDArray[np.int64]:
     """Coefficients of the same rank and lag in channels of the same precision share a context."""
-    shift = np.repeat(taps.shift.astype(np.int64), np.diff(taps.first))
+    # numbers only tell contexts apart: small ones take less memory
+    shift = np.repeat(taps.shift.astype(np.int64) - taps.shift.min(initial=_MAX_SHIFT), np.diff(taps.first))
     group = (shift * _RANKS + _ranks(taps.first)) * (2 * PAD + 1) + PAD + _COEFFICIENT
     oldest = taps.start + taps.lag + taps.length - 1  # lags fall along a window
     contexts = np.repeat(group + oldest, taps.length)
@@ -293,6 +306,6 @@ def _within(value: int, least: int, most: int, what: str) -> int:
 
 def _all_within(values: NDArray[np.int64], least: int, most: int, what: str) -> NDArray[np.int64]:
     if values.size:
-        _within(int(values.min()), least, most, what)
-        _within(int(values.max()), least, most, what)
+        _within(int(np.minimum.reduce(values, axis=None)), least, most, what)
+        _within(int(np.maximum.reduce(values, axis=None)), least, most, what)
     return values

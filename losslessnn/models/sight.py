@@ -14,7 +14,7 @@ from losslessnn.kernels.constants import PAD
 from losslessnn.kernels.cpu import network as kernel
 from losslessnn.kernels.cpu.autoregressive import start, working_memory
 from losslessnn.kernels.parameters import Head, Steps
-from losslessnn.models.prediction import Int32s, Prediction, linear_errors
+from losslessnn.models.prediction import Int32s, Prediction
 
 Channels = NDArray[np.int64]
 EVERYTHING = slice(None)
@@ -98,15 +98,15 @@ def _predicted(
 
     Arrays are of all channels, but numpy takes memory for a row when it is written to, not before.
     """
-    taps, n_channels = prediction.taps, len(prediction.codes)
+    n_channels = len(prediction.codes)
     if chosen.size == n_channels:
         history, means = prediction.window(begin, end)
-        return history, history[:, PAD:-PAD] - linear_errors(history, taps), means
+        return history, history[:, PAD:-PAD] - prediction.linear_errors(history), means
     needed = np.union1d(seen, prediction.sources(chosen))
     history = np.zeros((n_channels, end - begin + 2 * PAD), np.int32)
     linear, means = (np.zeros((n_channels, end - begin), np.int32) for _ in range(2))
     history[needed] = prediction.history(begin, end, needed)
-    linear[chosen] = history[chosen, PAD:-PAD] - linear_errors(history, taps, chosen)
+    linear[chosen] = history[chosen, PAD:-PAD] - prediction.linear_errors(history, chosen)
     means[seen] = history[seen, PAD:-PAD] - prediction.errors_between(begin, end, seen)
     return history, linear, means
 
