@@ -309,7 +309,7 @@ def _measure(
         if all(len(of_shape) < rounds for of_shape in costs):
             break
     return tuple(
-        ChunkFigures(shape, *np.mean(of_shape, axis=0).tolist(), measured=len(of_shape))
+        ChunkFigures(shape, *np.mean(of_shape, axis=0).tolist(), len(of_shape))
         for shape, of_shape in zip(shapes, costs, strict=True)
     )
 

@@ -15,13 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import CorruptFrameError
-from .lattice.common import ordered_of
+from .lattice.grid import MANTISSA_BITS
 from .wire import Reader, pack_varint
 
 MOST_CHANNELS = 1024
 _FEWEST_BYTES, _FEWEST_ROWS = 1 << 13, 64
 _WIDEST_NUMBER, _ANY_NUMBER = 8, 24  # bytes; of the latter all numbers have a divisor
-_PIECES, _PIECE = 4, 32  # of values that are compared with those before them
+_PIECES, _QUICK_PIECES, _PIECE = 32, 4, 32  # of values that are compared with those before them
 _NEARER, _AS_NEAR = 0.25, 0.125  # bits a value
 _TRIED = 4  # views
 _ODD_EXPONENT, _FEW_ODD = 96, 1 / 8  # reals beyond 2**96, or nearer to 0 than 2**-96, are odd
@@ -30,6 +30,7 @@ _PAYS = 0.95  # of what a piece of the bytes takes as it is, where contexts have
 _MOST_ENDS = 1 << 16
 _FRACTION_BITS, _EXPONENT_BIAS = 23, 127  # of a float32, whose bits are nearly its logarithm
 
+_LARGEST, _FAR = 2.0**300, 1 << 62  # of reals, and steps, so that nothing overflows
 _SPREAD = np.float32(4)  # a number whose size is about x lies anywhere among so many times x
 
 Array = npt.NDArray[Any]
@@ -156,7 +157,7 @@ def find_view(array: Array, content: Bytes, size_of: Callable[[Array], int]) -> 
     size_of : callable
         What an array takes.
     """
-    if content.size < _FEWEST_BYTES:
+    if content.size < _FEWEST_BYTES or not array.ndim or not (array.ndim == 1 or array.flags.c_contiguous):
         return None
     views = _best_of_each_kind(_likely(array, content))
     if not views:
@@ -204,12 +205,15 @@ def _likely(array: Array, content: Bytes) -> Iterator[tuple[float, View]]:
 
 def _of_any_row(content: Bytes, anywhere: bool) -> Iterator[tuple[float, View]]:
     """Views of bytes of which nothing is known; elements may begin ``anywhere``, or at the first byte."""
-    for view in _BYTES_MAY_BE:
-        for skipped in range(view.kept if anywhere else 1):
-            yield _with_channels(replace(view, skipped=skipped), content)
-    found = _with_channels(_PLAIN_BYTES, content)
-    if found[1].channels > 1:
-        yield found
+    starts = [
+        replace(view, skipped=skipped)
+        for view in (*_BYTES_MAY_BE, _PLAIN_BYTES)
+        for skipped in range(view.kept if anywhere else 1)
+    ]
+    for view in _best_of_each_kind(_with_channels(view, content, _QUICK_PIECES) for view in starts):
+        found = _with_channels(replace(view, channels=1), content)
+        if replace(found[1], skipped=0) != _PLAIN_BYTES:
+            yield found
 
 
 def _of_rows(row: int, content: Bytes, has_type: bool) -> Iterator[tuple[float, View]]:
@@ -225,33 +229,41 @@ def _of_rows(row: int, content: Bytes, has_type: bool) -> Iterator[tuple[float, 
                 yield left, replace(view, channels=channels)
 
 
-def _with_channels(view: View, content: Bytes) -> tuple[float, View]:
+def _with_channels(view: View, content: Bytes, pieces: int = _PIECES) -> tuple[float, View]:
     """The view with as many channels as there seem to be."""
     most = min(MOST_CHANNELS, content.size // view.kept // _FEWEST_ROWS)
-    apart = _apart(view, content, np.arange(1, most + 1))
+    apart = _apart(view, content, np.arange(1, most + 1), pieces)
     nearest = min(apart)
     as_near = (i for i, bits in enumerate(apart) if bits <= nearest + _AS_NEAR)  # some lags are multiples
     channels = 1 + next(as_near) if nearest < apart[0] - _NEARER else 1
     return apart[channels - 1] / view.kept, replace(view, channels=channels)
 
 
-def _apart(view: View, content: Bytes, lags: npt.NDArray[np.int64]) -> list[float]:
+def _apart(view: View, content: Bytes, lags: npt.NDArray[np.int64], pieces: int = _PIECES) -> list[float]:
     """Bits of the difference between a value and the one so many before it, in the mean of some values."""
     longest = int(lags[-1])
     needed = view.skipped + view.kept * (longest + _PIECE)
     last = max(content.size - needed, 0)
     total = np.zeros(lags.size, np.int64)
-    for i in range(_PIECES):
-        begin = i * last // (_PIECES - 1) // _ANY_NUMBER * _ANY_NUMBER
+    for i in range(pieces):
+        begin = i * last // (pieces - 1) // _ANY_NUMBER * _ANY_NUMBER
         values = view.take(content[begin : begin + needed])
         if _are_odd(values):
             return [math.inf] * lags.size
-        ordered = ordered_of(values) >> (view.kept == 8)  # whose differences stay in range
-        rows = np.lib.stride_tricks.sliding_window_view(ordered, longest + 1)
-        steps = np.abs(rows[:, -1:] - rows[:, longest - lags]).astype(np.float32) * _SPREAD + np.float32(1)
+        rows = np.lib.stride_tricks.sliding_window_view(_spaced(values), longest + 1)
+        steps = np.minimum(np.abs(rows[:, -1:] - rows[:, longest - lags]), _FAR).astype(np.float32)
+        steps = steps * _SPREAD + np.float32(1)
         total += steps.view(np.int32).sum(axis=0, dtype=np.int64)
-    mean: list[float] = (total / (_PIECES * _PIECE * 2.0**_FRACTION_BITS) - _EXPONENT_BIAS).tolist()
+    mean: list[float] = (total / (pieces * _PIECE * 2.0**_FRACTION_BITS) - _EXPONENT_BIAS).tolist()
     return mean
+
+
+def _spaced(values: Array) -> Array:
+    """Numbers whose differences say what tells values apart: of reals, in steps of their usual precision."""
+    if values.dtype.kind != "f":
+        return values.astype(np.int64) >> (values.itemsize == 8)  # differences stay in range
+    real = np.clip(np.nan_to_num(values.astype(np.float64)), -_LARGEST, _LARGEST)
+    return np.ldexp(real, MANTISSA_BITS[values.itemsize] - np.frexp(np.median(np.abs(real)))[1])
 
 
 def _are_odd(values: Array) -> bool:
@@ -261,4 +273,4 @@ def _are_odd(values: Array) -> bool:
     with np.errstate(invalid="ignore"):
         sizes = np.abs(values)
         usual = (sizes == 0) | ~(sizes < 2.0**-_ODD_EXPONENT) & ~(sizes > 2.0**_ODD_EXPONENT)
-    return np.count_nonzero(usual & ~np.isnan(values)) < (1 - _FEW_ODD) * values.size
+    return bool(np.count_nonzero(usual & ~np.isnan(values)) < (1 - _FEW_ODD) * values.size)
