@@ -308,10 +308,7 @@ def _measure(
                 of_shape.append(_measure_chunk(next(chunks_of_shape), level))
         if all(len(of_shape) < rounds for of_shape in costs):
             break
-    return tuple(
-        ChunkFigures(shape, *np.mean(of_shape, axis=0).tolist(), len(of_shape))
-        for shape, of_shape in zip(shapes, costs, strict=True)
-    )
+    return tuple(_mean(shape, of_shape) for shape, of_shape in zip(shapes, costs, strict=True))
 
 
 class _Cost(NamedTuple):
@@ -319,6 +316,11 @@ class _Cost(NamedTuple):
     frame_bytes: int
     encode_seconds: float
     decode_seconds: float
+
+
+def _mean(shape: tuple[int, ...], costs: Sequence[_Cost]) -> ChunkFigures:
+    raw_bytes, frame_bytes, encode_seconds, decode_seconds = np.mean(costs, axis=0).tolist()
+    return ChunkFigures(shape, raw_bytes, frame_bytes, encode_seconds, decode_seconds, len(costs))
 
 
 def _measure_chunk(chunk: np.ndarray[Any, Any], level: int) -> _Cost:
