@@ -90,6 +90,9 @@ def golden_arrays() -> dict[str, np.ndarray]:
         "<u2"
     )
     arrays["intervals"] = np.cumsum(random.geometric(1e-4, 2000))
+    arrays["times, of many units"] = np.concatenate(
+        [np.cumsum(random.geometric(0.002, 500)) for _ in range(5)]
+    )
     arrays["raster"] = random.random((500, 12)) < 0.03
     arrays["records"] = np.zeros(500, [("time", "<f8"), ("label", "u1"), ("x", ">f4", (2,))])
     arrays["records"]["time"] = np.cumsum(random.integers(1, 50, 500)) / 30_000
