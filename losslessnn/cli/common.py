@@ -178,13 +178,25 @@ def explain(error: BaseException, about: object = None) -> str:
         if isinstance(error, IsADirectoryError):
             text = "is a folder; give the files in it, or -r for all of them"
         if error.filename is not None:
-            return f"{error.filename}: {text}"
+            return in_one_line(f"{error.filename}: {text}")
     elif isinstance(error, MemoryError):
         text = "not enough memory; smaller frames (--chunk-mb) or fewer threads (-T) need less"
     else:
-        text = f"{type(error).__name__}: {error} (a bug in losslessnn; set LOSSLESSNN_DEBUG=1 to see where)"
-    text = " ".join(text.split())
-    return text if about is None or str(about) in text else f"{about}: {text}"
+        text = " ".join(str(error).split())
+        text = f"{type(error).__name__}: {text} (a bug in losslessnn; set LOSSLESSNN_DEBUG=1 to see where)"
+    return in_one_line(text if about is None or str(about) in text else f"{about}: {text}")
+
+
+def in_one_line(text: str) -> str:
+    r"""Text with names of files in it, which may hold anything, as one line that any terminal shows.
+
+    >>> print(in_one_line("two\nlines.npy"))
+    two\nlines.npy
+    """
+    readable = os.fsencode(text).decode(errors="backslashreplace")
+    return "".join(
+        each if each.isprintable() else each.encode("unicode_escape").decode() for each in readable
+    )
 
 
 def megabytes(size: int | float) -> str:
@@ -303,6 +315,7 @@ class Talk:
             self._print(f"losslessnn: {explain(error, about)}", sys.stderr)
 
     def _print(self, line: str, stream: IO[str]) -> None:
+        line = in_one_line(line)
         if self._bar is None:
             click.echo(line, file=stream)
         else:
@@ -474,6 +487,20 @@ def stdout_bytes() -> IO[bytes]:
     if sys.stdout.isatty():
         raise click.UsageError("data would go to the terminal; redirect standard output or give -o")
     return sys.stdout.buffer
+
+
+def hand_on(path: Path, target: IO[bytes]) -> None:
+    """Write a file's bytes to standard output; errors say that it is that."""
+    import shutil
+
+    with open(path, "rb") as file:
+        try:
+            shutil.copyfileobj(file, target, 1 << 20)
+            target.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, "standard output") from error
 
 
 @contextmanager
