@@ -18,7 +18,7 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from losslessnn.device import DEVICES, VARIABLE
+from losslessnn.device import DEVICES, VARIABLE, usual_device
 from losslessnn.errors import LosslessnnError
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ Pool = tuple[Executor, int]
 Item = TypeVar("Item")
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
+_SPOOL = "stdin"  # a file's name
 _SMALL_FILE_BYTES = 12_000_000
 """Files up to this size make a single frame, so that threads share them out whole."""
 
@@ -71,6 +72,10 @@ def _code_on(context: click.Context, parameter: click.Parameter, device: str | N
     """Make a device the usual one, for this process and for those it starts."""
     if device is not None:
         os.environ[VARIABLE] = device
+    try:
+        usual_device()
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
 
 
 device_option = click.option(
@@ -511,6 +516,9 @@ def temporary_folder() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="losslessnn-") as name:
         try:
             yield Path(name)
+        except LosslessnnError as error:
+            told = str(error).replace(str(Path(name, _SPOOL)), "standard input")
+            raise type(error)(told) from error
         except OSError as error:
             is_here = error.filename is None or str(error.filename).startswith(name)
             if not is_here or error.errno not in NO_ROOM:
@@ -524,7 +532,7 @@ def spooled_stdin(folder: Path) -> Iterator[Path]:
     """Standard input as a file in a temporary folder."""
     import shutil
 
-    path = folder / "stdin"
+    path = folder / _SPOOL
     with open(path, "wb") as spool:
         shutil.copyfileobj(sys.stdin.buffer, spool, 1 << 20)
     yield path

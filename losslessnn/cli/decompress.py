@@ -141,6 +141,8 @@ def _destination(path: Path, name: str, output: Path | None, count: int) -> Path
     if output is None:
         return path.parent / name
     is_file_name = output.suffix != "" and output.suffix == Path(name).suffix and not output.is_dir()
+    if not (count == 1 and is_file_name) and output.exists() and not output.is_dir():
+        raise click.UsageError(f"-o {output} is a file, and no folder; {name} would be restored into it")
     return output if count == 1 and is_file_name else output / name
 
 

@@ -49,7 +49,7 @@ def likely_channels(file: BinaryIO) -> int | None:
 
 
 def _apart(file: BinaryIO, count: int) -> list[float]:
-    """By how much values of int16 differ from those 1, 2, 3… before them, in the mean of the first so many."""
+    """How far values of int16 are from those 1, 2, 3… before them, in the mean of the first so many."""
     file.seek(0)
     data = file.read(2 * count)
     values = np.frombuffer(data[: len(data) // 2 * 2], "<i2")
