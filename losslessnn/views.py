@@ -192,9 +192,11 @@ def _likely(array: Array, content: Bytes) -> Iterator[tuple[float, View]]:
     """Views that may be right, and about how many bits of a byte each leaves."""
     kind, size = array.dtype.kind, array.dtype.itemsize
     if kind in "iuf" and size > 1 and array.ndim == 1:
-        found = _with_channels(View(array.dtype, size), content)
-        if found[1].channels > 1:
-            yield found
+        view = View(array.dtype, size)
+        if _with_channels(view, content, _QUICK_PIECES)[1].channels > 1:
+            found = _with_channels(view, content)
+            if found[1].channels > 1:
+                yield found
     elif kind in "VS" or (kind in "iu" and size == 1):
         row = content.size // len(array)
         if (row <= _WIDEST_NUMBER and size > 1) or array.ndim == 1 == size:
