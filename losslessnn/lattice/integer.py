@@ -171,7 +171,7 @@ def fit_wrapped(array: npt.NDArray[Any]) -> IntegerLattice | None:
     offset = 0 if array.dtype.kind == "u" else 1 << 15
     for part in (array.reshape(-1)[:_WRAP_SAMPLE], array):
         codes = _wrapped_codes(part, offset)
-        if 2 * (int(codes.max()) - int(codes.min())) > int(part.max()) - int(part.min()):
+        if 2 * (int(codes.max()) - int(codes.min())) >= int(part.max()) - int(part.min()):
             return None
     steps = np.maximum(_common_steps(codes.reshape(-1, 1), exact=True), 1)
     return IntegerLattice(Axis.NONE, steps, np.array([offset]), wrapped=True) if steps[0] == 1 else None
