@@ -169,7 +169,8 @@ def fit_wrapped(array: npt.NDArray[Any]) -> IntegerLattice | None:
     if array.dtype.kind not in "iu" or array.dtype.itemsize != 2:
         return None
     offset = 0 if array.dtype.kind == "u" else 1 << 15
-    for part in (array.reshape(-1)[:_WRAP_SAMPLE], array):
+    flat = array.reshape(-1, order="A")
+    for part in (flat[:: max(flat.size // _WRAP_SAMPLE, 1)], flat):
         codes = _wrapped_codes(part, offset)
         if 2 * (int(codes.max()) - int(codes.min())) >= int(part.max()) - int(part.min()):
             return None
