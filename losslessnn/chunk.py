@@ -40,7 +40,7 @@ _APART, _APART_AT_LEISURE = 0.998, 0.9995  # of what columns take as one: to try
 _LEISURE = 7  # a level
 _SURELY_APART = 0.98  # to try nothing else
 _CONTEXTS_LEVEL = 3  # from which on contexts are tried, which take their time
-_VIEW_LEVEL = 3  # to see whether bytes are numbers of another kind
+_QUICK_VIEW_LEVEL, _VIEW_LEVEL = 3, 5  # to see what bytes take as numbers of another kind, and as bytes
 _HOPELESS_SHARE = 0.7
 """A neural frame this much smaller than the plain modes look to be makes trying them a waste of time."""
 
@@ -264,7 +264,11 @@ def _encode_view(
 
     if isinstance(model, Profile):
         return None
-    view = find_view(array, content, lambda values: len(encode(values, min(level, _VIEW_LEVEL))))
+
+    def size_of(values: npt.NDArray[Any], closely: bool) -> int:
+        return len(encode(values, min(level, _VIEW_LEVEL if closely else _QUICK_VIEW_LEVEL)))
+
+    view = find_view(array, content, size_of)
     if view is None:
         return None
     section = pack_view(view.kept, view.ends(content), encode(view.take(content), level))

@@ -145,7 +145,7 @@ def unpack_view(
     return np.concatenate(parts)
 
 
-def find_view(array: Array, content: Bytes, size_of: Callable[[Array], int]) -> View | None:
+def find_view(array: Array, content: Bytes, size_of: Callable[[Array, bool], int]) -> View | None:
     """The view in which bytes take fewest; None if that is the array as it is.
 
     Parameters
@@ -155,7 +155,7 @@ def find_view(array: Array, content: Bytes, size_of: Callable[[Array], int]) -> 
     content : ndarray of uint8, 1-D
         Its bytes.
     size_of : callable
-        What an array takes.
+        What an array takes; and, if the second argument is true, when looked at as closely as in the end.
     """
     if content.size < _FEWEST_BYTES or not array.ndim or not (array.ndim == 1 or array.flags.c_contiguous):
         return None
@@ -163,8 +163,8 @@ def find_view(array: Array, content: Bytes, size_of: Callable[[Array], int]) -> 
     if not views:
         return None
     piece = _middle(content, views, array[:1].nbytes)
-    most = _PAYS * size_of(piece.view(array.dtype).reshape(-1, *array.shape[1:]))
-    sizes = {view: size_of(view.take(piece)) for view in views}
+    most = _PAYS * size_of(piece.view(array.dtype).reshape(-1, *array.shape[1:]), True)
+    sizes = {view: size_of(view.take(piece), False) for view in views}
     best = min(sizes, key=lambda view: sizes[view])
     return best if sizes[best] < most else None
 
