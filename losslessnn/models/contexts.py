@@ -182,17 +182,20 @@ def _ascend(samples: Codes) -> bool:
     return samples.shape[1] > 1 and all((part[:, 1:] >= part[:, :-1]).all() for part in parts)
 
 
+def _mostly_ascend(steps: NDArray[np.int64]) -> bool:
+    down, up = np.count_nonzero(steps < 0), np.count_nonzero(steps > 0)
+    return down <= MOST_RESETS * steps.size and up >= MOSTLY_ASCENDING * steps.size
+
+
 def _resets(samples: Codes) -> Resets:
     """Where lists that ascend seem to be put end to end, as times of many units are, and the codes there."""
+    if len(samples) > 1 or not _mostly_ascend(np.diff(samples[0, : LOOK * LOOK].astype(np.int64))):
+        return NO_RESETS
     codes = samples[0].astype(np.int64)
     steps = np.diff(codes)
-    times = np.flatnonzero(steps < 0) + 1
-    if (
-        len(samples) > 1
-        or times.size > MOST_RESETS * codes.size
-        or (steps > 0).sum() < MOSTLY_ASCENDING * codes.size
-    ):
+    if not _mostly_ascend(steps):
         return NO_RESETS
+    times = np.flatnonzero(steps < 0) + 1
     return np.column_stack([times, codes[times]])
 
 
