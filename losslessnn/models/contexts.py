@@ -184,12 +184,13 @@ def _ascend(samples: Codes) -> bool:
 
 def _mostly_ascend(steps: NDArray[np.int64]) -> bool:
     down, up = np.count_nonzero(steps < 0), np.count_nonzero(steps > 0)
-    return down <= MOST_RESETS * steps.size and up >= MOSTLY_ASCENDING * steps.size
+    return bool(down <= MOST_RESETS * steps.size and up >= MOSTLY_ASCENDING * steps.size)
 
 
 def _resets(samples: Codes) -> Resets:
     """Where lists that ascend seem to be put end to end, as times of many units are, and the codes there."""
-    if len(samples) > 1 or not _mostly_ascend(np.diff(samples[0, : LOOK * LOOK].astype(np.int64))):
+    start: NDArray[np.int64] = np.diff(samples[0, : LOOK * LOOK].astype(np.int64))
+    if len(samples) > 1 or not _mostly_ascend(start):
         return NO_RESETS
     codes = samples[0].astype(np.int64)
     steps = np.diff(codes)
