@@ -189,8 +189,8 @@ def _mostly_ascend(steps: NDArray[np.int64]) -> bool:
 
 def _resets(samples: Codes) -> Resets:
     """Where lists that ascend seem to be put end to end, as times of many units are, and the codes there."""
-    start: NDArray[np.int64] = np.diff(samples[0, : LOOK * LOOK].astype(np.int64))
-    if len(samples) > 1 or not _mostly_ascend(start):
+    start = samples[0, : LOOK * LOOK].astype(np.int64)
+    if len(samples) > 1 or not _mostly_ascend(start[1:] - start[:-1]):
         return NO_RESETS
     codes = samples[0].astype(np.int64)
     steps = np.diff(codes)
