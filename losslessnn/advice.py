@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count, cycle
 from operator import index
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +32,9 @@ _ROUND_NUMBERS = (1.0, 2.0, 5.0, 10.0)
 _LADDER_BYTES = (0.5e6, 2e6, 8e6, 24e6)
 _NEAR_BEST = {"bulk": 0.99, "random": 0.95, "cloud": 0.97}
 """Share of the best ratio that a chunk shape must keep to be recommended."""
+_AS_FAST = 0.8
+"""Share of the best speed that counts as no slower: another machine may turn such a difference around."""
+_FEWEST_ROUNDS = 2
 
 
 def suggest_chunks(
@@ -148,9 +152,9 @@ class ChunkFigures:
     raw_bytes, frame_bytes : float
         Mean size of a whole chunk, before and after.
     encode_seconds, decode_seconds : float
-        Mean time for one chunk. Reading any part of a chunk takes the latter.
+        Mean processor time for one chunk. Reading any part of a chunk takes the latter.
     measured : int
-        Chunks that were encoded and decoded.
+        How often a chunk was encoded and decoded.
     """
 
     chunks: tuple[int, ...]
@@ -220,7 +224,7 @@ def advise(
     latency, bandwidth : float, optional
         Of one request to the object storage: seconds, and bytes per second.
     seconds : float, optional
-        Stop measuring a shape once its share of this time is used up; every shape gets one chunk at least.
+        Processor time to spend, about; shapes take turns, and every one gets two.
 
     Returns
     -------
@@ -228,7 +232,8 @@ def advise(
         For "bulk", the fastest to decode of the shapes that come within 1 % of the best ratio; for "random",
         of those within 5 % the one that gives a moment back soonest (that decodes a chunk in the least
         time); for "cloud", of those within 3 % the one that reads from end to end fastest, one request for
-        each chunk.
+        each chunk. For "bulk" and "cloud" whatever is less than a fifth slower is as fast, and the best
+        ratio decides.
 
     Raises
     ------
@@ -248,14 +253,13 @@ def advise(
         raise ValueError("the sample is empty: there is nothing to measure")
     shapes = candidate_chunks(array.shape, array.dtype, sampling_rate)
     _warm_up(array, level)
-    figures = tuple(_measure(array, shape, level, seconds / len(shapes)) for shape in shapes)
+    figures = _measure(array, shapes, level, seconds)
     return Advice(
         figures,
-        bulk=max(_near_best(figures, "bulk"), key=lambda one: one.decode_speed),
+        bulk=_fast(_near_best(figures, "bulk"), lambda one: one.decode_speed),
         random=min(_near_best(figures, "random"), key=lambda one: one.decode_seconds),
-        cloud=max(
-            _near_best(figures, "cloud"),
-            key=lambda one: one.raw_bytes / one.fetch_seconds(latency, bandwidth),
+        cloud=_fast(
+            _near_best(figures, "cloud"), lambda one: one.raw_bytes / one.fetch_seconds(latency, bandwidth)
         ),
     )
 
@@ -280,30 +284,52 @@ def _near_best(figures: Sequence[ChunkFigures], purpose: Purpose) -> list[ChunkF
     return [one for one in figures if one.ratio >= enough]
 
 
+def _fast(figures: Sequence[ChunkFigures], speed: Callable[[ChunkFigures], float]) -> ChunkFigures:
+    """Of those about as fast as the fastest, the one of the best ratio."""
+    enough = _AS_FAST * max(map(speed, figures))
+    return max((one for one in figures if speed(one) >= enough), key=lambda one: one.ratio)
+
+
 def _warm_up(array: np.ndarray[Any, Any], level: int) -> None:
     """Load and compile what encoding and decoding need, so that no measurement pays for it."""
-    decode_chunk(
-        encode_chunk(array[: max(1, min(len(array), 2**18 // max(array[:1].nbytes, 1)))], level=level)
-    )
+    _measure_chunk(array[: max(1, min(len(array), 2**18 // max(array[:1].nbytes, 1)))], level)
 
 
-def _measure(array: np.ndarray[Any, Any], shape: tuple[int, ...], level: int, seconds: float) -> ChunkFigures:
-    raw = encoded = 0
-    encoding = decoding = 0.0
-    count = 0
-    for chunk in _spread_chunks(array, shape):
-        started = time.perf_counter()
-        frame = encode_chunk(chunk, level=level)
-        between = time.perf_counter()
-        decode_chunk(frame)
-        decoding += time.perf_counter() - between
-        encoding += between - started
-        raw += chunk.nbytes
-        encoded += len(frame)
-        count += 1
-        if encoding + decoding >= seconds:
+def _measure(
+    array: np.ndarray[Any, Any], shapes: Sequence[tuple[int, ...]], level: int, seconds: float
+) -> tuple[ChunkFigures, ...]:
+    """Figures of every shape, one chunk of each in turns: whatever else runs meanwhile slows all of them."""
+    chunks = [cycle(_spread_chunks(array, shape)) for shape in shapes]
+    costs: list[list[_Cost]] = [[] for _ in shapes]
+    for rounds in count(1):
+        for of_shape, chunks_of_shape in zip(costs, chunks, strict=True):
+            spent = sum(cost.encode_seconds + cost.decode_seconds for cost in of_shape)
+            if rounds <= _FEWEST_ROUNDS or spent < seconds / len(shapes):
+                of_shape.append(_measure_chunk(next(chunks_of_shape), level))
+        if all(len(of_shape) < rounds for of_shape in costs):
             break
-    return ChunkFigures(shape, raw / count, encoded / count, encoding / count, decoding / count, count)
+    return tuple(_mean(shape, of_shape) for shape, of_shape in zip(shapes, costs, strict=True))
+
+
+class _Cost(NamedTuple):
+    raw_bytes: int
+    frame_bytes: int
+    encode_seconds: float
+    decode_seconds: float
+
+
+def _mean(shape: tuple[int, ...], costs: Sequence[_Cost]) -> ChunkFigures:
+    raw_bytes, frame_bytes, encode_seconds, decode_seconds = np.mean(costs, axis=0).tolist()
+    return ChunkFigures(shape, raw_bytes, frame_bytes, encode_seconds, decode_seconds, len(costs))
+
+
+def _measure_chunk(chunk: np.ndarray[Any, Any], level: int) -> _Cost:
+    """What one chunk takes, in this thread's processor time: whatever else runs says nothing about it."""
+    started = time.thread_time()
+    frame = encode_chunk(np.ascontiguousarray(chunk), level=level, device="cpu")
+    between = time.thread_time()
+    decode_chunk(frame, device="cpu")
+    return _Cost(chunk.nbytes, len(frame), between - started, time.thread_time() - between)
 
 
 def _spread_chunks(array: np.ndarray[Any, Any], shape: tuple[int, ...]) -> Iterator[np.ndarray[Any, Any]]:
@@ -315,7 +341,7 @@ def _spread_chunks(array: np.ndarray[Any, Any], shape: tuple[int, ...]) -> Itera
     for i in sorted(range(len(places)), key=lambda i: f"{i:0{bits}b}"[::-1]):
         corner = [int(place) * length for place, length in zip(places[i], shape, strict=True)]
         cut = tuple(slice(start, start + length) for start, length in zip(corner, shape, strict=True))
-        yield np.ascontiguousarray(array[cut])
+        yield array[cut]
 
 
 __all__ = ["Advice", "ChunkFigures", "Purpose", "advise", "candidate_chunks", "suggest_chunks"]

@@ -27,6 +27,7 @@ from .nearby import quantise
 from .parts import Part, Parts, as_columns, find_parts, pack_parts, unpack_parts
 from .plain import PLAIN_MODES, decode_plain, encode_plain
 from .repeats import Layout, Repeats, find_layout
+from .views import find_view, pack_view, unpack_view
 from .wire import Bytes, Reader, pack_double, pack_varint
 
 _log = logging.getLogger(__name__)
@@ -39,6 +40,7 @@ _APART, _APART_AT_LEISURE = 0.998, 0.9995  # of what columns take as one: to try
 _LEISURE = 7  # a level
 _SURELY_APART = 0.98  # to try nothing else
 _CONTEXTS_LEVEL = 3  # from which on contexts are tried, which take their time
+_QUICK_VIEW_LEVEL, _VIEW_LEVEL = 3, 5  # to see what bytes take as numbers of another kind, and as bytes
 _HOPELESS_SHARE = 0.7
 """A neural frame this much smaller than the plain modes look to be makes trying them a waste of time."""
 
@@ -177,15 +179,18 @@ def _encode_content(
     model: Profile | Family | None,
     device: str | None,
     apart: bool = False,
+    viewed: bool = False,
 ) -> tuple[Mode, dict[Section, Bytes]]:
     """The smallest of the neural mode and parts, where they apply, and the best plain mode.
 
-    Parts are coded ``apart`` already, and have no parts.
+    Parts are coded ``apart`` already, and have no parts or views; nor do views have views.
     """
     itemsize = max(array.dtype.itemsize, 1)
     try:
-        modelled = _encode_fields(array, level, device) or _encode_modelled(
-            array, level, model, device, apart
+        modelled = (
+            _encode_fields(array, level, device)
+            or (None if apart or viewed else _encode_view(array, content, level, model, device))
+            or _encode_modelled(array, level, model, device, apart)
         )
     except Exception:  # an encoder must not lose a recording to a bug in what only makes it smaller
         _log.exception(
@@ -245,18 +250,54 @@ def _encode_fields(
     return (Mode.FIELDS, {Section.FIELDS: section}) if may_hold(array.nbytes, len(section)) else None
 
 
+def _encode_view(
+    array: npt.NDArray[Any],
+    content: npt.NDArray[np.uint8],
+    level: int,
+    model: Profile | Family | None,
+    device: str | None,
+) -> tuple[Mode, dict[Section, Bytes]] | None:
+    """Sections of an array that is smaller as another one of the same bytes; None for others."""
+
+    def encode(values: npt.NDArray[Any], level: int) -> bytes:
+        return _frame_within(values, level, model, device, viewed=True)
+
+    if isinstance(model, Profile):
+        return None
+
+    def size_of(values: npt.NDArray[Any], closely: bool) -> int:
+        return len(encode(values, min(level, _VIEW_LEVEL if closely else _QUICK_VIEW_LEVEL)))
+
+    view = find_view(array, content, size_of)
+    if view is None:
+        return None
+    section = pack_view(view.kept, view.ends(content), encode(view.take(content), level))
+    return Mode.VIEW, {Section.VIEW: section}
+
+
 def _encode_parts(
     array: npt.NDArray[Any], parts: list[Part], level: int, model: Profile | Family | None, device: str | None
 ) -> dict[Section, Bytes]:
     """Sections of an array whose columns are coded apart."""
-    frames = []
-    for part in parts:
-        values = part.take(as_columns(array))
-        content = memory_bytes(values, "C")
-        mode, sections = _encode_content(values, content, level, model, device, apart=True)
-        header = FrameHeader(values.dtype, values.shape, "C", mode, content_checksum(content))
-        frames.append(pack_frame(header, sections))
-    return {Section.PARTS: pack_parts(parts, frames, as_columns(array).shape[1])}
+    columns = as_columns(array)
+    frames = [_frame_within(part.take(columns), level, model, device, apart=True) for part in parts]
+    return {Section.PARTS: pack_parts(parts, frames, columns.shape[1])}
+
+
+def _frame_within(
+    values: npt.NDArray[Any],
+    level: int,
+    model: Profile | Family | None,
+    device: str | None,
+    *,
+    apart: bool = False,
+    viewed: bool = False,
+) -> bytes:
+    """A frame that is part of another one; for what it may not hold, see `_encode_content`."""
+    content = memory_bytes(values, "C")
+    mode, sections = _encode_content(values, content, level, model, device, apart, viewed)
+    header = FrameHeader(values.dtype, values.shape, "C", mode, content_checksum(content))
+    return pack_frame(header, sections)
 
 
 def _encode_neural(
@@ -350,6 +391,8 @@ def decode_chunks(
             content = _decode_parts(header, sections, device)
         elif header.mode is Mode.FIELDS:
             content = _decode_fields(header, sections, device)
+        elif header.mode is Mode.VIEW:
+            content = _decode_view(header, sections, device)
         else:
             content = _decode_plain(header, sections)
         if content_checksum(content) != header.content_crc:
@@ -388,6 +431,25 @@ def _decode_fields(
     with _more_than_memory_is_corrupt():
         array = unpack_fields(sections[Section.FIELDS], header.shape, header.dtype, header.order, decode)
     return memory_bytes(array, header.order)
+
+
+def _decode_view(
+    header: FrameHeader, sections: dict[Section, memoryview], device: str | None
+) -> npt.NDArray[np.uint8]:
+    """The array's bytes in memory order, from a frame of another array."""
+    if set(sections) - {Section.BOUND} != {Section.VIEW}:
+        raise CorruptFrameError("frame does not hold the sections its mode needs")
+
+    def measure(frame: memoryview) -> tuple[np.dtype[Any], int]:
+        inner = unpack_frame(frame)[0]
+        if inner.mode in (Mode.VIEW, Mode.FIELDS) or inner.order != "C":
+            raise CorruptFrameError("what bytes are seen as has a view or fields, or is not in C order")
+        return inner.dtype, inner.size
+
+    with _more_than_memory_is_corrupt():
+        return unpack_view(
+            sections[Section.VIEW], header.nbytes, measure, lambda frame: decode_chunk(frame, device=device)
+        )
 
 
 def _decode_plain(header: FrameHeader, sections: dict[Section, memoryview]) -> npt.NDArray[np.uint8]:

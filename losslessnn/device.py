@@ -23,4 +23,12 @@ def check_device(device: str | None) -> str | None:
 
 def device_or_default(device: str | None) -> str:
     """The device to use where one is named, or none."""
-    return check_device(device) or check_device(os.environ.get(VARIABLE)) or "cpu"
+    return check_device(device) or usual_device()
+
+
+def usual_device() -> str:
+    """The device that the environment names, or the CPU; `ValueError` if it names none there is."""
+    named = os.environ.get(VARIABLE) or "cpu"
+    if named not in DEVICES:
+        raise ValueError(f"{VARIABLE} must be one of {', '.join(DEVICES)}, and is {named!r}")
+    return named

@@ -60,6 +60,7 @@ class Mode(enum.IntEnum):
     NEURAL = 16
     PARTS = 17
     FIELDS = 18
+    VIEW = 19
 
 
 class Section(enum.IntEnum):
@@ -82,6 +83,7 @@ class Section(enum.IntEnum):
     PARTS = 14
     CONTEXTS = 15
     FIELDS = 16
+    VIEW = 17
 
 
 @dataclass(frozen=True)

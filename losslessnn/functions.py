@@ -160,7 +160,7 @@ def as_array(x: Any) -> np.ndarray:
     """
     if type(x) is str or isinstance(x, os.PathLike):  # not numpy's str_, which is an array of its own kind
         raise TypeError(
-            f"compress takes an array, not a name ({os.fspath(x)!r}): load it first, or use the command line"
+            f"an array is needed, not a name ({os.fspath(x)!r}): load it first, or use the command line"
         )
     if isinstance(x, np.ma.MaskedArray):
         raise TypeError("a masked array would lose its mask: compress x.data and x.mask, each on its own")

@@ -51,9 +51,13 @@ class NewFile:
         self.destination.parent.mkdir(parents=True, exist_ok=True)
         # The start of a long name only: with the random part it must not exceed what file systems allow.
         with _naming:
-            handle, path = tempfile.mkstemp(
-                prefix=f".{self.destination.name[:40]}.", suffix=".partial", dir=self.destination.parent
-            )
+            try:
+                handle, path = tempfile.mkstemp(
+                    prefix=f".{self.destination.name[:40]}.", suffix=".partial", dir=self.destination.parent
+                )
+            except OSError as error:  # which names the temporary file
+                text = f"{error.strerror}; -o names another place"
+                raise OSError(error.errno, text, str(self.destination)) from error
             self.path = Path(path)
             _unfinished.add(self.path)
         self.file: BinaryIO = os.fdopen(handle, "w+b", buffering=0)
@@ -99,7 +103,8 @@ class NewFile:
                 os.unlink(self.path)
             _unfinished.discard(self.path)
         if isinstance(error, OSError) and error.errno in NO_ROOM and error.filename is None:
-            raise OSError(error.errno, error.strerror, str(self.destination)) from error
+            text = f"{error.strerror}; nothing was left there, -o names another place"
+            raise OSError(error.errno, text, str(self.destination)) from error
 
 
 def refuse_existing(destination: Path, overwrite: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -337,6 +338,90 @@ class TestRefusals:
         for command in ("decompress", "verify", "inspect"):
             assert "not a losslessnn archive" in self.one_line(run(command, "x.lnn"))
 
+    def test_an_empty_archive_is_said_to_be_empty(self, run: Run) -> None:
+        Path("x.lnn").write_bytes(b"")
+        for command in ("decompress", "verify", "inspect"):
+            assert "x.lnn: empty (an unfinished copy?)" in self.one_line(run(command, "x.lnn"))
+
+    def test_names_that_no_terminal_shows_stay_in_one_line(self, run: Run) -> None:
+        for name in ("two\nlines.npy", os.fsdecode(b"\xff.npy"), "bell\a.npy"):
+            write_npy(name)
+            shown = name.replace("\n", "\\n").replace("\udcff", "\\xff").replace("\a", "\\x07")
+            outcome = run("compress", name)
+            assert outcome.code == 0
+            assert outcome.out.startswith(f"{shown} -> {shown}.lnn  ")
+            assert self.one_line(run("compress", name)).startswith(f"losslessnn: {shown}.lnn exists already")
+
+    def test_another_number_of_channels_that_fits_far_better_is_noted(self, run: Run) -> None:
+        shared = np.cumsum(np.random.default_rng(0).normal(size=(4000, 1)) * 300, axis=0)
+        (shared + np.arange(6) * 4000 + make_recording(4000, 6)).astype("<i2").tofile("x.dat")
+        note = "note: it looks like 6 channels, not 4: -n 6 may make it smaller"
+        assert note in run("compress", "x.dat", "-n", "4").out
+        assert "looks like" not in run("compress", "x.dat", "-n", "6", "-f").out
+
+    @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+    @pytest.mark.parametrize("command", ["compress", "decompress"])
+    def test_full_standard_output_is_not_taken_for_the_temporary_folder(self, run: Run, command: str) -> None:
+        write_npy()
+        run("compress", "x.npy")
+        given = {"compress": "x.npy", "decompress": "x.npy.lnn"}[command]
+        with open("/dev/full", "wb") as full:
+            done = subprocess.run([*PROGRAM, command, given, "-o", "-"], stdout=full, stderr=subprocess.PIPE)
+        assert done.returncode == 1
+        assert done.stderr.startswith(b"losslessnn: standard output: No space left on device")
+
+    def test_what_is_piped_is_called_standard_input(self, tmp_path: Path) -> None:
+        for command in ("compress", "decompress"):
+            done = subprocess.run([*PROGRAM, command, "-"], input=b"hello", capture_output=True, cwd=tmp_path)
+            assert done.returncode == 1
+            assert done.stderr.startswith(b"losslessnn: standard input: not a")
+
+    def test_targets_that_cannot_be_made_are_named_as_they_were_given(
+        self, run: Run, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        write_npy()
+        run("compress", "x.npy")
+
+        def refuse(**_: object) -> None:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), "/somewhere/.x.npy.lnn.abcd.partial")
+
+        monkeypatch.setattr("losslessnn.newfile.tempfile.mkstemp", refuse)
+        for arguments in (("compress", "x.npy", "-f"), ("decompress", "x.npy.lnn", "-f")):
+            said = self.one_line(run(*arguments))
+            assert "partial" not in said
+            assert "Read-only file system; -o names another place" in said
+
+    def test_a_file_is_no_folder_to_restore_into(self, run: Run) -> None:
+        write_npy()
+        run("compress", "x.npy")
+        Path("notes.txt").write_text("hello")
+        outcome = run("decompress", "x.npy.lnn", "-o", "notes.txt")
+        assert outcome.code == 2
+        assert "-o notes.txt is a file, and no folder" in outcome.err
+        assert Path("notes.txt").read_text() == "hello"
+
+    def test_a_device_that_does_not_exist_is_the_environments_fault(
+        self, run: Run, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        write_npy()
+        monkeypatch.setenv("LOSSLESSNN_DEVICE", "gpu")
+        outcome = run("compress", "x.npy")
+        assert outcome.code == 2
+        assert "LOSSLESSNN_DEVICE must be one of auto, cpu, cuda, and is 'gpu'" in outcome.err
+
+    def test_a_profile_that_cannot_be_written_is_named(
+        self, run: Run, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        write_npy()
+
+        def refuse(*_: object) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        monkeypatch.setattr(Path, "write_bytes", refuse)
+        outcome = run("fit", "x.npy", "--quick", "-o", "p.profile")
+        assert outcome.code == 1
+        assert outcome.err.endswith("losslessnn: p.profile: No space left on device\n")
+
     def test_one_bad_file_does_not_stop_the_others(self, run: Run) -> None:
         write_npy("a.npy")
         write_npy("c.npy")
@@ -417,6 +502,17 @@ class TestSourcesAreKept:
 
 
 class TestDamage:
+    def test_a_damaged_frame_says_that_the_rest_can_be_saved(self, run: Run) -> None:
+        write_npy()
+        run("compress", "x.npy")
+        damaged = bytearray(Path("x.npy.lnn").read_bytes())
+        damaged[len(damaged) // 2] ^= 1
+        Path("x.npy.lnn").write_bytes(damaged)
+        outcome = run("decompress", "x.npy.lnn", "-o", "back")
+        assert outcome.code == 1
+        assert "nothing was restored, --recover saves the rest" in outcome.err
+        assert not list(Path("back").glob("*"))
+
     def test_a_cut_archive(self, run: Run) -> None:
         original = write_npy(samples=20_000)
         run("compress", "x.npy", "--chunk-mb", "0.016")

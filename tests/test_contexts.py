@@ -97,6 +97,18 @@ def test_intervals_cost_what_an_exponential_distribution_does() -> None:
     assert bits_of_frame(spikes) < np.log2(500 * np.e) + 0.06
 
 
+def test_intervals_alone_too() -> None:
+    intervals = np.random.default_rng(2).geometric(0.002, 40_000)
+    assert bits_of_frame(intervals) < np.log2(500 * np.e) + 0.06
+
+
+@pytest.mark.parametrize("unit", [1, 1 / 30_000], ids=["samples", "seconds"])
+def test_times_of_many_units_one_after_the_other(unit: float) -> None:
+    rng = np.random.default_rng(2)
+    times = np.concatenate([np.cumsum(rng.geometric(0.002, n)) for n in rng.integers(500, 3000, 20)])
+    assert bits_of_frame(times * unit) < np.log2(500 * np.e) + 0.1
+
+
 def test_a_raster_of_spikes_costs_its_entropy() -> None:
     raster = np.random.default_rng(3).random((5_000, 20)) < 0.02
     assert bits_of_frame(raster) < entropy(np.array([0.02, 0.98])) + 0.01
@@ -128,6 +140,27 @@ def test_no_more_bytes_than_allowed() -> None:
 @pytest.fixture
 def frame() -> bytes:
     return encode_chunk(np.random.default_rng(6).geometric(0.2, 4000).astype(np.uint8))
+
+
+@pytest.mark.parametrize("times", [[5], [1, 4], [1, 2, 98, 99]], ids=str)
+def test_lists_put_end_to_end(times: list[int]) -> None:
+    codes = np.cumsum(np.random.default_rng(7).integers(0, 9, 100)).astype(np.int32)
+    for time in times:
+        codes[time:] += -900 - codes[time]
+    resets = np.column_stack([times, codes[times]])
+    section = contexts.encode(codes[None], 0, 1 << 20, resets)
+    assert section is not None
+    np.testing.assert_array_equal(contexts.Mixed.read(section, 1, 100).decode()[0], codes)
+
+
+@pytest.mark.parametrize(
+    ("n_channels", "resets"),
+    [(2, b"\x01\x03\x00"), (1, b"\x00"), (1, b"\x01\x63\x00"), (1, b"\x02\x31\x00\x31\x00")],
+    ids=["of two channels", "none", "after the end", "together after the end"],
+)
+def test_impossible_resets_are_refused(n_channels: int, resets: bytes) -> None:
+    with pytest.raises(CorruptFrameError, match="anew"):
+        contexts.Mixed.read(b"\x02\x00" + resets + bytes(8), n_channels, 99 if n_channels == 1 else 50)
 
 
 def test_bytes_that_are_none_of_ours_are_refused(frame: bytes) -> None:

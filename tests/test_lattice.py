@@ -132,6 +132,15 @@ def test_layout_does_not_matter(layout):
 # integers
 
 
+@pytest.mark.parametrize("dtype", ["<u2", ">i2"])
+def test_samples_read_as_of_the_other_sign_are_put_back_together(dtype):
+    samples = make_recording(500, 3)
+    misread = samples.view("u2") if dtype == "<u2" else (samples.view("u2") ^ 0x8000).view("i2").astype(dtype)
+    _, codes, leftover = restore(misread)
+    assert (codes == samples).all()
+    assert leftover == b""
+
+
 def test_ordinary_integers_are_their_own_codes():
     array = make_recording()
     grid, codes, leftover = restore(array)

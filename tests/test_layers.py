@@ -29,6 +29,7 @@ LAYERS = (
         "parts",
         "fields",
         "repeats",
+        "views",
         "plain",
     ),  # what samples become before they are modelled, or instead
     ("coding", "blocks"),

@@ -98,6 +98,14 @@ def golden_arrays() -> dict[str, np.ndarray]:
     arrays["recording, complex"] = (make_recording(500, 2) + 1j * make_recording(500, 2, seed=1)).astype(
         "<c8"
     )
+    arrays["bytes, of a recording"] = np.frombuffer(b"head!" + make_recording(1000, 8).tobytes(), "u1")
+    arrays["bytes, three a sample"] = np.ascontiguousarray(
+        make_recording(1500, 4, dtype="<i4", scale=1e5).view("u1").reshape(1500, 4, 4)[..., :3]
+    )
+    arrays["recording, in one row"] = make_recording(1000, 8, dtype=">i2").reshape(-1)
+    arrays["times, of many units"] = np.concatenate(
+        [np.cumsum(np.random.default_rng(i).geometric(0.002, 500)) for i in range(5)]
+    )
     arrays["recording, beats"] = make_beats()[:20_000, :1]
     arrays["recording, uneven converter"] = make_unevenly_converted()
     return {

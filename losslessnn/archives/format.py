@@ -180,7 +180,10 @@ def header_length(prefix: bytes) -> int:
     if len(prefix) < len(MAGIC) or bytes(reader.take(len(MAGIC))) != MAGIC:
         is_frame = bytes(prefix[: len(FRAME_MAGIC)]) == FRAME_MAGIC
         hint = ", but a frame: losslessnn.decompress takes its bytes" if is_frame else ""
-        raise CorruptFrameError(f"not a losslessnn archive{hint}")
+        what = (
+            "not a losslessnn archive" if prefix else "empty (an unfinished copy?), not a losslessnn archive"
+        )
+        raise CorruptFrameError(f"{what}{hint}")
     version = reader.byte()
     if version > VERSION:
         raise NewerFormatError(

@@ -38,7 +38,7 @@ _PURPOSES = {
     type=click.FloatRange(0, min_open=True),
     default=30.0,
     show_default=True,
-    help="Seconds to spend, about.",
+    help="Seconds of processor time to spend, about.",
 )
 @click.option(
     "--latency-ms",
@@ -72,7 +72,8 @@ def command(
     random   of those within 5 %, the one that decodes a single chunk soonest
     cloud    of those within 3 %, the one that reads from end to end fastest, one request for each chunk
 
-    Speeds are those of one thread, with everything in memory; MB are 1e6 bytes of samples.
+    For bulk and cloud, whatever is less than a fifth slower is as fast, and the best ratio decides. Speeds
+    are those of one thread's processor time, with everything in memory; MB are 1e6 bytes of samples.
 
     \b
     Examples:

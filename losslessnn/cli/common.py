@@ -18,7 +18,7 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from losslessnn.device import DEVICES, VARIABLE
+from losslessnn.device import DEVICES, VARIABLE, usual_device
 from losslessnn.errors import LosslessnnError
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ Pool = tuple[Executor, int]
 Item = TypeVar("Item")
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
+_SPOOL = "stdin"  # a file's name
 _SMALL_FILE_BYTES = 12_000_000
 """Files up to this size make a single frame, so that threads share them out whole."""
 
@@ -71,6 +72,10 @@ def _code_on(context: click.Context, parameter: click.Parameter, device: str | N
     """Make a device the usual one, for this process and for those it starts."""
     if device is not None:
         os.environ[VARIABLE] = device
+    try:
+        usual_device()
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
 
 
 device_option = click.option(
@@ -178,13 +183,25 @@ def explain(error: BaseException, about: object = None) -> str:
         if isinstance(error, IsADirectoryError):
             text = "is a folder; give the files in it, or -r for all of them"
         if error.filename is not None:
-            return f"{error.filename}: {text}"
+            return in_one_line(f"{error.filename}: {text}")
     elif isinstance(error, MemoryError):
         text = "not enough memory; smaller frames (--chunk-mb) or fewer threads (-T) need less"
     else:
-        text = f"{type(error).__name__}: {error} (a bug in losslessnn; set LOSSLESSNN_DEBUG=1 to see where)"
-    text = " ".join(text.split())
-    return text if about is None or str(about) in text else f"{about}: {text}"
+        text = " ".join(str(error).split())
+        text = f"{type(error).__name__}: {text} (a bug in losslessnn; set LOSSLESSNN_DEBUG=1 to see where)"
+    return in_one_line(text if about is None or str(about) in text else f"{about}: {text}")
+
+
+def in_one_line(text: str) -> str:
+    r"""Text with names of files in it, which may hold anything, as one line that any terminal shows.
+
+    >>> print(in_one_line("two\nlines.npy"))
+    two\nlines.npy
+    """
+    readable = os.fsencode(text).decode(errors="backslashreplace")
+    return "".join(
+        each if each.isprintable() else each.encode("unicode_escape").decode() for each in readable
+    )
 
 
 def megabytes(size: int | float) -> str:
@@ -303,6 +320,7 @@ class Talk:
             self._print(f"losslessnn: {explain(error, about)}", sys.stderr)
 
     def _print(self, line: str, stream: IO[str]) -> None:
+        line = in_one_line(line)
         if self._bar is None:
             click.echo(line, file=stream)
         else:
@@ -476,6 +494,20 @@ def stdout_bytes() -> IO[bytes]:
     return sys.stdout.buffer
 
 
+def hand_on(path: Path, target: IO[bytes]) -> None:
+    """Write a file's bytes to standard output; errors say that it is that."""
+    import shutil
+
+    with open(path, "rb") as file:
+        try:
+            shutil.copyfileobj(file, target, 1 << 20)
+            target.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, "standard output") from error
+
+
 @contextmanager
 def temporary_folder() -> Iterator[Path]:
     """A folder for what is piped; errors say where it is, and how to choose another."""
@@ -484,6 +516,9 @@ def temporary_folder() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="losslessnn-") as name:
         try:
             yield Path(name)
+        except LosslessnnError as error:
+            told = str(error).replace(str(Path(name, _SPOOL)), "standard input")
+            raise type(error)(told) from error
         except OSError as error:
             is_here = error.filename is None or str(error.filename).startswith(name)
             if not is_here or error.errno not in NO_ROOM:
@@ -497,7 +532,7 @@ def spooled_stdin(folder: Path) -> Iterator[Path]:
     """Standard input as a file in a temporary folder."""
     import shutil
 
-    path = folder / "stdin"
+    path = folder / _SPOOL
     with open(path, "wb") as spool:
         shutil.copyfileobj(sys.stdin.buffer, spool, 1 << 20)
     yield path

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -24,6 +23,7 @@ from losslessnn.cli.common import (
     files_argument,
     find_inputs,
     force_option,
+    hand_on,
     is_archive,
     level_option,
     make_reading,
@@ -347,9 +347,7 @@ def _compress_piped(
         pool = stack.enter_context(thread_pool(threads))
         report = compress(source, destination, pool=pool, name="" if from_stdin else None)
         if target is not None:
-            with open(destination, "rb") as archive:
-                shutil.copyfileobj(archive, target, 1 << 20)
-            target.flush()
+            hand_on(destination, target)
         shown = replace(
             report,
             source=Path("standard input") if from_stdin else source,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from dataclasses import dataclass, replace
 from functools import partial
@@ -22,6 +21,7 @@ from losslessnn.cli.common import (
     files_argument,
     find_inputs,
     force_option,
+    hand_on,
     megabytes,
     original_length,
     per_second,
@@ -36,7 +36,7 @@ from losslessnn.cli.common import (
     thread_pool,
     threads_option,
 )
-from losslessnn.errors import LosslessnnError
+from losslessnn.errors import CorruptFrameError, LosslessnnError, NewerFormatError
 
 if TYPE_CHECKING:
     from losslessnn.archives.report import FileReport
@@ -141,6 +141,8 @@ def _destination(path: Path, name: str, output: Path | None, count: int) -> Path
     if output is None:
         return path.parent / name
     is_file_name = output.suffix != "" and output.suffix == Path(name).suffix and not output.is_dir()
+    if not (count == 1 and is_file_name) and output.exists() and not output.is_dir():
+        raise click.UsageError(f"-o {output} is a file, and no folder; {name} would be restored into it")
     return output if count == 1 and is_file_name else output / name
 
 
@@ -161,14 +163,19 @@ def _restore(
     with Archive(path, recover=wish.recover) as archive:
         sidecar = sidecar and sidecar_place(archive, destination) not in others
         restore = restore_arrays if wish.arrays else partial(restore_file, sidecar=sidecar)
-        return restore(
-            archive,
-            destination,
-            overwrite=wish.force,
-            recover=wish.recover,
-            pool=pool,
-            progress=talk.advance,
-        )
+        try:
+            return restore(
+                archive,
+                destination,
+                overwrite=wish.force,
+                recover=wish.recover,
+                pool=pool,
+                progress=talk.advance,
+            )
+        except NewerFormatError:
+            raise
+        except CorruptFrameError as error:
+            raise CorruptFrameError(f"{error}; nothing was restored, --recover saves the rest") from error
 
 
 def _decompress_files(
@@ -252,9 +259,7 @@ def _decompress_to_stdout(
         with Talk(total, quiet, progress, to_stderr=to_stdout) as talk, thread_pool(threads) as pool:
             report = _restore(source, destination, wish, pool, talk, sidecar=not to_stdout)
             if target is not None:
-                with open(destination, "rb") as restored:
-                    shutil.copyfileobj(restored, target, 1 << 20)
-                target.flush()
+                hand_on(destination, target)
             shown = Path("standard output") if to_stdout else destination
             source_shown = Path("standard input") if files == (STDIO,) else source
             return 0 if _finish(source_shown, replace(report, destination=shown), False, talk) else 1

@@ -28,7 +28,7 @@ from ..wire import Reader
 from .common import MAX_CODE, Axis, Codes, Int64s, Kind, Lattice, OffLattice, bits_of, ordered_of
 from .differences import DifferenceLattice, fit_differences
 from .grid import FloatGrid, fit_grid
-from .integer import IntegerLattice, fit_integer
+from .integer import IntegerLattice, fit_integer, fit_wrapped
 from .multiple import FloatMultiple, Operation, fit_multiples
 from .palette import MAX_VALUES, PaletteLattice
 from .rational import RationalLattice, fit_rational, present_values
@@ -180,6 +180,9 @@ def _candidates(array: npt.NDArray[Any]) -> Iterator[Lattice]:
 
 
 def _integer_candidates(array: npt.NDArray[Any]) -> Iterator[Lattice]:
+    wrapped = fit_wrapped(array)
+    if wrapped is not None:
+        yield wrapped
     lattice = fit_integer(array, exact=False)
     differences = fit_differences(array) if _reaches_far(array, lattice) else None
     if differences is not None:

@@ -26,7 +26,7 @@ from .common import (
     unpack_integers,
 )
 
-_SAMPLE_VALUES = 1 << 16
+_SAMPLE_VALUES, _WRAP_SAMPLE = 1 << 16, 1 << 10
 _FIRST_ROWS = 64  # tell of most columns that their steps are 1
 _COLUMN_COST_BITS = 24
 """What one column's own step may cost in a packed lattice, generously."""
@@ -44,17 +44,22 @@ class IntegerLattice:
         At least 1.
     offsets : ndarray of int64, 1-D
         For uint64 arrays, taken modulo 2**64.
+    wrapped : bool
+        Whether distances from the offset are taken modulo the type's range, as a decoder always does.
     """
 
     axis: Axis
     steps: Int64s
     offsets: Int64s
+    wrapped: bool = False
     kind: ClassVar[Kind] = Kind.INTEGER
 
     def encode(self, array: npt.NDArray[Any]) -> tuple[Codes, bytes]:
         """Return codes and an empty leftover; raise `OffLattice` unless every value is on the lattice."""
         if array.dtype.kind == "b" and (bits_of(array) > 1).any():
             raise OffLattice("some booleans are neither 0 nor 1")
+        if self.wrapped:
+            return _wrapped_codes(array, int(self.offsets[0])), b""
         steps, offsets = (
             spread(self.steps, self.axis, array.shape),
             spread(self.offsets, self.axis, array.shape),
@@ -149,6 +154,29 @@ class IntegerLattice:
             return f"integers in steps of {self.steps[0]}{offset}"
         steps = f"{self.steps.min()} to {self.steps.max()}"
         return f"integers in steps of {steps}, one per index of the {self.axis.name.lower()} axis"
+
+
+def _wrapped_codes(array: npt.NDArray[Any], offset: int) -> Codes:
+    size = array.dtype.itemsize
+    distances: Codes = bits_of(array) - np.array(offset, f"u{size}")
+    return distances.view(f"i{size}")
+
+
+def fit_wrapped(array: npt.NDArray[Any]) -> IntegerLattice | None:
+    """The lattice of 16-bit samples that were read as of the other sign: those near zero lie at both ends.
+
+    None for others, and where distances are on no step of 1.
+    """
+    if array.dtype.kind not in "iu" or array.dtype.itemsize != 2:
+        return None
+    offset = 0 if array.dtype.kind == "u" else 1 << 15
+    flat = array.reshape(-1, order="A")
+    for part in (flat[:: max(flat.size // _WRAP_SAMPLE, 1)], flat):
+        codes = _wrapped_codes(part, offset)
+        if 2 * (int(codes.max()) - int(codes.min())) >= int(part.max()) - int(part.min()):
+            return None
+    steps = np.maximum(_common_steps(codes.reshape(-1, 1), exact=True), 1)
+    return IntegerLattice(Axis.NONE, steps, np.array([offset]), wrapped=True) if steps[0] == 1 else None
 
 
 def fit_integer(array: npt.NDArray[Any], *, exact: bool) -> IntegerLattice | None:

@@ -32,7 +32,10 @@ PROMISED_SHARE = 0.97  # of other codes, those that a histogram would make so mu
 FEWEST_SAMPLES, MOST_SAMPLES = 1 << 12, 1 << 13  # that are looked at for a promise
 PROMISE_PIECES, PROMISE_BITS = 8, (4, 8)  # they are in; of a context
 SYMBOL_BITS = 12
+MOST_RESETS, MOSTLY_ASCENDING = 1 / 64, 1 / 2  # shares of steps that go down, and up, in lists put end to end
 Symbols = NDArray[np.int32]
+Resets = NDArray[np.int64]
+NO_RESETS: Resets = np.zeros((0, 2), np.int64)
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,8 @@ class Mixed:
     ----------
     first : int or None
         None: values stand for codes. Else for a channel's code less the one before it, this before time 0.
+    resets : (n, 2) ndarray of int64
+        Times, ascending, and codes there of the only channel, for which values do not stand.
     low : int
         The code, or the difference, that value 0 stands for.
     top : int
@@ -56,6 +61,7 @@ class Mixed:
     """
 
     first: int | None
+    resets: Resets
     low: int
     top: int
     width: int
@@ -70,14 +76,22 @@ class Mixed:
                 f"frame of {len(section)} bytes is too short for {n_channels * n_times} samples"
             )
         reader = Reader(section, "contexts")
-        first = reader.signed(1 << 31) if reader.varint(1) else None
+        differences = reader.varint(2)
+        first = reader.signed(1 << 31) if differences else None
+        resets = _read_resets(reader, n_channels, n_times) if differences == 2 else NO_RESETS
         low, top = reader.signed(1 << 31), reader.varint(mixing.LARGEST_VALUE)
         width = reader.varint(n_channels)
-        return cls(first, low, top, width, (n_times, n_channels), reader.take(reader.remaining))
+        shape = n_times, n_channels
+        return cls(first, resets, low, top, width, shape, reader.take(reader.remaining))
 
     def pack(self) -> bytes:
         """The section's bytes."""
-        first = pack_varint(0) if self.first is None else pack_varint(1) + pack_signed(self.first)
+        if self.first is None:
+            first = pack_varint(0)
+        elif not self.resets.size:
+            first = pack_varint(1) + pack_signed(self.first)
+        else:
+            first = pack_varint(2) + pack_signed(self.first) + _pack_resets(self.resets)
         numbers = pack_signed(self.low), pack_varint(self.top), pack_varint(self.width)
         return b"".join([first, *numbers, self.coded])
 
@@ -103,9 +117,32 @@ class Mixed:
         values += self.low
         if self.first is not None:
             values = np.cumsum(values, axis=0) + self.first
+        if self.resets.size:
+            times, codes = self.resets.T
+            behind = np.searchsorted(times, np.arange(len(values)), side="right")
+            values += np.concatenate([[0], codes - values[times, 0]])[behind][:, None]
         if np.abs(values).max() >= 1 << 31:
             raise CorruptFrameError("contexts decode to numbers that are no codes")
         return values.astype(np.int32)
+
+
+def _read_resets(reader: Reader, n_channels: int, n_times: int) -> Resets:
+    """Resets that `_pack_resets` wrote."""
+    count = reader.varint(n_times)
+    numbers = [(reader.varint(n_times) + 1, reader.signed(1 << 31)) for _ in range(count)]
+    resets = np.array(numbers, np.int64).reshape(-1, 2)
+    resets[:, 0] = np.cumsum(resets[:, 0])
+    if n_channels != 1 or not count or resets[-1, 0] >= n_times:
+        raise CorruptFrameError("contexts begin anew where they cannot")
+    return resets
+
+
+def _pack_resets(resets: Resets) -> bytes:
+    """Their number; for each, times since the last one (or time 0) less 1, and its code."""
+    numbers = zip(np.diff(resets[:, 0], prepend=0).tolist(), resets[:, 1].tolist(), strict=True)
+    return pack_varint(len(resets)) + b"".join(
+        pack_varint(times - 1) + pack_signed(code) for times, code in numbers
+    )
 
 
 def shorter(codes: Codes, channels: Channels, most_bytes: int) -> dict[Section, Bytes] | None:
@@ -118,15 +155,17 @@ def shorter(codes: Codes, channels: Channels, most_bytes: int) -> dict[Section, 
     found: dict[Section, Bytes] | None = None
     for layout, width in layouts:
         samples, packed = layout.split(codes.reshape(-1)), layout.pack()
-        sure = few or _ascend(samples)
+        resets = _resets(samples)
+        sure = few or bool(resets.size) or _ascend(samples)
         if not sure and codes.ndim < 3 and _entropy(codes) * codes.size > HOPELESS * 8 * most_bytes:
             continue
         promised = 0.0 if sure else promise(samples) / 8 * codes.size
         if promised < PROMISED_SHARE * most_bytes:
-            section = encode(samples, width, max(most_bytes - len(packed), 0))
-            if section is not None and len(section) + len(packed) < most_bytes:
-                most_bytes = len(section) + len(packed)
-                found = {Section.CHANNELS: packed, Section.CONTEXTS: section}
+            for each in (NO_RESETS, resets) if resets.size else (NO_RESETS,):
+                section = encode(samples, width, max(most_bytes - len(packed), 0), each)
+                if section is not None and len(section) + len(packed) < most_bytes:
+                    most_bytes = len(section) + len(packed)
+                    found = {Section.CHANNELS: packed, Section.CONTEXTS: section}
     return found
 
 
@@ -149,9 +188,30 @@ def _ascend(samples: Codes) -> bool:
     return samples.shape[1] > 1 and all((part[:, 1:] >= part[:, :-1]).all() for part in parts)
 
 
-def encode(samples: Codes, width: int, most_bytes: int) -> bytes | None:
-    """The CONTEXTS section of (channels, time) codes below 2**28; None if it is longer than so many bytes."""
-    values, first = _values(samples)
+def _mostly_ascend(steps: NDArray[np.int64]) -> bool:
+    down, up = np.count_nonzero(steps < 0), np.count_nonzero(steps > 0)
+    return bool(down <= MOST_RESETS * steps.size and up >= MOSTLY_ASCENDING * steps.size)
+
+
+def _resets(samples: Codes) -> Resets:
+    """Where lists that ascend seem to be put end to end, as times of many units are, and the codes there."""
+    start = samples[0, : LOOK * LOOK].astype(np.int64)
+    if len(samples) > 1 or not _mostly_ascend(start[1:] - start[:-1]):
+        return NO_RESETS
+    codes = samples[0].astype(np.int64)
+    steps = np.diff(codes)
+    if not _mostly_ascend(steps):
+        return NO_RESETS
+    times = np.flatnonzero(steps < 0) + 1
+    return np.column_stack([times, codes[times]])
+
+
+def encode(samples: Codes, width: int, most_bytes: int, resets: Resets = NO_RESETS) -> bytes | None:
+    """The CONTEXTS section of (channels, time) codes below 2**28; None if it is longer than so many bytes.
+
+    With resets, values are differences.
+    """
+    values, first = _values(samples) if not resets.size else _steps_between(samples, resets)
     low, top = int(values.min()), int(np.ptp(values))
     values -= np.int32(low)
     symbols, rest = _split(values, top)
@@ -159,7 +219,7 @@ def encode(samples: Codes, width: int, most_bytes: int) -> bytes | None:
     used = _run(False, symbols, rest, width, top, 0, coded)
     if used > most_bytes:
         return None
-    return Mixed(first, low, top, width, symbols.shape, coded[:used].tobytes()).pack()
+    return Mixed(first, resets, low, top, width, symbols.shape, coded[:used].tobytes()).pack()
 
 
 def promise(samples: Codes) -> float:
@@ -175,7 +235,8 @@ def promise(samples: Codes) -> float:
     wide = int(symbols.max()).bit_length()
     contexts: list[Symbols] = [each >> max(wide - bits, 0) for bits in PROMISE_BITS for each in neighbours]
     contexts.append(np.broadcast_to(np.arange(n_channels, dtype=np.int32), symbols.shape))
-    return left_open + min(_surprise(symbols.reshape(-1), np.ravel(context)) for context in contexts)
+    in_contexts = (_surprise(symbols.reshape(-1), np.ravel(context)) for context in contexts)
+    return left_open + min(_entropy(symbols), *in_contexts)
 
 
 def _surprise(symbols: Symbols, contexts: Symbols) -> float:
@@ -197,6 +258,13 @@ def _values(samples: Codes) -> tuple[NDArray[np.int32], int | None]:
         return codes, None
     first = int(codes[0].min())
     return np.diff(codes, axis=0, prepend=np.full_like(codes[:1], first)), first
+
+
+def _steps_between(samples: Codes, resets: Resets) -> tuple[NDArray[np.int32], int]:
+    """Differences to code, from the number returned; at resets the least of the others."""
+    steps = np.diff(samples[0].astype(np.int32), prepend=samples[0, :1])
+    steps[resets[:, 0]] = np.delete(steps, resets[:, 0]).min()
+    return steps[:, None], int(samples[0, 0])
 
 
 def _open_bits(symbols: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -199,6 +199,8 @@ class Profile:
         try:
             partial.write_bytes(self.to_bytes())
             os.replace(partial, path)
+        except OSError as error:  # which names the temporary file, or none
+            raise OSError(error.errno, error.strerror, str(path)) from error
         finally:
             partial.unlink(missing_ok=True)
 

@@ -11,9 +11,9 @@ from losslessnn.archives.layout import MAX_FRAME_BYTES, Content, Packing, Sample
 from losslessnn.errors import RecordingError
 from losslessnn.recordings.recording import Finding, Reading, bytes_samples, bytes_segments, file_length
 
-_LOOKED_AT = 1 << 18  # values
+_LOOKED_AT, _LOOKED_AT_IN_DOUBT = 1 << 18, 1 << 14  # values
 _MOST_LIKELY = 1536
-_CLEARLY_NEARER = 0.9
+_CLEARLY_NEARER, _FAR_NEARER = 0.9, 0.7
 _TRAILING_HINT = " (or the file has another number of channels, another type, or a header)"
 
 
@@ -28,9 +28,12 @@ def read_raw(file: BinaryIO, reading: Reading) -> Finding:
     if not reading.channels:
         raise RecordingError("raw files need -n, the number of channels")
     dtype, packing = _value_type(reading.dtype)
-    return interleaved(
+    found = interleaved(
         file, (reading.channels,), dtype, packing, reading, reading.sampling_rate, source=Source.RAW
     )
+    if dtype == np.dtype("<i2"):
+        found.notes.extend(_doubts(file, reading.channels))
+    return found
 
 
 def likely_channels(file: BinaryIO) -> int | None:
@@ -38,15 +41,31 @@ def likely_channels(file: BinaryIO) -> int | None:
 
     A sample is nearest to the one before it of its own channel: that many values earlier.
     """
+    apart = _apart(file, _LOOKED_AT)
+    if len(apart) < 2:
+        return None
+    nearest = int(np.argmin(apart))
+    return nearest + 1 if apart[nearest] < _CLEARLY_NEARER * np.median(apart) else None
+
+
+def _apart(file: BinaryIO, count: int) -> list[float]:
+    """How far values of int16 are from those 1, 2, 3… before them, in the mean of the first so many."""
     file.seek(0)
-    data = file.read(2 * _LOOKED_AT)
+    data = file.read(2 * count)
     values = np.frombuffer(data[: len(data) // 2 * 2], "<i2")
     lags = range(1, min(_MOST_LIKELY, len(values) // 8) + 1)
-    if len(lags) < 2:
-        return None
-    apart = [np.abs((values[lag:] - values[:-lag]).astype(np.float32)).mean() for lag in lags]
+    return [float(np.abs((values[lag:] - values[:-lag]).astype(np.float32)).mean()) for lag in lags]
+
+
+def _doubts(file: BinaryIO, channels: int) -> list[str]:
+    """A note if values look like those of another number of channels, by far."""
+    apart = _apart(file, max(_LOOKED_AT_IN_DOUBT, 16 * channels) if channels <= _MOST_LIKELY else 0)
+    if len(apart) < channels:
+        return []
     nearest = int(np.argmin(apart))
-    return lags[nearest] if apart[nearest] < _CLEARLY_NEARER * np.median(apart) else None
+    if nearest == 0 or apart[nearest] >= _FAR_NEARER * apart[channels - 1]:  # neighbours alike are no reason
+        return []
+    return [f"it looks like {nearest + 1} channels, not {channels}: -n {nearest + 1} may make it smaller"]
 
 
 def _value_type(name: str) -> tuple[np.dtype[Any], Packing]:
