@@ -409,8 +409,8 @@ def _decode_parts(
         raise CorruptFrameError("frame does not hold the sections its mode needs")
 
     def decode(frame: memoryview) -> npt.NDArray[Any]:
-        if unpack_frame(frame)[0].mode is Mode.PARTS:
-            raise CorruptFrameError("a part of the columns has parts")
+        if unpack_frame(frame)[0].mode in (Mode.PARTS, Mode.VIEW):
+            raise CorruptFrameError("a part of the columns has parts or a view")
         return decode_chunk(frame, device=device)
 
     with _more_than_memory_is_corrupt():

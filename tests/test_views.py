@@ -11,7 +11,8 @@ import pytest
 from losslessnn import Profile, fit
 from losslessnn.chunk import decode_chunk, describe_chunk, encode_chunk
 from losslessnn.errors import CorruptFrameError, LosslessnnError
-from losslessnn.frame import FrameHeader, Mode, Section, pack_frame
+from losslessnn.frame import FrameHeader, Mode, Section, content_checksum, pack_frame
+from losslessnn.parts import Part, pack_parts
 from losslessnn.views import View, pack_view
 from support import assert_same_bits, make_recording
 
@@ -109,6 +110,16 @@ def _forged(view: View, array: np.ndarray, nbytes: int) -> bytes:
 def test_impossible_views_are_refused(view: View, array: np.ndarray, nbytes: int, message: str) -> None:
     with pytest.raises(CorruptFrameError, match=message):
         decode_chunk(_forged(view, array, nbytes))
+
+
+def test_views_of_parts_of_views_end() -> None:
+    """Frames within frames, turn about, would let few bytes go deeper than Python can follow."""
+    array = np.zeros((64, 2), np.uint8)
+    frame = _forged(View(np.dtype("u1"), 1), array, array.nbytes)
+    parts = {Section.PARTS: pack_parts([Part(np.arange(2))], [frame], 2)}
+    header = FrameHeader(array.dtype, array.shape, "C", Mode.PARTS, content_checksum(array.reshape(-1)))
+    with pytest.raises(CorruptFrameError, match="a part of the columns has parts or a view"):
+        decode_chunk(pack_frame(header, parts))
 
 
 @pytest.mark.parametrize("name", ["behind three bytes", "24 bits as V3", "channels in one row"])
