@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import lzma
 import random
 from pathlib import Path
 
@@ -66,7 +67,7 @@ def test_signals_of_one_rate_are_arrays(
 def test_channels_help_each_other(tmp_path: Path) -> None:
     path = tmp_path / "x.edf"
     path.write_bytes(edf([200] * 8))
-    as_bytes = compress_file(path, tmp_path / "bytes.lnn", reading=Reading(as_bytes=True)).archive_bytes
+    as_bytes = len(lzma.compress(path.read_bytes()))
     assert compress_file(path, tmp_path / "x.lnn").archive_bytes < 0.8 * as_bytes
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import lzma
 import struct
 from pathlib import Path
 
@@ -61,7 +62,7 @@ def test_samples_are_an_array(name: str, rest: bytes, reading: Reading | None, t
 def test_that_pays(name: str, tmp_path: Path) -> None:
     path = tmp_path / name
     path.write_bytes(FILES[name])
-    as_bytes = compress_file(path, tmp_path / "bytes.lnn", reading=Reading(as_bytes=True)).archive_bytes
+    as_bytes = len(lzma.compress(path.read_bytes()))
     assert compress_file(path, tmp_path / "x.lnn").archive_bytes < 0.9 * as_bytes
 
 
