@@ -304,12 +304,14 @@ class Working(NamedTuple):
     inputs: NDArray[np.int16]  # (lines, NETWORK_INPUTS) of a network
     pairs: NDArray[np.int32]  # the same bytes, two inputs in one number
     units: NDArray[np.int32]  # (lines, hidden + OUTPUT_LANES)
-    hidden: NDArray[np.int32]  # of one line, in pairs
+    fired: NDArray[np.int16]  # hidden units of one line
+    hidden: NDArray[np.int32]  # the same bytes, in pairs
 
 
 def working_memory(n_channels: int, lanes: int = 0, n_units: int = OUTPUT_LANES) -> Working:
     """Memory for `code_intervals` and `decode`, which `start` makes ready."""
     inputs = np.zeros((max(n_channels, network.LINES), NETWORK_INPUTS), np.int16)
+    fired = np.zeros((MAX_HIDDEN + LANES - 1) // LANES * LANES, np.int16)
     rows = head_lanes.new_rows(12 + len(head_lanes.Columns._fields), n_channels)
     return Working(
         rows[:3],
@@ -321,7 +323,8 @@ def working_memory(n_channels: int, lanes: int = 0, n_units: int = OUTPUT_LANES)
         inputs,
         inputs.view(np.int32),
         np.empty((len(inputs), n_units), np.int32),
-        np.zeros((MAX_HIDDEN + 1) // 2, np.int32),
+        fired,
+        fired.view(np.int32),
     )
 
 
@@ -514,7 +517,7 @@ def _correct(
             working.inputs, working.pairs,
         )  # fmt: skip
     for k in range(k_begin, k_end):
-        network.think(correction, k, working.pairs, units, working.hidden)
+        network.think(correction, k, working.pairs, units, working.fired, working.hidden)
     for k in range(k_begin, k_end):
         bare = rows.mean[k] - columns.offset[k]
         correct = network.corrected_mean(bare, rows.scale_index[k], np.int64(units[k, width]))

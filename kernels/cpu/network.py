@@ -64,8 +64,7 @@ class Memory(NamedTuple):
 
     error: NDArray[np.int64]  # position less the mean of the stages before
     magnitude: NDArray[np.int32]  # its logarithm, in 2**-8 octave
-    unit_error: NDArray[np.int8]  # the error at the scale it had, as an activation less ACTIVATION_ZERO
-    unit_magnitude: NDArray[np.int8]  # its magnitude relative to that scale, likewise
+    unit: NDArray[np.int32]  # the error at the scale it had, a pair with its magnitude, less `_NOTHING`
 
 
 def new_memory(n_channels: int, n_times: int) -> Memory:
@@ -74,8 +73,7 @@ def new_memory(n_channels: int, n_times: int) -> Memory:
     return Memory(
         np.zeros((n_channels, size), np.int64),
         np.zeros((n_channels, size), np.int32),
-        np.zeros((n_channels, size), np.int8),
-        np.zeros((n_channels, size), np.int8),
+        np.zeros((n_channels, size), np.int32),
     )
 
 
@@ -94,14 +92,19 @@ def in_octaves(logarithm, index):
 
 
 @inlined
+def _pair(first, second):
+    """Two activations in one number."""
+    return first | second << 16
+
+
+@inlined
 def remember(memory, k, t, error, index):
     """Take in the error of one sample and the scale the averages gave it."""
     at, row = np.uintp(t + BACK), np.uintp(k)
     memory.error[row, at] = error
     magnitude = log2(max(abs(error), np.int64(1)))
     memory.magnitude[row, at] = magnitude
-    memory.unit_error[row, at] = in_scales(error, index) - ACTIVATION_ZERO
-    memory.unit_magnitude[row, at] = in_octaves(magnitude, index) - ACTIVATION_ZERO
+    memory.unit[row, at] = _pair(in_scales(error, index), in_octaves(magnitude, index)) - _NOTHING
 
 
 def _activations(distances: Numbers, reach: Numbers, inverse: Numbers, shift: int) -> Numbers:
@@ -165,20 +168,6 @@ def _see_last(
 
 
 @inlined
-def _pair(first, second):
-    """Two activations in one number."""
-    return first | second << 16
-
-
-@inlined
-def _see_reference(memory, source, at):
-    """What a reference's sample was, beside the scale it had."""
-    error = np.int32(memory.unit_error[source, at])
-    magnitude = np.int32(memory.unit_magnitude[source, at])
-    return _pair(ACTIVATION_ZERO + error, ACTIVATION_ZERO + magnitude)
-
-
-@inlined
 def see(
     memory, history, sources, skew, k, t, n_times, index, averages, fraction_bits, linear, mean, line,
     inputs, pairs,
@@ -206,12 +195,12 @@ def see(
         _see_older(8, inputs, first + np.int64(2 * n), history, now, _INSTEAD, mean, reach, inverse)
     for r in range(np.uintp(n_references)):
         source = sources[row, r]
-        pairs[line, n + r] = _see_reference(memory, np.uintp(source), at) if source >= 0 else _NOTHING
+        pairs[line, n + r] = _NOTHING + memory.unit[np.uintp(source), at] if source >= 0 else _NOTHING
     n += np.uintp(NETWORK_REFERENCES)
     for r in range(np.uintp(2)):
         source = sources[row, r] if r < n_references else np.int32(-1)
         known = source >= 0 and skew * (k - source) >= 2 and t + 1 < n_times
-        pairs[line, n + r] = _see_reference(memory, np.uintp(source), at + np.uintp(1)) if known else _NOTHING
+        pairs[line, n + r] = _NOTHING + memory.unit[np.uintp(source), at + np.uintp(1)] if known else _NOTHING
     old = np.int64(history[row, np.uintp(t + PAD - 2)])
     _see_last(8, inputs, first + np.int64(2 * n + 4), history, now, _LAST, linear, mean, old, reach, inverse)
 
@@ -237,12 +226,20 @@ def _pairs_of_rows(weights: NDArray[np.int32]) -> NDArray[np.int32]:
     return (padded[::2] & 0xFFFF) | (padded[1::2] << 16)
 
 
+@in_lanes
+def _fire(units: Array, at: Numbers, fired: Array, place: Numbers) -> Numbers:
+    """Hidden units, from the sums of what they are given."""
+    total = units.load(at) + (1 << (HIDDEN_SHIFT - 1))
+    fired.store(place, maximum(minimum(total >> HIDDEN_SHIFT, ACTIVATION_MAX), 0))
+    return place
+
+
 @inlined
-def think(network, row, pairs, units, hidden):
+def think(network, row, pairs, units, fired, hidden):
     """From inputs to units, in the row of each: hidden ones, then outputs.
 
-    ``pairs`` is (rows, NETWORK_INPUTS / 2), ``units`` (rows, hidden + OUTPUT_LANES) int32, ``hidden`` memory
-    for hidden units in pairs. All sums run over the units, side by side: summing up one unit's inputs alone
+    ``pairs`` is (rows, NETWORK_INPUTS / 2), ``units`` (rows, hidden + OUTPUT_LANES) int32, ``fired`` memory
+    for hidden units, int16, and ``hidden`` the same in pairs. All sums run over the units, side by side: summing up one unit's inputs alone
     takes ten times as long.
     """
     inward, outward = network.inward, network.outward
@@ -259,19 +256,11 @@ def think(network, row, pairs, units, hidden):
         units[line, h] = bias[h]
         for i in range(np.uintp(n_pairs)):
             units[line, h] += _product(pairs[line, i], inward[i, h])
-    for i in range(np.uintp(outward.shape[0])):  # an odd number's last is paired with a weight of 0
-        hidden[i] = _pair(_fired(units[line, i + i]), _fired(units[line, i + i + np.uintp(1)]))
+    for h in range(0, width, LANES):  # what there is beyond the last has weights of 0
+        _fire(LANES, units, at + h, fired, np.int64(h))
     n_hidden = np.int64(outward.shape[0])
     zero, lanes = np.int64(0), np.int64(OUTPUT_LANES)
     weigh_pairs(units, at + width, units, at + width, hidden, zero, n_hidden, outward, zero, lanes, 8)
-
-
-@inlined
-def _fired(total):
-    """A hidden unit, from the sum of what it is given."""
-    return np.int32(
-        min(max((total + np.int32(1 << (HIDDEN_SHIFT - 1))) >> np.int32(HIDDEN_SHIFT), 0), ACTIVATION_MAX)
-    )
 
 
 @inlined
@@ -357,7 +346,7 @@ def go_through(
                     for i in range(NETWORK_INPUTS):
                         inputs[c, (first + t) // stride, i] = working.inputs[line, i]
                     continue
-                think(network, np.int64(line), working.pairs, units, working.hidden)
+                think(network, np.int64(line), working.pairs, units, working.fired, working.hidden)
                 index, shape = np.int64(indices[k, t]), np.int64(parameters.shape[k])
                 mean = np.int64(means[k, t])
                 corrected.means[k, t] = corrected_mean(mean, index, np.int64(units[line, width]))
