@@ -470,8 +470,7 @@ def decode(
         for k in range(k_begin, k_end):
             rows.error[k] = columns.position[k] - rows.mean[k]
         if networked:
-            for k in range(k_begin, k_end):
-                network.remember(memory, k, s - skew * k, rows.error[k], rows.scale_index[k])
+            _remember(memory, rows, skew, s, k_begin, k_end)
         if marked.size > 0:
             head.move_unmarked_averages(averages, rows.error, marked, s, skew, k_begin, k_end)
         else:
@@ -508,23 +507,41 @@ def _correct(
     correction, parameters, history, memory, working, rows, fraction_bits, skew, n_times, s, k_begin, k_end
 ):
     """What the network makes of a step's means, scales and shapes."""
-    columns, units = working.columns, working.units
-    width = units.shape[1] - OUTPUT_LANES
+    columns, units, pairs = working.columns, working.units, working.pairs
+    size, length = units.shape[1], memory.error.shape[1]
     for k in range(k_begin, k_end):
         network.see(
             memory, history, correction.sources, skew, k, s - skew * k, n_times, rows.scale_index[k],
-            working.averages, fraction_bits, rows.linear[k], rows.mean[k] - columns.offset[k], k,
-            working.inputs, working.pairs,
+            rows.linear[k], rows.mean[k] - columns.offset[k], k, working.inputs, pairs,
+        )  # fmt: skip
+    finest, tables = network.finest_scale(fraction_bits), network.looked_up()
+    step = LANES if k_end - k_begin >= LANES else 1
+    for some in range(k_begin, k_end, step):
+        k = min(some, k_end - step)
+        before = k * (length - skew) + s + network.BACK - 2
+        network.see_scales(
+            step, pairs, k, memory.magnitude, before, length - skew, working.averages, k, rows.scale_index, k,
+            finest, tables,
         )  # fmt: skip
     for k in range(k_begin, k_end):
-        network.think(correction, k, working.pairs, units, working.fired, working.hidden)
-    for k in range(k_begin, k_end):
-        bare = rows.mean[k] - columns.offset[k]
-        correct = network.corrected_mean(bare, rows.scale_index[k], np.int64(units[k, width]))
-        columns.centre[k] = correct + columns.offset[k]
-        columns.scale[k] = network.corrected_index(rows.scale_index[k], np.int64(units[k, width + 1]))
-        base = np.int64(parameters.shape[k])
-        columns.shape[k] = network.corrected_shape(base, np.int64(units[k, width + 2]))
+        network.think(correction, k, pairs, units, working.fired, working.hidden)
+    for some in range(k_begin, k_end, step):
+        k = min(some, k_end - step)
+        at = k * size + size - OUTPUT_LANES
+        network.correct(step, units, at, k, rows.mean, rows.scale_index, parameters.shape, columns, tables)
+
+
+@inlined
+def _remember(memory, rows, skew, s, k_begin, k_end):
+    """What the network will want to know of a step's samples."""
+    length, tables = memory.error.shape[1], network.looked_up()
+    step = LANES if k_end - k_begin >= LANES else 1
+    for some in range(k_begin, k_end, step):
+        k = min(some, k_end - step)
+        place = k * (length - skew) + s + network.BACK
+        network.remember(
+            step, memory, place, length - skew, rows.error, k, rows.scale_index, k, tables
+        )  # fmt: skip
 
 
 @inlined

@@ -286,7 +286,8 @@ def _middle(edges: tuple[Numbers, Numbers]) -> Numbers:
     return (edges[0] + edges[1]) >> 1
 
 
-def _log2(value: Numbers, table: Array) -> Numbers:
+def log2_of(value: Numbers, table: Array) -> Numbers:
+    """`integers.log2`."""
     zeros = leading_zeros(value)
     return ((63 - zeros) << LOG_BITS) + table[(value << zeros).unsigned_shift(55) & 255]
 
@@ -294,7 +295,7 @@ def _log2(value: Numbers, table: Array) -> Numbers:
 def _log_scale(averages: Array, weights: Array, k: Numbers, log2: Array) -> Numbers:
     """`head.log_scale`."""
     rows = [k + averages.length * row for row in range(3)]
-    octaves = [weights.load(row) * (_log2(averages.load(row), log2) - _UNIT) for row in rows]
+    octaves = [weights.load(row) * (log2_of(averages.load(row), log2) - _UNIT) for row in rows]
     return octaves[0] + octaves[1] + octaves[2]
 
 
@@ -346,7 +347,7 @@ def ratio_step(
     dither = ((((t * 5 + channel * 3) & 7) << 1) - 7) << fraction_bits
     dithered = (error << 4) + dither
     magnitude = maximum(dithered, 0 - dithered) + 1
-    octaves = _log2(magnitude, log2) - (4 << LOG_BITS) - (_log_scale(averages, weights, k, log2) >> 8)
+    octaves = log2_of(magnitude, log2) - (4 << LOG_BITS) - (_log_scale(averages, weights, k, log2) >> 8)
     ratios.store(k, (octaves - center.load(k)) >> (LOG_BITS - 3))
     _move_averages(averages, k, error, real)
     return k

@@ -7,7 +7,7 @@ its inputs at once.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from losslessnn.kernels.constants import (
     GAUSSIAN,
     HIDDEN_SHIFT,
     INVERSE,
+    LOG2,
     LOG_BITS,
     MEAN_LIMIT,
     N_SCALES,
@@ -37,7 +38,8 @@ from losslessnn.kernels.constants import (
 )
 from losslessnn.kernels.cpu import head
 from losslessnn.kernels.cpu.compiling import inlined, lean_kernel
-from losslessnn.kernels.cpu.integers import log2, weigh_pairs
+from losslessnn.kernels.cpu.head_lanes import log2_of
+from losslessnn.kernels.cpu.integers import weigh_pairs
 from losslessnn.kernels.cpu.vectors import (
     LANES,
     Array,
@@ -50,13 +52,28 @@ from losslessnn.kernels.cpu.vectors import (
 )
 from losslessnn.kernels.parameters import Network
 
-_INVERSE, _REACH, _SCALE = INVERSE, REACH, SCALE
+_INVERSE, _LOG2, _REACH, _SCALE = INVERSE, LOG2, REACH, SCALE
 _LIMIT = np.int64(POSITION_LIMIT - 1)
 BACK = LANES  # as many errors are read at once
 _UNIT = AVERAGE_BITS << LOG_BITS
 _LAST, _INSTEAD = np.array((1, 1, 1, 2, *NETWORK_OLDER)), np.array(NETWORK_INSTEAD)  # so many steps back
 LINES = 64  # samples that are seen before the first is thought of
 _NOTHING = np.int32(ACTIVATION_ZERO | ACTIVATION_ZERO << 16)
+
+
+class Tables(NamedTuple):
+    """What is looked up."""
+
+    scale: NDArray[np.int64]
+    reach: NDArray[np.int64]
+    inverse: NDArray[np.int64]
+    log2: NDArray[np.int32]
+
+
+@inlined
+def looked_up():
+    """The `Tables`."""
+    return Tables(_SCALE, _REACH, _INVERSE, _LOG2)
 
 
 class Memory(NamedTuple):
@@ -91,22 +108,6 @@ def in_octaves(logarithm, index):
     return min(max(((logarithm - 32 * index + 8) >> 4) + ACTIVATION_ZERO, 0), ACTIVATION_MAX)
 
 
-@inlined
-def _pair(first, second):
-    """Two activations in one number."""
-    return first | second << 16
-
-
-@inlined
-def remember(memory, k, t, error, index):
-    """Take in the error of one sample and the scale the averages gave it."""
-    at, row = np.uintp(t + BACK), np.uintp(k)
-    memory.error[row, at] = error
-    magnitude = log2(max(abs(error), np.int64(1)))
-    memory.magnitude[row, at] = magnitude
-    memory.unit[row, at] = _pair(in_scales(error, index), in_octaves(magnitude, index)) - _NOTHING
-
-
 def _activations(distances: Numbers, reach: Numbers, inverse: Numbers, shift: int) -> Numbers:
     """`in_scales` of eight distances at once; ``shift`` is 41, and one more to halve them."""
     near = maximum(minimum(distances, reach), 0 - reach)
@@ -115,6 +116,60 @@ def _activations(distances: Numbers, reach: Numbers, inverse: Numbers, shift: in
 
 def _as_activations(numbers: Numbers) -> Numbers:
     return maximum(minimum(numbers + ACTIVATION_ZERO, ACTIVATION_MAX), 0)
+
+
+def _in_octaves(logarithms: Numbers, index: Numbers) -> Numbers:
+    """`in_octaves` of eight logarithms at once."""
+    return _as_activations((logarithms - (index << 5) + 8) >> 4)
+
+
+@in_lanes
+def remember(
+    memory: Any, place: Numbers, apart: Numbers, errors: Array, at: Numbers, indices: Array, at_index: Numbers,
+    tables: Any,
+) -> Numbers:  # fmt: skip
+    """Take in the errors of some samples, and the scales the averages gave them.
+
+    These are in ``errors`` and ``indices`` from a place on; in ``memory`` the samples lie ``apart``.
+    """
+    lane = lane_numbers(place) * apart + place
+    error, index = errors.load(at), indices.load(at_index)
+    magnitude = log2_of(maximum(maximum(error, 0 - error), 1), tables.log2)
+    unit = _activations(error, tables.reach[index], tables.inverse[index], 41)
+    unit = unit + (_in_octaves(magnitude, index) << 16) - int(_NOTHING)
+    memory.error.scatter(lane, error)
+    memory.magnitude.scatter(lane, magnitude)
+    memory.unit.scatter(lane, unit)
+    return place
+
+
+@inlined
+def finest_scale(fraction_bits):
+    """The index of a scale beside which others say how narrow codes are."""
+    return 8 * (np.int64(fraction_bits) + 2)
+
+
+@in_lanes
+def see_scales(
+    pairs: Array, line: Numbers, magnitudes: Array, place: Numbers, apart: Numbers, averages: Array,
+    k: Numbers, indices: Array, at_index: Numbers, finest: Numbers, tables: Any,
+) -> Numbers:  # fmt: skip
+    """Last magnitudes and the running averages, beside scales, in the middle of lines from one on; after `see`.
+
+    Of the sample before last, ``magnitudes`` have that of the first lane at ``place``, others ``apart``.
+    ``finest`` is what `finest_scale` says.
+    """
+    lane, index = lane_numbers(place), indices.load(at_index)
+    to = (line + lane) * pairs.length + NETWORK_ERRORS // 2
+    before, last = magnitudes.pairs(lane * apart + place)
+    fast, mid, slow = (
+        log2_of(averages.load(k + averages.length * row), tables.log2) - _UNIT for row in range(3)
+    )
+    seen = last, before, fast, mid, slow
+    seen = [*(_in_octaves(logarithm, index) for logarithm in seen), _in_octaves(index << 5, finest)]
+    for n in range(3):
+        pairs.scatter(to + n, seen[2 * n] | (seen[2 * n + 1] << 16))
+    return place
 
 
 @in_lanes
@@ -169,13 +224,12 @@ def _see_last(
 
 @inlined
 def see(
-    memory, history, sources, skew, k, t, n_times, index, averages, fraction_bits, linear, mean, line,
-    inputs, pairs,
+    memory, history, sources, skew, k, t, n_times, index, linear, mean, line, inputs, pairs,
 ):  # fmt: skip
     """Fill a line of the (lines, NETWORK_INPUTS) int16 inputs; ``pairs`` are the same bytes as int32.
 
     linear, mean : the linear stage's prediction and the one to be corrected; sources : (channels, as many
-    references as any channel has), -1 for none; averages : (3, channels) running averages.
+    references as any channel has), -1 for none.
     """
     row, at = np.uintp(k), np.uintp(t + BACK)
     now = np.int64(k) * np.int64(history.shape[1]) + t + PAD
@@ -183,14 +237,7 @@ def see(
     n_references = sources.shape[1]
     first, line = np.int64(line) * NETWORK_INPUTS, np.uintp(line)
     _see_errors(8, inputs, first, memory.error, k, t, reach, inverse)
-    n = np.uintp(NETWORK_ERRORS // 2)
-    last, before = memory.magnitude[row, at - np.uintp(1)], memory.magnitude[row, at - np.uintp(2)]
-    pairs[line, n] = _pair(in_octaves(np.int64(last), index), in_octaves(np.int64(before), index))
-    fast, mid = log2(averages[0, row]) - _UNIT, log2(averages[1, row]) - _UNIT
-    pairs[line, n + np.uintp(1)] = _pair(in_octaves(fast, index), in_octaves(mid, index))
-    slow = in_octaves(log2(averages[2, row]) - _UNIT, index)
-    pairs[line, n + np.uintp(2)] = _pair(slow, in_octaves(np.int64(32 * index), 8 * (fraction_bits + 2)))
-    n += np.uintp(3)
+    n = np.uintp(NETWORK_ERRORS // 2 + 3)  # `see_scales` fills those between
     if n_references < NETWORK_REFERENCES:
         _see_older(8, inputs, first + np.int64(2 * n), history, now, _INSTEAD, mean, reach, inverse)
     for r in range(np.uintp(n_references)):
@@ -291,6 +338,26 @@ def corrected_shape(shape, output):
     return min(max(shape + ((output + (1 << (OUTPUT_BITS - 1))) >> OUTPUT_BITS), 0), GAUSSIAN)
 
 
+@in_lanes
+def correct(
+    units: Array, at: Numbers, k: Numbers, means: Array, indices: Array, shapes: Array, columns: Any,
+    tables: Any,
+) -> Numbers:  # fmt: skip
+    """All three for the channels from ``k`` on, whose outputs begin at ``at`` and a row of ``units`` further."""
+    out = lane_numbers(k) * units.length + at
+    index, offset = indices.load(k), columns.offset.load(k)
+    scales = maximum(minimum(units[out], MEAN_LIMIT), -MEAN_LIMIT)
+    shift = 8 + OUTPUT_BITS
+    mean = means.load(k) - offset + ((scales * tables.scale[index] + (1 << (shift - 1))) >> shift)
+    columns.centre.store(k, maximum(minimum(mean, int(_LIMIT)), -int(_LIMIT)) + offset)
+    shift = OUTPUT_BITS - 3
+    index = index + ((units[out + 1] + (1 << (shift - 1))) >> shift)
+    columns.scale.store(k, maximum(minimum(index, N_SCALES - 1), 0))
+    shape = shapes.load(k) + ((units[out + 2] + (1 << (OUTPUT_BITS - 1))) >> OUTPUT_BITS)
+    columns.shape.store(k, maximum(minimum(shape, GAUSSIAN), 0))
+    return k
+
+
 @lean_kernel
 def observe(history, means, marked, parameters, channels, begin, averages, memory, indices):
     """Fill the memory of some channels, and their uncorrected scale indices, (channels, time) uint8.
@@ -298,6 +365,7 @@ def observe(history, means, marked, parameters, channels, begin, averages, memor
     From the column ``begin`` on; the running ``averages`` (3, channels) go on from there.
     """
     n_times = means.shape[1]
+    tables = looked_up()
     for k in channels:
         fast, mid, slow = averages[0, k], averages[1, k], averages[2, k]
         for t in range(begin, n_times):
@@ -305,10 +373,15 @@ def observe(history, means, marked, parameters, channels, begin, averages, memor
             index = head.scale_index(octaves, np.int64(parameters.bias[k]))
             indices[k, t] = index
             error = np.int64(history[k, PAD + t]) - means[k, t]
-            remember(memory, k, t, error, index)
+            memory.error[np.uintp(k), np.uintp(BACK + t)] = error
             if marked.size == 0 or not marked[k, t]:
                 fast, mid, slow = head.moved_averages(fast, mid, slow, abs(error))
         averages[0, k], averages[1, k], averages[2, k] = fast, mid, slow
+        step = LANES if n_times - begin >= LANES else 1
+        for t in range(begin, n_times, step):
+            at = min(t, n_times - step)
+            place = k * memory.error.shape[1] + BACK + at
+            remember(step, memory, place, 1, memory.error, place, indices, k * indices.shape[1] + at, tables)
 
 
 @lean_kernel
@@ -325,6 +398,8 @@ def go_through(
     """
     averages, error, units = working.averages, working.numbers[0], working.units
     width = network.bias.size - OUTPUT_LANES
+    length, finest = memory.error.shape[1], finest_scale(fraction_bits)
+    tables = looked_up()
     for c in range(channels.size):
         k = channels[c]
         for begin in range(steps.begin, steps.end, LINES):
@@ -334,8 +409,11 @@ def go_through(
                 if (first + t) % stride == 0:
                     see(
                         memory, history, network.sources, skew, k, t, steps.n_times, np.int64(indices[k, t]),
-                        averages, fraction_bits, np.int64(linear[k, t]), mean, t - begin, working.inputs,
-                        working.pairs,
+                        np.int64(linear[k, t]), mean, t - begin, working.inputs, working.pairs,
+                    )  # fmt: skip
+                    see_scales(
+                        1, working.pairs, t - begin, memory.magnitude, k * length + BACK + t - 2, 0, averages,
+                        k, indices, k * indices.shape[1] + t, finest, tables,
                     )  # fmt: skip
                 if marked.size == 0 or not marked[k, t]:
                     error[k] = np.int64(history[k, PAD + t]) - mean

@@ -168,7 +168,9 @@ class Array:
         """Write each lane's number at its place, cut to the array's width, the last lane's first."""
         if self._lanes == 1:
             return self.store(places, numbers)
-        value = self._builder.trunc(numbers.spread(), self._several(self._kind))
+        value = numbers.spread()
+        if self._kind.width < 64:
+            value = self._builder.trunc(value, self._several(self._kind))
         for lane in reversed(range(self._lanes)):
             number = ir.Constant(_I32, lane)
             place = self._builder.extract_element(places.value, number)
