@@ -94,9 +94,10 @@ def test_what_is_trained_is_what_is_coded_with() -> None:
     training.round_weights(weights, HIDDEN, memory.rounded)
     memory.seen[:-1] = (inputs.T.astype(np.float32) - ACTIVATION_ZERO) / 16
     forward(memory.rounded, HIDDEN, memory.seen, memory.hidden, memory.outputs)
-    units, pairs = np.empty((len(inputs), integers.bias.size), np.int32), np.empty(HIDDEN // 2, np.int32)
+    units, fired = np.empty((len(inputs), integers.bias.size), np.int32), np.empty(HIDDEN, np.int16)
+    network, pairs = network_kernel.in_pairs(integers), inputs.astype(np.int16).view(np.int32)
     for n in range(len(inputs)):
-        think(network_kernel.in_pairs(integers), n, inputs.astype(np.int16).view(np.int32), units, pairs)
+        think(network, n, pairs, units, fired, fired.view(np.int32))
         assert units[n, HIDDEN : HIDDEN + 3].tolist() == reference.think(inputs[n].tolist(), integers)
     np.testing.assert_allclose(memory.outputs.T * 2048, units[:, HIDDEN : HIDDEN + 3], atol=2.0)
 
