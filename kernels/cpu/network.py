@@ -125,8 +125,8 @@ def _in_octaves(logarithms: Numbers, index: Numbers) -> Numbers:
 
 @in_lanes
 def remember(
-    memory: Any, place: Numbers, apart: Numbers, errors: Array, at: Numbers, indices: Array, at_index: Numbers,
-    tables: Any,
+    memory: Any, place: Numbers, apart: Numbers, errors: Array, at: Numbers,
+    indices: Array, at_index: Numbers, tables: Any,
 ) -> Numbers:  # fmt: skip
     """Take in the errors of some samples, and the scales the averages gave them.
 
@@ -154,7 +154,7 @@ def see_scales(
     pairs: Array, line: Numbers, magnitudes: Array, place: Numbers, apart: Numbers, averages: Array,
     k: Numbers, indices: Array, at_index: Numbers, finest: Numbers, tables: Any,
 ) -> Numbers:  # fmt: skip
-    """Last magnitudes and the running averages, beside scales, in the middle of lines from one on; after `see`.
+    """After `see`: last magnitudes and the running averages, beside scales, into lines from one on.
 
     Of the sample before last, ``magnitudes`` have that of the first lane at ``place``, others ``apart``.
     ``finest`` is what `finest_scale` says.
@@ -286,8 +286,8 @@ def think(network, row, pairs, units, fired, hidden):
     """From inputs to units, in the row of each: hidden ones, then outputs.
 
     ``pairs`` is (rows, NETWORK_INPUTS / 2), ``units`` (rows, hidden + OUTPUT_LANES) int32, ``fired`` memory
-    for hidden units, int16, and ``hidden`` the same in pairs. All sums run over the units, side by side: summing up one unit's inputs alone
-    takes ten times as long.
+    for hidden units, int16, and ``hidden`` the same bytes in pairs. All sums run over the units, side by
+    side: summing up one unit's inputs alone takes ten times as long.
     """
     inward, outward = network.inward, network.outward
     size, n_pairs = np.int64(units.shape[1]), np.int64(pairs.shape[1])
@@ -340,10 +340,10 @@ def corrected_shape(shape, output):
 
 @in_lanes
 def correct(
-    units: Array, at: Numbers, k: Numbers, means: Array, indices: Array, shapes: Array, columns: Any,
-    tables: Any,
+    units: Array, at: Numbers, k: Numbers, means: Array, indices: Array, shapes: Array,
+    columns: Any, tables: Any,
 ) -> Numbers:  # fmt: skip
-    """All three for the channels from ``k`` on, whose outputs begin at ``at`` and a row of ``units`` further."""
+    """All three, for channels from ``k`` on; in ``units``, a row for each, the first one's outputs are ``at``."""
     out = lane_numbers(k) * units.length + at
     index, offset = indices.load(k), columns.offset.load(k)
     scales = maximum(minimum(units[out], MEAN_LIMIT), -MEAN_LIMIT)
