@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -31,6 +32,18 @@ def run_command_line(*arguments: object, cwd: Path) -> str:
     done = subprocess.run(command, cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     assert done.returncode == 0, f"{done.stdout}{done.stderr}"
     return done.stdout
+
+
+def processor_seconds(command: list[str]) -> float:
+    """The least that a program takes of a processor, of a few runs: others may run beside it."""
+    return min(_children_seconds(command) for _ in range(5))
+
+
+def _children_seconds(command: list[str]) -> float:
+    before = os.times()
+    subprocess.run(command, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    after = os.times()
+    return after.children_user + after.children_system - before.children_user - before.children_system
 
 
 def there_and_back(path: Path, reading: Reading | None = None) -> Recording:

@@ -5,28 +5,16 @@ from __future__ import annotations
 import subprocess
 import sys
 import sysconfig
-import time
 import tomllib
 from pathlib import Path
 
 import pytest
 
 import losslessnn
+from support import processor_seconds
 
 SECONDS = 0.3
 HEAVY = ("numba", "llvmlite", "numcodecs", "zarr", "h5py", "torch", "scipy", "matplotlib", "dask")
-
-
-def seconds_of(command: list[str]) -> float:
-    """The best of a few runs: what the command itself takes, whatever else the machine is doing."""
-    best = float("inf")
-    for _ in range(8):
-        start = time.perf_counter()
-        subprocess.run(command, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-        best = min(best, time.perf_counter() - start)
-        if best < SECONDS / 2:
-            break
-    return best
 
 
 def modules_after(statements: str) -> set[str]:
@@ -50,13 +38,13 @@ RUN_HELP = (
 
 class TestStart:
     def test_import_is_fast(self) -> None:
-        assert seconds_of([sys.executable, "-c", "import losslessnn"]) < SECONDS
+        assert processor_seconds([sys.executable, "-c", "import losslessnn"]) < SECONDS
 
     def test_import_is_light(self) -> None:
         assert not modules_after("import losslessnn") & {*HEAVY, "numpy"}
 
     def test_help_is_fast(self) -> None:
-        assert seconds_of([console_script(), "--help"]) < SECONDS
+        assert processor_seconds([console_script(), "--help"]) < SECONDS
 
     @pytest.mark.parametrize(
         "program", [RUN_HELP, RUN_HELP.replace("--help", "--version")], ids=["help", "version"]

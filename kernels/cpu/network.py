@@ -162,11 +162,9 @@ def see_scales(
     lane, index = lane_numbers(place), indices.load(at_index)
     to = (line + lane) * pairs.length + NETWORK_ERRORS // 2
     before, last = magnitudes.pairs(lane * apart + place)
-    fast, mid, slow = (
-        log2_of(averages.load(k + averages.length * row), tables.log2) - _UNIT for row in range(3)
-    )
-    seen = last, before, fast, mid, slow
-    seen = [*(_in_octaves(logarithm, index) for logarithm in seen), _in_octaves(index << 5, finest)]
+    running = (averages.load(k + averages.length * row) for row in range(3))
+    logarithms = last, before, *(log2_of(average, tables.log2) - _UNIT for average in running)
+    seen = [*(_in_octaves(logarithm, index) for logarithm in logarithms), _in_octaves(index << 5, finest)]
     for n in range(3):
         pairs.scatter(to + n, seen[2 * n] | (seen[2 * n + 1] << 16))
     return place
@@ -343,7 +341,7 @@ def correct(
     units: Array, at: Numbers, k: Numbers, means: Array, indices: Array, shapes: Array,
     columns: Any, tables: Any,
 ) -> Numbers:  # fmt: skip
-    """All three, for channels from ``k`` on; in ``units``, a row for each, the first one's outputs are ``at``."""
+    """All three, for channels from ``k`` on; a row of ``units`` each, the first one's outputs at ``at``."""
     out = lane_numbers(k) * units.length + at
     index, offset = indices.load(k), columns.offset.load(k)
     scales = maximum(minimum(units[out], MEAN_LIMIT), -MEAN_LIMIT)
