@@ -348,8 +348,7 @@ def _plain_estimate(content: npt.NDArray[np.uint8], itemsize: int) -> int:
     """About how small the plain modes would make the content, from a piece of its middle."""
     if content.size < _FEWEST_BYTES:
         return 0
-    size = _SAMPLE_BYTES if content.size > 2 * _SAMPLE_BYTES else content.size // 8
-    size = size // itemsize * itemsize
+    size = min(content.size // 8, _SAMPLE_BYTES) // itemsize * itemsize
     begin = (content.size - size) // 2 // itemsize * itemsize
     _, payload = encode_plain(content[begin : begin + size], itemsize, level=3)
     return len(payload) * content.size // max(size, 1)
