@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,14 +21,14 @@ import numpy.typing as npt
 from . import lattice
 from .device import device_or_default
 from .errors import CorruptFrameError
-from .fields import may_hold, pack_fields, pieces_of, unpack_fields
+from .fields import frames_in_fields, may_hold, pack_fields, pieces_of, unpack_fields
 from .frame import FrameHeader, Mode, Section, content_checksum, pack_frame, unpack_frame
 from .models.store import Family, Profile, remember
 from .nearby import quantise
-from .parts import Part, Parts, as_columns, find_parts, pack_parts, unpack_parts
+from .parts import Part, Parts, as_columns, find_parts, frames_in_parts, pack_parts, unpack_parts
 from .plain import PLAIN_MODES, decode_plain, encode_plain
 from .repeats import Layout, Repeats, find_layout
-from .views import find_view, pack_view, unpack_view
+from .views import find_view, frames_in_view, pack_view, unpack_view
 from .wire import Bytes, Reader, pack_double, pack_varint
 
 _log = logging.getLogger(__name__)
@@ -58,7 +59,8 @@ class ChunkReport:
     frame_bytes : int
         Bytes of the whole frame.
     section_bytes : dict of str to int
-        Bytes of each section, by lower-case name; "header" is everything outside the sections.
+        Bytes of each section, by lower-case name, those of frames within the frame added up; "header" is
+        everything outside the sections.
     max_error : float
         How far values may be from the ones the encoder was given; 0 if not at all.
     channel_bits : (channels,) ndarray of float64, or None
@@ -404,12 +406,10 @@ def _decode_parts(
     header: FrameHeader, sections: dict[Section, memoryview], device: str | None
 ) -> npt.NDArray[np.uint8]:
     """The array's bytes in memory order, from frames of its columns."""
-    if set(sections) - {Section.BOUND} != {Section.PARTS}:
-        raise CorruptFrameError("frame does not hold the sections its mode needs")
+    _check_sections(sections, Section.PARTS)
 
     def decode(frame: memoryview) -> npt.NDArray[Any]:
-        if unpack_frame(frame)[0].mode in (Mode.PARTS, Mode.VIEW):
-            raise CorruptFrameError("a part of the columns has parts or a view")
+        _check_part(frame)
         return decode_chunk(frame, device=device)
 
     with _more_than_memory_is_corrupt():
@@ -421,8 +421,7 @@ def _decode_fields(
     header: FrameHeader, sections: dict[Section, memoryview], device: str | None
 ) -> npt.NDArray[np.uint8]:
     """The array's bytes in memory order, from frames of its fields, whose types are ever simpler."""
-    if set(sections) - {Section.BOUND} != {Section.FIELDS}:
-        raise CorruptFrameError("frame does not hold the sections its mode needs")
+    _check_sections(sections, Section.FIELDS)
 
     def decode(frame: memoryview) -> npt.NDArray[Any]:
         return decode_chunk(frame, device=device)
@@ -436,13 +435,10 @@ def _decode_view(
     header: FrameHeader, sections: dict[Section, memoryview], device: str | None
 ) -> npt.NDArray[np.uint8]:
     """The array's bytes in memory order, from a frame of another array."""
-    if set(sections) - {Section.BOUND} != {Section.VIEW}:
-        raise CorruptFrameError("frame does not hold the sections its mode needs")
+    _check_sections(sections, Section.VIEW)
 
     def measure(frame: memoryview) -> tuple[np.dtype[Any], int]:
-        inner = unpack_frame(frame)[0]
-        if inner.mode in (Mode.VIEW, Mode.FIELDS) or inner.order != "C":
-            raise CorruptFrameError("what bytes are seen as has a view or fields, or is not in C order")
+        inner = _header_of_view(frame)
         return inner.dtype, inner.size
 
     with _more_than_memory_is_corrupt():
@@ -451,10 +447,28 @@ def _decode_view(
         )
 
 
+def _check_sections(sections: dict[Section, memoryview], needed: Section) -> None:
+    if set(sections) - {Section.BOUND} != {needed}:
+        raise CorruptFrameError("frame does not hold the sections its mode needs")
+
+
+def _check_part(frame: memoryview) -> None:
+    if unpack_frame(frame)[0].mode in (Mode.PARTS, Mode.VIEW):
+        raise CorruptFrameError("a part of the columns has parts or a view")
+
+
+def _header_of_view(frame: memoryview) -> FrameHeader:
+    header = unpack_frame(frame)[0]
+    if header.mode in (Mode.VIEW, Mode.FIELDS) or header.order != "C":
+        raise CorruptFrameError("what bytes are seen as has a view or fields, or is not in C order")
+    return header
+
+
 def _decode_plain(header: FrameHeader, sections: dict[Section, memoryview]) -> npt.NDArray[np.uint8]:
     """The array's bytes in memory order, from the section of a plain mode."""
-    if header.mode not in PLAIN_MODES or set(sections) - {Section.BOUND} != {Section.PLAIN}:
+    if header.mode not in PLAIN_MODES:
         raise CorruptFrameError("frame does not hold the sections its mode needs")
+    _check_sections(sections, Section.PLAIN)
     return decode_plain(header.mode, sections[Section.PLAIN], header.nbytes, max(header.dtype.itemsize, 1))
 
 
@@ -531,8 +545,11 @@ def describe_chunk(buffer: bytes | bytearray | memoryview, *, per_channel: bool 
         size = _modelled_size(header, sections)
         bits, latent_bits = decoding.channel_bits(sections, size), decoding.latent_bits(sections, size)
     frame_bytes = memoryview(buffer).nbytes
-    section_bytes = {tag.name.lower(): len(content) for tag, content in sections.items()}
-    section_bytes["header"] = frame_bytes - sum(section_bytes.values())
+    section_bytes = Counter({tag.name.lower(): len(content) for tag, content in sections.items()})
+    section_bytes["header"] = frame_bytes - section_bytes.total()
+    for frame in _frames_within(header, sections):
+        section_bytes[header.mode.name.lower()] -= frame.nbytes
+        section_bytes.update(describe_chunk(frame).section_bytes)
     return ChunkReport(
         dtype=header.dtype,
         shape=header.shape,
@@ -541,11 +558,32 @@ def describe_chunk(buffer: bytes | bytearray | memoryview, *, per_channel: bool 
         content_crc=header.content_crc,
         raw_bytes=header.nbytes,
         frame_bytes=frame_bytes,
-        section_bytes=section_bytes,
+        section_bytes=dict(section_bytes),
         max_error=Reader(sections[Section.BOUND], "bound").double() if Section.BOUND in sections else 0.0,
         channel_bits=bits,
         latent_bits=latent_bits,
     )
+
+
+def _frames_within(header: FrameHeader, sections: dict[Section, memoryview]) -> list[memoryview]:
+    """The frames in a frame, which nest no deeper than a decoder would follow."""
+    mode = header.mode
+    if mode not in (Mode.VIEW, Mode.PARTS, Mode.FIELDS):
+        return []
+    _check_sections(sections, Section[mode.name])
+    section = sections[Section[mode.name]]
+    if mode is Mode.VIEW:
+        frames = frames_in_view(section)
+        _header_of_view(frames[0])
+    elif mode is Mode.PARTS:
+        frames = frames_in_parts(section, header.shape)
+        for frame in frames:
+            _check_part(frame)
+    else:
+        frames = frames_in_fields(section, header.dtype)
+        if any(unpack_frame(frame)[0].dtype.itemsize >= header.dtype.itemsize for frame in frames):
+            raise CorruptFrameError("a field has another type or shape than it should")
+    return frames
 
 
 def memory_order(array: npt.NDArray[Any]) -> Literal["C", "F"]:

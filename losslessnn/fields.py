@@ -83,6 +83,12 @@ def pack_fields(frames: list[bytes]) -> bytes:
     return b"".join(pack_varint(len(frame)) + frame for frame in frames)
 
 
+def frames_in_fields(data: memoryview, dtype: np.dtype[Any]) -> list[memoryview]:
+    """The frames in a FIELDS section of an array of such elements."""
+    reader = Reader(data, "fields")
+    return [reader.take(reader.varint()) for _ in pieces_of(dtype) or ()]
+
+
 def unpack_fields(
     data: memoryview,
     shape: tuple[int, ...],

@@ -99,10 +99,7 @@ def unpack_parts(
     CorruptFrameError
         If the section, or a frame in it, cannot be right.
     """
-    if len(shape) == 1:
-        shape = (*shape, 1)
-    if len(shape) != 2 or not 0 < shape[1] <= MOST_COLUMNS or shape[0] < 1:
-        raise CorruptFrameError(f"an array of shape {shape} has no parts")
+    shape = _table_of(shape)
     if shape[0] * shape[1] * dtype.itemsize > _MOST_EXPANSION * len(data):
         raise CorruptFrameError("frame claims far more values than its parts can hold")
     reader = Reader(data, "parts")
@@ -124,6 +121,25 @@ def unpack_parts(
     if count < 1 or which.max() >= count:
         raise CorruptFrameError("some columns are in no part")
     return array
+
+
+def frames_in_parts(data: memoryview, shape: tuple[int, ...]) -> list[memoryview]:
+    """The frames in a PARTS section of an array of this shape; errors as of `unpack_parts`."""
+    reader, frames = Reader(data, "parts"), []
+    count = reader.varint(_MOST_PARTS)
+    unpack_bytes(reader, _table_of(shape)[1], 1)
+    for _ in range(count):
+        reader.varint(reader.varint(_MOST_HELD))
+        frames.append(reader.take(reader.varint()))
+    return frames
+
+
+def _table_of(shape: tuple[int, ...]) -> tuple[int, int]:
+    """(rows, columns) of an array that may have parts."""
+    rows, columns = (*shape, 1) if len(shape) == 1 else shape if len(shape) == 2 else (0, 0)
+    if not 0 < columns <= MOST_COLUMNS or rows < 1:
+        raise CorruptFrameError(f"an array of shape {shape} has no parts")
+    return rows, columns
 
 
 class Parts(NamedTuple):

@@ -129,11 +129,7 @@ def unpack_view(
     CorruptFrameError
         If the section, or the frame in it, cannot be right.
     """
-    reader = Reader(data, "view")
-    kept = reader.varint(_WIDEST_NUMBER)
-    first = reader.take(reader.varint(_MOST_ENDS))
-    last = reader.take(reader.varint(_MOST_ENDS))
-    frame = reader.take(reader.remaining)
+    kept, first, last, frame = _split(data)
     dtype, count = measure(frame)
     whole = dtype.kind in "iuf" and kept == dtype.itemsize
     lower_part = dtype.kind in "iu" and kept < dtype.itemsize
@@ -143,6 +139,20 @@ def unpack_view(
         raise CorruptFrameError("frame holds another number of bytes than it claims")
     parts = np.frombuffer(first, np.uint8), _narrowed(decode(frame), kept), np.frombuffer(last, np.uint8)
     return np.concatenate(parts)
+
+
+def frames_in_view(data: memoryview) -> list[memoryview]:
+    """The frame in a VIEW section."""
+    return [_split(data)[-1]]
+
+
+def _split(data: memoryview) -> tuple[int, memoryview, memoryview, memoryview]:
+    """Bytes kept of an element, what is before and behind them all, and their frame."""
+    reader = Reader(data, "view")
+    kept = reader.varint(_WIDEST_NUMBER)
+    first = reader.take(reader.varint(_MOST_ENDS))
+    last = reader.take(reader.varint(_MOST_ENDS))
+    return kept, first, last, reader.take(reader.remaining)
 
 
 def find_view(array: Array, content: Bytes, size_of: Callable[[Array, bool], int]) -> View | None:

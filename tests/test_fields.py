@@ -45,7 +45,10 @@ CASES = {
 def test_fields_come_back(name: str) -> None:
     array = CASES[name]()
     frame = encode_chunk(array)
-    assert describe_chunk(frame).mode is Mode.FIELDS
+    report = describe_chunk(frame)
+    assert report.mode is Mode.FIELDS
+    assert report.section_bytes["fields"] < 20  # the rest is in the fields' own sections
+    assert sum(report.section_bytes.values()) == len(frame)
     back = decode_chunk(frame)
     assert back.flags.f_contiguous == array.flags.f_contiguous
     assert_same_bits(array, back)

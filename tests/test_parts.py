@@ -53,6 +53,15 @@ CASES = {
 }
 
 
+def test_a_description_looks_into_parts(recording: np.ndarray) -> None:
+    frame = encode_chunk(CASES["held for 16 rows"](recording))
+    report = describe_chunk(frame)
+    assert report.mode is Mode.PARTS
+    assert report.section_bytes["parts"] < 50
+    assert report.section_bytes["payload"] > 0.9 * len(encode_chunk(recording)) - 500
+    assert sum(report.section_bytes.values()) == len(frame)
+
+
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_parts_come_back(recording: np.ndarray, name: str, order: str) -> None:

@@ -133,3 +133,26 @@ def test_damaged_views_are_refused(name: str) -> None:
         forged = bytes(body) + google_crc32c.value(bytes(body)).to_bytes(4, "little")
         with contextlib.suppress(LosslessnnError):
             assert decode_chunk(forged).nbytes <= 4 * array.nbytes
+        with contextlib.suppress(LosslessnnError):
+            assert sum(describe_chunk(forged).section_bytes.values()) == len(forged)
+
+
+def test_a_description_looks_into_a_view() -> None:
+    """Where the bytes go is where those of the frame within go."""
+    array, recording = DISGUISES["int16 as bytes"]
+    frame, plainly = encode_chunk(array), encode_chunk(recording)
+    seen, expected = (describe_chunk(one).section_bytes for one in (frame, plainly))
+    assert seen["payload"] == expected["payload"]
+    assert seen["view"] < 10
+    assert sum(seen.values()) == len(frame)
+
+
+def test_a_description_follows_no_frames_into_each_other() -> None:
+    """As deep as a decoder would go, and no deeper."""
+    frame = encode_chunk(DISGUISES["int16 as bytes"][0])
+    for _ in range(2000):
+        section = pack_view(2, (np.empty(0, "u1"), np.empty(0, "u1")), frame)
+        header = FrameHeader(np.dtype("u1"), (SAMPLES.nbytes,), "C", Mode.VIEW, 0)
+        frame = pack_frame(header, {Section.VIEW: section})
+    with pytest.raises(CorruptFrameError, match="what bytes are seen as has a view"):
+        describe_chunk(frame)
