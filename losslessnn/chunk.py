@@ -21,6 +21,7 @@ from . import lattice
 from .device import device_or_default
 from .errors import CorruptFrameError
 from .fields import may_hold, pack_fields, pieces_of, unpack_fields
+from .fixed import find_fixed, pack_fixed, unpack_fixed
 from .frame import FrameHeader, Mode, Section, content_checksum, pack_frame, unpack_frame
 from .models.store import Family, Profile, remember
 from .nearby import quantise
@@ -221,21 +222,21 @@ def _encode_modelled(
     if found is not None and share < (_APART if level < _LEISURE else _APART_AT_LEISURE):
         parts = _encode_parts(array, found.parts, level, model, device)
     if parts is None or share > _SURELY_APART:
-        whole = _encode_neural(array, level, model, device)
-    if parts is not None and (whole is None or _total(parts) <= _total(whole)):
+        whole = _encode_whole(array, level, model, device)
+    if parts is not None and (whole is None or _total(parts) <= _total(whole[1])):
         return Mode.PARTS, parts
-    return None if whole is None else (Mode.NEURAL, whole)
+    return whole
 
 
 def _share_apart(array: npt.NDArray[Any], found: Parts, level: int, device: str | None) -> float:
     """What parts take of what the array takes as one, from a quick look at its first rows."""
     piece = as_columns(array)
     piece = piece[: max(_TRIAL_SAMPLES // piece.shape[1], _FEWEST_SAMPLES)]
-    whole = None if found.sure else _encode_neural(piece, level, None, device)
+    whole = None if found.sure else _encode_whole(piece, level, None, device)
     return (
         0.0
         if whole is None
-        else _total(_encode_parts(piece, found.parts, level, None, device)) / _total(whole)
+        else _total(_encode_parts(piece, found.parts, level, None, device)) / _total(whole[1])
     )
 
 
@@ -300,10 +301,10 @@ def _frame_within(
     return pack_frame(header, sections)
 
 
-def _encode_neural(
+def _encode_whole(
     array: npt.NDArray[Any], level: int, model: Profile | Family | None, device: str | None
-) -> dict[Section, Bytes] | None:
-    """Sections of the neural mode, or None where it cannot hold the array or is too small to try."""
+) -> tuple[Mode, dict[Section, Bytes]] | None:
+    """Sections of an array as one, or None where no mode but the plain ones can hold it or it is too small."""
     if array.size < _FEWEST_SAMPLES or array.dtype.kind not in "biufmM":
         return None
     if array.dtype.kind == "b" and level < _CONTEXTS_LEVEL:
@@ -313,6 +314,40 @@ def _encode_neural(
     found = lattice.fit_encode(array if repeats is None else repeats[1].remove(repeats[0].rows(array)))
     if found is None:
         return None
+    fixed = None if isinstance(model, Profile) else _encode_fixed(array, found[0], level, model, device)
+    if fixed is not None:
+        return Mode.FIXED, fixed
+    neural = _encode_neural(array, found, repeats, level, model, device)
+    return None if neural is None else (Mode.NEURAL, neural)
+
+
+def _encode_fixed(
+    array: npt.NDArray[Any], grid: lattice.Lattice, level: int, model: Family | None, device: str | None
+) -> dict[Section, Bytes] | None:
+    """Sections of reals that end at a place of their own, or None if that is no use."""
+    fixed = find_fixed(array, grid) if isinstance(grid, lattice.FloatGrid) else None
+    if fixed is None:
+        return None
+
+    def encode(values: npt.NDArray[Any]) -> bytes:
+        return _frame_within(values, level, None, device, apart=True, viewed=True)
+
+    def encode_codes(values: npt.NDArray[Any]) -> bytes:
+        return _frame_within(values, level, model, device, apart=True, viewed=True)
+
+    section = pack_fixed(array, fixed, encode, encode_codes)
+    return None if section is None else {Section.FIXED: section}
+
+
+def _encode_neural(
+    array: npt.NDArray[Any],
+    found: tuple[lattice.Lattice, Codes, bytes],
+    repeats: tuple[Layout, Repeats] | None,
+    level: int,
+    model: Profile | Family | None,
+    device: str | None,
+) -> dict[Section, Bytes] | None:
+    """Sections of the neural mode, or None where it cannot hold the codes."""
     from .models import contexts, encoding  # numba is loaded only when there is something to model
     from .models.arrangement import arrange
 
@@ -393,6 +428,8 @@ def decode_chunks(
             content = _decode_fields(header, sections, device)
         elif header.mode is Mode.VIEW:
             content = _decode_view(header, sections, device)
+        elif header.mode is Mode.FIXED:
+            content = _decode_fixed(header, sections, device)
         else:
             content = _decode_plain(header, sections)
         if content_checksum(content) != header.content_crc:
@@ -450,6 +487,24 @@ def _decode_view(
         return unpack_view(
             sections[Section.VIEW], header.nbytes, measure, lambda frame: decode_chunk(frame, device=device)
         )
+
+
+def _decode_fixed(
+    header: FrameHeader, sections: dict[Section, memoryview], device: str | None
+) -> npt.NDArray[np.uint8]:
+    """The array's bytes in memory order, from frames of the pieces of its numbers."""
+    if set(sections) - {Section.BOUND} != {Section.FIXED}:
+        raise CorruptFrameError("frame does not hold the sections its mode needs")
+
+    def decode(frame: memoryview, shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+        inner = unpack_frame(frame)[0]
+        if inner.mode not in (Mode.NEURAL, *PLAIN_MODES) or (inner.shape, inner.dtype) != (shape, dtype):
+            raise CorruptFrameError("a piece of numbers is of another kind than it should be")
+        return decode_chunk(frame, device=device)
+
+    with _more_than_memory_is_corrupt():
+        array = unpack_fixed(sections[Section.FIXED], header.shape, header.dtype, decode)
+    return memory_bytes(array, header.order)
 
 
 def _decode_plain(header: FrameHeader, sections: dict[Section, memoryview]) -> npt.NDArray[np.uint8]:
