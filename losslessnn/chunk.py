@@ -28,7 +28,7 @@ from .nearby import quantise
 from .parts import Part, Parts, as_columns, find_parts, pack_parts, unpack_parts
 from .plain import PLAIN_MODES, decode_plain, encode_plain
 from .repeats import Layout, Repeats, find_layout
-from .views import find_view, pack_view, unpack_view
+from .views import are_noise, find_view, pack_view, unpack_view
 from .wire import Bytes, Reader, pack_double, pack_varint
 
 _log = logging.getLogger(__name__)
@@ -41,6 +41,8 @@ _APART, _APART_AT_LEISURE = 0.998, 0.9995  # of what columns take as one: to try
 _LEISURE = 7  # a level
 _SURELY_APART = 0.98  # to try nothing else
 _CONTEXTS_LEVEL = 3  # from which on contexts are tried, which take their time
+_MANY_BYTES, _BYTES_LEVEL = 1 << 19, 3  # of which a piece tells whether a model is worth while
+_TEXT_TRIALS = ((1 << 16, 1.1), (1 << 17, 1.0))  # bytes, and times what plain modes take
 _QUICK_VIEW_LEVEL, _VIEW_LEVEL = 3, 5  # to see what bytes take as numbers of another kind, and as bytes
 _HOPELESS_SHARE = 0.7
 """A neural frame this much smaller than the plain modes look to be makes trying them a waste of time."""
@@ -188,11 +190,12 @@ def _encode_content(
     """
     itemsize = max(array.dtype.itemsize, 1)
     try:
-        modelled = (
-            _encode_fields(array, level, device)
-            or (None if apart or viewed else _encode_view(array, content, level, model, device))
-            or _encode_modelled(array, level, model, device, apart)
-        )
+        if apart or viewed:
+            modelled = _encode_fields(array, level, device) or _encode_modelled(
+                array, level, model, device, apart
+            )
+        else:
+            modelled = _encode_best(array, content, level, model, device)
     except Exception:  # an encoder must not lose a recording to a bug in what only makes it smaller
         _log.exception(
             "modelling a chunk of %s failed; it is kept in a plain mode: please report", array.dtype
@@ -206,6 +209,39 @@ def _encode_content(
     if modelled is not None and size + _SECTION_OVERHEAD * len(modelled[1]) < len(payload):
         return modelled
     return mode, {Section.PLAIN: payload}
+
+
+def _encode_best(
+    array: npt.NDArray[Any],
+    content: npt.NDArray[np.uint8],
+    level: int,
+    model: Profile | Family | None,
+    device: str | None,
+) -> tuple[Mode, dict[Section, Bytes]] | None:
+    """Sections of fields, of a view or of a model, the first that applies; None where plain modes are best."""
+    if are_noise(array, content):
+        return None
+    found = _encode_fields(array, level, device) or _encode_view(array, content, level, model, device)
+    if found is not None or _is_text(array, content, level, device):
+        return found
+    return _encode_modelled(array, level, model, device, apart=False)
+
+
+def _is_text(array: npt.NDArray[Any], content: npt.NDArray[np.uint8], level: int, device: str | None) -> bool:
+    """Whether a piece of many bytes in one row is smaller in a plain mode, so that all of them will be.
+
+    The more bytes there are, the more of them have been there before; only a very short piece needs a margin.
+    """
+    if array.dtype.kind not in "iu" or array.dtype.itemsize > 1 or array.ndim > 1 or array.size < _MANY_BYTES:
+        return False
+    for size, margin in _TEXT_TRIALS:
+        begin = (array.size - size) // 2
+        piece = slice(begin, begin + size)
+        found = _encode_whole(array[piece], min(level, _BYTES_LEVEL), None, device)
+        plain = len(encode_plain(content[piece], 1, level=level)[1])
+        if found is None or _total(found[1]) > margin * plain:
+            return True
+    return False
 
 
 def _total(sections: dict[Section, Bytes]) -> int:
@@ -269,7 +305,7 @@ def _encode_view(
     def size_of(values: npt.NDArray[Any], closely: bool) -> int:
         return len(encode(values, min(level, _VIEW_LEVEL if closely else _QUICK_VIEW_LEVEL)))
 
-    view = find_view(array, content, size_of)
+    view = find_view(array, content, size_of, min(level, _VIEW_LEVEL))
     if view is None:
         return None
     section = pack_view(view.kept, view.ends(content), encode(view.take(content), level))
