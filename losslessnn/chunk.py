@@ -218,7 +218,7 @@ def _encode_best(
     model: Profile | Family | None,
     device: str | None,
 ) -> tuple[Mode, dict[Section, Bytes]] | None:
-    """Sections of fields, of a view or of a model, the first that applies; None where plain modes are best."""
+    """Sections of fields, a view or a model, the first that applies; None where a plain mode is best."""
     if are_noise(array, content):
         return None
     found = _encode_fields(array, level, device) or _encode_view(array, content, level, model, device)
@@ -340,7 +340,7 @@ def _frame_within(
 def _encode_whole(
     array: npt.NDArray[Any], level: int, model: Profile | Family | None, device: str | None
 ) -> tuple[Mode, dict[Section, Bytes]] | None:
-    """Sections of an array as one, or None where no mode but the plain ones can hold it or it is too small."""
+    """Sections of an array as one, or None where none but plain modes can hold it or it is too small."""
     if array.size < _FEWEST_SAMPLES or array.dtype.kind not in "biufmM":
         return None
     if array.dtype.kind == "b" and level < _CONTEXTS_LEVEL:
@@ -377,7 +377,7 @@ def _encode_fixed(
 
 def _encode_neural(
     array: npt.NDArray[Any],
-    found: tuple[lattice.Lattice, Codes, bytes],
+    found: tuple[lattice.Lattice, npt.NDArray[Any], bytes],
     repeats: tuple[Layout, Repeats] | None,
     level: int,
     model: Profile | Family | None,

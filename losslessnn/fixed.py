@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from .errors import CorruptFrameError
+from .errors import CorruptFrameError, NewerFormatError
 from .lattice import FloatGrid, FloatMultiple, Operation, unpack_lattice
 from .lattice.common import (
     Axis,
@@ -44,6 +44,7 @@ _NOWHERE = _BITS  # the place of 0
 _CODE_BITS = 27
 _FARTHEST_UNIT = 1100
 _MOST_EXCEPTIONS = 1 / 64
+_GLANCE_VALUES, _LEAST_ZEROS = 1 << 8, 1.5  # of the lowest bits, of which usually 1 is 0 in the mean
 _SAMPLE_VALUES, _SAMPLE_PART = 1 << 12, 1 << 14
 _PAYS = 1.0  # bits a value
 _SCATTER = tuple(2.0**i for i in range(4, 30, 4))  # rounding errors of the greatest value
@@ -115,9 +116,9 @@ class Cells:
 
 @dataclass(frozen=True)
 class Line:
-    """Codes are the points of a lattice that numbers lie beside, what lies between is by how many steps.
+    """Codes are points of a lattice that numbers lie beside; what lies between is by how many steps.
 
-    A number is an odd multiple of 2**place; it is counted in steps of twice that, rounded down like its point.
+    A number is an odd multiple of 2**place, and counted in steps of twice that, rounded down like its point.
 
     Attributes
     ----------
@@ -225,7 +226,9 @@ def unpack_fixed(data: memoryview, shape: tuple[int, ...], dtype: np.dtype[Any],
     unit = reader.signed(_FARTHEST_UNIT)
     kind = reader.byte()
     if kind > 1:
-        raise CorruptFrameError(f"numbers have pieces of unknown kind {kind}")
+        raise NewerFormatError(
+            f"numbers have pieces of unknown kind {kind}, made by a newer losslessnn: upgrade losslessnn"
+        )
     pieces = Line.unpack(reader, unit) if kind else Cells.unpack(reader)
     positions, exceptions = unpack_exceptions(reader, math.prod(shape), dtype.itemsize)
     codes = decode(reader.take(reader.varint()), shape, _WIDE)
@@ -261,11 +264,19 @@ def find_fixed(array: Array, grid: FloatGrid) -> FixedPoint | None:
     for lattice in fit_beside(array, _SCATTER):
         line = Line(lattice, unit)
         steps = line.cut(part, numbers).between
-        finer = math.log2(lattice.scales[0]) - float(-grid.exponents.mean())
-        gain = float(below) + finer - _entropy(steps)
+        coarser = math.log2(_step(lattice, array.shape)) + float(grid.exponents.mean())
+        gain = float(below) + coarser - _entropy(steps)
         if gain > most:
             best, most = FixedPoint(unit, line), gain
     return best
+
+
+def _step(lattice: FloatMultiple, shape: tuple[int, ...]) -> float:
+    """How far apart values of neighbouring codes are."""
+    scale = float(lattice.scales[0])
+    if lattice.operation & (Operation.CENTRED | Operation.CENTRED_FIRST):
+        scale *= shape[-1 if lattice.operation & Operation.CENTRED else 0]
+    return 1 / scale if lattice.operation & Operation.DIVIDE else scale
 
 
 def _part(array: Array) -> Array:
@@ -276,6 +287,10 @@ def _part(array: Array) -> Array:
 def _ends_are_alike(array: Array, dropped: int) -> bool:
     """Whether knowing where values end, as a place that is the same for all, saves more than it takes."""
     flat = array.reshape(-1, order="A")
+    few = bits_of(flat[:: max(flat.size // _GLANCE_VALUES, 1)])
+    zeros = _places(few[few != 0].astype(np.int64))
+    if not zeros.size or zeros.mean() - dropped < _LEAST_ZEROS:
+        return False
     places, zeros, _ = _ends(flat[:: max(flat.size // _SAMPLE_VALUES, 1)])
     return bool(zeros.size) and float(zeros.mean()) - dropped + 1 - _entropy(places) > _PAYS
 
@@ -293,9 +308,10 @@ def _ends(values: Array) -> tuple[Int64s, Int64s, Int64s]:
 
 
 def _unit(array: Array) -> int:
-    """The lowest place where a value ends, or the lowest that leaves room for the greatest value."""
+    """The lowest place where a value ends, or the lowest that leaves room for all but a few great values."""
     places, _, exponents = _ends(array.reshape(-1, order="A"))
-    return int(max(places.min(), exponents.max() + 1 - _BITS))
+    most = exponents.size - 1 - int(_MOST_EXCEPTIONS / 2 * exponents.size)
+    return int(max(places.min(), np.partition(exponents, most)[most] + 1 - _BITS))
 
 
 def _numbers(array: Array, unit: int) -> tuple[Int64s, npt.NDArray[np.bool_]]:
