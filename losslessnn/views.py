@@ -157,9 +157,10 @@ def are_noise(array: Array, content: Bytes) -> bool:
     starts = np.linspace(0, content.size - _SAMPLE_PIECE, _SAMPLE_PIECES).astype(np.int64)
     pieces = [content[start : start + _SAMPLE_PIECE] for start in starts.tolist()]
     noise = [len(encode_plain(piece, 1, level=1)[1]) > _NOISE * piece.size for piece in pieces]
-    if sum(noise) < _MOSTLY * len(noise):
+    share = sum(noise) / len(noise)
+    if share < _MOSTLY:
         return False
-    return all(bits >= _NOISE_BITS for bits, _ in _likely(array, content))
+    return all(bits >= _NOISE_BITS * share for bits, _ in _likely(array, content))
 
 
 def find_view(array: Array, content: Bytes, size_of: Callable[[Array, bool], int], level: int) -> View | None:
@@ -289,7 +290,8 @@ def _spaced(values: Array) -> Array:
     """Numbers whose differences say what tells values apart: of reals, in steps of their usual precision."""
     if values.dtype.kind != "f":
         return values.astype(np.int64) >> (values.itemsize == 8)  # differences stay in range
-    real = np.clip(np.nan_to_num(values.astype(np.float64)), -_LARGEST, _LARGEST)
+    with np.errstate(invalid="ignore"):
+        real = np.clip(np.nan_to_num(values.astype(np.float64)), -_LARGEST, _LARGEST)
     return np.ldexp(real, MANTISSA_BITS[values.itemsize] - np.frexp(np.median(np.abs(real)))[1])
 
 

@@ -363,6 +363,7 @@ class TestRefusals:
         note = "note: it looks like 6 channels, not 4: -n 6 may make it smaller"
         assert note in run("compress", "x.dat", "-n", "4").out
         assert "looks like" not in run("compress", "x.dat", "-n", "6", "-f").out
+        assert "looks like" not in run("compress", "x.dat", "-n", "12", "-f").out  # two time steps in a row
 
     @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
     @pytest.mark.parametrize("command", ["compress", "decompress"])
