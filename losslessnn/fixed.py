@@ -254,7 +254,7 @@ def find_fixed(array: Array, grid: FloatGrid) -> FixedPoint | None:
         return None
     unit = _unit(array)
     cells = Cells(grid.axis, np.clip(-grid.exponents - unit, 0, _BITS - 1))
-    part = _part(array)
+    part = array[:: max(array.size // _SAMPLE_PART, 1)]
     numbers, missing = _numbers(part, unit)
     if missing.all():
         return None
@@ -263,6 +263,9 @@ def find_fixed(array: Array, grid: FloatGrid) -> FixedPoint | None:
     best, most = FixedPoint(unit, cells), 0.0
     for lattice in fit_beside(array, _SCATTER):
         line = Line(lattice, unit)
+        if lattice.operation & Operation.CENTRED_FIRST:
+            part = array[:, :: max(array.size // _SAMPLE_PART, 1)]
+            numbers = _numbers(part, unit)[0]
         steps = line.cut(part, numbers).between
         coarser = math.log2(_step(lattice, array.shape)) + float(grid.exponents.mean())
         gain = float(below) + coarser - _entropy(steps)
@@ -277,11 +280,6 @@ def _step(lattice: FloatMultiple, shape: tuple[int, ...]) -> float:
     if lattice.operation & (Operation.CENTRED | Operation.CENTRED_FIRST):
         scale *= shape[-1 if lattice.operation & Operation.CENTRED else 0]
     return 1 / scale if lattice.operation & Operation.DIVIDE else scale
-
-
-def _part(array: Array) -> Array:
-    """Some rows of an array."""
-    return array[:: max(array.size // _SAMPLE_PART, 1)]
 
 
 def _ends_are_alike(array: Array, dropped: int) -> bool:

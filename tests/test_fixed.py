@@ -45,6 +45,9 @@ CASES = {
     "volts of single precision, less their average": lambda: (lambda x: x - x.mean(axis=1, keepdims=True))(
         (make_recording(N, 8) * np.float32(0.195)).astype("<f8")
     ),
+    "the same, channels first": lambda: (lambda x: x - x.mean(axis=0))(
+        np.ascontiguousarray((make_recording(N, 8) * np.float32(0.195)).astype("<f8").T)
+    ),
     "values that are no numbers": with_odd_values,
     "big-endian": lambda: less_components().astype(">f8"),
     "Fortran order": lambda: np.asfortranarray(less_components()),
@@ -74,6 +77,12 @@ def test_what_lies_between_code_and_place_is_all_that_is_kept_of_noise() -> None
 def test_intervals_of_times_on_a_lattice_are_points_and_a_few_steps() -> None:
     bits = 8 * len(encode_chunk(np.diff(spike_times()))) / N
     assert bits < 16  # of which the intervals themselves take 10.4
+
+
+def test_averages_of_volts_leave_points_of_the_lattice_along_either_axis() -> None:
+    for name in ("volts of single precision, less their average", "the same, channels first"):
+        array = CASES[name]()
+        assert 8 * len(encode_chunk(array)) / array.size < 18  # 26 as cells
 
 
 def test_values_that_end_where_their_precision_ends_are_left_alone() -> None:
