@@ -22,13 +22,14 @@ from . import lattice
 from .device import device_or_default
 from .errors import CorruptFrameError
 from .fields import frames_in_fields, may_hold, pack_fields, pieces_of, unpack_fields
+from .fixed import find_fixed, frames_in_fixed, pack_fixed, unpack_fixed
 from .frame import FrameHeader, Mode, Section, content_checksum, pack_frame, unpack_frame
 from .models.store import Family, Profile, remember
 from .nearby import quantise
 from .parts import Part, Parts, as_columns, find_parts, frames_in_parts, pack_parts, unpack_parts
 from .plain import PLAIN_MODES, decode_plain, encode_plain
 from .repeats import Layout, Repeats, find_layout
-from .views import find_view, frames_in_view, pack_view, unpack_view
+from .views import are_noise, find_view, frames_in_view, pack_view, unpack_view
 from .wire import Bytes, Reader, pack_double, pack_varint
 
 _log = logging.getLogger(__name__)
@@ -41,6 +42,8 @@ _APART, _APART_AT_LEISURE = 0.998, 0.9995  # of what columns take as one: to try
 _LEISURE = 7  # a level
 _SURELY_APART = 0.98  # to try nothing else
 _CONTEXTS_LEVEL = 3  # from which on contexts are tried, which take their time
+_MANY_BYTES, _BYTES_LEVEL = 1 << 19, 3  # of which a piece tells whether a model is worth while
+_TEXT_TRIALS = ((1 << 16, 1.1), (1 << 17, 1.0))  # bytes, and times what plain modes take
 _QUICK_VIEW_LEVEL, _VIEW_LEVEL = 3, 5  # to see what bytes take as numbers of another kind, and as bytes
 _HOPELESS_SHARE = 0.7
 """A neural frame this much smaller than the plain modes look to be makes trying them a waste of time."""
@@ -189,11 +192,12 @@ def _encode_content(
     """
     itemsize = max(array.dtype.itemsize, 1)
     try:
-        modelled = (
-            _encode_fields(array, level, device)
-            or (None if apart or viewed else _encode_view(array, content, level, model, device))
-            or _encode_modelled(array, level, model, device, apart)
-        )
+        if apart or viewed:
+            modelled = _encode_fields(array, level, device) or _encode_modelled(
+                array, level, model, device, apart
+            )
+        else:
+            modelled = _encode_best(array, content, level, model, device)
     except Exception:  # an encoder must not lose a recording to a bug in what only makes it smaller
         _log.exception(
             "modelling a chunk of %s failed; it is kept in a plain mode: please report", array.dtype
@@ -207,6 +211,39 @@ def _encode_content(
     if modelled is not None and size + _SECTION_OVERHEAD * len(modelled[1]) < len(payload):
         return modelled
     return mode, {Section.PLAIN: payload}
+
+
+def _encode_best(
+    array: npt.NDArray[Any],
+    content: npt.NDArray[np.uint8],
+    level: int,
+    model: Profile | Family | None,
+    device: str | None,
+) -> tuple[Mode, dict[Section, Bytes]] | None:
+    """Sections of fields, a view or a model, the first that applies; None where a plain mode is best."""
+    if are_noise(array, content):
+        return None
+    found = _encode_fields(array, level, device) or _encode_view(array, content, level, model, device)
+    if found is not None or _is_text(array, content, level, device):
+        return found
+    return _encode_modelled(array, level, model, device, apart=False)
+
+
+def _is_text(array: npt.NDArray[Any], content: npt.NDArray[np.uint8], level: int, device: str | None) -> bool:
+    """Whether a piece of many bytes in one row is smaller in a plain mode, so that all of them will be.
+
+    The more bytes there are, the more of them have been there before; only a very short piece needs a margin.
+    """
+    if array.dtype.kind not in "iu" or array.dtype.itemsize > 1 or array.ndim > 1 or array.size < _MANY_BYTES:
+        return False
+    for size, margin in _TEXT_TRIALS:
+        begin = (array.size - size) // 2
+        piece = slice(begin, begin + size)
+        found = _encode_whole(array[piece], min(level, _BYTES_LEVEL), None, device)
+        plain = len(encode_plain(content[piece], 1, level=level)[1])
+        if found is None or _total(found[1]) > margin * plain:
+            return True
+    return False
 
 
 def _total(sections: dict[Section, Bytes]) -> int:
@@ -223,21 +260,21 @@ def _encode_modelled(
     if found is not None and share < (_APART if level < _LEISURE else _APART_AT_LEISURE):
         parts = _encode_parts(array, found.parts, level, model, device)
     if parts is None or share > _SURELY_APART:
-        whole = _encode_neural(array, level, model, device)
-    if parts is not None and (whole is None or _total(parts) <= _total(whole)):
+        whole = _encode_whole(array, level, model, device)
+    if parts is not None and (whole is None or _total(parts) <= _total(whole[1])):
         return Mode.PARTS, parts
-    return None if whole is None else (Mode.NEURAL, whole)
+    return whole
 
 
 def _share_apart(array: npt.NDArray[Any], found: Parts, level: int, device: str | None) -> float:
     """What parts take of what the array takes as one, from a quick look at its first rows."""
     piece = as_columns(array)
     piece = piece[: max(_TRIAL_SAMPLES // piece.shape[1], _FEWEST_SAMPLES)]
-    whole = None if found.sure else _encode_neural(piece, level, None, device)
+    whole = None if found.sure else _encode_whole(piece, level, None, device)
     return (
         0.0
         if whole is None
-        else _total(_encode_parts(piece, found.parts, level, None, device)) / _total(whole)
+        else _total(_encode_parts(piece, found.parts, level, None, device)) / _total(whole[1])
     )
 
 
@@ -270,7 +307,7 @@ def _encode_view(
     def size_of(values: npt.NDArray[Any], closely: bool) -> int:
         return len(encode(values, min(level, _VIEW_LEVEL if closely else _QUICK_VIEW_LEVEL)))
 
-    view = find_view(array, content, size_of)
+    view = find_view(array, content, size_of, min(level, _VIEW_LEVEL))
     if view is None:
         return None
     section = pack_view(view.kept, view.ends(content), encode(view.take(content), level))
@@ -302,10 +339,10 @@ def _frame_within(
     return pack_frame(header, sections)
 
 
-def _encode_neural(
+def _encode_whole(
     array: npt.NDArray[Any], level: int, model: Profile | Family | None, device: str | None
-) -> dict[Section, Bytes] | None:
-    """Sections of the neural mode, or None where it cannot hold the array or is too small to try."""
+) -> tuple[Mode, dict[Section, Bytes]] | None:
+    """Sections of an array as one, or None where none but plain modes can hold it or it is too small."""
     if array.size < _FEWEST_SAMPLES or array.dtype.kind not in "biufmM":
         return None
     if array.dtype.kind == "b" and level < _CONTEXTS_LEVEL:
@@ -315,6 +352,40 @@ def _encode_neural(
     found = lattice.fit_encode(array if repeats is None else repeats[1].remove(repeats[0].rows(array)))
     if found is None:
         return None
+    fixed = None if isinstance(model, Profile) else _encode_fixed(array, found[0], level, model, device)
+    if fixed is not None:
+        return Mode.FIXED, fixed
+    neural = _encode_neural(array, found, repeats, level, model, device)
+    return None if neural is None else (Mode.NEURAL, neural)
+
+
+def _encode_fixed(
+    array: npt.NDArray[Any], grid: lattice.Lattice, level: int, model: Family | None, device: str | None
+) -> dict[Section, Bytes] | None:
+    """Sections of reals that end at a place of their own, or None if that is no use."""
+    fixed = find_fixed(array, grid) if isinstance(grid, lattice.FloatGrid) else None
+    if fixed is None:
+        return None
+
+    def encode(values: npt.NDArray[Any]) -> bytes:
+        return _frame_within(values, level, None, device, apart=True, viewed=True)
+
+    def encode_codes(values: npt.NDArray[Any]) -> bytes:
+        return _frame_within(values, level, model, device, apart=True, viewed=True)
+
+    section = pack_fixed(array, fixed, encode, encode_codes)
+    return None if section is None else {Section.FIXED: section}
+
+
+def _encode_neural(
+    array: npt.NDArray[Any],
+    found: tuple[lattice.Lattice, npt.NDArray[Any], bytes],
+    repeats: tuple[Layout, Repeats] | None,
+    level: int,
+    model: Profile | Family | None,
+    device: str | None,
+) -> dict[Section, Bytes] | None:
+    """Sections of the neural mode, or None where it cannot hold the codes."""
     from .models import contexts, encoding  # numba is loaded only when there is something to model
     from .models.arrangement import arrange
 
@@ -394,6 +465,8 @@ def decode_chunks(
             content = _decode_fields(header, sections, device)
         elif header.mode is Mode.VIEW:
             content = _decode_view(header, sections, device)
+        elif header.mode is Mode.FIXED:
+            content = _decode_fixed(header, sections, device)
         else:
             content = _decode_plain(header, sections)
         if content_checksum(content) != header.content_crc:
@@ -447,6 +520,23 @@ def _decode_view(
         )
 
 
+def _decode_fixed(
+    header: FrameHeader, sections: dict[Section, memoryview], device: str | None
+) -> npt.NDArray[np.uint8]:
+    """The array's bytes in memory order, from frames of the pieces of its numbers."""
+    _check_sections(sections, Section.FIXED)
+
+    def decode(frame: memoryview, shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+        inner = _header_of_piece(frame)
+        if (inner.shape, inner.dtype) != (shape, dtype):
+            raise CorruptFrameError("a piece of numbers is of another kind than it should be")
+        return decode_chunk(frame, device=device)
+
+    with _more_than_memory_is_corrupt():
+        array = unpack_fixed(sections[Section.FIXED], header.shape, header.dtype, decode)
+    return memory_bytes(array, header.order)
+
+
 def _check_sections(sections: dict[Section, memoryview], needed: Section) -> None:
     if set(sections) - {Section.BOUND} != {needed}:
         raise CorruptFrameError("frame does not hold the sections its mode needs")
@@ -461,6 +551,13 @@ def _header_of_view(frame: memoryview) -> FrameHeader:
     header = unpack_frame(frame)[0]
     if header.mode in (Mode.VIEW, Mode.FIELDS) or header.order != "C":
         raise CorruptFrameError("what bytes are seen as has a view or fields, or is not in C order")
+    return header
+
+
+def _header_of_piece(frame: memoryview) -> FrameHeader:
+    header = unpack_frame(frame)[0]
+    if header.mode not in (Mode.NEURAL, *PLAIN_MODES):
+        raise CorruptFrameError("a piece of numbers is of another kind than it should be")
     return header
 
 
@@ -568,7 +665,7 @@ def describe_chunk(buffer: bytes | bytearray | memoryview, *, per_channel: bool 
 def _frames_within(header: FrameHeader, sections: dict[Section, memoryview]) -> list[memoryview]:
     """The frames in a frame, which nest no deeper than a decoder would follow."""
     mode = header.mode
-    if mode not in (Mode.VIEW, Mode.PARTS, Mode.FIELDS):
+    if mode not in (Mode.VIEW, Mode.PARTS, Mode.FIELDS, Mode.FIXED):
         return []
     _check_sections(sections, Section[mode.name])
     section = sections[Section[mode.name]]
@@ -579,6 +676,10 @@ def _frames_within(header: FrameHeader, sections: dict[Section, memoryview]) -> 
         frames = frames_in_parts(section, header.shape)
         for frame in frames:
             _check_part(frame)
+    elif mode is Mode.FIXED:
+        frames = frames_in_fixed(section, header.shape, header.dtype)
+        for frame in frames:
+            _header_of_piece(frame)
     else:
         frames = frames_in_fields(section, header.dtype)
         if any(unpack_frame(frame)[0].dtype.itemsize >= header.dtype.itemsize for frame in frames):

@@ -61,6 +61,7 @@ class Mode(enum.IntEnum):
     PARTS = 17
     FIELDS = 18
     VIEW = 19
+    FIXED = 20
 
 
 class Section(enum.IntEnum):
@@ -84,6 +85,7 @@ class Section(enum.IntEnum):
     CONTEXTS = 15
     FIELDS = 16
     VIEW = 17
+    FIXED = 18
 
 
 @dataclass(frozen=True)

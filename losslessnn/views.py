@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from .errors import CorruptFrameError
 from .lattice.grid import MANTISSA_BITS
+from .plain import encode_plain
 from .wire import Reader, pack_varint
 
 MOST_CHANNELS = 1024
@@ -27,6 +28,10 @@ _TRIED = 4  # views
 _ODD_EXPONENT, _FEW_ODD = 96, 1 / 8  # reals beyond 2**96, or nearer to 0 than 2**-96, are odd
 _TRIAL_BYTES, _TRIAL_ROWS = 1 << 17, 128
 _PAYS = 0.95  # of what a piece of the bytes takes as it is, where contexts have yet to learn
+_SAMPLE_PIECES, _SAMPLE_PIECE = 8, 1 << 13  # bytes
+_NOISE, _NOISE_BITS = 0.95, 7.5  # what noise takes of its bytes, and what any view leaves of a byte
+_MOSTLY = 3 / 4  # of a file's pieces: archives end with a directory
+_FAR_WORSE = 1.5  # times the bits that plain bytes take: a view of integers that leaves so many is not tried
 _MOST_ENDS = 1 << 16
 _FRACTION_BITS, _EXPONENT_BIAS = 23, 127  # of a float32, whose bits are nearly its logarithm
 
@@ -155,7 +160,20 @@ def _split(data: memoryview) -> tuple[int, memoryview, memoryview, memoryview]:
     return kept, first, last, reader.take(reader.remaining)
 
 
-def find_view(array: Array, content: Bytes, size_of: Callable[[Array, bool], int]) -> View | None:
+def are_noise(array: Array, content: Bytes) -> bool:
+    """Whether bytes in one row are as good as random, in every view, as those of compressed files are."""
+    if array.ndim != 1 or array.dtype.itemsize != 1 or content.size < _SAMPLE_PIECES * _SAMPLE_PIECE:
+        return False
+    starts = np.linspace(0, content.size - _SAMPLE_PIECE, _SAMPLE_PIECES).astype(np.int64)
+    pieces = [content[start : start + _SAMPLE_PIECE] for start in starts.tolist()]
+    noise = [len(encode_plain(piece, 1, level=1)[1]) > _NOISE * piece.size for piece in pieces]
+    share = sum(noise) / len(noise)
+    if share < _MOSTLY:
+        return False
+    return all(bits >= _NOISE_BITS * share for bits, _ in _likely(array, content))
+
+
+def find_view(array: Array, content: Bytes, size_of: Callable[[Array, bool], int], level: int) -> View | None:
     """The view in which bytes take fewest; None if that is the array as it is.
 
     Parameters
@@ -166,26 +184,34 @@ def find_view(array: Array, content: Bytes, size_of: Callable[[Array, bool], int
         Its bytes.
     size_of : callable
         What an array takes; and, if the second argument is true, when looked at as closely as in the end.
+    level : int
+        At which plain bytes would be coded.
     """
     if content.size < _FEWEST_BYTES or not array.ndim or not (array.ndim == 1 or array.flags.c_contiguous):
         return None
     views = _best_of_each_kind(_likely(array, content))
     if not views:
         return None
-    piece = _middle(content, views, array[:1].nbytes)
-    most = _PAYS * size_of(piece.view(array.dtype).reshape(-1, *array.shape[1:]), True)
+    piece = _middle(content, list(views), array[:1].nbytes)
+    plain = len(encode_plain(piece, max(array.dtype.itemsize, 1), level=level)[1])
+    if array.dtype.itemsize == 1:
+        most_bits = _FAR_WORSE * 8 * plain / piece.size
+        views = {view: bits for view, bits in views.items() if view.dtype.kind == "f" or bits < most_bits}
     sizes = {view: size_of(view.take(piece), False) for view in views}
-    best = min(sizes, key=lambda view: sizes[view])
-    return best if sizes[best] < most else None
+    best = min(sizes, key=lambda view: sizes[view], default=None)
+    if best is None or sizes[best] >= _PAYS * plain:
+        return None
+    as_it_is = size_of(piece.view(array.dtype).reshape(-1, *array.shape[1:]), True)
+    return best if sizes[best] < _PAYS * as_it_is else None
 
 
-def _best_of_each_kind(likely: Iterable[tuple[float, View]]) -> list[View]:
-    """The likeliest views; of those that differ only in where elements begin and in byte order, one."""
-    best: dict[tuple[int, str], View] = {}
+def _best_of_each_kind(likely: Iterable[tuple[float, View]]) -> dict[View, float]:
+    """The likeliest views, and what they leave; of those that differ only in start and byte order, one."""
+    best: dict[tuple[int, str], tuple[View, float]] = {}
     for bits, view in sorted(likely, key=lambda each: each[0]):
         if bits < math.inf:
-            best.setdefault((view.kept, view.dtype.kind), view)
-    return list(best.values())[:_TRIED]
+            best.setdefault((view.kept, view.dtype.kind), (view, bits))
+    return dict(list(best.values())[:_TRIED])
 
 
 def _middle(content: Bytes, views: list[View], row: int) -> Bytes:
@@ -274,7 +300,8 @@ def _spaced(values: Array) -> Array:
     """Numbers whose differences say what tells values apart: of reals, in steps of their usual precision."""
     if values.dtype.kind != "f":
         return values.astype(np.int64) >> (values.itemsize == 8)  # differences stay in range
-    real = np.clip(np.nan_to_num(values.astype(np.float64)), -_LARGEST, _LARGEST)
+    with np.errstate(invalid="ignore"):
+        real = np.clip(np.nan_to_num(values.astype(np.float64)), -_LARGEST, _LARGEST)
     return np.ldexp(real, MANTISSA_BITS[values.itemsize] - np.frexp(np.median(np.abs(real)))[1])
 
 

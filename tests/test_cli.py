@@ -359,6 +359,12 @@ class TestRefusals:
         assert note in run("compress", "x.dat", "-n", "4").out
         assert "looks like" not in run("compress", "x.dat", "-n", "6", "-f").out
 
+    def test_another_number_of_channels_that_makes_nothing_smaller_is_not_noted(self, run: Run) -> None:
+        """Two time steps in a row: values are nearer to those of the one before, and yet as predictable."""
+        smooth = np.sin(np.arange(8000)[:, None] / 9 + np.arange(3)) * 3000
+        (smooth + np.random.default_rng(0).normal(size=(8000, 3)) * 20).astype("<i2").tofile("x.dat")
+        assert "looks like" not in run("compress", "x.dat", "-n", "6").out
+
     @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
     @pytest.mark.parametrize("command", ["compress", "decompress"])
     def test_full_standard_output_is_not_taken_for_the_temporary_folder(self, run: Run, command: str) -> None:

@@ -28,6 +28,7 @@ LAYERS = (
         "adc",
         "parts",
         "fields",
+        "fixed",
         "repeats",
         "views",
         "plain",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import zlib
+from typing import Any
 
 import google_crc32c
 import numpy as np
 import pytest
 
-from losslessnn import Profile, fit
+from losslessnn import Profile, chunk, fit
 from losslessnn.chunk import decode_chunk, describe_chunk, encode_chunk
 from losslessnn.errors import CorruptFrameError, LosslessnnError
 from losslessnn.frame import FrameHeader, Mode, Section, content_checksum, pack_frame
@@ -78,6 +80,53 @@ def test_what_is_no_disguise_stays_as_it_is(array: np.ndarray) -> None:
     frame = encode_chunk(array, level=1)
     assert describe_chunk(frame).mode is not Mode.VIEW
     assert_same_bits(array, decode_chunk(frame))
+
+
+def text(count: int = 300_000) -> np.ndarray:
+    """Words as a language has them: some much more often than others, and in phrases."""
+    random = np.random.default_rng(0)
+    words = [bytes(random.integers(97, 123, random.integers(1, 12)).astype("u1")) for _ in range(3000)]
+    phrases = [b" ".join(words[i % 3000] for i in random.zipf(1.3, 8)) for _ in range(4000)]
+    return np.frombuffer(b". ".join(phrases[i] for i in random.integers(0, 4000, count // 8)), "u1")
+
+
+def compressed() -> np.ndarray:
+    """A file of deflated members, and what it says of them behind these."""
+    members = zlib.compress(text().tobytes(), 9)
+    return np.frombuffer(members + b"".join(b"PK member %d, deflated\n" % i for i in range(2000)), "u1")
+
+
+@pytest.mark.parametrize("level", [1, 5])
+@pytest.mark.parametrize(
+    ("array", "most"),
+    [(compressed(), 0), (np.frombuffer(np.random.default_rng(0).bytes(600_000), "u1"), 0), (text(), 1 << 17)],
+    ids=["compressed", "random", "text"],
+)
+def test_bytes_that_are_no_samples_are_not_modelled(
+    array: np.ndarray, most: int, level: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A piece of them is, to see that it is no use; and none at all of what is compressed already."""
+    modelled = []
+    as_usual = chunk._encode_whole
+
+    def encode(values: np.ndarray, *rest: Any) -> Any:
+        modelled.append(values.size)
+        return as_usual(values, *rest)
+
+    monkeypatch.setattr(chunk, "_encode_whole", encode)
+    frame = encode_chunk(array, level=level)
+    assert max(modelled, default=0) <= most
+    assert_same_bits(array, decode_chunk(frame))
+
+
+def test_bytes_that_a_model_makes_smaller_are_modelled() -> None:
+    """A table of numbers as text, and samples of eight bits that reach from end to end."""
+    table = "\n".join(",".join(map(str, row)) for row in make_recording(25_000, 8).tolist())
+    noise = np.random.default_rng(0).normal(size=600_000) * 4
+    smooth = np.rint(128 + 90 * np.sin(np.arange(600_000) / 9.1) + noise).astype("u1")
+    for array in (np.frombuffer(table.encode(), "u1"), smooth):
+        assert array.size >= 1 << 19
+        assert describe_chunk(encode_chunk(array)).mode is Mode.NEURAL
 
 
 def test_a_profile_is_for_its_channels_not_for_views() -> None:

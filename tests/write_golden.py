@@ -85,6 +85,10 @@ def golden_arrays() -> dict[str, np.ndarray]:
         make_recording(1000, 8) * 0.1
     )
     random = np.random.default_rng(1)
+    reals = 4e-12 + random.normal(size=(500, 4)) * 1e-13
+    arrays["reals, less what they share"] = reals - reals @ np.full((4, 4), 0.25)
+    arrays["intervals, in seconds"] = np.diff(np.cumsum(random.geometric(0.002, 2000)) / 30_000)
+    random = np.random.default_rng(1)
     arrays["labels"] = random.geometric(0.2, 4000).astype("<i4")
     arrays["images"] = (random.poisson(2, (20, 24, 16)) * 37 + random.integers(0, 4, (20, 24, 16))).astype(
         "<u2"

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import enum
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -340,20 +340,54 @@ def fit_multiples(array: npt.NDArray[Any]) -> Iterator[FloatMultiple]:
         yield scattered
 
 
-def _fit_scattered(array: npt.NDArray[Any]) -> FloatMultiple | None:
-    """A lattice whose points values lie beside, by a few rounding errors of sums and differences."""
+def fit_beside(array: npt.NDArray[Any], scatter: Sequence[float]) -> Iterator[FloatMultiple]:
+    """Lattices beside whose points a sample of the values lies, nearer to these than to others.
+
+    Parameters
+    ----------
+    array : ndarray of reals, at least one element
+    scatter : sequence of float
+        How far they may lie from them, in rounding errors of the greatest value: the first that will do.
+    """
+    yield from _centred_beside(array, scatter)
+    whole = _beside(array, scatter)
+    if whole is not None:
+        yield whole
+
+
+def _beside(array: npt.NDArray[Any], scatter: Sequence[float]) -> FloatMultiple | None:
+    """One lattice of all values, see `fit_beside`."""
     with np.errstate(all="ignore"):
         distinct = _distinct(array)
-        line = _scattered_line(distinct, array.dtype)
+        line = _scattered_line(distinct, array.dtype, scatter)
         best = None if line is None else _best_on_line(line, distinct, array.dtype)
-        if best is None:
-            return None
-        lattice = replace(best[0], operation=best[0].operation | Operation.SCATTERED)
+    return None if best is None else best[0]
+
+
+def _fit_scattered(array: npt.NDArray[Any]) -> FloatMultiple | None:
+    """A lattice whose points values lie beside, by a few rounding errors of sums and differences."""
+    found = _beside(array, _SCATTER)
+    if found is None:
+        return None
+    lattice = replace(found, operation=found.operation | Operation.SCATTERED)
+    with np.errstate(all="ignore"):
         return lattice if _pays(lattice, array.reshape(-1, array.shape[-1] if array.ndim else 1)) else None
 
 
 def _fit_centred(array: npt.NDArray[Any]) -> FloatMultiple | None:
     """A lattice of values that had their average along the last or the first axis taken off."""
+    for centred in _centred_beside(array, _SCATTER):
+        lattice = replace(centred, operation=centred.operation | Operation.SCATTERED)
+        first = bool(lattice.operation & Operation.CENTRED_FIRST)
+        part = array[:, :_SAMPLE_ROWS] if first else array[:: max(len(array) // _SAMPLE_ROWS, 1)]
+        with np.errstate(all="ignore"):
+            if _pays(lattice, part):
+                return lattice
+    return None
+
+
+def _centred_beside(array: npt.NDArray[Any], scatter: Sequence[float]) -> Iterator[FloatMultiple]:
+    """Lattices of values that had their average along an axis taken off, see `fit_beside`."""
     for axis, operation in ((-1, Operation.CENTRED), (0, Operation.CENTRED_FIRST)):
         if array.ndim != 2 or not 2 < array.shape[axis] <= _MOST_CENTRED:
             continue
@@ -365,23 +399,18 @@ def _fit_centred(array: npt.NDArray[Any]) -> FloatMultiple | None:
             if not rows.any() or not (np.abs(rows.mean(axis=1)) <= _SCATTER[-1] * errors).all():
                 continue
             apart = _distinct(rows - rows[:, :1])
-            line = _scattered_line(apart - apart[apart.size // 2], array.dtype)  # around where most are
-            if line is None:
-                continue
+            line = _scattered_line(apart - apart[apart.size // 2], array.dtype, scatter)  # where most are
+        if line is not None:
             step = next(_nice(line.step, line.slack, array.dtype))
-            lattice = _single(operation | Operation.SCATTERED, step / array.shape[axis], 0.0)
-            part = array[:: max(len(array) // _SAMPLE_ROWS, 1)] if axis else array[:, :_SAMPLE_ROWS]
-            if _pays(lattice, part):
-                return lattice
-    return None
+            yield _single(operation, step / array.shape[axis], 0.0)
 
 
-def _scattered_line(distinct: Reals, dtype: np.dtype[Any]) -> _Line | None:
+def _scattered_line(distinct: Reals, dtype: np.dtype[Any], scatter: Sequence[float]) -> _Line | None:
     """The line that values lie on, if those nearer to each other than rounding errors may be are the same."""
     if not distinct.size:
         return None
     reach = float(np.abs(distinct).max())
-    for guess in _SCATTER:
+    for guess in scatter:
         error = guess * _RELATIVE_ERROR[dtype.itemsize] * reach
         apart = distinct[np.diff(distinct, prepend=-np.inf) > 2 * _GUARD * error]
         if apart.size < _MIN_DISTINCT or reach > _HUGE:

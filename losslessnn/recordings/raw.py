@@ -8,12 +8,14 @@ import numpy as np
 
 from losslessnn.archives.format import Source
 from losslessnn.archives.layout import MAX_FRAME_BYTES, Content, Packing, Samples
+from losslessnn.chunk import encode_chunk
 from losslessnn.errors import RecordingError
 from losslessnn.recordings.recording import Finding, Reading, bytes_samples, bytes_segments, file_length
 
 _LOOKED_AT, _LOOKED_AT_IN_DOUBT = 1 << 18, 1 << 14  # values
 _MOST_LIKELY = 1536
-_CLEARLY_NEARER, _FAR_NEARER = 0.9, 0.7
+_CLEARLY_NEARER, _FAR_NEARER, _CLEARLY_SMALLER = 0.9, 0.7, 0.95
+_TRIED, _FEWEST_ROWS = 1 << 17, 256  # values, and rows of them
 _TRAILING_HINT = " (or the file has another number of channels, another type, or a header)"
 
 
@@ -58,14 +60,24 @@ def _apart(file: BinaryIO, count: int) -> list[float]:
 
 
 def _doubts(file: BinaryIO, channels: int) -> list[str]:
-    """A note if values look like those of another number of channels, by far."""
+    """A note if values look like those of another number of channels, by far, and a piece is smaller so."""
     apart = _apart(file, max(_LOOKED_AT_IN_DOUBT, 16 * channels) if channels <= _MOST_LIKELY else 0)
     if len(apart) < channels:
         return []
     nearest = int(np.argmin(apart))
     if nearest == 0 or apart[nearest] >= _FAR_NEARER * apart[channels - 1]:  # neighbours alike are no reason
         return []
+    if _size_as(file, nearest + 1) > _CLEARLY_SMALLER * _size_as(file, channels):
+        return []  # as with twice the number, or half of it
     return [f"it looks like {nearest + 1} channels, not {channels}: -n {nearest + 1} may make it smaller"]
+
+
+def _size_as(file: BinaryIO, channels: int) -> int:
+    """What the first values of int16 take as those of so many channels, at the fastest level."""
+    file.seek(0)
+    data = file.read(2 * max(_TRIED, _FEWEST_ROWS * channels))
+    rows = len(data) // (2 * channels)
+    return len(encode_chunk(np.frombuffer(data, "<i2", rows * channels).reshape(rows, channels), level=1))
 
 
 def _value_type(name: str) -> tuple[np.dtype[Any], Packing]:
