@@ -191,7 +191,7 @@ def _middle(content: Bytes, views: list[View], row: int) -> Bytes:
 def _likely(array: Array, content: Bytes) -> Iterator[tuple[float, View]]:
     """Views that may be right, and about how many bits of a byte each leaves."""
     kind, size = array.dtype.kind, array.dtype.itemsize
-    if kind in "iuf" and size > 1 and array.ndim == 1:
+    if kind in "iuf" and 1 < size <= _WIDEST_NUMBER and array.ndim == 1:
         view = View(array.dtype, size)
         if _with_channels(view, content, _QUICK_PIECES)[1].channels > 1:
             found = _with_channels(view, content)
