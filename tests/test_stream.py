@@ -172,6 +172,16 @@ def test_values_off_the_lattice_make_a_key_packet(recording: np.ndarray) -> None
         assert_same_bits(part, receiver.decode(sender.encode(part)))
 
 
+@pytest.mark.parametrize("dtype", ["<f2", "<f4", "<f8"])
+def test_a_lattice_of_one_time_step_is_not_that_of_the_next_packet(dtype: str) -> None:
+    """Where there are more channels than times, a lattice may have a step for each time."""
+    profile = losslessnn.fit(make_recording(3000, 2), quick=True)
+    samples = np.resize(np.array([1, -1], dtype), (40, 2))
+    sender, receiver = StreamEncoder(profile, dtype), StreamDecoder()
+    for part in pieces(samples, 1, 2, 3, 1, 5):
+        assert_same_bits(part, receiver.decode(sender.encode(part)))
+
+
 def test_no_number_and_infinity_travel_too(recording: np.ndarray) -> None:
     volts = recording.astype("<f4") * np.float32(0.5)
     sender = StreamEncoder(losslessnn.fit(volts[:6000], quick=True), volts.dtype)

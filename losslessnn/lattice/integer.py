@@ -21,6 +21,7 @@ from .common import (
     check_axis,
     pack_axis,
     pack_integers,
+    refuse_others,
     spread,
     unpack_axis,
     unpack_integers,
@@ -56,6 +57,7 @@ class IntegerLattice:
 
     def encode(self, array: npt.NDArray[Any]) -> tuple[Codes, bytes]:
         """Return codes and an empty leftover; raise `OffLattice` unless every value is on the lattice."""
+        refuse_others(self.axis, self.steps.size, array.shape)
         if array.dtype.kind == "b" and (bits_of(array) > 1).any():
             raise OffLattice("some booleans are neither 0 nor 1")
         if self.wrapped:
