@@ -890,3 +890,12 @@ def test_a_lattice_of_other_columns_is_refused(axis: Axis, kind: str) -> None:
     values = np.array([[1, -3, 2], [2, 0, 5]], "<i4" if kind == "integer" else "<f8")
     with pytest.raises(lattice.OffLattice, match="columns"):
         grid.encode(values)
+
+
+@pytest.mark.parametrize("dtype", ["<i8", "<u8"])
+@pytest.mark.parametrize("shape", [(64, 2), (3, 50), (100,)])
+def test_a_step_of_half_the_range(dtype: str, shape: tuple[int, ...]) -> None:
+    """2**63 is no step: it is one more than the greatest."""
+    array = np.resize(np.array([-(1 << 63), 0], "<i8"), shape).view(dtype)
+    restore(array)
+    np.testing.assert_array_equal(decode_chunk(encode_chunk(array)), array)

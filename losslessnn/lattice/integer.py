@@ -226,7 +226,9 @@ def _fit_steps(array: npt.NDArray[Any], exact: bool) -> tuple[Axis, Int64s]:
 
 
 def _gcd(values: Int64s) -> int:
-    return abs(int(np.gcd.reduce(values)))
+    """Their greatest common divisor, or one that is half of 2**63: a step is below that."""
+    found = abs(int(np.gcd.reduce(values)))
+    return found if found < 1 << 63 else 1 << 62
 
 
 def _common_steps(table: npt.NDArray[Any], exact: bool) -> Int64s:
