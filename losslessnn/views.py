@@ -264,7 +264,8 @@ def _spaced(values: Array) -> Array:
     """Numbers whose differences say what tells values apart: of reals, in steps of their usual precision."""
     if values.dtype.kind != "f":
         return values.astype(np.int64) >> (values.itemsize == 8)  # differences stay in range
-    real = np.clip(np.nan_to_num(values.astype(np.float64)), -_LARGEST, _LARGEST)
+    with np.errstate(invalid="ignore"):  # some of what is no number is said to be signalled
+        real = np.clip(np.nan_to_num(values.astype(np.float64)), -_LARGEST, _LARGEST)
     return np.ldexp(real, MANTISSA_BITS[values.itemsize] - np.frexp(np.median(np.abs(real)))[1])
 
 

@@ -270,6 +270,31 @@ def test_a_late_packet_is_taken_when_it_comes(recording: np.ndarray, profile: Pr
         assert_same_bits(parts[number], receiver.decode(packets[number]))
 
 
+def test_a_packet_that_comes_twice_is_refused_once_and_does_no_harm(
+    recording: np.ndarray, profile: Profile
+) -> None:
+    sender, receiver = StreamEncoder(profile), StreamDecoder()
+    parts = pieces(recording[:300], 50)
+    packets = [sender.encode(samples) for samples in parts]
+    for number in (0, 1, 2):
+        receiver.decode(packets[number])
+    for number in (1, 2):
+        with pytest.raises(LostPacketError, match=f"packet {number} comes twice, or too late: .* packet 2"):
+            receiver.decode(packets[number])
+    assert_same_bits(parts[3], receiver.decode(packets[3]))
+
+
+def test_numbers_tell_what_is_missing_before_a_key_packet(recording: np.ndarray, profile: Profile) -> None:
+    sender, receiver = StreamEncoder(profile, key_every=4), StreamDecoder()
+    assert receiver.number is None
+    packets = [sender.encode(samples) for samples in pieces(recording[:400], 50)]
+    numbers = []
+    for packet in (packets[0], packets[1], packets[4], packets[5]):
+        receiver.decode(packet)
+        numbers.append(receiver.number)
+    assert numbers == [0, 1, 4, 5]
+
+
 def test_a_key_that_is_asked_for(recording: np.ndarray, profile: Profile) -> None:
     sender = StreamEncoder(profile)
     sender.encode(recording[:50])
