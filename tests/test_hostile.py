@@ -30,7 +30,7 @@ FRAMES: dict[str, tuple[Callable[[], np.ndarray], Mode, Section]] = {
     "fields": (records, Mode.FIELDS, Section.FIELDS),
     "complex": (lambda: SAMPLES[:500] * (1 + 0.5j), Mode.FIELDS, Section.FIELDS),
     "view": (lambda: SAMPLES.reshape(-1).view("u1"), Mode.VIEW, Section.VIEW),
-    "repeats": (lambda: np.tile(SAMPLES[:1000], (3, 1)), Mode.NEURAL, Section.REPEATS),
+    "repeats": (lambda: np.tile(make_recording(600, 8), (3, 1)), Mode.NEURAL, Section.REPEATS),
 }
 
 
