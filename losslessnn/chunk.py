@@ -21,7 +21,7 @@ import numpy.typing as npt
 from . import lattice
 from .device import device_or_default
 from .errors import CorruptFrameError
-from .fields import frames_in_fields, may_hold, pack_fields, pieces_of, unpack_fields
+from .fields import as_bytes, frames_in_fields, may_hold, pack_fields, pieces_of, unpack_fields
 from .fixed import find_fixed, frames_in_fixed, pack_fixed, unpack_fixed
 from .frame import FrameHeader, Mode, Section, content_checksum, pack_frame, unpack_frame
 from .models.store import Family, Profile, remember
@@ -696,6 +696,7 @@ def memory_bytes(array: npt.NDArray[Any], order: Literal["C", "F"]) -> npt.NDArr
     """The array's bytes in the given order, as a view where its layout allows."""
     if array.nbytes == 0:
         return np.empty(0, np.uint8)
+    array = as_bytes(array)
     return np.ascontiguousarray(array.T if order == "F" else array).reshape(-1).view(np.uint8)
 
 

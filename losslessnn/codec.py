@@ -15,6 +15,7 @@ from losslessnn.advice import Purpose, suggest_chunks
 from losslessnn.chunk import decode_chunk, encode_chunk
 from losslessnn.device import check_device
 from losslessnn.errors import NewerFormatError
+from losslessnn.fields import as_bytes
 from losslessnn.functions import DEFAULT_LEVEL, Model, as_array, check_level
 from losslessnn.models.store import MODEL_SETTINGS, Family, choose_model, describe_model, with_model
 from losslessnn.nearby import check_max_error
@@ -162,7 +163,7 @@ class NeuralCodec(Codec):  # type: ignore[misc,unused-ignore]
             raise ValueError(f"out holds {target.nbytes} bytes, but the chunk decodes to {chunk.nbytes}")
         if not target.flags.writeable:
             raise ValueError("out is read-only: pass a writable array or buffer")
-        ndarray_copy(chunk, target)
+        ndarray_copy(chunk, as_bytes(target))
         return out
 
     def get_config(self) -> dict[str, Any]:

@@ -37,11 +37,23 @@ class Piece(NamedTuple):
 
     def take(self, array: Array) -> Array:
         """The piece of every element, of the array's shape and that of the field, if it has one."""
-        return np.ascontiguousarray(array.getfield(self.dtype, self.offset))
+        values = np.ascontiguousarray(array.getfield(self._bytes, self.offset)).reshape(-1)
+        return values.view(self.dtype.base).reshape(array.shape + self.dtype.shape)
 
     def put(self, values: Array, array: Array) -> None:
         """Put what `take` took back."""
-        array.getfield(self.dtype, self.offset)[...] = values
+        there = array.getfield(self._bytes, self.offset)
+        there[...] = np.ascontiguousarray(as_bytes(values)).reshape(-1).view(self._bytes).reshape(array.shape)
+
+    @property
+    def _bytes(self) -> np.dtype[Any]:
+        """The piece's type without its meaning."""
+        return np.dtype((np.void, self.dtype.itemsize))
+
+
+def as_bytes(array: Array) -> Array:
+    """The same elements; records as bytes without meaning, since numpy's copies leave out their gaps."""
+    return array.view(np.dtype((np.void, array.dtype.itemsize))) if array.dtype.names is not None else array
 
 
 def pieces_of(dtype: np.dtype[Any]) -> list[Piece] | None:

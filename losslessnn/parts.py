@@ -23,6 +23,7 @@ MOST_COLUMNS = 4096
 _MOST_PARTS = 255
 _MOST_HELD = 1 << 12
 _FEWEST_ROWS = 512
+_WIDEST = 8  # bytes of an element
 _LOOKED_AT = 1024  # rows
 _PROBES = 16  # columns of reals, the first and last among them: if they are alike, all are taken to be
 _FEWEST_CHANGES = 16
@@ -100,7 +101,7 @@ def unpack_parts(
         If the section, or a frame in it, cannot be right.
     """
     shape = _table_of(shape)
-    if shape[0] * shape[1] * dtype.itemsize > _MOST_EXPANSION * len(data):
+    if shape[0] * shape[1] * max(dtype.itemsize, 1) > _MOST_EXPANSION * len(data):
         raise CorruptFrameError("frame claims far more values than its parts can hold")
     reader = Reader(data, "parts")
     count = reader.varint(_MOST_PARTS)
@@ -163,6 +164,8 @@ def find_parts(array: Array) -> Parts | None:
     Parts or None
     """
     if array.ndim not in (1, 2) or len(array) < _FEWEST_ROWS or array.dtype.kind not in "iuf":
+        return None
+    if array.dtype.itemsize > _WIDEST:
         return None
     array = as_columns(array)
     if not 1 <= array.shape[1] <= MOST_COLUMNS:

@@ -246,6 +246,14 @@ class StreamDecoder:
         self._dtype: np.dtype[Any]
         self._next = 0
 
+    @property
+    def number(self) -> int | None:
+        """Number of the packet decoded last, the sender's first being 0; None if there was none.
+
+        A key packet is decoded whatever was lost, or sent twice, before it: this tells.
+        """
+        return self._next - 1 if self._next else None
+
     def decode(self, packet: bytes | bytearray | memoryview) -> np.ndarray[Any, Any]:
         """Decode the next packet.
 
@@ -262,7 +270,8 @@ class StreamDecoder:
         ------
         LostPacketError
             If packets are missing between the last one and this one. Should they arrive after all, decoding
-            goes on with the first of them; if not, with the next key packet.
+            goes on with the first of them; if not, with the next key packet. Also if this packet is older
+            than the last one and no key packet; then decoding goes on.
         CorruptFrameError
             If the bytes are not what an encoder wrote. Decoding goes on with the next key packet.
         NewerFormatError
@@ -280,10 +289,14 @@ class StreamDecoder:
             raise CorruptFrameError("packet holds nothing")
         if kind & _KEY:
             self._begin_anew(reader)
-        elif self._decoder is None or number != self._next:
+        elif self._decoder is None or number > self._next:
             raise LostPacketError(
                 f"packet {number} goes on from packet {number - 1}, which is not here: wait for a key packet "
                 "(StreamEncoder.request_key)"
+            )
+        elif number < self._next:
+            raise LostPacketError(
+                f"packet {number} comes twice, or too late: the last one here was packet {self.number}"
             )
         decoder, self._decoder = self._decoder, None  # unless all is well
         assert decoder is not None

@@ -227,7 +227,7 @@ def _middle(content: Bytes, views: list[View], row: int) -> Bytes:
 def _likely(array: Array, content: Bytes) -> Iterator[tuple[float, View]]:
     """Views that may be right, and about how many bits of a byte each leaves."""
     kind, size = array.dtype.kind, array.dtype.itemsize
-    if kind in "iuf" and size > 1 and array.ndim == 1:
+    if kind in "iuf" and 1 < size <= _WIDEST_NUMBER and array.ndim == 1:
         view = View(array.dtype, size)
         if _with_channels(view, content, _QUICK_PIECES)[1].channels > 1:
             found = _with_channels(view, content)
@@ -300,7 +300,7 @@ def _spaced(values: Array) -> Array:
     """Numbers whose differences say what tells values apart: of reals, in steps of their usual precision."""
     if values.dtype.kind != "f":
         return values.astype(np.int64) >> (values.itemsize == 8)  # differences stay in range
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore"):  # some of what is no number is said to be signalled
         real = np.clip(np.nan_to_num(values.astype(np.float64)), -_LARGEST, _LARGEST)
     return np.ldexp(real, MANTISSA_BITS[values.itemsize] - np.frexp(np.median(np.abs(real)))[1])
 

@@ -261,6 +261,8 @@ ADVERSARIAL: dict[str, Callable[[], np.ndarray]] = {
     "huge floats": lambda: np.random.default_rng(6).normal(size=(300, 2)) * 1e300,
     "signs of zero": lambda: np.resize(np.array([0.0, -0.0], "<f4"), (333, 2)),
     "long double": lambda: np.linspace(0, 1, 77, dtype=np.longdouble),
+    "long double, many": lambda: np.cumsum(np.ones(2000, np.longdouble)),
+    "long double, some of each channel": lambda: np.cumsum(np.ones((2000, 3), np.longdouble), axis=0),
     "bool": lambda: np.random.default_rng(7).random((500, 3)) < 0.1,
     "bool that is neither 0 nor 1": lambda: np.arange(256, dtype="u1").view("?"),
     "datetimes": lambda: np.datetime64("2024-01-01", "ns") + np.arange(0, 9000, 3).astype("m8[ms]"),

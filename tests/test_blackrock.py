@@ -55,7 +55,7 @@ def arrays(path: Path) -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize("magic", [b"NEURALCD", b"BRSMPGRP"])
-@pytest.mark.parametrize("cuts", [(), (1000,), (1, 2000, 2001)])
+@pytest.mark.parametrize("cuts", [(), (1000,), (1, 2000, 2001), (1, 2)])
 @pytest.mark.parametrize("reading", [None, Reading(frame_bytes=5000)])
 def test_every_stretch_without_a_pause_is_an_array(
     magic: bytes, cuts: tuple[int, ...], reading: Reading | None, tmp_path: Path

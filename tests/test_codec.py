@@ -112,6 +112,13 @@ class TestBuffers:
 class TestMemoryOrder:
     """Zarr reads decoded memory in the array's order: a codec that changes the layout scrambles data."""
 
+    def test_gaps_of_records_are_put_into_out_too(self) -> None:
+        dtype = np.dtype([("label", "u1"), ("time", "<i8")], align=True)
+        array = np.frombuffer(np.random.default_rng(0).bytes(300 * dtype.itemsize), dtype)
+        out = np.zeros(300, dtype)
+        NeuralCodec().decode(NeuralCodec().encode(array), out=out)
+        assert out.view("V16").tobytes() == array.view("V16").tobytes()
+
     def test_fortran_order_comes_back_in_fortran_order(self) -> None:
         chunk = np.asfortranarray(make_recording(100, 7))
         decoded = NeuralCodec().decode(NeuralCodec().encode(chunk))

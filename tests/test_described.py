@@ -89,6 +89,7 @@ class TestOpenEphys:
             {"continuous": [{"folder_name": "Neuropix-PXI-100.0", "num_channels": True, "sample_rate": 1}]},
             {"continuous": [{"folder_name": "Neuropix-PXI-100.0", "num_channels": 1e9, "sample_rate": 1}]},
             {"continuous": [{"folder_name": "Neuropix-PXI-100.0", "num_channels": 6, "sample_rate": "x"}]},
+            {"continuous": [{"folder_name": "Neuropix-PXI-100.0", "num_channels": 6, "sample_rate": 9**999}]},
         ],
     )
     def test_a_broken_description_makes_plain_bytes_with_a_note(
@@ -97,6 +98,12 @@ class TestOpenEphys:
         found = there_and_back(self.write(tmp_path, structure))
         assert found.header.source == Source.BYTES
         assert "structure.oebin" in found.notes[0]
+
+    def test_steps_that_are_no_number_are_left_out(self, tmp_path: Path) -> None:
+        steps = [{"bit_volts": 10**400}]
+        entry = {"folder_name": "a", "sample_rate": 1, "num_channels": 6, "channels": steps}
+        found = there_and_back(self.write(tmp_path, {"continuous": [entry]}, name="a"))
+        assert (found.header.source, found.header.facts) == (Source.OPEN_EPHYS, {"stream": "a"})
 
     def test_any_structure_oebin_will_not_do(self, tmp_path: Path) -> None:
         with pytest.raises(RecordingError, match="give -n CHANNELS"):

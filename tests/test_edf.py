@@ -64,6 +64,18 @@ def test_signals_of_one_rate_are_arrays(
         assert rate == archive.shape[0] / (COUNT / 2)
 
 
+@pytest.mark.parametrize("seconds", [None, 0.01, 1e-300, 1e300])
+@pytest.mark.parametrize("duration", [b"1e-320", b"1e-300", b"1e8", b"0", b"-1"])
+def test_records_that_last_next_to_nothing_or_for_ever(
+    duration: bytes, seconds: float | None, tmp_path: Path
+) -> None:
+    content = edf([20, 3])
+    (tmp_path / "x.edf").write_bytes(content[:244] + duration.ljust(8) + content[252:])
+    found = there_and_back(tmp_path / "x.edf", Reading(frame_seconds=seconds))
+    assert found.header.source == Source.EDF
+    assert found.header.sampling_rate is None or np.isfinite(found.header.sampling_rate)
+
+
 def test_channels_help_each_other(tmp_path: Path) -> None:
     path = tmp_path / "x.edf"
     path.write_bytes(edf([200] * 8))

@@ -875,3 +875,27 @@ def test_real_recordings_come_back(recording_file):
     recording = np.load(recording_file)
     if "x" in recording:
         restore(recording["x"][:20_000])
+
+
+@pytest.mark.parametrize("axis", [Axis.FIRST, Axis.LAST])
+@pytest.mark.parametrize("kind", ["integer", "multiple", "grid"])
+def test_a_lattice_of_other_columns_is_refused(axis: Axis, kind: str) -> None:
+    """It would be spread over what it does not know, or read past its end."""
+    ones = np.ones(1, np.int64)
+    grid: lattice.Lattice = {
+        "integer": IntegerLattice(axis, ones, 0 * ones),
+        "multiple": FloatMultiple(axis, Operation(0), ones.astype("f8"), 0.0 * ones),
+        "grid": FloatGrid(axis, ones, 0),
+    }[kind]
+    values = np.array([[1, -3, 2], [2, 0, 5]], "<i4" if kind == "integer" else "<f8")
+    with pytest.raises(lattice.OffLattice, match="columns"):
+        grid.encode(values)
+
+
+@pytest.mark.parametrize("dtype", ["<i8", "<u8"])
+@pytest.mark.parametrize("shape", [(64, 2), (3, 50), (100,)])
+def test_a_step_of_half_the_range(dtype: str, shape: tuple[int, ...]) -> None:
+    """2**63 is no step: it is one more than the greatest."""
+    array = np.resize(np.array([-(1 << 63), 0], "<i8"), shape).view(dtype)
+    restore(array)
+    np.testing.assert_array_equal(decode_chunk(encode_chunk(array)), array)

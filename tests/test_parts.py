@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 
 import google_crc32c
 import numpy as np
 import pytest
 
 from losslessnn.chunk import decode_chunk, describe_chunk, encode_chunk
-from losslessnn.errors import LosslessnnError
-from losslessnn.frame import Mode
-from losslessnn.parts import Part, find_parts
+from losslessnn.errors import CorruptFrameError, LosslessnnError
+from losslessnn.frame import FrameHeader, Mode, Section, content_checksum, pack_frame
+from losslessnn.parts import Part, find_parts, pack_parts
 from support import make_recording, make_unevenly_converted
 
 N_TIMES = 2000
@@ -132,3 +133,11 @@ def test_altered_bytes_do_no_harm(recording: np.ndarray) -> None:
             altered[at] = random.integers(0, 256)
         with contextlib.suppress(LosslessnnError):
             assert decode_chunk(reseal(bytes(altered))).shape == (600, 8)
+
+
+def test_few_bytes_claim_no_endless_rows_of_nothing() -> None:
+    shape = (1 << 33, 1)
+    nothing = FrameHeader(np.dtype("V0"), shape, "C", Mode.STORED, content_checksum(np.empty(0, np.uint8)))
+    section = pack_parts([Part(np.array([0]))], [pack_frame(nothing, {Section.PLAIN: b""})], 1)
+    with pytest.raises(CorruptFrameError, match="far more"):
+        decode_chunk(pack_frame(replace(nothing, mode=Mode.PARTS), {Section.PARTS: section}))

@@ -172,6 +172,16 @@ def test_values_off_the_lattice_make_a_key_packet(recording: np.ndarray) -> None
         assert_same_bits(part, receiver.decode(sender.encode(part)))
 
 
+@pytest.mark.parametrize("dtype", ["<f2", "<f4", "<f8"])
+def test_a_lattice_of_one_time_step_is_not_that_of_the_next_packet(dtype: str) -> None:
+    """Where there are more channels than times, a lattice may have a step for each time."""
+    profile = losslessnn.fit(make_recording(3000, 2), quick=True)
+    samples = np.resize(np.array([1, -1], dtype), (40, 2))
+    sender, receiver = StreamEncoder(profile, dtype), StreamDecoder()
+    for part in pieces(samples, 1, 2, 3, 1, 5):
+        assert_same_bits(part, receiver.decode(sender.encode(part)))
+
+
 def test_no_number_and_infinity_travel_too(recording: np.ndarray) -> None:
     volts = recording.astype("<f4") * np.float32(0.5)
     sender = StreamEncoder(losslessnn.fit(volts[:6000], quick=True), volts.dtype)
@@ -258,6 +268,31 @@ def test_a_late_packet_is_taken_when_it_comes(recording: np.ndarray, profile: Pr
         receiver.decode(packets[3])
     for number in (1, 2, 3):
         assert_same_bits(parts[number], receiver.decode(packets[number]))
+
+
+def test_a_packet_that_comes_twice_is_refused_once_and_does_no_harm(
+    recording: np.ndarray, profile: Profile
+) -> None:
+    sender, receiver = StreamEncoder(profile), StreamDecoder()
+    parts = pieces(recording[:300], 50)
+    packets = [sender.encode(samples) for samples in parts]
+    for number in (0, 1, 2):
+        receiver.decode(packets[number])
+    for number in (1, 2):
+        with pytest.raises(LostPacketError, match=f"packet {number} comes twice, or too late: .* packet 2"):
+            receiver.decode(packets[number])
+    assert_same_bits(parts[3], receiver.decode(packets[3]))
+
+
+def test_numbers_tell_what_is_missing_before_a_key_packet(recording: np.ndarray, profile: Profile) -> None:
+    sender, receiver = StreamEncoder(profile, key_every=4), StreamDecoder()
+    assert receiver.number is None
+    packets = [sender.encode(samples) for samples in pieces(recording[:400], 50)]
+    numbers = []
+    for packet in (packets[0], packets[1], packets[4], packets[5]):
+        receiver.decode(packet)
+        numbers.append(receiver.number)
+    assert numbers == [0, 1, 4, 5]
 
 
 def test_a_key_that_is_asked_for(recording: np.ndarray, profile: Profile) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 import zlib
 from typing import Any
 
@@ -159,6 +160,17 @@ def _forged(view: View, array: np.ndarray, nbytes: int) -> bytes:
 def test_impossible_views_are_refused(view: View, array: np.ndarray, nbytes: int, message: str) -> None:
     with pytest.raises(CorruptFrameError, match=message):
         decode_chunk(_forged(view, array, nbytes))
+
+
+def test_numbers_that_signal_are_looked_at_in_silence() -> None:
+    bits = VOLTS.reshape(-1).view("<u4").copy()
+    bits[::50] = 0x7F800001  # no number, and whoever reckons with it shall hear of it
+    array = bits.view("<f4")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        frame = encode_chunk(array)
+    assert decode_chunk(frame).tobytes() == array.tobytes()
+    assert describe_chunk(frame).mode is Mode.VIEW
 
 
 def test_views_of_parts_of_views_end() -> None:

@@ -81,6 +81,13 @@ def check_axis(axis: Axis, count: int, shape: tuple[int, ...]) -> None:
         raise CorruptFrameError(f"lattice has parameters for {count} columns but the array has {needed}")
 
 
+def refuse_others(axis: Axis, count: int, shape: tuple[int, ...]) -> None:
+    """Raise `OffLattice` if `count` parameters along `axis` are not those of an array of this shape."""
+    needed = axis_count(axis, shape)
+    if count != needed:
+        raise OffLattice(f"the lattice is one of {count} columns, not of {needed}")
+
+
 def spread(values: npt.NDArray[Any], axis: Axis, shape: tuple[int, ...]) -> npt.NDArray[Any]:
     """Shape parameters so that they broadcast along their axis of an array of this shape."""
     if axis == Axis.NONE:

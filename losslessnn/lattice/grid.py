@@ -29,6 +29,7 @@ from .common import (
     pack_axis,
     pack_exceptions,
     pack_integers,
+    refuse_others,
     unpack_axis,
     unpack_exceptions,
     unpack_integers,
@@ -72,6 +73,7 @@ class FloatGrid:
         """Return codes and leftover; raise `OffLattice` if too many values need to be exceptions."""
         from losslessnn.kernels.cpu.lattice import grid_codes, pack_fields
 
+        refuse_others(self.axis, self.exponents.size, array.shape)
         mantissa_bits, bias = MANTISSA_BITS[array.dtype.itemsize], BIAS[array.dtype.itemsize]
         bits = bits_of(array).reshape(-1)
         magnitudes, signs = _split(bits)

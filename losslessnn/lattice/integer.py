@@ -21,6 +21,7 @@ from .common import (
     check_axis,
     pack_axis,
     pack_integers,
+    refuse_others,
     spread,
     unpack_axis,
     unpack_integers,
@@ -56,6 +57,7 @@ class IntegerLattice:
 
     def encode(self, array: npt.NDArray[Any]) -> tuple[Codes, bytes]:
         """Return codes and an empty leftover; raise `OffLattice` unless every value is on the lattice."""
+        refuse_others(self.axis, self.steps.size, array.shape)
         if array.dtype.kind == "b" and (bits_of(array) > 1).any():
             raise OffLattice("some booleans are neither 0 nor 1")
         if self.wrapped:
@@ -224,7 +226,9 @@ def _fit_steps(array: npt.NDArray[Any], exact: bool) -> tuple[Axis, Int64s]:
 
 
 def _gcd(values: Int64s) -> int:
-    return abs(int(np.gcd.reduce(values)))
+    """Their greatest common divisor, or one that is half of 2**63: a step is below that."""
+    found = abs(int(np.gcd.reduce(values)))
+    return found if found < 1 << 63 else 1 << 62
 
 
 def _common_steps(table: npt.NDArray[Any], exact: bool) -> Int64s:

@@ -37,6 +37,7 @@ from .common import (
     pack_bytes,
     pack_exceptions,
     pack_integers,
+    refuse_others,
     spread,
     unpack_axis,
     unpack_bytes,
@@ -156,6 +157,7 @@ class FloatMultiple:
 
     def encode(self, array: npt.NDArray[Any]) -> tuple[Codes, bytes]:
         """Return codes and leftover; raise `OffLattice` if too many values are not on the lattice."""
+        refuse_others(self.axis, self.scales.size, array.shape)
         codes = self.nearest(array)
         bits = bits_of(array)
         off = np.flatnonzero(bits_of(self.values(codes.astype(np.int64), array.dtype)) != bits)

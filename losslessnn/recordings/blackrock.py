@@ -89,8 +89,11 @@ class _Packets:
         self.notes: list[str] = []
 
     def are_single(self, position: int) -> bool:
-        """Whether every packet holds a single time step, going by the first two."""
-        return self._steps(position) == 1 == self._steps(position + self._head + self._row)
+        """Whether every packet holds a single time step, going by the first two, the middle and the last."""
+        length = self._head + self._row
+        count = (self._length - position) // length
+        places = (0, 1, count // 2, count - 1)
+        return count > 1 and all(self._steps(position + place * length) == 1 for place in places)
 
     def segments(self, position: int) -> Iterator[Segment]:
         """The file from here on."""

@@ -48,7 +48,7 @@ def read_open_ephys(file: BinaryIO, path: Path, structure: bytes, reading: Readi
         entries = json.loads(structure)["continuous"]
         entry: dict[str, Any] = next(e for e in entries if e["folder_name"].strip("/\\") == stream)
         channels, rate = entry["num_channels"], float(entry["sample_rate"])
-    except (ValueError, KeyError, TypeError, AttributeError, StopIteration, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, StopIteration, RecursionError):
         raise RecordingError(f"its structure.oebin says nothing sensible about {stream}") from None
     if type(channels) is not int or not 1 <= channels < 1 << 31:
         raise RecordingError(f"its structure.oebin says it has {channels!r} channels")
@@ -82,7 +82,7 @@ def _bit_volts(entry: dict[str, Any]) -> float | list[float] | None:
     """One number if it is the same for all channels."""
     try:
         numbers = [float(channel["bit_volts"]) for channel in entry["channels"]]
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         return None
     if not numbers or not all(map(math.isfinite, numbers)):
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import stat
 from collections.abc import Callable
@@ -136,6 +137,8 @@ def open_recording(
         except RecordingError as error:
             raise RecordingError(f"{path}: {error}") from error
     finding.check_length(length)
+    if finding.sampling_rate is not None and not math.isfinite(finding.sampling_rate):
+        finding.sampling_rate = None  # of records that last next to nothing
     if reading.frame_seconds is not None and not finding.sampling_rate:
         finding.notes.append(
             "seconds per frame mean nothing without a sampling rate (-s): frames are as usual"

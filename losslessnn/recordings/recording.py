@@ -71,12 +71,12 @@ class Reading:
 
     def rows_per_frame(self, rows: int, row_bytes: int, sampling_rate: float | None = None) -> int:
         """Time steps per frame for an array; 0 if one frame holds it all."""
-        wanted = self.frame_bytes // max(row_bytes, 1)
-        if self.frame_seconds is not None and sampling_rate:
-            wanted = round(self.frame_seconds * sampling_rate)
         # The last frame may be half as long again.
         longest = MAX_FRAME_BYTES // 2 // max(row_bytes, 1)
-        per_frame = max(1, min(wanted, longest))
+        wanted = min(self.frame_bytes // max(row_bytes, 1), longest)
+        if self.frame_seconds is not None and sampling_rate:
+            wanted = round(min(self.frame_seconds * sampling_rate, longest))  # a header may say any rate
+        per_frame = max(1, wanted)
         return 0 if (rows + per_frame // 2) // per_frame <= 1 else per_frame
 
 
