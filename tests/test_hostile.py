@@ -23,6 +23,11 @@ def records() -> np.ndarray:
     return array
 
 
+def intervals() -> np.ndarray:
+    """Of times in seconds, at 30 kHz."""
+    return np.diff(np.cumsum(np.random.default_rng(0).geometric(0.01, 3001)) / 3e4)
+
+
 FRAMES: dict[str, tuple[Callable[[], np.ndarray], Mode, Section]] = {
     "prediction": (lambda: SAMPLES[:300], Mode.NEURAL, Section.MODEL),
     "contexts": (lambda: np.random.default_rng(0).random((900, 3)) < 0.03, Mode.NEURAL, Section.CONTEXTS),
@@ -30,6 +35,8 @@ FRAMES: dict[str, tuple[Callable[[], np.ndarray], Mode, Section]] = {
     "fields": (records, Mode.FIELDS, Section.FIELDS),
     "complex": (lambda: SAMPLES[:500] * (1 + 0.5j), Mode.FIELDS, Section.FIELDS),
     "view": (lambda: SAMPLES.reshape(-1).view("u1"), Mode.VIEW, Section.VIEW),
+    "cells": (lambda: np.diff(5 + np.random.default_rng(0).random(3001)), Mode.FIXED, Section.FIXED),
+    "points": (intervals, Mode.FIXED, Section.FIXED),
     "repeats": (lambda: np.tile(make_recording(600, 8), (3, 1)), Mode.NEURAL, Section.REPEATS),
 }
 
