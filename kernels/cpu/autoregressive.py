@@ -26,7 +26,7 @@ from losslessnn.kernels.cpu import adaptive, head, head_lanes, network, rans
 from losslessnn.kernels.cpu.compiling import inlined, lean_kernel, part
 from losslessnn.kernels.cpu.integers import dot_octets, highest_bit, lowest_bit, prefetch
 from losslessnn.kernels.cpu.transposing import CHANNELS, TIMES
-from losslessnn.kernels.cpu.vectors import FEW, LANES
+from losslessnn.kernels.cpu.vectors import FEW, LANES, MANY
 from losslessnn.kernels.parameters import Bins, Head, LinearTaps, Steps
 
 _LIMIT = np.int64(POSITION_LIMIT - 1)
@@ -318,7 +318,7 @@ def working_memory(n_channels: int, lanes: int = 0, n_units: int = OUTPUT_LANES)
         rows[3:6],
         rows[6:12],
         head_lanes.Columns(*rows[12:]),
-        np.zeros(lanes + LANES, np.uint64),
+        np.zeros(lanes + MANY, np.uint64),
         np.zeros(2, np.int64),
         inputs,
         inputs.view(np.int32),
@@ -552,11 +552,12 @@ def _take_symbols(
     batch = k_begin
     while batch < k_end:
         batch_end = min(k_end, (batch // lanes + 1) * lanes)
-        for k in range(batch, batch_end, together):
-            head_lanes.guess(together, states, k % lanes, columns, k, tables, bins)
-        for k in range(batch, batch_end, together):
+        many = MANY if together > 1 and batch_end - batch > LANES else together
+        for k in range(batch, batch_end, many):
+            head_lanes.guess(many, states, k % lanes, columns, k, tables, bins)
+        for k in range(batch, batch_end, many):
             n = batch_end - k
-            missed = head_lanes.check(together, states, k % lanes, columns, k, n, tables, bins)
+            missed = head_lanes.check(many, states, k % lanes, columns, k, n, tables, bins)
             while missed > 0:
                 i = k + lowest_bit(missed)
                 missed &= missed - 1

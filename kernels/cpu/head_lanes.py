@@ -33,12 +33,14 @@ from losslessnn.kernels.constants import (
 )
 from losslessnn.kernels.cpu.vectors import (
     LANES,
+    MANY,
     Array,
     Numbers,
     as_bits,
     count_before,
     either,
     in_lanes,
+    in_many_lanes,
     lane_numbers,
     leading_zeros,
     maximum,
@@ -89,7 +91,7 @@ class Tables(NamedTuple):
 
 def new_rows(n_rows: int, n_channels: int) -> NDArray[np.int64]:
     """Rows of zeros that can be worked on in eights from any channel on; each eight is one cache line."""
-    length = (n_channels + 2 * LANES - 2) // LANES * LANES
+    length = (n_channels + MANY + LANES - 2) // LANES * LANES
     memory = np.zeros(n_rows * length + LANES - 1, np.int64)
     begin = -memory.ctypes.data // memory.itemsize % LANES
     return memory[begin : begin + n_rows * length].reshape(n_rows, length)
@@ -200,7 +202,7 @@ def _window(columns: Any, k: Numbers, tables: Any, bins: Any) -> tuple[_Bins, _W
     return mine, _Window(mine, tables, *(c.load(k) for c in (columns.centre, columns.scale, columns.shape)))
 
 
-@in_lanes
+@in_many_lanes
 def guess(states: Array, lane: Numbers, columns: Any, k: Numbers, tables: Any, bins: Any) -> Numbers:
     """Symbols that very probably are those at which states point."""
     mine, window = _window(columns, k, tables, bins)
@@ -215,7 +217,7 @@ def guess(states: Array, lane: Numbers, columns: Any, k: Numbers, tables: Any, b
     return k
 
 
-@in_lanes
+@in_many_lanes
 def check(
     states: Array, lane: Numbers, columns: Any, k: Numbers, n: Numbers, tables: Any, bins: Any
 ) -> Numbers:

@@ -23,6 +23,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 LANES = 8
+MANY = 2 * LANES  # channels whose look-ups are waited for at once
 FEW = 2  # channels that are quicker one by one
 
 _BYTE, _I32, _I64 = (ir.IntType(bits) for bits in (8, 32, 64))
@@ -286,15 +287,32 @@ def in_lanes(function: Callable[..., Any]) -> Any:
     A kernel says before all arguments how many lanes to work in: `LANES`, or 1, which costs less where there
     is but one. Its numbers arrive as `Numbers` that are the same in all lanes; the result is such a number.
     """
+    return _callable(function, (LANES, 1))
 
+
+def in_many_lanes(function: Callable[..., Any]) -> Any:
+    """`in_lanes` that may be `MANY`, too; decorator.
+
+    Where look-ups wait for each other, two vectors side by side keep a processor busy that sees only one of
+    them at a time.
+    """
+    return _callable(function, (MANY, LANES, 1))
+
+
+def _callable(function: Callable[..., Any], widths: tuple[int, ...]) -> Any:
     def typing(typing_context, lanes, *arguments):  # type: ignore[no-untyped-def]
         def codegen(context, builder, signature, values):  # type: ignore[no-untyped-def]
             def run(lanes: int) -> tuple[Numbers]:
                 pairs = zip(signature.args[1:], values[1:], strict=True)
                 return (function(*(_opened(context, builder, *pair, lanes) for pair in pairs)),)
 
-            several = Numbers(builder, values[0], 1) > 1
-            return either(several, lambda: run(LANES), lambda: run(1))[0].value
+            def run_one_of(widths: tuple[int, ...]) -> tuple[Numbers, ...]:
+                if len(widths) == 1:
+                    return run(widths[0])
+                several = Numbers(builder, values[0], 1) > widths[1]
+                return either(several, lambda: run(widths[0]), lambda: run_one_of(widths[1:]))
+
+            return run_one_of(widths)[0].value
 
         return types.int64(types.int64, *arguments), codegen
 
