@@ -90,9 +90,9 @@ def test_the_network_is_the_decoders(hidden: int, kind: str) -> None:
     outputs = graph_of(weights, hidden)(torch.from_numpy(inputs), rounding=True)
     assert torch.equal(outputs, torch.floor(outputs))
     paired, pairs = network_kernel.in_pairs(network), inputs.astype(np.int16).view(np.int32)
-    units, memory = np.empty((len(inputs), network.bias.size), np.int32), np.empty(MAX_HIDDEN, np.int32)
+    units, fired = np.empty((len(inputs), network.bias.size), np.int32), np.empty(MAX_HIDDEN, np.int16)
     for n, row in enumerate(outputs.tolist()):
-        think(paired, n, pairs, units, memory)
+        think(paired, n, pairs, units, fired, fired.view(np.int32))
         assert row == reference.think(inputs[n].tolist(), network) == units[n, hidden : hidden + 3].tolist()
 
 
