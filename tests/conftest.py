@@ -9,7 +9,7 @@ import hypothesis
 import numpy as np
 import pytest
 
-from losslessnn import chunk
+from losslessnn.chunk import encoding
 from support import make_recording
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -47,7 +47,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def models_must_not_fail(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """An encoder falls back to a plain mode when a model fails; in tests that is a failure."""
     if request.node.get_closest_marker("failing_model") is None:
-        monkeypatch.setattr(chunk._log, "exception", _reraise)
+        monkeypatch.setattr(encoding._log, "exception", _reraise)
 
 
 def _reraise(*_: object) -> None:

@@ -8,6 +8,18 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
+from numpy.lib.recfunctions import repack_fields
+
+RECORD = np.dtype([("time", "<u4"), ("inner", [("x", ">f8"), ("ok", "?")]), ("name", "S3")])
+ALIGNED = np.dtype([("ok", "?"), ("inner", [("label", "u1"), ("x", "<f8")]), ("time", "<u4")], align=True)
+GAPS = np.dtype({"names": ["time", "x"], "formats": ["<u4", ">f8"], "offsets": [3, 9], "itemsize": 21})
+DTYPES = [
+    np.dtype(kind)
+    for kind in (
+        "<i2", ">i2", "u1", "<u2", "<i4", ">i4", "<f4", ">f8", "<i8", "?", "<c8", ">c16", "<f2", "S5",
+        RECORD, ALIGNED, GAPS,
+    )
+]  # fmt: skip
 
 Check = Callable[[np.random.Generator, str], None]
 
@@ -42,6 +54,34 @@ def make_reads(
         if report:
             print(f"\r{done} reads, {done / (time.perf_counter() - started):.0f}/s", end="", flush=True)
     return done
+
+
+def random_values(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
+    """A random walk as any of `DTYPES`, in any layout; gaps between fields hold anything."""
+    walk = rng.integers(-20, 21, shape).cumsum(axis=0)
+    if not dtype.names:
+        return random_layout(rng, walk.astype(dtype))
+    values = np.frombuffer(rng.bytes(walk.size * dtype.itemsize), dtype).reshape(shape).copy()
+    _fill(values, walk)
+    return random_layout(rng, values)
+
+
+def _fill(values: np.ndarray, walk: np.ndarray) -> None:
+    for number, name in enumerate(values.dtype.names or ()):
+        if values.dtype[name].names:
+            _fill(values[name], walk)
+        else:
+            values[name] = walk % 100 + number  # fits into every type
+
+
+def same_values(found: np.ndarray, expected: np.ndarray) -> bool:
+    """Whether two arrays are equal bit for bit, but for byte order and what is between fields."""
+    packed = np.dtype(repack_fields(expected.dtype, align=False, recurse=True)).newbyteorder("=")
+    return found.shape == expected.shape and _packed(found, packed) == _packed(expected, packed)
+
+
+def _packed(values: np.ndarray, dtype: np.dtype[Any]) -> bytes:
+    return np.ascontiguousarray(values).astype(dtype).tobytes()
 
 
 def random_layout(rng: np.random.Generator, values: np.ndarray) -> np.ndarray:

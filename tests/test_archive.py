@@ -264,7 +264,7 @@ class TestFilesAppearWholeOrNotAtAll:
             array[-1, -1] ^= 1
             return encode_chunk(array, level=level)
 
-        monkeypatch.setattr("losslessnn.chunk.encode_chunk", slightly_wrong)
+        monkeypatch.setattr("losslessnn.chunk.encoding.encode_chunk", slightly_wrong)
         with pytest.raises(CorruptFrameError, match="does not decode to its source"):
             compress_file(npy, npy.with_name("a.lnn"))
         assert not npy.with_name("a.lnn").exists()
@@ -295,7 +295,7 @@ class TestFilesAppearWholeOrNotAtAll:
                 file.write(b"more")
             return encode_chunk(array, level=level)
 
-        monkeypatch.setattr("losslessnn.chunk.encode_chunk", growing)
+        monkeypatch.setattr("losslessnn.chunk.encoding.encode_chunk", growing)
         with pytest.raises(RecordingError, match=r"changed|grew"):
             compress_file(npy, npy.with_name("a.lnn"))
         assert not npy.with_name("a.lnn").exists()

@@ -7,8 +7,7 @@ import contextlib
 import numpy as np
 import pytest
 
-from losslessnn import chunk
-from losslessnn.chunk import decode_chunk, describe_chunk, encode_chunk
+from losslessnn.chunk import decode_chunk, describe_chunk, encode_chunk, encoding
 from losslessnn.errors import CorruptFrameError, NewerFormatError
 from losslessnn.fixed import Cells, FixedPoint, Line, pack_fixed
 from losslessnn.frame import FrameHeader, Mode, Section, content_checksum, pack_frame, unpack_frame
@@ -151,7 +150,7 @@ def _signed(frame: bytes | bytearray) -> bytes:
 
 
 def _plain(array: np.ndarray) -> bytes:
-    return chunk._frame_within(array, 1, None, None, apart=True, viewed=True)
+    return encoding._frame_within(array, encoding.Settings(level=1), apart=True, viewed=True)
 
 
 def _frame(array: np.ndarray, fixed: FixedPoint, encode: object = _plain) -> bytes:

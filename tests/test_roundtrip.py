@@ -189,7 +189,7 @@ class TestAModelThatFails:
         def fail(*_: object) -> None:
             raise ZeroDivisionError("a bug")
 
-        monkeypatch.setattr("losslessnn.chunk._encode_neural", fail)
+        monkeypatch.setattr("losslessnn.chunk.encoding.encode_neural", fail)
         assert_same_bits(recording, decompress(compress(recording)))
         assert "please report" in caplog.text
 

@@ -11,8 +11,8 @@ import google_crc32c
 import numpy as np
 import pytest
 
-from losslessnn import Profile, chunk, fit
-from losslessnn.chunk import decode_chunk, describe_chunk, encode_chunk
+from losslessnn import Profile, fit
+from losslessnn.chunk import decode_chunk, describe_chunk, encode_chunk, encoding
 from losslessnn.errors import CorruptFrameError, LosslessnnError
 from losslessnn.frame import FrameHeader, Mode, Section, content_checksum, pack_frame
 from losslessnn.parts import Part, pack_parts
@@ -108,13 +108,13 @@ def test_bytes_that_are_no_samples_are_not_modelled(
 ) -> None:
     """A piece of them is, to see that it is no use; and none at all of what is compressed already."""
     modelled = []
-    as_usual = chunk._encode_whole
+    as_usual = encoding._encode_whole
 
     def encode(values: np.ndarray, *rest: Any) -> Any:
         modelled.append(values.size)
         return as_usual(values, *rest)
 
-    monkeypatch.setattr(chunk, "_encode_whole", encode)
+    monkeypatch.setattr(encoding, "_encode_whole", encode)
     frame = encode_chunk(array, level=level)
     assert max(modelled, default=0) <= most
     assert_same_bits(array, decode_chunk(frame))

@@ -1,0 +1,20 @@
+"""One way in and one way out: an array becomes a frame, a frame becomes the same array.
+
+Every door (numcodecs, Zarr, the command line, the Python functions) comes through here.
+"""
+
+from .decoding import decode_chunk, decode_chunks
+from .elements import memory_bytes, memory_order
+from .encoding import Settings, encode_chunk
+from .report import ChunkReport, describe_chunk
+
+__all__ = [
+    "ChunkReport",
+    "Settings",
+    "decode_chunk",
+    "decode_chunks",
+    "describe_chunk",
+    "encode_chunk",
+    "memory_bytes",
+    "memory_order",
+]

@@ -1,0 +1,93 @@
+"""What a frame holds and where its bytes go, without its samples."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from losslessnn.frame import Mode, Section, unpack_frame
+from losslessnn.wire import Reader
+
+from .nested import frames_within
+from .neural import modelled_size
+
+
+@dataclass(frozen=True)
+class ChunkReport:
+    """What a frame holds and where its bytes go.
+
+    Attributes
+    ----------
+    dtype, shape, order, mode, content_crc
+        As in `losslessnn.frame.FrameHeader`.
+    raw_bytes : int
+        Bytes of the decoded array.
+    frame_bytes : int
+        Bytes of the whole frame.
+    section_bytes : dict of str to int
+        Bytes of each section, by lower-case name, those of frames within the frame added up; "header" is
+        everything outside the sections.
+    max_error : float
+        How far values may be from the ones the encoder was given; 0 if not at all.
+    channel_bits : (channels,) ndarray of float64, or None
+        Bits of payload each channel takes, in the order the model sees channels; None for plain modes and
+        unless asked for.
+    latent_bits : dict of str to float, or None
+        Bits of payload by what they are for, if there are latents; None unless asked for. "conditional":
+        samples given latents; "seed": samples of the time steps without latents; "latents": latents, less
+        the bits they give back; "gross": latents, as if nothing came back.
+    """
+
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    order: Literal["C", "F"]
+    mode: Mode
+    content_crc: int
+    raw_bytes: int
+    frame_bytes: int
+    section_bytes: dict[str, int]
+    max_error: float = 0.0
+    channel_bits: npt.NDArray[np.float64] | None = None
+    latent_bits: dict[str, float] | None = None
+
+
+def describe_chunk(buffer: bytes | bytearray | memoryview, *, per_channel: bool = False) -> ChunkReport:
+    """Say what a frame holds; errors as for `decode_chunk`.
+
+    Parameters
+    ----------
+    buffer : bytes-like
+        The frame.
+    per_channel : bool
+        Also say how many bits each channel and the latents take, for which the frame must be decoded.
+    """
+    header, sections = unpack_frame(buffer)
+    bits, latent_bits = None, None
+    if per_channel and header.mode is Mode.NEURAL:
+        from losslessnn.models import decoding
+
+        size = modelled_size(header, sections)
+        bits, latent_bits = decoding.channel_bits(sections, size), decoding.latent_bits(sections, size)
+    frame_bytes = memoryview(buffer).nbytes
+    section_bytes = Counter({tag.name.lower(): len(content) for tag, content in sections.items()})
+    section_bytes["header"] = frame_bytes - section_bytes.total()
+    for frame in frames_within(header, sections):
+        section_bytes[header.mode.name.lower()] -= frame.nbytes
+        section_bytes.update(describe_chunk(frame).section_bytes)
+    return ChunkReport(
+        dtype=header.dtype,
+        shape=header.shape,
+        order=header.order,
+        mode=header.mode,
+        content_crc=header.content_crc,
+        raw_bytes=header.nbytes,
+        frame_bytes=frame_bytes,
+        section_bytes=dict(section_bytes),
+        max_error=Reader(sections[Section.BOUND], "bound").double() if Section.BOUND in sections else 0.0,
+        channel_bits=bits,
+        latent_bits=latent_bits,
+    )
