@@ -1,6 +1,6 @@
 """How encoding scales over Dask worker processes: one worker against two, and so on.
 
-    python -m benchmarks.dask_scaling [--recording FILE.npy] [--workers 1 2] [--repeats N]
+    python -m benchmarks.dask_scaling [--recording FILE] [--workers 1 2] [--repeats N]
 
 Every worker is a process of one thread. The workers are started, and have compiled their kernels, before the
 clock runs. Prints seconds, MB/s and the speed-up over the first number of workers.
@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.doors import Array, simulated
+from benchmarks.recordings import load
 from losslessnn.dask import to_zarr
 
 
@@ -50,15 +51,19 @@ def _warm_up(piece: Array) -> None:
 def main() -> None:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description="Encoding on one Dask worker and on more.")
-    parser.add_argument("--recording", type=Path, help=".npy file; default: a simulated probe")
+    parser.add_argument("--recording", type=Path, help=".npy, or .npz with an array x; default: simulated")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--chunks", type=int, default=16, help="chunks to cut the recording into")
     options = parser.parse_args()
+    if options.recording is not None and not options.recording.is_file():
+        parser.error(f"there is no file {options.recording}")
     with tempfile.TemporaryDirectory() as folder:
-        file = options.recording or Path(folder, "simulated.npy")
-        if options.recording is None:
-            np.save(file, simulated(8.0))
+        file = options.recording
+        if file is None or file.suffix != ".npy":  # workers map it into memory
+            values = simulated(8.0) if file is None else load(file.parent, file.stem)
+            file = Path(folder, "simulated" if file is None else file.stem).with_suffix(".npy")
+            np.save(file, values)
         recording = np.load(file, mmap_mode="r")
         steps = -(-len(recording) // options.chunks)
         print(
