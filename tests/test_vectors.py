@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from numba import njit
 
 from losslessnn.kernels.constants import PAD
-from losslessnn.kernels.cpu.autoregressive import cut_octets, margin
 from losslessnn.kernels.cpu.integers import dot_octets, lowest_bit
+from losslessnn.kernels.cpu.octets import cut_octets, margin
 from losslessnn.kernels.cpu.vectors import (
     LANES,
     Array,

@@ -6,7 +6,7 @@ order. Everything an encoder knows of channel j < k at time t + skew * (k - j) -
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,9 +25,10 @@ from losslessnn.kernels.constants import (
 from losslessnn.kernels.cpu import adaptive, head, head_lanes, network, rans
 from losslessnn.kernels.cpu.compiling import inlined, lean_kernel, part
 from losslessnn.kernels.cpu.integers import dot_octets, highest_bit, lowest_bit, prefetch
+from losslessnn.kernels.cpu.octets import margin
 from losslessnn.kernels.cpu.transposing import CHANNELS, TIMES
 from losslessnn.kernels.cpu.vectors import FEW, LANES, MANY
-from losslessnn.kernels.parameters import Bins, Head, LinearTaps, Steps
+from losslessnn.kernels.parameters import Bins, Head, Steps
 
 _LIMIT = np.int64(POSITION_LIMIT - 1)
 _SCALE, _INVERSE, _LOG2 = SCALE, INVERSE, LOG2
@@ -346,61 +347,6 @@ def start_columns(parameters, positions, columns):
         columns.table[k] = positions.table[k]
 
 
-class Octets(NamedTuple):
-    """`LinearTaps` cut into eights, of eight channels side by side, for `dot_octets`.
-
-    Channels 8 g to 8 g + 7 have the octets ``first[g]:first[g + 1]``, as many as the one with most of them
-    needs.
-    """
-
-    first: NDArray[np.int64]  # (groups + 1,)
-    offsets: NDArray[Any]  # (octets, 8) int32 or int64: where in a flat history the first sample is at step 0
-    coefficients: NDArray[np.int32]  # (octets, 8, 8), oldest sample first, zeros after a window's last
-    short: NDArray[np.int16]  # these instead, where 32 bits hold all sums
-
-
-@part
-def margin(skew):
-    """How much longer than its rows a decoder's flat history is at either end.
-
-    Eight channels are predicted at once, also while some of them are not at their first sample yet, or beyond
-    their last.
-    """
-    return (LANES * skew + LANES + 15) & ~15
-
-
-def cut_octets(taps: LinearTaps, row_length: int, most: int) -> Octets:
-    """The taps of windows over a history of rows of this length; no position in it is above ``most``."""
-    length = taps.length.astype(np.int64)
-    count = (length + 7) >> 3
-    begin = np.concatenate([[0], np.cumsum(count)])
-    window = np.repeat(np.arange(length.size), count)
-    within = (np.arange(begin[-1]) - begin[window]) * 8
-    place = within[:, None] + np.arange(8)
-    inside = place < length[window, None]
-    coefficients = np.zeros(inside.shape, np.int32)
-    coefficients[inside] = taps.coefficients[(taps.start[window, None] + place)[inside]]
-
-    n_channels = taps.shift.size
-    first = begin[taps.first]
-    channel = np.repeat(np.arange(n_channels), np.diff(first))
-    oldest = taps.source * row_length + PAD - taps.lag - length + 1
-    places = oldest[window] + within - taps.skew * channel + margin(taps.skew)
-    depth = np.zeros((n_channels + LANES - 1) // LANES * LANES, np.int64)
-    depth[:n_channels] = np.diff(first)
-    group = np.concatenate([[0], np.cumsum(depth.reshape(-1, LANES).max(axis=1))])
-    row, column = group[channel // LANES] + np.arange(channel.size) - first[channel], channel % LANES
-    offsets, weights = np.zeros((group[-1], LANES), np.int64), np.zeros((group[-1], LANES, 8), np.int32)
-    offsets[row, column], weights[row, column] = places, coefficients
-    if offsets.max(initial=0) < 1 << 31:
-        offsets = offsets.astype(np.int32)
-    greatest = np.bincount(channel, np.abs(coefficients.astype(np.int64)).sum(axis=1)).max(initial=0)
-    short = weights.astype(np.int16)
-    if greatest * most < 1 << 31 and (short == weights).all():
-        return Octets(group, offsets, weights[:0], short)
-    return Octets(group, offsets, weights, short[:0])
-
-
 class _Rows(NamedTuple):
     """What a step of the decoder notes of every channel."""
 
@@ -423,7 +369,7 @@ def decode(
     Times and ``steps`` count from where ``codes``, ``history``, ``marked``, ``stage`` and ``memory`` begin;
     what came before is still in them as far as anybody looks back, and ``working`` goes on from there.
     There are ``n_words``; of ``words`` those are needed that so many samples may take, and one more than
-    channels, which may be looked at. ``octets`` come from `cut_octets`; ``history`` is a view of ``flat``.
+    channels, which may be looked at. ``octets`` are those of `cut_octets`; ``history`` is a view of ``flat``.
     ``marked`` is (channels, time), or empty for none: such samples repeat the code before them (the first:
     the lowest).
     """

@@ -81,7 +81,7 @@ def dot_octets(  # type: ignore[no-untyped-def]
     coefficients[o, place % 8 + c, :] times samples[offsets[o, place % 8 + c] + at:][:8].
 
     together : of eight channels, the first of which is ``place``, or 1: of one. octets : what
-    `autoregressive.cut_octets` gives; samples : flat int32, all octets inside; totals : flat int64. Where
+    `octets.cut_octets` gives; samples : flat int32, all octets inside; totals : flat int64. Where
     there are short coefficients, 32 bits hold all sums. Eight sums do not wait for each other, and their
     lanes are added as those of one.
     """

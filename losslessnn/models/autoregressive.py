@@ -20,7 +20,7 @@ from losslessnn.kernels.constants import (
     PRECISION,
     STATE_FLOOR,
 )
-from losslessnn.kernels.cpu import adaptive
+from losslessnn.kernels.cpu import adaptive, octets
 from losslessnn.kernels.cpu import autoregressive as kernel
 from losslessnn.kernels.cpu import network as network_kernel
 from losslessnn.kernels.parameters import Adaptive, Corrected, Head, LinearTaps, Network, Positions, Steps
@@ -358,7 +358,7 @@ class Window:
         behind = 0 if lockstep else skew
         lines = (size + 2 * PAD + _LINE - 1) // _LINE
         length = (lines | 1) * _LINE  # an odd number of cache lines: rows do not compete for the same ones
-        margin = kernel.margin(skew)
+        margin = octets.margin(skew)
         self.flat = np.zeros(n_channels * length + 2 * margin, np.int32)
         self.history = self.flat[margin:-margin].reshape(n_channels, length)
         self._positions = model.positions
@@ -461,7 +461,7 @@ class Decoder:
         self._window = Window(model, longest)
         self._network = network_kernel.in_pairs(model.network)
         row_length = self._window.history.shape[1]
-        self._octets = kernel.cut_octets(model.taps, row_length, farthest(model.positions))
+        self._octets = octets.cut_octets(model.taps, row_length, farthest(model.positions))
 
     def decode(
         self,
