@@ -110,6 +110,9 @@ def test_python_blocks_run(block: Block, folder_with_a_recording: Path) -> None:
 
 
 def test_the_command_lines_in_the_readme_run(folder_with_a_recording: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+    with h5py.File("session.nwb", "w") as session:
+        session["acquisition/raw"] = make_recording(20_000, 4)
     scripts = sysconfig.get_path("scripts")
     if not (Path(scripts) / "losslessnn").exists():
         pytest.skip("the console script is not installed (pip install -e .)")

@@ -1,4 +1,5 @@
-"""The command line: ``losslessnn compress | decompress | inspect | verify | bench | advise | demo``.
+"""The command line: ``losslessnn compress | decompress | inspect | verify | bench | fit | models | repack |
+advise | demo``.
 
 Commands are loaded when they are called, and import what they need when they run, so that ``--help`` is
 instant.
@@ -30,6 +31,7 @@ _COMMANDS = {
     "bench": "Compare a recording with other compressors.",
     "fit": "Fit a profile to recordings, for others like them.",
     "models": "List, show or export profiles.",
+    "repack": "Rewrite HDF5 and NWB files with their datasets compressed.",
     "advise": "Recommend chunk shapes, measured on a recording.",
     "demo": "Simulate a probe, compress it, verify, compare.",
 }

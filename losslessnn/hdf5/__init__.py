@@ -34,11 +34,13 @@ from losslessnn.hdf5.filter import (
     real_errors,
     register,
 )
+from losslessnn.hdf5.repacking import Repacked, repack
 
 __all__ = [
     "FILTER_ID",
     "Check",
     "Neural",
+    "Repacked",
     "check",
     "clear_error",
     "filter_class_for",
@@ -46,6 +48,7 @@ __all__ = [
     "read",
     "real_errors",
     "register",
+    "repack",
     "write",
 ]
 

@@ -31,6 +31,7 @@ from losslessnn.recordings.wav import read_wav
 
 _RAW_SUFFIXES = (".bin", ".dat", ".raw")
 _DESCRIPTIONS = (".meta", ".oebin", ".vhdr", ".vmrk", ".hea")
+_HDF5 = b"\x89HDF\r\n\x1a\n"
 _MAX_META_BYTES = 1 << 24
 
 _READERS: dict[str, Callable[[BinaryIO, Reading], Finding]] = {
@@ -180,6 +181,10 @@ def _find_out(file: BinaryIO, path: Path, reading: Reading, name: str) -> Findin
         )
     if suffix in _DESCRIPTIONS:
         raise RecordingError("describes samples and holds none: give the file that they are in")
+    if beginning == _HDF5 or suffix == ".nwb":
+        raise RecordingError(
+            "is HDF5, whose datasets `losslessnn repack` compresses; --as-bytes keeps the file as plain bytes"
+        )
     raise RecordingError(
         "not a kind of file that is recognised: give -n CHANNELS (and -d DTYPE, -s RATE) if it holds raw "
         "samples, or --as-bytes to keep it as plain bytes"
