@@ -118,6 +118,7 @@ def encode_chunk(
 
     Examples
     --------
+    >>> from losslessnn.chunk import decode_chunk
     >>> x = np.arange(12, dtype=">i2").reshape(3, 4)
     >>> bool((decode_chunk(encode_chunk(x)) == x).all())
     True
