@@ -24,7 +24,7 @@ from losslessnn.hdf5.bulk import read, write
 from losslessnn.hdf5.comparing import attribute_names, blocks, can_be_read, refuse_difference
 from losslessnn.hdf5.filter import FILTER_ID
 from losslessnn.hdf5.references import address, hold_references, moved, put_values, values_of
-from losslessnn.newfile import NewFile
+from losslessnn.newfile import NewFile, write_all
 
 LEAST_BYTES = 1 << 16
 """Smaller datasets stay as they are."""
@@ -126,7 +126,8 @@ def repack(
                 refuse_difference(old, made, threads, lambda done: settings.progress(done, 0))
         if block:
             with open(source, "rb") as file:
-                os.pwrite(new.file.fileno(), file.read(block), 0)
+                new.file.seek(0)
+                write_all(new.file, file.read(block))
         report.after = new.path.stat().st_size
         new.publish(like=source.stat())
     return report
