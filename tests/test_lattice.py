@@ -899,3 +899,12 @@ def test_a_step_of_half_the_range(dtype: str, shape: tuple[int, ...]) -> None:
     array = np.resize(np.array([-(1 << 63), 0], "<i8"), shape).view(dtype)
     restore(array)
     np.testing.assert_array_equal(decode_chunk(encode_chunk(array)), array)
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_columns_of_few_values_have_no_lattices_of_their_own(rows: int) -> None:
+    """Any two values are on a lattice; one for each would take more than the values."""
+    values = np.random.default_rng(0).normal(0, 1, (rows, 5000)).cumsum(axis=1)
+    found = lattice.fit(values)
+    assert found is not None
+    assert len(lattice.pack_lattice(found)) < 5000

@@ -42,6 +42,7 @@ _TARGET_BITS = 13
 """A simple prediction is off by about 2**13 cells; one of filtered signals may be 100 times better."""
 _MAX_TYPICAL_BITS = 26
 _SAMPLE_WINDOWS = 32
+_FEWEST_ROWS = 4  # for a column to have cells of its own
 _SAMPLE_ROWS = 256
 _SAMPLE_VALUES = 1 << 17
 
@@ -184,7 +185,7 @@ def fit_grid(array: npt.NDArray[Any]) -> FloatGrid:
     """
     with np.errstate(all="ignore"):
         by_column = _exponents(array)
-    if by_column.size > 1 and np.ptp(by_column) > 1:
+    if array.size >= _FEWEST_ROWS * by_column.size > _FEWEST_ROWS and np.ptp(by_column) > 1:
         axis, exponents = Axis.LAST, by_column
     else:
         axis, exponents = Axis.NONE, np.sort(by_column)[by_column.size // 2 :][:1]
@@ -239,9 +240,11 @@ def _differences(sample: npt.NDArray[np.float64], order: int) -> npt.NDArray[np.
 def _typical(values: npt.NDArray[np.float64], quantile: float = 0.5) -> npt.NDArray[np.float64]:
     """A quantile of each column's magnitudes, missing and zero values left out; 1 where nothing is left."""
     magnitudes = np.abs(values.reshape(-1, values.shape[-1]))
-    magnitudes = np.where(magnitudes > 0, magnitudes, np.nan)
-    empty = np.isnan(magnitudes).all(axis=0)
-    return np.nanquantile(np.where(empty, 1.0, magnitudes), quantile, axis=0, method="lower")
+    there = magnitudes > 0
+    count = there.sum(axis=0)
+    in_order = np.sort(np.where(there, magnitudes, np.inf), axis=0)
+    place = (np.maximum(count - 1, 0) * quantile).astype(np.int64)
+    return np.where(count > 0, in_order[place, np.arange(count.size)], 1.0)
 
 
 def _log2(values: npt.NDArray[np.float64]) -> Int64s:

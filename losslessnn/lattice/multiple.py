@@ -476,6 +476,8 @@ def _probes(rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
 def _fit_channels(array: npt.NDArray[Any], axis: Axis) -> FloatMultiple | None:
     """One lattice per index of an axis, all with the operation that suits some of them best."""
     rows = _channels(array, axis)
+    if rows.shape[1] < _MIN_DISTINCT:
+        return None
     found = {operation: _fit_rows(_probes(rows), operation) for operation in map(Operation, range(4))}
     shares = {operation: fitted[1] for operation, fitted in found.items() if fitted is not None}
     if not shares:
