@@ -72,6 +72,13 @@ def repacked(session: Path) -> Path:
     return destination
 
 
+def opaque() -> Any:
+    """A type of five bytes with a meaning that only its tag tells."""
+    kind = h5py.h5t.create(h5py.h5t.OPAQUE, 5)
+    kind.set_tag(b"somebody's own")
+    return kind
+
+
 def filters(dset: Any) -> list[int]:
     """Ids of a dataset's filters."""
     plan = dset.id.get_create_plist()
@@ -161,6 +168,22 @@ class TestWhatIsMadeAnew:
         assert "filter" in report.kept[0]
         with h5py.File(tmp_path / "new.h5") as new:
             assert new["odd"].id.read_direct_chunk((0,))[1] == b"whatever it is"
+
+    @pytest.mark.parametrize("kind", [h5py.h5t.UNIX_D32LE, h5py.h5t.STD_B16LE, opaque()], ids=str)
+    def test_types_that_numpy_does_not_have(self, kind: Any, tmp_path: Path) -> None:
+        raw = np.frombuffer(np.random.default_rng(0).bytes(30_000 * kind.get_size()), f"V{kind.get_size()}")
+        with h5py.File(tmp_path / "x.h5", "w") as file:
+            odd = h5py.h5d.create(file.id, b"odd", kind, h5py.h5s.create_simple((30_000,)))
+            odd.write(h5py.h5s.ALL, h5py.h5s.ALL, raw, kind)
+            attribute = h5py.h5a.create(file.id, b"odd", kind, h5py.h5s.create_simple((3,)))
+            attribute.write(raw[:3], mtype=kind)
+        repack(tmp_path / "x.h5", tmp_path / "y.h5")
+        with h5py.File(tmp_path / "y.h5") as file:
+            found = np.empty_like(raw)
+            h5py.h5d.open(file.id, b"odd").read(h5py.h5s.ALL, h5py.h5s.ALL, found, kind)
+            assert found.tobytes() == raw.tobytes()
+            h5py.h5a.open(file.id, b"odd").read(found[:3], mtype=kind)
+            assert found.tobytes() == raw.tobytes()
 
     def test_the_way_back_needs_no_losslessnn(self, repacked: Path, tmp_path: Path) -> None:
         repack(repacked, tmp_path / "for_all.nwb", gzip=True)

@@ -10,7 +10,7 @@ from h5py import h5a, h5d, h5g, h5l, h5o, h5r, h5z
 
 from losslessnn.errors import RecordingError
 from losslessnn.hdf5.bulk import read
-from losslessnn.hdf5.references import address, same_values, values_of
+from losslessnn.hdf5.references import address, dtype_of, same_values, values_of
 
 _BLOCK_BYTES = 1 << 26
 
@@ -52,6 +52,13 @@ def can_be_read(dset: h5d.DatasetID) -> bool:
     ):
         return False
     return all(h5z.filter_avail(plan.get_filter(number)[0]) for number in range(plan.get_nfilters()))
+
+
+def has_plain_values(dset: h5d.DatasetID) -> bool:
+    """Whether numpy has arrays of what is in a dataset, all in one place and with nothing that refers."""
+    dtype = dtype_of(dset)
+    opaque = dtype.kind == "V" and dtype.names is None
+    return not (dtype.hasobject or dtype.subdtype or opaque)
 
 
 def refuse_difference(
@@ -100,7 +107,7 @@ class _Comparison:
         for name in names:
             one, other = h5a.open(old, name), h5a.open(new, name)
             where = f"attribute {name.decode(errors='replace')} of {path}"
-            _insist((one.dtype, one.shape) == (other.dtype, other.shape), where, "is of another type")
+            _insist(_same_kind(one, other), where, "is of another type")
             self._pairs.append((where, one, other))
 
     def _groups(self, old: h5g.GroupID, new: h5g.GroupID, path: str) -> None:
@@ -116,11 +123,10 @@ class _Comparison:
                 _insist(old.links.get_val(name) == new.links.get_val(name), below, "leads somewhere else")
 
     def _datasets(self, old: h5py.Dataset, new: h5py.Dataset, path: str) -> None:
-        one, other = ((dset.dtype, dset.shape, dset.maxshape) for dset in (old, new))
-        _insist(one == other, path, "is of another type")
+        _insist(_same_kind(old.id, new.id) and old.maxshape == new.maxshape, path, "is of another type")
         if not can_be_read(old.id):
             return
-        if not old.shape or old.dtype.hasobject:
+        if not old.shape or not has_plain_values(old.id):
             self._pairs.append((path, old.id, new.id))
             return
         for rows in blocks(new):
@@ -133,7 +139,9 @@ class _Comparison:
         for where, old, new in self._pairs:
             one, other = values_of(old), values_of(new)
             if one is not None and other is not None:
-                _insist(same_values(one, other, old.dtype, self._refer_alike), where, "holds other values")
+                _insist(
+                    same_values(one, other, dtype_of(old), self._refer_alike), where, "holds other values"
+                )
 
     def _refer_alike(self, one: Any, other: Any) -> bool:
         if not one or not other:
@@ -144,6 +152,10 @@ class _Comparison:
         if not isinstance(one, h5py.RegionReference):
             return True
         return h5r.get_region(one, self._old.id).encode() == h5r.get_region(other, self._new.id).encode()
+
+
+def _same_kind(one: Any, other: Any) -> bool:
+    return one.shape == other.shape and bool(one.get_type().equal(other.get_type()))
 
 
 def _insist(holds: bool, what: str, otherwise: str) -> None:

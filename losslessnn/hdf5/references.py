@@ -29,29 +29,46 @@ def hold_references(dtype: np.dtype[Any]) -> bool:
     return h5py.check_ref_dtype(dtype) is not None
 
 
+def dtype_of(thing: h5a.AttrID | h5d.DatasetID) -> np.dtype[Any]:
+    """What numpy has for the type of an attribute or a dataset; bytes without meaning, if it has nothing."""
+    try:
+        return thing.dtype
+    except TypeError:
+        return np.dtype(("V", thing.get_type().get_size()))
+
+
 def values_of(thing: h5a.AttrID | h5d.DatasetID) -> np.ndarray | None:
-    """All values of an attribute or a dataset; None if it has no shape."""
+    """All values of an attribute or a dataset; None if it has no shape.
+
+    As `dtype_of` says if they refer to something or have no fixed length, else the bytes in the file.
+    """
     if thing.get_space().get_simple_extent_type() == h5s.NULL:
         return None
-    dtype, shape = thing.dtype, thing.shape
-    if dtype.subdtype is not None:
-        dtype, more = dtype.subdtype
-        shape += more
-    values = np.empty(shape, dtype)
+    dtype, memory_type = _in_memory(thing)
+    dtype, more = dtype.subdtype or (dtype, ())
+    values = np.empty(thing.shape + more, dtype)
     if isinstance(thing, h5a.AttrID):
-        thing.read(values, mtype=h5py.h5t.py_create(thing.dtype))
+        thing.read(values, mtype=memory_type)
     else:
-        thing.read(h5s.ALL, h5s.ALL, values, h5py.h5t.py_create(thing.dtype))
+        thing.read(h5s.ALL, h5s.ALL, values, memory_type)
     return values
 
 
 def put_values(thing: h5a.AttrID | h5d.DatasetID, values: np.ndarray) -> None:
     """Write what `values_of` gives."""
-    memory_type = h5py.h5t.py_create(thing.dtype)
+    memory_type = _in_memory(thing)[1]
     if isinstance(thing, h5a.AttrID):
         thing.write(values, mtype=memory_type)
     else:
         thing.write(h5s.ALL, h5s.ALL, values, memory_type)
+
+
+def _in_memory(thing: h5a.AttrID | h5d.DatasetID) -> tuple[np.dtype[Any], Any]:
+    dtype = dtype_of(thing)
+    if dtype.hasobject:
+        return dtype, h5py.h5t.py_create(dtype)
+    kind = thing.get_type()
+    return np.dtype(("V", kind.get_size())), kind
 
 
 def moved(values: np.ndarray, dtype: np.dtype[Any], refer: Callable[[Any], Any]) -> np.ndarray:
@@ -79,16 +96,16 @@ def same_values(a: np.ndarray, b: np.ndarray, dtype: np.dtype[Any], refer_alike:
     ----------
     a, b : ndarray
     dtype : numpy.dtype
-        Of both, as h5py gives it for the file.
+        Of both, as `dtype_of` gives it for the file.
     refer_alike : callable
         Whether two references lead to the same object.
     """
     dtype = dtype.base
     if a.shape != b.shape:
         return False
-    if dtype.names is not None:
-        return all(same_values(a[name], b[name], dtype[name], refer_alike) for name in dtype.names)
-    if not dtype.hasobject:
+    if a.dtype.names is not None:
+        return all(same_values(a[name], b[name], dtype[name], refer_alike) for name in a.dtype.names)
+    if not a.dtype.hasobject:
         return np.ascontiguousarray(a).tobytes() == np.ascontiguousarray(b).tobytes()
     within = h5py.check_vlen_dtype(dtype)
     pairs = zip(a.reshape(-1), b.reshape(-1), strict=True)

@@ -7,6 +7,7 @@ object has its new one. What results is compared with the source, and gets its n
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -21,9 +22,15 @@ from losslessnn.advice import Purpose, suggest_chunks
 from losslessnn.errors import RecordingError
 from losslessnn.functions import DEFAULT_LEVEL, check_level
 from losslessnn.hdf5.bulk import read, write
-from losslessnn.hdf5.comparing import attribute_names, blocks, can_be_read, refuse_difference
+from losslessnn.hdf5.comparing import (
+    attribute_names,
+    blocks,
+    can_be_read,
+    has_plain_values,
+    refuse_difference,
+)
 from losslessnn.hdf5.filter import FILTER_ID
-from losslessnn.hdf5.references import address, hold_references, moved, put_values, values_of
+from losslessnn.hdf5.references import address, dtype_of, hold_references, moved, put_values, values_of
 from losslessnn.newfile import NewFile, write_all
 
 LEAST_BYTES = 1 << 16
@@ -31,7 +38,6 @@ LEAST_BYTES = 1 << 16
 
 _GZIP_LEVEL = 4
 _CACHE_BYTES, _CACHE_SLOTS = 1 << 28, 100_003  # chunks of other shapes than ours are read in pieces
-_KINDS = "biufcVS"
 
 
 @dataclass
@@ -182,7 +188,7 @@ class _Copy:
         for old, new in self._referring:
             values = values_of(old)
             if values is not None:
-                put_values(new, moved(values, old.dtype, self._refer))
+                put_values(new, moved(values, dtype_of(old), self._refer))
 
     def _link(self, old: h5py.Group, new: h5py.Group, name: bytes, path: str) -> None:
         info = old.id.links.get_info(name)
@@ -213,7 +219,7 @@ class _Copy:
     def _dataset(self, old: h5d.DatasetID, new: h5py.Group, name: bytes, path: str, plan: Any) -> bool:
         """Make a dataset anew; False, and nothing made, if it stays as it is."""
         dset = h5py.Dataset(old)
-        if hold_references(dset.dtype):
+        if hold_references(dtype_of(old)):
             made = self._empty(old, new, name, old.get_create_plist(), plan)
             self._attributes(old, made)
             self._referring.append((old, made))
@@ -224,7 +230,7 @@ class _Copy:
                 return True
             why = "it would not be smaller"
         else:
-            self._settings.progress(dset.nbytes, old.get_storage_size())
+            self._settings.progress(old.get_storage_size(), old.get_storage_size())
         if why:
             self._report.kept.append(f"{path}: {why}")
         return False
@@ -260,7 +266,7 @@ class _Copy:
         h5o.copy(old.id, name, new.id, name, None, plan)
         there, here = h5o.open(old.id, name), h5o.open(new.id, name)
         for attribute in attribute_names(there):
-            if hold_references(h5a.open(there, attribute).dtype):
+            if hold_references(dtype_of(h5a.open(there, attribute))):
                 self._referring.append((h5a.open(there, attribute), h5a.open(here, attribute)))
 
     def _attributes(self, old: Any, new: Any) -> None:
@@ -268,7 +274,7 @@ class _Copy:
             there = h5a.open(old, name)
             here = h5a.create(new, name, _own_type(there), there.get_space())
             values = values_of(there)
-            if hold_references(there.dtype):
+            if hold_references(dtype_of(there)):
                 self._referring.append((there, here))
             elif values is not None:
                 put_values(here, values)
@@ -299,14 +305,16 @@ def _why_not(dset: h5py.Dataset, gzip: bool) -> str | None:
     filters = [plan.get_filter(number)[0] for number in range(plan.get_nfilters())]
     if gzip:
         return None if FILTER_ID in filters else ""
-    if not dset.shape or dset.nbytes < LEAST_BYTES or not dset.id.get_storage_size():
+    if not dset.shape or math.prod(dset.shape) * dtype_of(dset.id).itemsize < LEAST_BYTES:
+        return ""
+    if not dset.id.get_storage_size():
         return ""
     if filters == [FILTER_ID]:
         return "it is compressed by losslessnn already"
     if not can_be_read(dset.id):
         return "its values lie in other files, or a filter they went through is not installed"
-    if dset.dtype.hasobject or dset.dtype.subdtype is not None or dset.dtype.base.kind not in _KINDS:
-        return "no filter reaches what has no fixed length"
+    if not has_plain_values(dset.id):
+        return "its values have no fixed length, or numpy has none like them"
     return "its type has a name of its own in the file" if dset.id.get_type().committed() else None
 
 
