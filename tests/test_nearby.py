@@ -140,6 +140,35 @@ def test_archives_restore_the_near_file(tmp_path: Path) -> None:
         assert_near(x, np.frombuffer(back.read_bytes()[head:], "<i2").reshape(x.shape), 3)
 
 
+def test_what_is_no_samples_stays_exact(tmp_path: Path) -> None:
+    """Text, what is broken, what is only guessed to be int16, and long stretches around samples."""
+    folder = tmp_path / "day"
+    folder.mkdir()
+    (folder / "events.csv").write_text("time,event\n1.0,stim\n" * 40)
+    (folder / "broken.npy").write_bytes(np.random.default_rng(0).bytes(3000))
+    make_recording(5000, 2).tofile(folder / "guessed.dat")
+    run_command_line("compress", "-r", "--all", "day", "--max-error", "2", "-o", "packed", cwd=tmp_path)
+    run_command_line("verify", "-r", "packed", "--against", "day", cwd=tmp_path)
+    with open_archive(tmp_path / "packed" / "events.csv.lnn") as archive:
+        assert "max_error" not in archive.header.facts
+
+    x, text = make_recording(5000, 2), b"<notes>all is well</notes>" * 4000
+    np.save(tmp_path / "x.npy", x)
+    with open(tmp_path / "x.npy", "ab") as file:
+        file.write(text)
+    compress_file(tmp_path / "x.npy", tmp_path / "x.lnn", max_error=3)
+    with open_archive(tmp_path / "x.lnn") as archive:
+        restore_file(archive, tmp_path / "back.npy")
+    assert_near(x, np.load(tmp_path / "back.npy"), 3)
+    assert (tmp_path / "back.npy").read_bytes().endswith(text)
+
+
+def test_plain_bytes_have_no_values_to_move(tmp_path: Path) -> None:
+    (tmp_path / "x.txt").write_text("rat 7")
+    with pytest.raises(AssertionError, match="--as-bytes"):
+        run_command_line("compress", "x.txt", "--as-bytes", "--max-error", "2", cwd=tmp_path)
+
+
 def test_files_whose_values_are_out_of_reach_say_so(tmp_path: Path) -> None:
     np.savez_compressed(tmp_path / "x.npz", x=make_recording(3000, 2))
     with pytest.raises(RecordingError, match=r"x\.npz.*compressed"):
@@ -149,10 +178,14 @@ def test_files_whose_values_are_out_of_reach_say_so(tmp_path: Path) -> None:
 
 def test_the_command_line_says_it_is_not_exact(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", make_recording(3000, 2))
-    run_command_line("compress", "x.npy", "--max-error", "2", cwd=tmp_path)
+    moved = "not the original: values were moved, by at most 2"
+    assert moved in run_command_line("compress", "x.npy", "--max-error", "2", cwd=tmp_path)
     said = run_command_line("inspect", "x.npy.lnn", cwd=tmp_path)
     assert "NOT EXACT  values were moved, by at most 2" in said
-    run_command_line("verify", "x.npy.lnn", cwd=tmp_path)
+    assert moved in run_command_line("verify", "x.npy.lnn", cwd=tmp_path)
+    assert moved in run_command_line("decompress", "x.npy.lnn", "-o", "back", cwd=tmp_path)
+    with pytest.raises(AssertionError, match=f"differs.*{moved}"):
+        run_command_line("verify", "x.npy.lnn", "--against", "x.npy", cwd=tmp_path)
     with pytest.raises(AssertionError, match="--rm and --max-error"):
         run_command_line("compress", "x.npy", "-f", "--rm", "--max-error", "2", cwd=tmp_path)
     assert (tmp_path / "x.npy").exists()

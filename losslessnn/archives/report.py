@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from losslessnn.archives.format import ArchiveHeader
 
 Progress = Callable[[int, int], None]
 """Called with the bytes of the original file and of the archive that have been done since the last call."""
@@ -12,6 +16,12 @@ Progress = Callable[[int, int], None]
 
 def no_progress(original: int, archived: int) -> None:
     """For those who do not want to be told."""
+
+
+def moved_notes(header: ArchiveHeader) -> tuple[str, ...]:
+    """What to tell the owner of an archive whose values were moved; nothing if none were."""
+    moved = header.facts.get("max_error")
+    return (f"not the original: values were moved, by at most {moved}",) if moved else ()
 
 
 @dataclass(frozen=True)

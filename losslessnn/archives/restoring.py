@@ -20,7 +20,7 @@ import numpy as np
 from losslessnn.archives.archive import Archive
 from losslessnn.archives.format import SIDECARS
 from losslessnn.archives.layout import Literal, Member, Method, Packing, Records, Samples
-from losslessnn.archives.report import FileReport, Progress, no_progress
+from losslessnn.archives.report import FileReport, Progress, moved_notes, no_progress
 from losslessnn.errors import CorruptFrameError, RecordingError
 from losslessnn.newfile import NO_ROOM, NewFile, write_all
 from losslessnn.recordings.recording import bytes_from_rows, records_from_rows
@@ -288,7 +288,7 @@ def report_restored(
 ) -> FileReport:
     """What became of an archive: the notes, and what a damaged one lacks."""
     archive, damage = restorer.archive, restorer.damage
-    notes = [*notes, *_damage_notes(restorer, written)]
+    notes = [*notes, *moved_notes(archive.header), *_damage_notes(restorer, written)]
     seconds = time.perf_counter() - started
     complete = not damage.frames and not damage.ended_early
     return FileReport(
@@ -328,7 +328,8 @@ def verify_archive(
         for piece in restorer.pieces():
             if other is not None and (expected := other.read(len(piece))) != piece:
                 place = length + _common_length(piece, expected)
-                raise RecordingError(f"{archive.path}: differs from {against} from byte {place} on")
+                why = "".join(f" ({note})" for note in moved_notes(archive.header))
+                raise RecordingError(f"{archive.path}: differs from {against} from byte {place} on{why}")
             crc = google_crc32c.extend(crc, np.frombuffer(piece, np.uint8))
             length += len(piece)
             progress(len(piece), 0)

@@ -20,7 +20,7 @@ import numpy as np
 
 from losslessnn.archives.archive import Archive
 from losslessnn.archives.format import pack_header, pack_index, unpack_header
-from losslessnn.archives.report import FileReport, Progress, no_progress
+from losslessnn.archives.report import FileReport, Progress, moved_notes, no_progress
 from losslessnn.chunk import Settings, decode_chunk, memory_bytes, memory_order
 from losslessnn.errors import CorruptFrameError, RecordingError
 from losslessnn.frame import content_checksum, unpack_frame
@@ -28,7 +28,7 @@ from losslessnn.models.store import Family, Profile, remember
 from losslessnn.nearby import quantise
 from losslessnn.newfile import NewFile, refuse_existing, write_all
 from losslessnn.recordings import Block, Reading, Recording, open_recording
-from losslessnn.recordings.recording import SourceReader
+from losslessnn.recordings.recording import SourceReader, is_plain_bytes
 from losslessnn.workers import Here, RemoteEncoder
 
 DEFAULT_LEVEL = 5
@@ -65,7 +65,8 @@ def compress_file(
     embed : bool
         Keep the profile in the archive, which then needs nothing else to be read.
     max_error : float
-        How far any value may be moved; the archive restores the file with these values. 0: not at all.
+        How far any value may be moved; the archive restores the file with these values. Plain bytes stay as
+        they are, and so do values whose type is a guess. 0: not at all.
     overwrite : bool
         Whether `destination` may exist.
     pool : (Executor, int), optional
@@ -102,11 +103,8 @@ def compress_file(
     refuse_existing(destination, overwrite)
     recording = open_recording(source, reading, name=name)
     settings = Settings(level, model)  # values are moved before they get there, so that they can be checked
-    facts = recording.header.facts
     if max_error:
-        recording = replace(
-            recording, header=replace(recording.header, facts={**facts, "max_error": max_error})
-        )
+        recording, max_error = _to_be_moved(recording, max_error)
     if isinstance(model, Profile) and embed:
         profile = remember(model).to_bytes()
         recording = replace(recording, header=replace(recording.header, profile=profile))
@@ -121,6 +119,15 @@ def compress_file(
     return FileReport(
         source, destination, recording.length, size, time.perf_counter() - started, recording.notes
     )
+
+
+def _to_be_moved(recording: Recording, max_error: float) -> tuple[Recording, float]:
+    """How far values may be moved after all, and a recording that says so in its archive and to its owner."""
+    if recording.guessed or all(map(is_plain_bytes, recording.layout)):
+        why = "what its values are is a guess" if recording.guessed else "plain bytes are no values to move"
+        return replace(recording, notes=(*recording.notes, f"kept exact: {why}")), 0.0
+    header = replace(recording.header, facts={**recording.header.facts, "max_error": max_error})
+    return replace(recording, header=header, notes=(*recording.notes, *moved_notes(header))), max_error
 
 
 def _write_archive(

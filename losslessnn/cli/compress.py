@@ -173,6 +173,8 @@ def command(
         raise click.UsageError("--all goes with -r; for single files there is --as-bytes")
     if max_error and remove:
         raise click.UsageError("--rm and --max-error: the archive will not hold the original, which stays")
+    if max_error and reading["as_bytes"]:
+        raise click.UsageError("--max-error moves values, and plain bytes (--as-bytes) are none")
     settings = Settings(level, None if model is None else choose_model(model), max_error)
     how = make_reading(
         **reading, frame_bytes=round(chunk_mb * 1e6), frame_seconds=chunk_seconds, anything=everything

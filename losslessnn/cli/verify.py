@@ -31,7 +31,6 @@ from losslessnn.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from losslessnn.archives.archive import Archive
     from losslessnn.archives.report import FileReport
 
 
@@ -78,7 +77,7 @@ def command(
 
 def _verify(inputs: Inputs, against: Path | None, threads: int, quiet: bool, progress: bool | None) -> int:
     from losslessnn.archives.archive import Archive
-    from losslessnn.archives.report import FileReport
+    from losslessnn.archives.report import FileReport, moved_notes
     from losslessnn.archives.restoring import restored_name, verify_archive
 
     started = time.perf_counter()
@@ -97,7 +96,7 @@ def _verify(inputs: Inputs, against: Path | None, threads: int, quiet: bool, pro
                 archive.original_length,
                 archive.archive_length,
                 seconds,
-                _inexact(archive),
+                moved_notes(archive.header),
             )
 
     good: list[FileReport] = []
@@ -119,8 +118,3 @@ def _verify(inputs: Inputs, against: Path | None, threads: int, quiet: bool, pro
             line += per_second(total, time.perf_counter() - started)
             talk.say(f"{line}; {failed} failed" if failed else line)
     return 1 if failed else 0
-
-
-def _inexact(archive: Archive) -> tuple[str, ...]:
-    moved = archive.header.facts.get("max_error")
-    return (f"not the original: values were moved, by at most {moved}",) if moved else ()

@@ -152,7 +152,7 @@ def open_recording(
         finding.sidecar,
         finding.facts,
     )
-    return Recording(path, header, length, tuple(finding.notes))
+    return Recording(path, header, length, tuple(finding.notes), finding.guessed)
 
 
 def _find_out(file: BinaryIO, path: Path, reading: Reading, name: str) -> Finding:
@@ -200,6 +200,7 @@ def _read_anything(file: BinaryIO, reading: Reading, is_raw: bool) -> Finding:
             finding.notes.append("its number of channels (-n) is not known; kept as plain bytes")
         return finding
     finding = read_raw(file, replace(reading, channels=likely, dtype="int16"))
+    finding.guessed = True
     finding.notes.append(
         f"taken as {likely} channels of int16, which it looks like (-n and -d say otherwise)"
     )

@@ -24,6 +24,7 @@ from losslessnn.archives.layout import (
     Packing,
     Records,
     Samples,
+    Segment,
     layout_length,
 )
 from losslessnn.errors import RecordingError
@@ -94,12 +95,15 @@ class Recording:
         Bytes of the file.
     notes : tuple of str
         What its owner should be told: a fallback, trailing bytes, a guess.
+    guessed : bool
+        Whether nobody said what its values are.
     """
 
     path: Path
     header: ArchiveHeader
     length: int
     notes: tuple[str, ...] = ()
+    guessed: bool = False
 
     @property
     def layout(self) -> Layout:
@@ -124,8 +128,15 @@ class Block:
 
 
 def bytes_samples(length: int, frame_bytes: int = DEFAULT_FRAME_BYTES) -> Samples:
-    """A stretch of plain bytes as samples of uint8."""
+    """A stretch of plain bytes as samples of uint8; `is_plain_bytes` knows it again."""
     return Samples(length, (), np.dtype("u1"), Reading(frame_bytes=frame_bytes).rows_per_frame(length, 1))
+
+
+def is_plain_bytes(segment: Segment) -> bool:
+    """Whether a segment is text, a header, anything but a recording's values, as far as its shape tells."""
+    return isinstance(segment, Literal) or (
+        isinstance(segment, Samples) and segment.dtype == np.uint8 and segment.row_shape == ()
+    )
 
 
 def bytes_segments(file: BinaryIO, start: int, stop: int) -> Content:
@@ -218,7 +229,8 @@ class SourceReader:
     layout : tuple of segments
         How it is put together.
     change : callable, optional
-        What becomes of every block's values; the checksum is of what the file would be with these.
+        What becomes of every block's values, but for plain bytes, which stay as they are; the checksum is of
+        what the file would be with these.
 
     Attributes
     ----------
@@ -254,7 +266,7 @@ class SourceReader:
         """
         self._file.seek(0)
         for segment in self._layout:
-            if self._change is not None and not isinstance(segment, Literal):
+            if self._change is not None and not is_plain_bytes(segment):
                 yield from self._changed_blocks(segment, self._change)
             elif isinstance(segment, Member):
                 yield from self._member_blocks(segment)
@@ -265,9 +277,7 @@ class SourceReader:
         if self._file.read(1):
             raise RecordingError("the file grew while it was being read; nothing was written")
 
-    def _changed_blocks(
-        self, segment: Samples | Records | Member, change: Callable[[Array], Array]
-    ) -> Iterator[Block]:
+    def _changed_blocks(self, segment: Segment, change: Callable[[Array], Array]) -> Iterator[Block]:
         if not isinstance(segment, Samples) or segment.packing == Packing.COLUMNS:
             raise RecordingError(
                 "values can be changed in .wav, raw and C-ordered .npy files only: this one is compressed, "
@@ -459,6 +469,7 @@ class Finding:
     sidecar: bytes | None = None
     notes: list[str] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
+    guessed: bool = False
 
     def check_length(self, length: int) -> None:
         """Assert that the layout accounts for every byte."""
