@@ -21,6 +21,7 @@ from losslessnn.archives.format import ArchiveHeader, Source, pack_header, pack_
 from losslessnn.archives.layout import Literal
 from losslessnn.cli import main
 from losslessnn.cli.common import explain, file_size
+from losslessnn.peers import name_points
 from support import make_recording, processor_seconds
 
 PROGRAM = [sys.executable, "-c", "from losslessnn.cli import main; main()"]
@@ -712,6 +713,36 @@ class TestBenchAndDemo:
         assert "drawn in x.png" in outcome.out
         assert Path("x.png").read_bytes().startswith(b"\x89PNG")
 
+    def test_a_picture_that_cannot_be_drawn_is_refused_before_anything_is_measured(self, run: Run) -> None:
+        pytest.importorskip("matplotlib")
+        write_npy()
+        for output in ("x.xyz", "x"):
+            outcome = run("bench", "x.npy", "-o", output)
+            assert (outcome.code, outcome.out) == (2, "")
+            assert "ends in .png, .svg, .pdf" in outcome.err
+        Path("file").touch()
+        outcome = run("bench", "x.npy", "-o", "file/x.png")
+        assert (outcome.code, outcome.out) == (1, "")
+        assert "drawn in new/x.svg" in run("bench", "x.npy", "--only", "gzip -6", "-o", "new/x.svg").out
+
+    def test_names_in_a_picture_are_beside_each_other(self) -> None:
+        pytest.importorskip("matplotlib")
+        from matplotlib.figure import Figure
+
+        figure = Figure()
+        axes = figure.subplots()
+        points = [("losslessnn -l 5", 9.0, 3.9, "C3"), ("WavPack -hhx4", 8.0, 3.62, "C0"),
+                  ("FLAC -8p", 8.5, 3.57, "C0"), ("Blosc zstd-5 bitshuffle", 10.0, 3.6, "C0")]  # fmt: skip
+        axes.scatter([point[1] for point in points], [point[2] for point in points])
+        axes.margins(x=0.25)
+        figure.draw_without_rendering()
+        name_points(axes, points)
+        boxes = [text.get_window_extent() for text in axes.texts]
+        assert [text.get_text() for text in axes.texts] == [point[0] for point in points]
+        for number, box in enumerate(boxes):
+            assert not box.count_overlaps(boxes[:number]), axes.texts[number]
+            assert axes.bbox.x0 <= box.x0 < box.x1 <= axes.bbox.x1, axes.texts[number]
+
     def test_bench_names_peers_that_are_missing(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         write_npy(samples=2000)
         monkeypatch.setenv("PATH", "")
@@ -746,6 +777,7 @@ class TestBenchAndDemo:
         write_npy()
         assert run("bench", "x.npy", "--only", "nonsense").code == 2
         assert run("bench", "nothing.npy").code == 1
+        assert run("bench", ".").err == "losslessnn: .: is a folder; give the files in it\n"
         Path("empty.txt").write_bytes(b"")
         assert "no samples" in run("bench", "empty.txt", "--as-bytes").err
 

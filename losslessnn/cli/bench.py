@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from losslessnn.cli.common import complain, level_option, make_reading, megabytes, reading_options
+from losslessnn.cli.common import (
+    complain,
+    level_option,
+    make_folder_for,
+    make_reading,
+    megabytes,
+    reading_options,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,6 +33,7 @@ QUICK = (
     "FLAC -8p",
     "WavPack -hhx4",
 )
+_PICTURES = (".png", ".svg", ".pdf")
 
 
 @click.command(short_help="Compare a recording with other compressors.")
@@ -87,7 +95,7 @@ def command(
     from losslessnn.peers import PeerError, find, measure, plot
 
     if output is not None:
-        _check_drawing()
+        _check_drawing(output)
     try:
         peers = [find(name) for name in only or QUICK]
     except PeerError as error:
@@ -119,11 +127,15 @@ def command(
     return 0 if rows else 1
 
 
-def _check_drawing() -> None:
+def _check_drawing(output: Path) -> None:
+    """Say now, and not after minutes of measuring, if a picture cannot be drawn, or not there."""
     from importlib.util import find_spec
 
+    if output.suffix.lower() not in _PICTURES:
+        raise click.UsageError(f"-o {output}: a picture's name ends in {', '.join(_PICTURES)}")
     if find_spec("matplotlib") is None:
         raise click.UsageError("-o draws with matplotlib: pip install 'losslessnn[bench]', or leave out -o")
+    make_folder_for(output)
 
 
 def _rate_distortion(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sys
@@ -100,8 +101,8 @@ model_option = click.option(
     "-m",
     "--model",
     metavar="PROFILE|FAMILY",
-    help="A profile that `losslessnn fit` made: its file, its name, or the first digits of its id. Or a "
-    "family of models to fit to every frame: autoregressive, latent-factor.",
+    help="A profile that `losslessnn fit` made: its file, its name, or six or more first digits of its "
+    "id. Or a family of models to fit to every frame: autoregressive, latent-factor.",
 )
 talk_options = options(
     click.option("-q", "--quiet", is_flag=True, help="Say nothing unless something fails."),
@@ -181,7 +182,7 @@ def explain(error: BaseException, about: object = None) -> str:
     elif isinstance(error, OSError):
         text = error.strerror or str(error)
         if isinstance(error, IsADirectoryError):
-            text = "is a folder; give the files in it, or -r for all of them"
+            text = f"is a folder; give the files in it{', or -r for all of them' * _takes_folders()}"
         if error.filename is not None:
             return in_one_line(f"{error.filename}: {text}")
     elif isinstance(error, MemoryError):
@@ -190,6 +191,12 @@ def explain(error: BaseException, about: object = None) -> str:
         text = " ".join(str(error).split())
         text = f"{type(error).__name__}: {text} (a bug in losslessnn; set LOSSLESSNN_DEBUG=1 to see where)"
     return in_one_line(text if about is None or str(about) in text else f"{about}: {text}")
+
+
+def _takes_folders() -> bool:
+    """Whether the command that is running has -r; those that have it explain their errors themselves."""
+    context = click.get_current_context(silent=True)
+    return context is not None and "recursive" in context.params
 
 
 def in_one_line(text: str) -> str:
@@ -466,6 +473,14 @@ def original_length(path: Path) -> int:
             return archive.original_length
     except Exception:
         return 0
+
+
+def make_folder_for(output: Path) -> None:
+    """Make the folder that a file is to be written to; fail now, and not when all the work is done."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    if not os.access(output.parent, os.W_OK):
+        text = f"{os.strerror(errno.EACCES)}; -o names another place"
+        raise PermissionError(errno.EACCES, text, str(output))
 
 
 def refuse_twins(pairs: Iterable[tuple[Path, Path]]) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import os
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +10,7 @@ import click
 from losslessnn.cli.common import (
     files_argument,
     force_option,
+    make_folder_for,
     make_reading,
     megabytes,
     reading_options,
@@ -113,9 +112,7 @@ def command(
     from losslessnn.recordings import map_samples
 
     refuse_existing(output, force)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    if not os.access(output.parent, os.W_OK):  # to be known now, and not when all the work is done
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(output.parent))
+    make_folder_for(output)
     how = make_reading(**reading)
     arrays = []
     for path in files:

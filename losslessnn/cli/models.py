@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from losslessnn.cli.common import force_option, is_archive, megabytes
+from losslessnn.cli.common import force_option, is_archive, make_folder_for, megabytes
 
 if TYPE_CHECKING:
     from losslessnn.models.store import Profile
@@ -39,7 +39,10 @@ def list_command() -> int:
 @command.command("show")
 @click.argument("model", metavar="PROFILE")
 def show_command(model: str) -> int:
-    """Say what a profile holds; PROFILE is a file, an archive that embeds one, a name, or digits of an id."""
+    """Say what a profile holds.
+
+    PROFILE is a file, an archive (.lnn) that embeds one, a name, or six or more first digits of an id.
+    """
     profile = _find(model)
     base = profile.base
     taps, network = base.model.taps, base.model.network
@@ -70,11 +73,15 @@ def show_command(model: str) -> int:
 @click.argument("output", type=click.Path(path_type=Path, dir_okay=False))
 @force_option
 def export_command(model: str, output: Path, force: bool) -> int:
-    """Write a profile to a file; PROFILE may also be an archive (.lnn) that embeds one."""
+    """Write a profile to a file.
+
+    PROFILE is a file, an archive (.lnn) that embeds one, a name, or six or more first digits of an id.
+    """
     from losslessnn.newfile import refuse_existing
 
     refuse_existing(output, force)
     profile = _find(model)
+    make_folder_for(output)
     profile.save(output)
     click.echo(f"{output}: {profile!r}")
     return 0
