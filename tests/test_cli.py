@@ -81,6 +81,10 @@ class TestHelp:
             assert f"losslessnn {command}" in outcome.out.partition("Examples")[2]
             assert command in run("--help").out
 
+    def test_options_speak_of_no_others_that_are_not_there(self, run: Run) -> None:
+        for command in ("inspect", "verify"):
+            assert "-o" not in run(command, "--help").out.split()
+
     def test_exit_codes_are_documented(self, run: Run) -> None:
         assert "Exit codes: 0" in run("--help").out
 
@@ -168,6 +172,14 @@ class TestThereAndBack:
         command = [*PROGRAM, "decompress", str(tmp_path / "a.lnn"), "-o", "-", "-q"]
         done = subprocess.run(command, capture_output=True, check=True)
         assert (done.stdout, done.stderr) == (raw, b"")
+        # What had no name gets the one that is asked for, a folder only where no file can be meant.
+        subprocess.run([*PROGRAM, "decompress", "a.lnn", "-o", "to/x.bin"], cwd=tmp_path, check=True)
+        unpack = [*PROGRAM, "decompress", "-", "-o", "to/y.bin"]
+        subprocess.run(unpack, cwd=tmp_path, input=packed.stdout, check=True)
+        subprocess.run([*PROGRAM, "decompress", "a.lnn", "-o", "to"], cwd=tmp_path, check=True)
+        assert {path.name: path.read_bytes() for path in (tmp_path / "to").iterdir()} == {
+            "x.bin": raw, "y.bin": raw, "a": raw,
+        }  # fmt: skip
 
     def test_a_file_to_standard_output(self, tmp_path: Path) -> None:
         np.save(tmp_path / "x.npy", make_recording(3000, 4))
@@ -378,10 +390,16 @@ class TestRefusals:
         assert done.stderr.startswith(b"losslessnn: standard output: No space left on device")
 
     def test_what_is_piped_is_called_standard_input(self, tmp_path: Path) -> None:
-        for command in ("compress", "decompress"):
+        for command in ("compress", "decompress", "verify", "inspect"):
             done = subprocess.run([*PROGRAM, command, "-"], input=b"hello", capture_output=True, cwd=tmp_path)
             assert done.returncode == 1
             assert done.stderr.startswith(b"losslessnn: standard input: not a")
+        write_npy(str(tmp_path / "x.npy"))
+        pack = [*PROGRAM, "compress", "x.npy", "-o", "-"]
+        packed = subprocess.run(pack, capture_output=True, cwd=tmp_path, check=True).stdout
+        for command in ("verify", "inspect"):
+            done = subprocess.run([*PROGRAM, command, "-"], input=packed, capture_output=True, cwd=tmp_path)
+            assert done.stdout.startswith(b"standard input"), done
 
     def test_targets_that_cannot_be_made_are_named_as_they_were_given(
         self, run: Run, monkeypatch: pytest.MonkeyPatch
@@ -537,6 +555,22 @@ class TestDamage:
         outcome = run("inspect", "x.npy.lnn")
         assert outcome.code == 1
         assert "DAMAGED" in outcome.out
+        assert "ratio" not in outcome.out
+        assert "unreadable rest" in outcome.out
+        cut, whole = json.loads(run("inspect", "x.npy.lnn", "--json").out), len(content)
+        Path("x.npy.lnn").write_bytes(content)
+        assert cut["ratio"] is None
+        assert cut["archive_bytes"] == whole // 2
+        usual = json.loads(run("inspect", "x.npy.lnn", "--json").out)["arrays"][0]["bits_per_value"]
+        assert cut["arrays"][0]["bits_per_value"] == pytest.approx(usual, rel=0.1)
+
+    def test_inspect_names_a_damaged_frame(self, run: Run) -> None:
+        write_npy(samples=9000)
+        run("compress", "x.npy", "--chunk-mb", "0.024")
+        content = bytearray(Path("x.npy.lnn").read_bytes())
+        content[len(content) // 2] ^= 1
+        Path("x.npy.lnn").write_bytes(content)
+        assert "x.npy.lnn: frame 2 of 3 (time steps 3000 to 6000)" in run("inspect", "x.npy.lnn").err
 
     def test_a_lost_index_alone_loses_nothing(self, run: Run) -> None:
         original = write_npy()

@@ -357,6 +357,23 @@ def test_the_command_line_fits_uses_and_exports(recording: np.ndarray, tmp_path:
     assert (tmp_path / "back.npy").read_bytes() == (tmp_path / "tuesday.npy").read_bytes()
 
 
+@pytest.mark.usefixtures("forgotten")
+def test_inspect_names_the_profile_that_an_archive_lacks(
+    recording: np.ndarray, profile: Profile, tmp_path: Path
+) -> None:
+    np.save(tmp_path / "x.npy", recording[-300:])
+    profile.save(tmp_path / "probe.profile")
+    run_command_line("compress", "x.npy", "-m", "probe.profile", "--no-embed", cwd=tmp_path)
+    said = run_command_line("inspect", "x.npy.lnn", cwd=tmp_path)
+    assert f"needs {profile.id[:32]}, which is not in the archive" in said
+    said = json.loads(run_command_line("inspect", "x.npy.lnn", "--json", cwd=tmp_path))
+    assert said["arrays"][0]["profiles"] == [profile.id[:32]]
+    run_command_line("compress", "x.npy", "-m", "probe.profile", "-f", cwd=tmp_path)
+    said = run_command_line("inspect", "x.npy.lnn", cwd=tmp_path)
+    assert "bytes, embedded" in said
+    assert "needs" not in said
+
+
 def test_where_the_profile_goes_is_settled_before_the_work(
     recording: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -197,8 +197,12 @@ class Archive:
         except NewerFormatError:
             raise
         except CorruptFrameError as error:
-            where = f"{self.path}: frame {index + 1} of {self.frame_count} (time steps {start} to {stop})"
-            raise CorruptFrameError(f"{where}: {error}") from error
+            raise CorruptFrameError(f"{self.frame_name(index)}: {error}") from error
+
+    def frame_name(self, index: int) -> str:
+        """What to call a frame in messages."""
+        _, (start, stop) = self.frame_place(index)
+        return f"{self.path}: frame {index + 1} of {self.frame_count} (time steps {start} to {stop})"
 
     def frame_place(self, index: int) -> tuple[Samples, tuple[int, int]]:
         """The array that a frame belongs to, and the time steps [start, stop) it holds."""

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from losslessnn.frame import Mode, Section, unpack_frame
+from losslessnn.models.store import ID_BYTES
 from losslessnn.wire import Reader
 
 from .nested import frames_within
@@ -40,6 +41,8 @@ class ChunkReport:
         Bits of payload by what they are for, if there are latents; None unless asked for. "conditional":
         samples given latents; "seed": samples of the time steps without latents; "latents": latents, less
         the bits they give back; "gross": latents, as if nothing came back.
+    profile : str or None
+        The first 32 digits of the id of the profile without which the frame cannot be decoded.
     """
 
     dtype: np.dtype[Any]
@@ -53,6 +56,7 @@ class ChunkReport:
     max_error: float = 0.0
     channel_bits: npt.NDArray[np.float64] | None = None
     latent_bits: dict[str, float] | None = None
+    profile: str | None = None
 
 
 def describe_chunk(buffer: bytes | bytearray | memoryview, *, per_channel: bool = False) -> ChunkReport:
@@ -75,9 +79,12 @@ def describe_chunk(buffer: bytes | bytearray | memoryview, *, per_channel: bool 
     frame_bytes = memoryview(buffer).nbytes
     section_bytes = Counter({tag.name.lower(): len(content) for tag, content in sections.items()})
     section_bytes["header"] = frame_bytes - section_bytes.total()
+    profile = bytes(sections.get(Section.PROFILE, b"")[:ID_BYTES]).hex() or None
     for frame in frames_within(header, sections):
+        within = describe_chunk(frame)
         section_bytes[header.mode.name.lower()] -= frame.nbytes
-        section_bytes.update(describe_chunk(frame).section_bytes)
+        section_bytes.update(within.section_bytes)
+        profile = profile or within.profile
     return ChunkReport(
         dtype=header.dtype,
         shape=header.shape,
@@ -90,4 +97,5 @@ def describe_chunk(buffer: bytes | bytearray | memoryview, *, per_channel: bool 
         max_error=Reader(sections[Section.BOUND], "bound").double() if Section.BOUND in sections else 0.0,
         channel_bits=bits,
         latent_bits=latent_bits,
+        profile=profile,
     )

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 SUFFIX = ".lnn"
 STDIO = Path("-")
+STDIN_NAME = "standard input"
 Pool = tuple[Executor, int]
 Item = TypeVar("Item")
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -56,13 +57,16 @@ files_argument = click.argument(
     "files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE…"
 )
 
-recursive_option = click.option(
-    "-r",
-    "--recursive",
-    is_flag=True,
-    help="Also the files in folders given, and in folders therein; -o keeps their places. Hidden files and "
-    "links to folders are left out.",
-)
+
+def _recursive(more: str = "") -> Decorator:
+    text = (
+        f"Also the files in folders given, and in folders therein{more}. Hidden files and links to folders "
+    )
+    return click.option("-r", "--recursive", is_flag=True, help=f"{text}are left out.")
+
+
+recursive_option = _recursive("; -o keeps their places")
+recursive_reading_option = _recursive()
 
 threads_option = click.option(
     "-T", "--threads", type=click.IntRange(0), default=0, show_default="0, all cores", help="Threads to use."
@@ -524,16 +528,23 @@ def hand_on(path: Path, target: IO[bytes]) -> None:
 
 
 @contextmanager
+def told_as(path: Path, shown: str) -> Iterator[None]:
+    """Errors about a file call it by another name."""
+    try:
+        yield
+    except LosslessnnError as error:
+        raise type(error)(str(error).replace(str(path), shown)) from error
+
+
+@contextmanager
 def temporary_folder() -> Iterator[Path]:
     """A folder for what is piped; errors say where it is, and how to choose another."""
     from losslessnn.newfile import NO_ROOM
 
     with tempfile.TemporaryDirectory(prefix="losslessnn-") as name:
         try:
-            yield Path(name)
-        except LosslessnnError as error:
-            told = str(error).replace(str(Path(name, _SPOOL)), "standard input")
-            raise type(error)(told) from error
+            with told_as(Path(name, _SPOOL), STDIN_NAME):
+                yield Path(name)
         except OSError as error:
             is_here = error.filename is None or str(error.filename).startswith(name)
             if not is_here or error.errno not in NO_ROOM:

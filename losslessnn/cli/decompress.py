@@ -58,7 +58,8 @@ class _Wish:
     "--output",
     type=click.Path(path_type=Path),
     help="Folder to restore into (made if needed), or a file name with the original's ending for a single "
-    "archive, or - for standard output. Default: beside the archive.",
+    "archive (any ending, if the original was piped in and had no name), or - for standard output. Default: "
+    "beside the archive.",
 )
 @recursive_option
 @click.option(
@@ -129,18 +130,20 @@ def _plan(
             try:
                 with Archive(path, recover=wish.recover) as archive:
                     name = arrays_name(archive) if wish.arrays else restored_name(archive)
+                    any_ending = not archive.header.name and not wish.arrays
             except Exception as error:
                 talk.complain(error, path)
             else:
                 folder = None if output is None else output / place
-                pairs.append((path, _destination(path, name, folder, len(inputs.files))))
+                pairs.append((path, _destination(path, name, folder, len(inputs.files), any_ending)))
     return pairs, len(inputs.files) - len(pairs)
 
 
-def _destination(path: Path, name: str, output: Path | None, count: int) -> Path:
+def _destination(path: Path, name: str, output: Path | None, count: int, any_ending: bool) -> Path:
     if output is None:
         return path.parent / name
-    is_file_name = output.suffix != "" and output.suffix == Path(name).suffix and not output.is_dir()
+    fits = output.suffix != "" and (any_ending or output.suffix == Path(name).suffix)
+    is_file_name = fits and not output.is_dir()
     if not (count == 1 and is_file_name) and output.exists() and not output.is_dir():
         raise click.UsageError(f"-o {output} is a file, and no folder; {name} would be restored into it")
     return output if count == 1 and is_file_name else output / name
@@ -254,7 +257,7 @@ def _decompress_to_stdout(
         else:
             with Archive(source, recover=wish.recover) as archive:
                 name = archive.header.name and restored_name(archive)
-            destination = _destination(source, name or "restored", output, 1)
+            destination = _destination(source, name or "restored", output, 1, not name)
         total = original_length(source)
         with Talk(total, quiet, progress, to_stderr=to_stdout) as talk, thread_pool(threads) as pool:
             report = _restore(source, destination, wish, pool, talk, sidecar=not to_stdout)

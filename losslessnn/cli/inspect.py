@@ -10,7 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from losslessnn.cli.common import complain, files_argument, find_inputs, megabytes, recursive_option
+from losslessnn.cli.common import (
+    STDIN_NAME,
+    STDIO,
+    check_stdio,
+    complain,
+    files_argument,
+    find_inputs,
+    megabytes,
+    recursive_reading_option,
+    spooled_stdin,
+    temporary_folder,
+)
+from losslessnn.errors import CorruptFrameError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,21 +36,23 @@ class _ArrayFacts:
 
     name: str
     array: StoredArray
+    rows: int = 0
     frame_bytes: list[int] = field(default_factory=list)
     sections: Counter[str] = field(default_factory=Counter)
     modes: Counter[str] = field(default_factory=Counter)
     channel_bits: np.ndarray[Any, Any] | None = None
     latent_bits: Counter[str] = field(default_factory=Counter)
+    profiles: set[str] = field(default_factory=set)
 
     @property
     def values(self) -> int:
-        """Number of values in the array."""
-        return self.array.samples.rows * self.array.samples.row_values
+        """Number of values in the frames that are there."""
+        return self.rows * self.array.samples.row_values
 
     @property
     def bits_per_value(self) -> float:
-        """Frame bits per value of the array."""
-        return 8 * sum(self.frame_bytes) / self.values
+        """Frame bits per value in them."""
+        return 8 * sum(self.frame_bytes) / max(self.values, 1)
 
 
 @click.command(short_help="Show what an archive holds and where its bytes go.")
@@ -50,7 +64,7 @@ class _ArrayFacts:
     help="Also the bits of every channel, and of latents; takes a decoding.",
 )
 @click.option("--frames", "all_frames", is_flag=True, help="List every frame.")
-@recursive_option
+@recursive_reading_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per archive instead.")
 def command(
     files: tuple[Path, ...], all_channels: bool, all_frames: bool, recursive: bool, as_json: bool
@@ -62,44 +76,60 @@ def command(
       losslessnn inspect recording.npy.lnn
       losslessnn inspect recording.npy.lnn --channels      bits of every channel
       losslessnn inspect packed/*.lnn --json | jq .ratio
+      losslessnn inspect - < recording.npy.lnn
 
     Exit code 1 if an archive cannot be read. Frames are not verified; `losslessnn verify` does that.
     """
-    from losslessnn.archives.archive import Archive
-
+    check_stdio(files)
+    if files == (STDIO,):
+        with temporary_folder() as folder, spooled_stdin(folder) as path:
+            text, intact = _describe(path, STDIN_NAME, all_channels, all_frames, as_json)
+        click.echo(text)
+        return 0 if intact else 1
     failed = False
     for number, path in enumerate(find_inputs(files, recursive).files):
         try:
-            with Archive(path, recover=True) as archive:
-                facts = [
-                    _collect(archive, name, array, all_channels) for name, array in archive.arrays.items()
-                ]
-                if as_json:
-                    text = json.dumps(_as_json(archive, facts))
-                else:
-                    text = ("\n" if number else "") + _as_text(archive, facts, all_frames)
-                failed |= not archive.complete
+            text, intact = _describe(path, str(path), all_channels, all_frames, as_json)
         except Exception as error:
             complain(error, path)
             failed = True
         else:
-            click.echo(text)
+            click.echo("\n" * bool(number and not as_json) + text)
+            failed |= not intact
     return 1 if failed else 0
+
+
+def _describe(
+    path: Path, shown: str, all_channels: bool, all_frames: bool, as_json: bool
+) -> tuple[str, bool]:
+    """What there is to say of an archive, by the name that is shown; and whether all of it is there."""
+    from losslessnn.archives.archive import Archive
+
+    with Archive(path, recover=True) as archive:
+        facts = [_collect(archive, name, array, all_channels) for name, array in archive.arrays.items()]
+        if as_json:
+            return json.dumps(_as_json(archive, shown, facts)), archive.complete
+        return _as_text(archive, shown, facts, all_frames), archive.complete
 
 
 def _collect(archive: Archive, name: str, array: StoredArray, per_channel: bool) -> _ArrayFacts:
     """Add up what `describe_chunk` says of an array's frames."""
-
     from losslessnn.chunk import describe_chunk
 
     facts = _ArrayFacts(name, array)
     for index in array.frame_numbers:
         if index >= len(archive.frame_lengths):
             break
-        report = describe_chunk(archive.read_frame_bytes(index), per_channel=per_channel)
+        try:
+            report = describe_chunk(archive.read_frame_bytes(index), per_channel=per_channel)
+        except CorruptFrameError as error:
+            raise type(error)(f"{archive.frame_name(index)}: {error}") from error
+        start, stop = archive.frame_place(index)[1]
+        facts.rows += stop - start
         facts.frame_bytes.append(report.frame_bytes)
         facts.sections.update(report.section_bytes)
         facts.modes[report.mode.name.lower()] += 1
+        facts.profiles |= {report.profile} - {None}
         if report.channel_bits is not None:
             earlier = 0.0 if facts.channel_bits is None else facts.channel_bits
             facts.channel_bits = earlier + report.channel_bits
@@ -108,7 +138,7 @@ def _collect(archive: Archive, name: str, array: StoredArray, per_channel: bool)
     return facts
 
 
-def _as_json(archive: Archive, facts: list[_ArrayFacts]) -> dict[str, Any]:
+def _as_json(archive: Archive, shown: str, facts: list[_ArrayFacts]) -> dict[str, Any]:
     arrays = []
     for fact in facts:
         entry: dict[str, Any] = {
@@ -121,21 +151,23 @@ def _as_json(archive: Archive, facts: list[_ArrayFacts]) -> dict[str, Any]:
             "modes": dict(fact.modes),
             "sections": dict(fact.sections),
         }
+        if fact.profiles:
+            entry["profiles"] = sorted(fact.profiles)
         if fact.channel_bits is not None:
-            entry["channel_bits_per_value"] = (fact.channel_bits / fact.array.samples.rows).tolist()
+            entry["channel_bits_per_value"] = (fact.channel_bits / fact.rows).tolist()
         if fact.latent_bits:
             entry["latent_bits_per_value"] = {
                 part: bits / fact.values for part, bits in fact.latent_bits.items()
             }
         arrays.append(entry)
     return {
-        "archive": str(archive.path),
+        "archive": shown,
         "name": archive.name,
         "source": archive.header.source.name.lower(),
         "complete": archive.complete,
         "original_bytes": archive.original_length,
         "archive_bytes": archive.archive_length,
-        "ratio": archive.original_length / archive.archive_length,
+        "ratio": archive.original_length / archive.archive_length if archive.complete else None,
         "sampling_rate": archive.sampling_rate,
         "frames": archive.frame_count,
         "header_bytes": archive.header_length,
@@ -149,23 +181,22 @@ def _index_bytes(archive: Archive) -> int:
     return archive.archive_length - archive.header_length - sum(archive.frame_lengths)
 
 
-def _as_text(archive: Archive, facts: list[_ArrayFacts], all_frames: bool) -> str:
+def _as_text(archive: Archive, shown: str, facts: list[_ArrayFacts], all_frames: bool) -> str:
     from losslessnn.archives.format import SIDECARS
 
-    ratio = archive.original_length / archive.archive_length
+    ratio = f", ratio {archive.original_length / archive.archive_length:.4f}" if archive.complete else ""
     kind = archive.header.source.name.lower()
     lines = [
-        str(archive.path),
+        shown,
         f"  original   {archive.name} ({kind}), {_size(archive.original_length)}",
-        f"  archive    {_size(archive.archive_length)}, ratio {ratio:.4f}",
+        f"  archive    {_size(archive.archive_length)}{ratio}",
     ]
     if not archive.complete:
         there = len(archive.frame_lengths)
         lines.append(f"  DAMAGED    the index is lost; {there} of {archive.frame_count} frames are there")
     if "max_error" in archive.header.facts:
         lines.append(f"  NOT EXACT  values were moved, by at most {archive.header.facts['max_error']}")
-    if archive.header.profile is not None:
-        lines.append(f"  profile    {len(archive.header.profile)} bytes, embedded")
+    lines += _profile_lines(archive, facts)
     if archive.header.sidecar is not None:
         suffix = SIDECARS.get(archive.header.source, "sidecar")
         lines.append(f"  with it    its {suffix} text, {_size(len(archive.header.sidecar))}")
@@ -174,8 +205,17 @@ def _as_text(archive: Archive, facts: list[_ArrayFacts], all_frames: bool) -> st
         lines += _array_lines(archive, fact, all_frames)
     lines.append("  around the frames")
     lines.append(_share("archive header", archive.header_length, archive.archive_length))
-    lines.append(_share("index", _index_bytes(archive), archive.archive_length))
+    rest = "index" if archive.complete else "unreadable rest"
+    lines.append(_share(rest, _index_bytes(archive), archive.archive_length))
     return "\n".join(lines)
+
+
+def _profile_lines(archive: Archive, facts: list[_ArrayFacts]) -> list[str]:
+    """The profile that is in the archive, or else those that must be found elsewhere to decode it."""
+    if archive.header.profile is not None:
+        return [f"  profile    {len(archive.header.profile)} bytes, embedded"]
+    needed = sorted(set().union(*(fact.profiles for fact in facts)))
+    return [f"  profile    needs {each}, which is not in the archive" for each in needed]
 
 
 def _known_lines(facts: dict[str, Any]) -> list[str]:
@@ -200,7 +240,7 @@ def _array_lines(archive: Archive, fact: _ArrayFacts, all_frames: bool) -> list[
     if fact.latent_bits:
         lines += _latent_lines(fact.latent_bits, fact.values)
     if fact.channel_bits is not None:
-        lines += _channel_lines(fact.channel_bits / fact.array.samples.rows)
+        lines += _channel_lines(fact.channel_bits / fact.rows)
     if all_frames:
         lines.append("  frame by frame (time steps, bytes)")
         for number, size in enumerate(fact.frame_bytes):

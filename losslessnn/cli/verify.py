@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from losslessnn.cli.common import (
+    STDIN_NAME,
     STDIO,
     Inputs,
     Pool,
@@ -22,12 +23,13 @@ from losslessnn.cli.common import (
     original_length,
     per_second,
     plural,
-    recursive_option,
+    recursive_reading_option,
     run_batch,
     spooled_stdin,
     talk_options,
     temporary_folder,
     threads_option,
+    told_as,
 )
 
 if TYPE_CHECKING:
@@ -41,7 +43,7 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path, exists=True),
     help="Compare with this file byte by byte; if it is a folder, with the file of the right name in it.",
 )
-@recursive_option
+@recursive_reading_option
 @threads_option
 @device_option
 @talk_options
@@ -68,14 +70,21 @@ def command(
     if files == (STDIO,):
         with temporary_folder() as folder, spooled_stdin(folder) as path:
             inputs = Inputs([path], [Path()], [])
-            return _verify(inputs, against, threads, quiet, progress)
+            return _verify(inputs, against, threads, quiet, progress, STDIN_NAME)
     inputs = find_inputs(files, recursive)
     if against is not None and len(inputs.files) > 1 and not against.is_dir():
         raise click.UsageError("--against one file goes with one archive; give the folder of the originals")
     return _verify(inputs, against, threads, quiet, progress)
 
 
-def _verify(inputs: Inputs, against: Path | None, threads: int, quiet: bool, progress: bool | None) -> int:
+def _verify(
+    inputs: Inputs,
+    against: Path | None,
+    threads: int,
+    quiet: bool,
+    progress: bool | None,
+    shown: str | None = None,
+) -> int:
     from losslessnn.archives.archive import Archive
     from losslessnn.archives.report import FileReport, moved_notes
     from losslessnn.archives.restoring import restored_name, verify_archive
@@ -86,7 +95,7 @@ def _verify(inputs: Inputs, against: Path | None, threads: int, quiet: bool, pro
     def work(item: tuple[Path, Path], pool: Pool) -> FileReport:
         path, place = item
         begun = time.perf_counter()
-        with Archive(path) as archive:
+        with told_as(path, shown or str(path)), Archive(path) as archive:
             other = against if folder is None else folder / place / restored_name(archive)
             verify_archive(archive, against=other, pool=pool, progress=talk.advance)
             seconds = time.perf_counter() - begun
@@ -108,7 +117,7 @@ def _verify(inputs: Inputs, against: Path | None, threads: int, quiet: bool, pro
                 good.append(report)
                 same = f", the same as {report.destination}" if against is not None else ""
                 speed = per_second(report.original_bytes, report.seconds)
-                talk.say(f"{path}: intact{same}  {megabytes(report.original_bytes)}  {speed}")
+                talk.say(f"{shown or path}: intact{same}  {megabytes(report.original_bytes)}  {speed}")
                 for note in report.notes:
                     talk.say(f"  note: {note}")
         failed = len(items) - len(good)
