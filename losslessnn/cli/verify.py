@@ -111,7 +111,9 @@ def _verify(
     good: list[FileReport] = []
     items = list(zip(inputs.files, inputs.places, strict=True))
     with Talk(sum(map(original_length, inputs.files)), quiet, progress) as talk:
-        batch = run_batch(items, lambda item: file_size(item[0]), work, threads, talk, lambda item: item[0])
+        batch = run_batch(
+            items, lambda item: file_size(item[0]), work, threads, talk, lambda item: shown or item[0]
+        )
         for (path, _), report in batch:
             if report is not None:
                 good.append(report)
