@@ -230,6 +230,7 @@ ADVERSARIAL: dict[str, Callable[[], np.ndarray]] = {
     "recording, 1-D": lambda: make_recording(5000, 1).reshape(-1),
     "recording, 3-D": lambda: make_recording(600, 12).reshape(600, 4, 3),
     "recording, 3-D transposed": lambda: make_recording(600, 12).reshape(600, 4, 3).transpose(1, 2, 0),
+    "recording, next to nothing": lambda: make_recording(3000, 4).astype(float) * 5e-324,
     "recording, more channels than samples": lambda: make_recording(7, 900),
     "recording, every other sample": lambda: make_recording()[::2, 1:6],
     "recording, backwards": lambda: make_recording()[::-1, ::-1],

@@ -186,8 +186,20 @@ class TestRaw:
     def test_a_raw_file_is_told_what_it_looks_like(self, channels: int, dtype: str, tmp_path: Path) -> None:
         offset = 32768 if dtype == "<u2" else 0
         (make_recording(4000, channels).astype(int) + offset).astype(dtype).tofile(tmp_path / "x.dat")
-        with pytest.raises(RecordingError, match=f"it looks like {channels} of int16"):
+        with pytest.raises(RecordingError, match=rf"it looks like {channels} channels? of u?int16$"):
             open_recording(tmp_path / "x.dat")
+
+    @pytest.mark.parametrize("dtype", ["int32", "float32", "float64", ">i2"])
+    def test_types_other_than_int16_are_told_apart(self, dtype: str, tmp_path: Path) -> None:
+        path, gain = tmp_path / "x.dat", 0.195 if dtype[0] == "f" else 1
+        (make_recording(40_000, 5).astype(float) * gain).astype(dtype).tofile(path)
+        with pytest.raises(RecordingError, match=f"it looks like 5 channels of {dtype}$"):
+            open_recording(path)
+        (note,) = open_recording(path, Reading(channels=5)).notes
+        assert note.startswith(f"it looks like 5 channels of {dtype}, not of int16: -n 5 -d '{dtype}'")
+        assert not open_recording(path, Reading(channels=5, dtype=dtype)).notes
+        assert f"taken as 5 channels of {dtype}" in open_recording(path, Reading(anything=True)).notes[-1]
+        assert there_and_back(path, Reading(anything=True)).length == path.stat().st_size
 
     @pytest.mark.parametrize("content", [b"", b"x", bytes(1000), np.random.default_rng(0).bytes(100_000)])
     def test_some_look_like_nothing(self, content: bytes, tmp_path: Path) -> None:

@@ -572,7 +572,8 @@ def _fit_line(distinct: Reals, relative: float) -> _Line | None:
         return None
     even = np.full(distinct.size, relative * reach)  # with an offset
     found: _Line | None = None
-    most = span / (_GUARD * relative * reach * distinct.size) if reach else 0.0
+    error = _GUARD * relative * reach * distinct.size  # nothing, if all are next to nothing
+    most = span / error if error else 0.0
     guesses = (even * guess for guess in _LOST_OFFSETS if guess < most)
     for errors in (relative * np.abs(distinct), even, *guesses):
         step = _smallest_step(distinct, errors)

@@ -25,7 +25,7 @@ from losslessnn.recordings import (
 from losslessnn.recordings.edf import read_edf
 from losslessnn.recordings.npy import read_npy
 from losslessnn.recordings.npz import read_npz
-from losslessnn.recordings.raw import likely_channels, read_bytes, read_raw
+from losslessnn.recordings.raw import likely_kind, read_bytes, read_raw
 from losslessnn.recordings.recording import Finding, Reading, Recording, file_length
 from losslessnn.recordings.wav import read_wav
 
@@ -173,8 +173,8 @@ def _find_out(file: BinaryIO, path: Path, reading: Reading, name: str) -> Findin
     if reading.anything:
         return _read_anything(file, reading, suffix in _RAW_SUFFIXES)
     if suffix in _RAW_SUFFIXES:
-        likely = likely_channels(file)
-        hint = f"; it looks like {likely} of int16" if likely else ""
+        likely = likely_kind(file)
+        hint = f"; it looks like {likely}" if likely else ""
         raise RecordingError(
             "a raw file does not say how many channels it has: "
             f"give -n CHANNELS (and -d DTYPE, -s RATE){hint}"
@@ -193,17 +193,15 @@ def _find_out(file: BinaryIO, path: Path, reading: Reading, name: str) -> Findin
 
 def _read_anything(file: BinaryIO, reading: Reading, is_raw: bool) -> Finding:
     """Read a file of no known kind: raw ones as what they look like, others as plain bytes."""
-    likely = likely_channels(file) if is_raw else None
+    likely = likely_kind(file) if is_raw else None
     if likely is None:
         finding = read_bytes(file, reading)
         if is_raw:
             finding.notes.append("its number of channels (-n) is not known; kept as plain bytes")
         return finding
-    finding = read_raw(file, replace(reading, channels=likely, dtype="int16"))
+    finding = read_raw(file, replace(reading, channels=likely.channels, dtype=likely.dtype))
     finding.guessed = True
-    finding.notes.append(
-        f"taken as {likely} channels of int16, which it looks like (-n and -d say otherwise)"
-    )
+    finding.notes.append(f"taken as {likely}, which it looks like (-n and -d say otherwise)")
     return finding
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -14,8 +14,10 @@ from losslessnn.recordings.recording import Finding, Reading, bytes_samples, byt
 
 _LOOKED_AT, _LOOKED_AT_IN_DOUBT = 1 << 18, 1 << 14  # values
 _MOST_LIKELY = 1536
-_CLEARLY_NEARER, _FAR_NEARER, _CLEARLY_SMALLER = 0.9, 0.7, 0.95
-_TRIED, _FEWEST_ROWS = 1 << 17, 256  # values, and rows of them
+_CLEARLY_NEARER, _FAR_NEARER, _CLEARLY_SMALLER, _FAR_SMOOTHER = 0.9, 0.7, 0.95, 0.5
+_TRIED, _FEWEST_ROWS = 1 << 17, 256  # values of 16 bits, and rows
+Words = np.ndarray[Any, np.dtype[np.int16]]
+_GAIN = "may make it smaller"
 _TRAILING_HINT = " (or the file has another number of channels, another type, or a header)"
 
 
@@ -38,46 +40,116 @@ def read_raw(file: BinaryIO, reading: Reading) -> Finding:
     return found
 
 
-def likely_channels(file: BinaryIO) -> int | None:
-    """How many channels of int16 a raw file seems to have; None if it does not look like any number.
+class Kind(NamedTuple):
+    """What a raw file seems to hold."""
+
+    channels: int
+    dtype: str
+
+    def __str__(self) -> str:
+        return f"{self.channels} channel{'s' * (self.channels != 1)} of {self.dtype}"
+
+
+def likely_kind(file: BinaryIO) -> Kind | None:
+    """How many channels of which type a raw file seems to have; None if it does not look like any number.
 
     A sample is nearest to the one before it of its own channel: that many values earlier.
     """
-    apart = _apart(file, _LOOKED_AT)
+    words = _words(file, _LOOKED_AT)
+    if (nearest := _clearly_nearest(words)) is not None:
+        return _kind(file, nearest)
+    nearest = _clearly_nearest(words.byteswap())
+    return None if nearest is None else Kind(nearest, ">i2")
+
+
+def _clearly_nearest(values: Words) -> int | None:
+    apart = _apart(values)
     if len(apart) < 2:
         return None
     nearest = int(np.argmin(apart))
     return nearest + 1 if apart[nearest] < _CLEARLY_NEARER * np.median(apart) else None
 
 
-def _apart(file: BinaryIO, count: int) -> list[float]:
-    """How far values of int16 are from those 1, 2, 3… before them, in the mean of the first so many."""
+def _apart(values: Words) -> list[float]:
+    """How far values are from those 1, 2, 3… before them, in the mean."""
+    lags = range(1, min(_MOST_LIKELY, len(values) // 8) + 1)
+    return [_roughness(values, lag) for lag in lags]
+
+
+def _words(file: BinaryIO, count: int) -> Words:
     file.seek(0)
     data = file.read(2 * count)
-    values = np.frombuffer(data[: len(data) // 2 * 2], "<i2")
-    lags = range(1, min(_MOST_LIKELY, len(values) // 8) + 1)
-    return [float(np.abs((values[lag:] - values[:-lag]).astype(np.float32)).mean()) for lag in lags]
+    return np.frombuffer(data[: len(data) // 2 * 2], "<i2")
+
+
+def _roughness(values: np.ndarray[Any, Any], lag: int) -> float:
+    return float(np.abs((values[lag:] - values[:-lag]).astype(np.float32)).mean())
+
+
+def _kind(file: BinaryIO, words: int) -> Kind:
+    """The values that time steps of so many 16-bit words hold: of the type that makes a piece smallest."""
+    kinds = (Kind(words, "int16"), *_other_kinds(file, words))
+    return min(kinds, key=lambda kind: _size_as(file, kind)) if len(kinds) > 1 else kinds[0]
+
+
+def _other_kinds(file: BinaryIO, words: int) -> list[Kind]:
+    """What is worth a trial besides int16, going by how words follow each other."""
+    values = _words(file, _LOOKED_AT_IN_DOUBT + 4 * words)
+    if len(values) <= 4 * words:
+        return []
+    kinds = []
+    if _roughness(values.byteswap(), words) < _FAR_SMOOTHER * _roughness(values, words):
+        kinds.append(Kind(words, ">i2"))
+    signed, unsigned = values.astype(np.int32), values.view("<u2").astype(np.int32)
+    if _roughness(unsigned, words) < _FAR_SMOOTHER * _roughness(signed, words):
+        kinds.append(Kind(words, "uint16"))
+    steps = np.abs(signed[words:] - signed[:-words]).astype(np.float32)
+    for width, types in ((2, ("int32", "float32")), (4, ("float64",))):
+        parts = [steps[part::width].mean() for part in range(width)]
+        if words % width == 0 and min(parts) < _FAR_SMOOTHER * max(parts):  # some of a value's words say more
+            kinds += [Kind(words // width, dtype) for dtype in types]
+    return kinds
 
 
 def _doubts(file: BinaryIO, channels: int) -> list[str]:
-    """A note if values look like those of another number of channels, by far, and a piece is smaller so."""
-    apart = _apart(file, max(_LOOKED_AT_IN_DOUBT, 16 * channels) if channels <= _MOST_LIKELY else 0)
+    """A note if what is taken as int16 looks like something else, by far, and a piece is smaller so."""
+    given = Kind(channels, "int16")
+    of_other_types = [
+        kind
+        for words in (channels, 2 * channels, 4 * channels)
+        for kind in _other_kinds(file, words)
+        if kind.channels == channels
+    ]
+    for kinds in (of_other_types, [_kind(file, words) for words in _nearer(file, channels)]):
+        kind = min(kinds, key=lambda kind: _size_as(file, kind), default=given)
+        if kind != given and _size_as(file, kind) < _CLEARLY_SMALLER * _size_as(file, given):
+            if kind.dtype == given.dtype:
+                return [f"it looks like {kind.channels} channels, not {channels}: -n {kind.channels} {_GAIN}"]
+            return [f"it looks like {kind}, not of int16: -n {kind.channels} -d '{kind.dtype}' {_GAIN}"]
+    return []
+
+
+def _nearer(file: BinaryIO, channels: int) -> list[int]:
+    """Another number of channels at which values of int16 are far nearer to those before them."""
+    apart = _apart(_words(file, max(_LOOKED_AT_IN_DOUBT, 16 * channels) if channels <= _MOST_LIKELY else 0))
     if len(apart) < channels:
         return []
     nearest = int(np.argmin(apart))
     if nearest == 0 or apart[nearest] >= _FAR_NEARER * apart[channels - 1]:  # neighbours alike are no reason
         return []
-    if _size_as(file, nearest + 1) > _CLEARLY_SMALLER * _size_as(file, channels):
-        return []  # as with twice the number, or half of it
-    return [f"it looks like {nearest + 1} channels, not {channels}: -n {nearest + 1} may make it smaller"]
+    return [nearest + 1]
 
 
-def _size_as(file: BinaryIO, channels: int) -> int:
-    """What the first values of int16 take as those of so many channels, at the fastest level."""
+def _size_as(file: BinaryIO, kind: Kind) -> int:
+    """What the first bytes of a file take as values of a kind, at the fastest level."""
+    dtype = np.dtype(kind.dtype)
+    row_bytes = kind.channels * dtype.itemsize
     file.seek(0)
-    data = file.read(2 * max(_TRIED, _FEWEST_ROWS * channels))
-    rows = len(data) // (2 * channels)
-    return len(encode_chunk(np.frombuffer(data, "<i2", rows * channels).reshape(rows, channels), level=1))
+    data = file.read(max(2 * _TRIED, _FEWEST_ROWS * row_bytes))
+    rows = len(data) // row_bytes
+    if not rows:
+        return len(data)
+    return len(encode_chunk(np.frombuffer(data[: rows * row_bytes], dtype).reshape(rows, -1), level=1))
 
 
 def _value_type(name: str) -> tuple[np.dtype[Any], Packing]:
