@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -68,6 +69,10 @@ def write_npy(path: str = "x.npy", samples: int = 3000, seed: int = 0) -> bytes:
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     np.save(path, make_recording(samples, 4, seed=seed))
     return Path(path).read_bytes()
+
+
+def refuse(error: Exception) -> NoReturn:
+    raise error
 
 
 # ------------------------------------------------------------------------------------------------------------
@@ -484,6 +489,39 @@ class TestRefusals:
         run("compress", "x.npy")
         with pytest.raises(CorruptFrameError, match="open_archive reads"):
             decompress(Path("x.npy.lnn").read_bytes())
+
+    def test_files_that_cannot_be_read_do_not_stop_the_others(
+        self, run: Run, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        write_npy("x.npy")
+        write_npy("locked.npy")
+        allowed = os.access
+        monkeypatch.setattr(
+            os, "access", lambda path, mode, **how: "locked" not in str(path) and allowed(path, mode, **how)
+        )
+        Path("locked.npy").write_bytes(b"")  # tests may run as root, who reads everything
+        run("compress", "locked.npy", "x.npy")
+        assert Path("x.npy.lnn").exists()
+
+    def test_a_source_that_cannot_be_removed_is_said_to_be_there(
+        self, run: Run, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        write_npy()
+        refused = OSError(errno.EACCES, os.strerror(errno.EACCES), "x.npy")
+        monkeypatch.setattr(Path, "unlink", lambda path: refuse(refused))
+        assert self.one_line(run("compress", "x.npy", "--rm")).endswith(
+            "Permission denied; it was not removed"
+        )
+        assert self.one_line(run("decompress", "x.npy.lnn", "-f", "--rm")).endswith("it was not removed")
+
+    def test_a_name_that_looks_like_an_option_can_be_written_otherwise(self, run: Run) -> None:
+        content = write_npy("-n.npy")
+        outcome = run("compress", "-n.npy")
+        assert outcome.code == 2
+        assert "-n.npy is a file, too: ./-n.npy names it" in outcome.err
+        assert run("compress", "./-n.npy", "-o", "packed").code == 0
+        assert run("decompress", "packed/-n.npy.lnn", "-o", "back").code == 0
+        assert Path("back/-n.npy").read_bytes() == content
 
     def test_standard_input_stands_alone(self, run: Run) -> None:
         write_npy()

@@ -135,6 +135,9 @@ def _run(arguments: Sequence[str] | None) -> int:
         return INTERRUPTED
     except click.ClickException as error:
         error.show()
+        for given in sys.argv[1:] if arguments is None else arguments:
+            if given.startswith("-") and given != "-" and os.path.lexists(given):
+                click.echo(f"{given} is a file, too: ./{given} names it", err=True)
         return error.exit_code
     except BrokenPipeError:
         # The reader of our output has left; without this Python complains once more at exit.

@@ -54,8 +54,9 @@ def options(*decorators: Decorator) -> Decorator:
 
 
 files_argument = click.argument(
-    "files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE…"
+    "files", nargs=-1, required=True, type=click.Path(path_type=Path, readable=False), metavar="FILE…"
 )
+"""Those that cannot be read are complained about one by one, and do not keep the others from being done."""
 
 
 def _recursive(more: str = "") -> Decorator:
@@ -485,6 +486,16 @@ def make_folder_for(output: Path) -> None:
     if not os.access(output.parent, os.W_OK):
         text = f"{os.strerror(errno.EACCES)}; -o names another place"
         raise PermissionError(errno.EACCES, text, str(output))
+
+
+def remove_done(path: Path, talk: Talk) -> bool:
+    """Remove a file that is not needed any more; whether that was possible, which is said if not."""
+    try:
+        path.unlink()
+    except OSError as error:
+        talk.complain(OSError(error.errno, f"{error.strerror}; it was not removed", str(path)), path)
+        return False
+    return True
 
 
 def refuse_twins(pairs: Iterable[tuple[Path, Path]]) -> None:

@@ -35,6 +35,7 @@ from losslessnn.cli.common import (
     reading_options,
     recursive_option,
     refuse_twins,
+    remove_done,
     run_batch,
     spooled_stdin,
     stdout_bytes,
@@ -113,7 +114,8 @@ _CLOCK_SECONDS = 2
     "skip",
     is_flag=True,
     help="Pass over files that have an archive already, no older than they are: for a command that was "
-    "interrupted, or that runs every night.",
+    "interrupted, or that runs every night. Of files that have changed since, -f makes new archives; without "
+    "it they count as failed.",
 )
 @click.option("--rm", "remove", is_flag=True, help="Remove each source once its archive is verified.")
 @talk_options
@@ -284,11 +286,7 @@ def _finish(source: Path, report: FileReport, remove: bool, talk: Talk) -> bool:
     if remove:
         if source.is_symlink():
             talk.say(f"  note: a link is removed; {source.resolve()} is still there")
-        try:
-            source.unlink()
-        except OSError as error:
-            talk.complain(error, source)
-            return False
+        return remove_done(source, talk)
     return True
 
 

@@ -28,6 +28,7 @@ from losslessnn.cli.common import (
     plural,
     recursive_option,
     refuse_twins,
+    remove_done,
     run_batch,
     spooled_stdin,
     stdout_bytes,
@@ -65,8 +66,8 @@ class _Wish:
 @click.option(
     "--recover",
     is_flag=True,
-    help="Save what can be saved of a damaged archive: stop where it ends early, put zeros for damaged "
-    "frames, and say so.",
+    help="Save what can be saved of a damaged archive, under the original's name: stop where it ends early, "
+    "put zeros for damaged frames, say so, and exit with 1.",
 )
 @click.option(
     "--arrays",
@@ -92,7 +93,9 @@ def command(
 ) -> int:
     """Restore original files from archives, byte for byte, headers included.
 
-    Nothing appears under its own name before its checksum has been found right.
+    Nothing appears under its own name before its checksum has been found right, unless --recover saves what
+    there is. To read a stretch of a few channels only, in Python:
+    losslessnn.open_archive(FILE)[start:stop, channels].
 
     \b
     Examples:
@@ -222,11 +225,7 @@ def _finish(path: Path, report: FileReport, remove: bool, talk: Talk) -> bool:
         else:
             talk.complain(LosslessnnError(note), path)
     if remove and report.complete:
-        try:
-            path.unlink()
-        except OSError as error:
-            talk.complain(error, path)
-            return False
+        return remove_done(path, talk)
     return report.complete
 
 

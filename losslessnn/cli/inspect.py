@@ -129,7 +129,8 @@ def _collect(archive: Archive, name: str, array: StoredArray, per_channel: bool)
         facts.frame_bytes.append(report.frame_bytes)
         facts.sections.update(report.section_bytes)
         facts.modes[report.mode.name.lower()] += 1
-        facts.profiles |= {report.profile} - {None}
+        if report.profile is not None:
+            facts.profiles.add(report.profile)
         if report.channel_bits is not None:
             earlier = 0.0 if facts.channel_bits is None else facts.channel_bits
             facts.channel_bits = earlier + report.channel_bits
