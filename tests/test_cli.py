@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
+import google_crc32c
 import numpy as np
 import pytest
 
@@ -665,6 +666,7 @@ class TestTalk:
         lines = run("inspect", "x.npy.lnn", "y.npz.lnn", "--json").out.splitlines()
         for line in lines:
             facts = json.loads(line)
+            assert facts["crc32c"] == f"{google_crc32c.value(Path(facts['name']).read_bytes()):08x}"
             total = facts["header_bytes"] + facts["index_bytes"]
             for array in facts["arrays"]:
                 assert sum(array["sections"].values()) == array["frame_bytes"]

@@ -156,7 +156,8 @@ class Archive:
         if not self._arrays:
             return f"<Archive {self.name!r}: {self.original_length} bytes>"
         rate = f", {self.sampling_rate:g} Hz" if self.sampling_rate else ""
-        return f"<Archive {self.name!r}: {self.dtype} {self.shape}{rate}, {self.frame_count} frames>"
+        frames = f"{self.frame_count} frame{'s' * (self.frame_count != 1)}"
+        return f"<Archive {self.name!r}: {self.dtype} {self.shape}{rate}, {frames}>"
 
     # -- frames
 

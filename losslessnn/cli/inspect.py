@@ -168,6 +168,7 @@ def _as_json(archive: Archive, shown: str, facts: list[_ArrayFacts]) -> dict[str
         "complete": archive.complete,
         "original_bytes": archive.original_length,
         "archive_bytes": archive.archive_length,
+        "crc32c": None if archive.content_crc is None else f"{archive.content_crc:08x}",
         "ratio": archive.original_length / archive.archive_length if archive.complete else None,
         "sampling_rate": archive.sampling_rate,
         "frames": archive.frame_count,
@@ -192,7 +193,9 @@ def _as_text(archive: Archive, shown: str, facts: list[_ArrayFacts], all_frames:
         f"  original   {archive.name} ({kind}), {_size(archive.original_length)}",
         f"  archive    {_size(archive.archive_length)}{ratio}",
     ]
-    if not archive.complete:
+    if archive.content_crc is not None:
+        lines.append(f"  checksum   CRC32C {archive.content_crc:08x}, of the file that it restores")
+    else:
         there = len(archive.frame_lengths)
         lines.append(f"  DAMAGED    the index is lost; {there} of {archive.frame_count} frames are there")
     if "max_error" in archive.header.facts:
