@@ -163,6 +163,25 @@ def test_what_is_no_samples_stays_exact(tmp_path: Path) -> None:
     assert (tmp_path / "back.npy").read_bytes().endswith(text)
 
 
+@pytest.mark.parametrize(
+    ("meta", "words"), [("snsApLfSy=3,0,1", 1), ("snsMnMaXaDw=0,0,2,2", 2), ("snsXaDwSy=1,2,1", 3)]
+)
+def test_sync_words_stay_exact(meta: str, words: int, tmp_path: Path) -> None:
+    x = make_recording(5000, 4)
+    x[:, -words:] = 64 * (np.arange(5000)[:, None] // 700 % 2)
+    x.tofile(tmp_path / "run.bin")
+    (tmp_path / "run.meta").write_text(f"nSavedChans=4\n{meta}\n")
+    report = compress_file(tmp_path / "run.bin", tmp_path / "x.lnn", max_error=3)
+    assert report.notes[-1].startswith(
+        f"kept exact: the last {'column' if words == 1 else f'{words} columns'},"
+    )
+    with open_archive(tmp_path / "x.lnn") as archive:
+        near = archive[:]
+    assert_near(x, near, 3)
+    assert not np.array_equal(near[:, :-words], x[:, :-words])
+    assert np.array_equal(near[:, -words:], x[:, -words:])
+
+
 def test_plain_bytes_have_no_values_to_move(tmp_path: Path) -> None:
     (tmp_path / "x.txt").write_text("rat 7")
     with pytest.raises(AssertionError, match="--as-bytes"):

@@ -28,7 +28,7 @@ from losslessnn.models.store import Family, Profile, remember
 from losslessnn.nearby import quantise
 from losslessnn.newfile import NewFile, refuse_existing, write_all
 from losslessnn.recordings import Block, Reading, Recording, open_recording
-from losslessnn.recordings.recording import SourceReader, is_plain_bytes
+from losslessnn.recordings.recording import Array, SourceReader, is_plain_bytes
 from losslessnn.workers import Here, RemoteEncoder
 
 DEFAULT_LEVEL = 5
@@ -127,7 +127,18 @@ def _to_be_moved(recording: Recording, max_error: float) -> tuple[Recording, flo
         why = "what its values are is a guess" if recording.guessed else "plain bytes are no values to move"
         return replace(recording, notes=(*recording.notes, f"kept exact: {why}")), 0.0
     header = replace(recording.header, facts={**recording.header.facts, "max_error": max_error})
-    return replace(recording, header=header, notes=(*recording.notes, *moved_notes(header))), max_error
+    notes = [*recording.notes, *moved_notes(header)]
+    if recording.words:
+        columns = "column" if recording.words == 1 else f"{recording.words} columns"
+        notes.append(f"kept exact: the last {columns}, of digital lines and sync words")
+    return replace(recording, header=header, notes=tuple(notes)), max_error
+
+
+def _moved(rows: Array, max_error: float, words: int) -> Array:
+    """Time steps with values near theirs; of so many last columns, with the very same."""
+    if not words:
+        return quantise(rows, max_error)
+    return np.concatenate([quantise(rows[:, :-words], max_error), rows[:, -words:]], axis=1)
 
 
 def _write_archive(
@@ -144,7 +155,7 @@ def _write_archive(
         raise CorruptFrameError(
             f"{recording.path}: the archive's header does not read back as it was written"
         )
-    change = (lambda rows: quantise(rows, max_error)) if max_error else None
+    change = partial(_moved, max_error=max_error, words=recording.words) if max_error else None
     reader = SourceReader(file, recording.layout, change)
     new.file.write(header)
     progress(0, len(header))

@@ -152,7 +152,7 @@ def open_recording(
         finding.sidecar,
         finding.facts,
     )
-    return Recording(path, header, length, tuple(finding.notes), finding.guessed)
+    return Recording(path, header, length, tuple(finding.notes), finding.guessed, finding.words)
 
 
 def _find_out(file: BinaryIO, path: Path, reading: Reading, name: str) -> Finding:

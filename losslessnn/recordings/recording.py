@@ -97,6 +97,8 @@ class Recording:
         What its owner should be told: a fallback, trailing bytes, a guess.
     guessed : bool
         Whether nobody said what its values are.
+    words : int
+        How many of its last columns hold words of bits, and no values.
     """
 
     path: Path
@@ -104,6 +106,7 @@ class Recording:
     length: int
     notes: tuple[str, ...] = ()
     guessed: bool = False
+    words: int = 0
 
     @property
     def layout(self) -> Layout:
@@ -470,6 +473,7 @@ class Finding:
     notes: list[str] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
     guessed: bool = False
+    words: int = 0
 
     def check_length(self, length: int) -> None:
         """Assert that the layout accounts for every byte."""

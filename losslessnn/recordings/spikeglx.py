@@ -40,10 +40,24 @@ def read_spikeglx(file: BinaryIO, path: Path, meta: bytes, reading: Reading) -> 
         file, (int(channels),), np.dtype("<i2"), Packing.ROWS, reading, rate, source=Source.SPIKEGLX
     )
     finding.sidecar = meta
+    finding.words = min(_digital_columns(facts), int(channels))
     stated = _meta_number(facts, "fileSizeBytes")
     if stated is not None and stated != file_length(file):
         finding.notes.append(f"its .meta file says {int(stated)} bytes, the file has {file_length(file)}")
     return finding
+
+
+_KINDS_OF_COLUMNS = {"snsApLfSy": (2,), "snsMnMaXaDw": (3,), "snsXaDwSy": (1, 2)}
+"""Of lists of how many columns there are of each kind, in order: which kinds are digital. These come last."""
+
+
+def _digital_columns(facts: dict[str, str]) -> int:
+    """How many columns hold digital lines and sync words."""
+    for key, digital in _KINDS_OF_COLUMNS.items():
+        counts = facts.get(key, "").split(",")
+        if len(counts) > max(digital) and all(count.strip().isdecimal() for count in counts):
+            return sum(int(counts[kind]) for kind in digital)
+    return 0
 
 
 def _parse(meta: bytes) -> dict[str, str]:
