@@ -86,7 +86,7 @@ def pieces_of(dtype: np.dtype[Any]) -> list[Piece] | None:
 
 
 def may_hold(nbytes: int, section_bytes: int) -> bool:
-    """Whether a FIELDS section of so many bytes may stand for an array of so many."""
+    """Whether a FIELDS or PARTS section of so many bytes may stand for an array of so many."""
     return nbytes <= _MOST_EXPANSION * section_bytes
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import CorruptFrameError
+from .fields import may_hold
 from .lattice.common import bits_of, pack_bytes, unpack_bytes
 from .lattice.multiple import is_on_a_line
 from .wire import Reader, pack_varint
@@ -33,7 +34,6 @@ _NARROW = 1 << 14
 """Ranges of codes below this leave room for the widths of a converter's bins."""
 _FEWEST_NARROW = 4
 _MUCH_WIDER = 4
-_MOST_EXPANSION = 1 << 15
 
 Array = npt.NDArray[Any]
 
@@ -101,7 +101,7 @@ def unpack_parts(
         If the section, or a frame in it, cannot be right.
     """
     shape = _table_of(shape)
-    if shape[0] * shape[1] * max(dtype.itemsize, 1) > _MOST_EXPANSION * len(data):
+    if not may_hold(shape[0] * shape[1] * max(dtype.itemsize, 1), len(data)):
         raise CorruptFrameError("frame claims far more values than its parts can hold")
     reader = Reader(data, "parts")
     count = reader.varint(_MOST_PARTS)

@@ -135,6 +135,14 @@ def test_altered_bytes_do_no_harm(recording: np.ndarray) -> None:
             assert decode_chunk(reseal(bytes(altered))).shape == (600, 8)
 
 
+@pytest.mark.parametrize("level", [5, 9])
+def test_parts_too_small_for_their_decoder_are_not_written(level: int) -> None:
+    """A short recording in a chunk that is longer and wider, as at the edge of a store."""
+    array = np.zeros((120_000, 40), np.int16)
+    array[:10_000, :4] = np.arange(40_000).reshape(-1, 4)
+    assert np.array_equal(decode_chunk(encode_chunk(array, level=level)), array)
+
+
 def test_few_bytes_claim_no_endless_rows_of_nothing() -> None:
     shape = (1 << 33, 1)
     nothing = FrameHeader(np.dtype("V0"), shape, "C", Mode.STORED, content_checksum(np.empty(0, np.uint8)))

@@ -212,6 +212,8 @@ def _encode_modelled(array: Array, how: Settings, apart: bool) -> _Coded | None:
     parts = whole = None
     if found is not None and share < (_APART if how.level < _LEISURE else _APART_AT_LEISURE):
         parts = _encode_parts(array, found.parts, how)
+        if not may_hold(array.nbytes, parts.size):  # a decoder would refuse them
+            parts = None
     if parts is None or share > _SURELY_APART:
         whole = _encode_whole(array, how)
     return parts if parts is not None and (whole is None or parts.size <= whole.size) else whole
