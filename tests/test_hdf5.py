@@ -199,6 +199,21 @@ class TestTheSameFrame:
             write(bulk, recording)
             assert frames(bulk) == frames(create(file, recording.astype(dtype)))
 
+    @pytest.mark.parametrize("field", ["<i4", ("<i4", (2,)), [("y", "<i2"), ("z", "<f8")]], ids=str)
+    def test_fields_are_converted_one_by_one(self, file: Any, field: Any) -> None:
+        wider = {"<i4": "<i8", "<i2": "<f4"}
+        wide = [(n, wider.get(f, f)) for n, f in field] if isinstance(field, list) else field
+        values = np.arange(12, dtype="<i2").astype([("a", field), ("b", "<u1")])
+        dset = file.create_dataset("x", 12, [("a", wide), ("b", ">u2")], chunks=(5,), **Neural())
+        write(dset, values)
+        assert dset[...].astype(values.dtype).tobytes() == values.tobytes()
+
+    def test_elements_that_are_arrays(self, file: Any) -> None:
+        values = np.arange(36, dtype="<i2").reshape(6, 2, 3)
+        dset = file.create_dataset("x", (6,), np.dtype(("<i4", (2, 3))), chunks=(4,), **Neural())
+        write(dset, values)
+        assert np.array_equal(dset[...], values)
+
     def test_types_that_hdf5_converts_go_through_it(self, file: Any) -> None:
         kind = h5py.h5t.C_S1.copy()
         kind.set_size(5)
@@ -236,6 +251,20 @@ class TestReading:
         assert check(dset).chunks == 1
         assert np.array_equal(read(dset), dset[...])
         assert read(dset, (0, 0)) == -3
+
+    @pytest.mark.parametrize("settings", [{}, {"fill_time": "alloc"}, {"fill_time": "never"}], ids=str)
+    def test_fill_values_are_those_h5py_reads(self, file: Any, settings: dict[str, Any]) -> None:
+        if settings and h5py.version.version_tuple[:2] < (3, 11):
+            pytest.skip("h5py has no such setting")
+        dset = file.create_dataset("x", (400, 4), "<i2", chunks=(100, 4), fillvalue=7, **settings, **Neural())
+        dset[150:160] = 9
+        assert np.array_equal(read(dset), dset[...])
+
+    @pytest.mark.parametrize("kind", [int, np.int8, np.uint8, np.int64])
+    def test_integers_of_any_width_are_indices(self, file: Any, kind: type) -> None:
+        recording = make_recording()
+        dset = create(file, recording)
+        assert np.array_equal(read(dset, (kind(100), slice(None, 5))), recording[100, :5])
 
     def test_datasets_without_the_filter(self, file: Any) -> None:
         recording = make_recording()
@@ -316,6 +345,61 @@ class TestRefusals:
         for wrong in (np.zeros((4, 2)), np.zeros((4, 2), "<u2"), np.zeros((4, 2), object)):
             with pytest.raises(TypeError, match="convert the array with astype"):
                 write(dset, wrong)
+
+    @pytest.mark.parametrize(
+        ("values", "dtype"),
+        [
+            (np.full(4, 2**53 + 1), "<f8"),
+            (np.full(4, 2**64 - 1, "<u8"), "<c16"),
+            (np.full(4, "9999-01-01", "<M8[D]"), "<M8[ns]"),
+            (np.arange(4), "<S21"),
+            (np.ones(4, [("a", "<i4"), ("b", "<i4")]), [("b", "<i4"), ("a", "<i4")]),
+            (np.ones(4, [("a", "<i4"), ("b", "<i4")]), [("x", "<i4"), ("y", "<i4")]),
+            (np.ones(4, [("a", [("b", "<i8")])]), [("a", [("b", "<f8")])]),
+            (np.ones(4, [("a", [("b", "<i8")], (2,))]), [("a", [("c", "<i8")], (2,))]),
+        ],
+        ids=[
+            "rounded", "rounded to complex", "a date too late", "text", "fields in another order",
+            "other fields", "a field within", "fields within arrays",
+        ],
+    )  # fmt: skip
+    def test_what_numpy_takes_for_safe(self, file: Any, values: np.ndarray, dtype: Any) -> None:
+        kind = np.dtype(dtype)
+        stored = h5py.opaque_dtype(kind) if kind.kind == "M" else kind
+        dset = file.create_dataset("x", (4,), stored, chunks=(2,), **Neural())
+        assert np.can_cast(values.dtype, kind, "safe")
+        with pytest.raises(TypeError, match="convert the array with astype"):
+            write(dset, values)
+
+    def test_masks(self, file: Any) -> None:
+        dset = file.create_dataset("x", (4, 2), "<i2", chunks=(2, 2), **Neural())
+        with pytest.raises(TypeError, match="would lose its mask"):
+            write(dset, np.ma.masked_equal(np.ones((4, 2), "<i2"), 1))
+
+    def test_sources_that_scale_their_values_when_sliced(self, file: Any) -> None:
+        class Scaled:
+            shape, ndim, dtype = (4, 2), 2, np.dtype("<i2")
+
+            def __getitem__(self, place: Any) -> np.ndarray:
+                return np.full(self.shape, 0.195)[place]
+
+        dset = file.create_dataset("x", (4, 2), "<i2", chunks=(2, 2), **Neural())
+        with pytest.raises(TypeError, match="holds float64 and the dataset int16"):
+            write(dset, Scaled())
+
+    def test_files_opened_for_reading(self, tmp_path: Path) -> None:
+        recording = make_recording()
+        with h5py.File(tmp_path / "x.h5", "w") as opened:
+            create(opened, recording)
+        with h5py.File(tmp_path / "x.h5", "r") as opened:
+            with pytest.raises(OSError, match="was opened for reading only"):
+                write(opened["d0"], recording)
+            assert np.array_equal(read(opened["d0"]), recording)
+
+    def test_what_is_no_dataset(self, file: Any) -> None:
+        for use in (lambda: write(file, [1]), lambda: read(file), lambda: check(file)):
+            with pytest.raises(TypeError, match=r"an h5py.Dataset is needed, such as file\[name\], not File"):
+                use()
 
     @pytest.mark.parametrize(
         ("shape", "start", "message"),
@@ -447,6 +531,15 @@ class TestErrors:
             assert np.array_equal(read(dset), recording)
             write(dset, dset[...])
             assert check(dset).ok
+
+    @pytest.mark.parametrize("missing", [1, 2, 8999])
+    def test_a_raw_chunk_cut_short(self, tmp_path: Path, missing: int) -> None:
+        with h5py.File(tmp_path / "x.h5", "w") as opened:
+            dset = opened.create_dataset("x", (4500, 3), "<i2", chunks=CHUNKS, **Neural())
+            dset.id.write_direct_chunk((1500, 0), bytes(9000 - missing), filter_mask=1)
+        message = r"chunk at \(1500, 0\): stored raw, it should have 9000"
+        with h5py.File(tmp_path / "x.h5") as opened, pytest.raises(CorruptFrameError, match=message):
+            read(opened["x"])
 
 
 FORGETTING = """

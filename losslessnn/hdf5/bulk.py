@@ -49,23 +49,29 @@ def write(dset: h5py.Dataset, array: Any, *, start: int = 0, threads: int = 0) -
     Raises
     ------
     TypeError
-        If the values would have to be rounded or clipped to fit the dataset, or have no fixed length.
+        If the values would have to be rounded or clipped to fit the dataset, are masked, have fields of other
+        names or in another order, or have no fixed length.
     ValueError
         If the dataset was made without the filter or with another one besides, or if the array does not fill
         whole chunks of it.
+    OSError
+        If the file was opened for reading only.
 
     Notes
     -----
     The file gets the same bytes as from ``dset[...] = array``. Chunks at the edges are filled up with the
     dataset's fill value.
     """
+    _require_dataset(dset)
     layout = _layout(dset)
+    if dset.file.mode == "r":
+        raise OSError(f"file {dset.file.filename} was opened for reading only: open it with mode 'r+'")
     source = array if hasattr(array, "shape") and hasattr(array, "dtype") else np.asarray(array)
     _check_fits(dset, source, start)
     if not _is_stored_as_in_memory(dset):  # HDF5 must convert: it does so for whole arrays only
         dset[start : start + source.shape[0]] = source
         return
-    writer = _Writer(source, start, dset.shape, dset.dtype, layout, dset.chunks, _padding(dset))
+    writer = _Writer(source, start, dset.shape, dset.dtype, layout, dset.chunks, _fill_value(dset))
     stop = start + source.shape[0]
     offsets = product(
         range(start, stop, dset.chunks[0]),
@@ -106,7 +112,9 @@ class _Writer:
             for low, step, end in zip(offset, self.chunks, self.extent, strict=True)
         )
         first = slice(inside[0].start - self.start, inside[0].stop - self.start)
-        values = np.ascontiguousarray(np.asarray(self.source[(first, *inside[1:])]), dtype=self.dtype)
+        given = np.asarray(self.source[(first, *inside[1:])])
+        _check_values_fit(given.dtype, self.dtype)  # some sources scale their values when sliced
+        values = np.ascontiguousarray(given, dtype=self.dtype)
         if values.shape != self.chunks:
             values = self._padded(values)
         return encode_values(values.view(self.layout.dtype), self.layout.level)
@@ -120,13 +128,12 @@ class _Writer:
 
 
 def _check_fits(dset: h5py.Dataset, source: Any, start: int) -> None:
-    if not np.can_cast(source.dtype, dset.dtype, "safe") or source.dtype.hasobject:
-        raise TypeError(
-            f"the array holds {source.dtype} and the dataset {dset.dtype}: convert the array with "
-            "astype, or create the dataset with the array's dtype"
-        )
-    if source.ndim != len(dset.shape) or source.shape[1:] != dset.shape[1:]:
-        raise ValueError(f"an array of shape {source.shape} does not fit a dataset of shape {dset.shape}")
+    if isinstance(source, np.ma.MaskedArray):
+        raise TypeError("a masked array would lose its mask: write x.data and x.mask, each on its own")
+    _check_values_fit(source.dtype, dset.dtype.base)
+    extent = dset.shape + dset.dtype.shape
+    if source.ndim != len(extent) or source.shape[1:] != extent[1:]:
+        raise ValueError(f"an array of shape {source.shape} does not fit a dataset of shape {extent}")
     stop, step = start + source.shape[0], dset.chunks[0]
     if start < 0 or stop > dset.shape[0]:
         raise ValueError(
@@ -138,14 +145,33 @@ def _check_fits(dset: h5py.Dataset, source: Any, start: int) -> None:
         )
 
 
-def _padding(dset: h5py.Dataset) -> np.ndarray:
-    """The dataset's fill value as an array of one element."""
-    fill = np.zeros(1, dset.dtype)
-    settings = dset.id.get_create_plist()
-    defined = settings.fill_value_defined() == h5py.h5d.FILL_VALUE_USER_DEFINED
-    if defined and settings.get_fill_time() != h5py.h5d.FILL_TIME_NEVER:
-        settings.get_fill_value(fill)
-    return fill
+def _check_values_fit(source: np.dtype[Any], target: np.dtype[Any]) -> None:
+    if not _keeps_values(source, target):
+        raise TypeError(
+            f"the array holds {source} and the dataset {target}: convert the array with "
+            "astype, or create the dataset with the array's dtype"
+        )
+
+
+def _keeps_values(source: np.dtype[Any], target: np.dtype[Any]) -> bool:
+    """Whether every value is one of the other type's, too, under the same names.
+
+    What numpy calls a safe conversion rounds long integers to reals, lets dates overflow, turns numbers into
+    text, and fields into those of other names that stand in the same place.
+    """
+    if source.hasobject or source.shape != target.shape:
+        return False
+    source, target = source.base, target.base
+    if source.names != target.names:
+        return False
+    if source.fields is not None and target.fields is not None:
+        fields = ((source.fields[name][0], target.fields[name][0]) for name in source.names or ())
+        return all(_keeps_values(one, other) for one, other in fields)
+    if source.kind in "mM":
+        return source.newbyteorder("=") == target.newbyteorder("=")
+    if source.kind in "iu" and target.kind in "fc":
+        return 8 * source.itemsize - (source.kind == "i") <= np.finfo(target).nmant + 1
+    return (source.kind in "biufc") == (target.kind in "biufc") and np.can_cast(source, target, "safe")
 
 
 # ------------------------------------------------------------------------------------------------------------
@@ -177,6 +203,7 @@ def read(dset: h5py.Dataset, selection: Any = (), *, threads: int = 0) -> Any:
     NewerFormatError
         If a newer losslessnn wrote them.
     """
+    _require_dataset(dset)
     spans = _spans(dset, selection)
     if spans is None or not _uses_filter_alone(dset) or not _is_stored_as_in_memory(dset):
         with real_errors():
@@ -222,6 +249,10 @@ def _stored(dset: h5py.Dataset, offset: Offset) -> tuple[int, bytes | None]:
 
 def _values(stored: bytes, filter_mask: int, layout: ChunkLayout, offset: Offset) -> np.ndarray:
     if filter_mask & 1:
+        if len(stored) != layout.nbytes:
+            raise CorruptFrameError(
+                f"chunk at {offset}: stored raw, it should have {layout.nbytes} bytes but has {len(stored)}"
+            )
         return np.frombuffer(stored, layout.dtype).reshape(layout.shape)
     try:
         return decode_values(stored, layout)
@@ -256,7 +287,8 @@ def _spans(dset: h5py.Dataset, selection: Any) -> list[range] | None:
         if _is_index(part):
             if not -length <= part < length:
                 return None
-            spans.append(range(part % length, part % length + 1))
+            first = int(part) % length  # of a narrow type of numpy's, a remainder may not fit
+            spans.append(range(first, first + 1))
         else:
             span = range(length)[part]
             if span.step < 1:
@@ -295,15 +327,6 @@ def _overlap(
         begin = span.start + first * span.step - low
         inside.append(slice(begin, begin + (last - first - 1) * span.step + 1, span.step))
     return tuple(target), tuple(inside)
-
-
-def _fill_value(dset: h5py.Dataset) -> np.ndarray:
-    """What HDF5 reads where no chunk was ever written."""
-    fill = np.zeros(1, dset.dtype)
-    settings = dset.id.get_create_plist()
-    if settings.fill_value_defined() == h5py.h5d.FILL_VALUE_USER_DEFINED:
-        settings.get_fill_value(fill)
-    return fill
 
 
 # ------------------------------------------------------------------------------------------------------------
@@ -357,6 +380,7 @@ def check(dset: h5py.Dataset) -> Check:
     -----
     To have such chunks compressed, write them again: ``write(dset, dset[...])``.
     """
+    _require_dataset(dset)
     place = _filter_place(dset)
     if place is None:
         raise ValueError(_without_filter(dset))
@@ -382,6 +406,11 @@ def _stored_chunks(dset: h5py.Dataset) -> list[Any]:
 
 # ------------------------------------------------------------------------------------------------------------
 # Datasets
+
+
+def _require_dataset(dset: Any) -> None:
+    if not isinstance(dset, h5py.Dataset):
+        raise TypeError(f"an h5py.Dataset is needed, such as file[name], not {type(dset).__name__}")
 
 
 def _filter_ids(dset: h5py.Dataset) -> list[int]:
@@ -419,3 +448,13 @@ def _is_stored_as_in_memory(dset: h5py.Dataset) -> bool:
     if dset.dtype.hasobject or dset.dtype.subdtype is not None:
         return False
     return bool(h5py.h5t.py_create(dset.dtype, logical=True).equal(dset.id.get_type()))
+
+
+def _fill_value(dset: h5py.Dataset) -> np.ndarray:
+    """What HDF5 has where nothing was ever written, as an array of one element."""
+    fill = np.zeros(1, dset.dtype)
+    settings = dset.id.get_create_plist()
+    defined = settings.fill_value_defined() == h5py.h5d.FILL_VALUE_USER_DEFINED
+    if defined and settings.get_fill_time() != h5py.h5d.FILL_TIME_NEVER:
+        settings.get_fill_value(fill)
+    return fill
