@@ -7,6 +7,7 @@ zarr 3; with zarr 2.18 use :class:`losslessnn.NeuralCodec` and format 2.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -169,7 +170,7 @@ class NeuralArrayCodec(ArrayBytesCodecPartialDecodeMixin, ArrayBytesCodec):  # t
 
     def _encode_sync(self, chunk_array: Any, chunk_spec: Any) -> Any:
         # In C order whatever arrives: zarr hands over views of the caller's memory, in any layout.
-        chunk = np.asarray(chunk_array.as_numpy_array(), order="C")
+        chunk = _as_described(np.asarray(chunk_array.as_numpy_array(), order="C"), chunk_spec)
         frame = encode_chunk(
             chunk, level=self.level, model=self._model, max_error=self.max_error, device=self.device
         )
@@ -258,6 +259,28 @@ def _on_gpu(device: str | None) -> bool:
     from losslessnn.models import devices
 
     return devices.gpu_for(device) is not None
+
+
+def _as_described(chunk: np.ndarray, chunk_spec: Any) -> np.ndarray:
+    """A chunk as the metadata say it is: some filters flatten it, or hand over integers that stand for reals.
+
+    Raises
+    ------
+    TypeError
+        If it cannot be that: nobody could read what would be written.
+    """
+    wanted = chunk_spec.dtype.to_native_dtype()
+    if chunk.size == math.prod(chunk_spec.shape):
+        chunk = chunk.reshape(chunk_spec.shape)
+    if not _same_but_for_byte_order(chunk.dtype, wanted) and {chunk.dtype.kind, wanted.kind} <= set("iuf"):
+        wanted = wanted.newbyteorder(chunk.dtype.byteorder)
+        chunk = chunk.view(wanted) if chunk.dtype.itemsize == wanted.itemsize else chunk
+    if chunk.shape != chunk_spec.shape or not _same_but_for_byte_order(chunk.dtype, wanted):
+        raise TypeError(
+            f"{CODEC_NAME} was handed {chunk.dtype} of shape {chunk.shape}, but the array's metadata says "
+            f"{wanted} of shape {chunk_spec.shape}: leave out the filter that changes it"
+        )
+    return chunk
 
 
 def _same_but_for_byte_order(a: np.dtype[Any], b: np.dtype[Any]) -> bool:

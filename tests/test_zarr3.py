@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ from losslessnn.workers import thread_count
 from support import ADVERSARIAL, make_recording
 
 zarr = pytest.importorskip("zarr", minversion="3.0")
+
+from zarr.abc.codec import ArrayArrayCodec  # noqa: E402
 
 import losslessnn.zarr as door  # noqa: E402
 from losslessnn.zarr import NeuralArrayCodec  # noqa: E402
@@ -135,6 +138,28 @@ class TestStores:
         create(tmp_path / "x", x, (5, 250), filters=filters)[:] = x
         np.testing.assert_array_equal(read(tmp_path / "x"), x)
         np.testing.assert_array_equal(zarr.open(str(tmp_path / "x"))[3, 100:400:7], x[3, 100:400:7])
+
+    @pytest.mark.filterwarnings("ignore:Numcodecs codecs are not in the Zarr")
+    @pytest.mark.parametrize("shards", [None, (600, 8)], ids=["chunks", "shards"])
+    @pytest.mark.parametrize(
+        ("name", "settings", "dtype"),
+        [
+            ("Delta", {"dtype": "<i2"}, "<i2"),
+            ("Delta", {"dtype": "<i2", "astype": "<i4"}, "<i2"),
+            ("FixedScaleOffset", {"offset": 0, "scale": 2, "dtype": "<f8", "astype": "<i4"}, "<f8"),
+            ("BitRound", {"keepbits": 23}, "<f4"),
+            ("PackBits", {}, "?"),
+        ],
+        ids=["Delta", "Delta, wider", "FixedScaleOffset", "BitRound", "PackBits"],
+    )
+    def test_behind_filters_that_change_chunks(
+        self, tmp_path: Path, name: str, settings: Any, dtype: str, shards: tuple[int, ...] | None
+    ) -> None:
+        """They flatten them, or make numbers of another kind, whatever the array's metadata says."""
+        codec = getattr(pytest.importorskip("zarr.codecs.numcodecs"), name)(**settings)
+        x = (make_recording(1000, 6) % 100).astype(dtype)
+        create(tmp_path / "x", x, (300, 4), shards=shards, filters=[codec])[:] = x
+        np.testing.assert_array_equal(read(tmp_path / "x"), x)
 
     @pytest.mark.parametrize("shards", [None, (600, 4)], ids=["chunks", "shards"])
     def test_parts_are_written_and_read(self, tmp_path: Path, shards: tuple[int, ...] | None) -> None:
@@ -366,6 +391,21 @@ class TestErrors:
 
         with pytest.raises(TypeError, match=r"losslessnn\.neural cannot hold dtype .* Convert to"):
             NeuralArrayCodec().validate(shape=(3,), dtype=Fake(), chunk_grid=None)
+
+    def test_a_chunk_that_nobody_could_read_is_not_written(self, tmp_path: Path) -> None:
+        @dataclass(frozen=True)
+        class Thinning(ArrayArrayCodec):
+            is_fixed_size = False
+
+            async def _encode_single(self, chunk: Any, _: Any) -> Any:
+                return chunk[::2]
+
+            def compute_encoded_size(self, nbytes: int, _: Any) -> int:
+                return nbytes // 2
+
+        z = create(tmp_path / "x", make_recording(100, 5), (50, 5), filters=[Thinning()])
+        with pytest.raises(TypeError, match=r"handed int16 of shape \(25, 5\).*leave out the filter"):
+            z[:] = 1
 
     def test_a_damaged_chunk_is_an_error_and_not_wrong_data(self, tmp_path: Path) -> None:
         x = make_recording(100, 5)
