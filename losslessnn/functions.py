@@ -60,7 +60,8 @@ def compress(
     Raises
     ------
     TypeError
-        If `x` holds Python objects, is a masked array or the name of a file, or if `level` is not an integer.
+        If `x` holds Python objects, or arrays by name (as an open ``.npz`` or HDF5 file does), is a masked
+        array or the name of a file, or if `level` is not an integer.
     ValueError
         If `level` is outside 1 to 9, `max_error` is negative or not finite, or there is no such device.
     MissingModelError, ModelError
@@ -156,7 +157,8 @@ def as_array(x: Any) -> np.ndarray:
     Raises
     ------
     TypeError
-        If bits would be lost on the way: Python objects, masks; or if `x` names a file.
+        If bits would be lost on the way: Python objects, masks, arrays by name, of which numpy takes the
+        names; or if `x` names a file.
     """
     if type(x) is str or isinstance(x, os.PathLike):  # not numpy's str_, which is an array of its own kind
         raise TypeError(
@@ -164,6 +166,8 @@ def as_array(x: Any) -> np.ndarray:
         )
     if isinstance(x, np.ma.MaskedArray):
         raise TypeError("a masked array would lose its mask: compress x.data and x.mask, each on its own")
+    if hasattr(x, "keys") and not hasattr(x, "__array__"):
+        raise TypeError(f"{type(x).__name__} holds arrays by name, and is none: compress each on its own")
     array = np.asarray(x if hasattr(x, "__array__") else _memory_of(x))
     if array.dtype.hasobject:
         raise TypeError(

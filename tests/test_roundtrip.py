@@ -157,6 +157,14 @@ class TestWhatGoesIn:
         with pytest.raises(TypeError, match="mask"):
             compress(np.ma.masked_equal([1, 2, 3], 2))
 
+    def test_arrays_by_name_are_refused_because_numpy_would_take_their_names(self, tmp_path: Path) -> None:
+        np.savez(tmp_path / "x.npz", a=np.arange(3))
+        with (
+            np.load(tmp_path / "x.npz") as opened,
+            pytest.raises(TypeError, match="compress each on its own"),
+        ):
+            compress(opened)
+
     def test_names_of_files_are_refused_because_their_owner_means_the_file(self, tmp_path: Path) -> None:
         for name in ("recording.npy", tmp_path / "recording.npy"):
             with pytest.raises(TypeError, match="load it first"):

@@ -18,6 +18,7 @@ import numpy as np
 from h5py._objects import phil  # the lock around every call of HDF5; h5py's own modules import it so
 
 from losslessnn.errors import CorruptFrameError
+from losslessnn.functions import as_array
 from losslessnn.hdf5.filter import FILTER_ID, decode_values, encode_values, real_errors, stored_settings
 from losslessnn.hdf5.layout import ChunkLayout, unpack_layout
 from losslessnn.workers import worker_pool
@@ -66,7 +67,7 @@ def write(dset: h5py.Dataset, array: Any, *, start: int = 0, threads: int = 0) -
     layout = _layout(dset)
     if dset.file.mode == "r":
         raise OSError(f"file {dset.file.filename} was opened for reading only: open it with mode 'r+'")
-    source = array if hasattr(array, "shape") and hasattr(array, "dtype") else np.asarray(array)
+    source = array if hasattr(array, "shape") and hasattr(array, "dtype") else as_array(array)
     _check_fits(dset, source, start)
     if not _is_stored_as_in_memory(dset):  # HDF5 must convert: it does so for whole arrays only
         dset[start : start + source.shape[0]] = source
