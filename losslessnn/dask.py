@@ -20,7 +20,7 @@ from losslessnn.advice import suggest_chunks
 from losslessnn.archives.writing import same_bytes
 from losslessnn.chunk import Settings, decode_chunk
 from losslessnn.errors import CorruptFrameError, RecordingError
-from losslessnn.functions import DEFAULT_LEVEL, check_level
+from losslessnn.functions import DEFAULT_LEVEL, as_array, check_level
 from losslessnn.workers import RemoteEncoder
 
 _MISSING = "{what} needs {package}: pip install 'losslessnn[dask]'"
@@ -100,12 +100,9 @@ def to_zarr(
     dask_array = _need("dask.array", "losslessnn.dask.to_zarr")
     _need("zarr", "losslessnn.dask.to_zarr")
     if not hasattr(array, "dtype"):
-        array = np.asarray(array)
-    if array.dtype.hasobject:
-        raise TypeError(
-            f"dtype {array.dtype} holds Python objects: convert to numbers or fixed-width strings"
-        )
-    whole = tuple(chunks) if chunks is not None else suggest_chunks(array.shape, array.dtype)
+        array = as_array(array)
+    _check_array(array)
+    whole = _whole_chunks(chunks, array)
     target = _create(
         store,
         zarr_format,
@@ -129,6 +126,27 @@ def to_zarr(
             meta=np.empty((0,) * array.ndim, np.uint8),
         ).compute()
     return target
+
+
+def _check_array(array: Any) -> None:
+    if array.dtype.hasobject:
+        raise TypeError(
+            f"dtype {array.dtype} holds Python objects: convert to numbers or fixed-width strings"
+        )
+    if isinstance(getattr(array, "_meta", array), np.ma.MaskedArray):
+        raise TypeError("a masked array would lose its mask: write its data and its mask, each on its own")
+    if any(length != length for length in array.shape):
+        raise ValueError("lengths of the Dask array are not known yet: call its compute_chunk_sizes() first")
+
+
+def _whole_chunks(chunks: Sequence[int] | None, array: Any) -> tuple[int, ...]:
+    """Chunks as asked for, or of our choice."""
+    if chunks is None:
+        return suggest_chunks(array.shape, array.dtype)
+    lengths = tuple(np.atleast_1d(chunks).tolist())
+    if len(lengths) != array.ndim or not all(isinstance(one, int) and one > 0 for one in lengths):
+        raise ValueError(f"chunks must be {array.ndim} positive integers, one for each axis, got {chunks!r}")
+    return lengths
 
 
 def _need(module: str, what: str) -> Any:
@@ -158,6 +176,8 @@ def _create(
     major = int(zarr.__version__.partition(".")[0])
     if zarr_format is None:
         zarr_format = 3 if major >= 3 else 2
+    if zarr_format not in (2, 3):
+        raise ValueError(f"zarr_format must be 2 or 3, got {zarr_format!r}")
     if zarr_format == 2 and shards is not None:
         raise ValueError("format 2 has no shards: leave out shards=, or say zarr_format=3")
     if major < 3:
@@ -166,6 +186,9 @@ def _create(
                 f"zarr {zarr.__version__} writes format 2 only: pip install 'zarr>=3' for format 3"
             )
         return zarr.create(store=store, compressor=NeuralCodec(**coding), **settings)
+    if settings["dtype"].kind in "fcV":
+        # Zarr leaves out chunks that equal the fill value, as records, -0j and any NaN may without being it.
+        settings["config"] = {"write_empty_chunks": True, **(settings.get("config") or {})}
     if zarr_format == 2:
         return zarr.create_array(store, zarr_format=2, compressors=NeuralCodec(**coding), **settings)
     from losslessnn.zarr import NeuralArrayCodec
@@ -188,7 +211,7 @@ def _blocks(dask_array: Any, array: Any, unit: tuple[int, ...]) -> Any:
     """The array as a Dask array whose blocks are what one worker writes."""
     if isinstance(array, dask_array.Array):
         return array.rechunk(unit)
-    if isinstance(array, np.memmap) and isinstance(array.base, mmap.mmap):
+    if _is_what_its_file_holds(array):
         return dask_array.map_blocks(
             _read_block,
             file=os.path.abspath(os.fspath(array.filename)),  # type: ignore[arg-type,unused-ignore]
@@ -201,6 +224,12 @@ def _blocks(dask_array: Any, array: Any, unit: tuple[int, ...]) -> Any:
             meta=np.empty((0,) * array.ndim, array.dtype),
         )
     return dask_array.from_array(array, chunks=unit)
+
+
+def _is_what_its_file_holds(array: Any) -> bool:
+    """Whether workers may read a file instead; what was changed in memory alone is not in it."""
+    mapped = isinstance(array, np.memmap) and isinstance(array.base, mmap.mmap)
+    return mapped and array.mode != "c" and isinstance(array.filename, str | os.PathLike)
 
 
 def _read_block(

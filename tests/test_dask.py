@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -119,6 +120,35 @@ class TestStores:
         part = np.load(tmp_path / "x.npy", mmap_mode="r")[123:4321, 1:5]
         np.testing.assert_array_equal(to_zarr(part, tmp_path / "z", chunks=CHUNKS)[:], part)
 
+    def test_a_memory_map_that_was_changed_in_memory_alone(self, tmp_path: Path) -> None:
+        np.save(tmp_path / "x.npy", make_recording(3000, 4))
+        changed = np.load(tmp_path / "x.npy", mmap_mode="c")
+        changed[1200:1300] = 7
+        np.testing.assert_array_equal(to_zarr(changed, tmp_path / "z", chunks=CHUNKS)[:], changed)
+
+    def test_a_memory_map_of_a_file_without_a_name(self, tmp_path: Path) -> None:
+        with tempfile.TemporaryFile() as file:
+            mapped = np.memmap(file, "<i2", "w+", shape=(3000, 4))
+            mapped[:] = make_recording(3000, 4)
+            np.testing.assert_array_equal(to_zarr(mapped, tmp_path / "z", chunks=CHUNKS)[:], mapped)
+
+    @pytest.mark.filterwarnings("ignore:The data type")
+    @pytest.mark.parametrize(
+        ("x", "fill_value"),
+        [
+            (np.full((1500, 4), complex(-0.0, -0.0)), 0),
+            (np.full((1500, 4), -0.0), 0),
+            (np.full((1500, 4), 0x7FF8000000000001).view("<f8"), np.nan),
+            (np.full((1500, 4), -0.0).view([("a", "<f8")]), None),
+        ],
+        ids=["complex", "reals", "a payload", "records"],
+    )
+    def test_what_equals_the_fill_value_keeps_its_bits(
+        self, tmp_path: Path, x: np.ndarray, fill_value: Any
+    ) -> None:
+        settings = {} if fill_value is None else {"fill_value": fill_value}
+        assert to_zarr(x, tmp_path / "z", chunks=CHUNKS, **settings)[:].tobytes() == x.tobytes()
+
     @pytest.mark.parametrize("shape", [(0, 5), (3,), (40, 5, 6)], ids=str)
     def test_other_shapes_in_chunks_of_our_choice(self, tmp_path: Path, shape: tuple[int, ...]) -> None:
         x = np.arange(np.prod(shape), dtype="int32").reshape(shape)
@@ -169,6 +199,33 @@ class TestErrors:
     def test_objects(self, tmp_path: Path) -> None:
         with pytest.raises(TypeError, match="holds Python objects: convert"):
             to_zarr(np.array([{}]), tmp_path / "z")
+
+    @pytest.mark.parametrize("kind", ["numpy", "dask"])
+    def test_masks(self, tmp_path: Path, kind: str) -> None:
+        x = np.ma.masked_equal(make_recording(1000, 4), 1)
+        with pytest.raises(TypeError, match="would lose its mask"):
+            to_zarr(x if kind == "numpy" else da.from_array(x), tmp_path / "z")
+        assert not (tmp_path / "z").exists()
+
+    def test_arrays_by_name(self, tmp_path: Path) -> None:
+        np.savez(tmp_path / "x.npz", a=make_recording(1000, 4))
+        with np.load(tmp_path / "x.npz") as opened, pytest.raises(TypeError, match="each on its own"):
+            to_zarr(opened, tmp_path / "z")
+
+    def test_lengths_that_dask_does_not_know(self, tmp_path: Path) -> None:
+        x = da.from_array(make_recording(1000, 4))
+        with pytest.raises(ValueError, match="call its compute_chunk_sizes"):
+            to_zarr(x[x[:, 0] > 0], tmp_path / "z", chunks=CHUNKS)
+
+    @pytest.mark.parametrize("chunks", [100, (100,), (0, 4), (100, -1), (100, 4.5)], ids=str)
+    def test_chunks_that_cut_nothing(self, tmp_path: Path, chunks: Any) -> None:
+        with pytest.raises(ValueError, match="chunks must be 2 positive integers, one for each axis"):
+            to_zarr(make_recording(1000, 4), tmp_path / "z", chunks=chunks)
+
+    @pytest.mark.parametrize("zarr_format", [1, 4, "3"])
+    def test_formats_there_are_not(self, tmp_path: Path, zarr_format: Any) -> None:
+        with pytest.raises(ValueError, match="zarr_format must be 2 or 3"):
+            to_zarr(make_recording(1000, 4), tmp_path / "z", zarr_format=zarr_format)
 
     def test_a_missing_package_is_named_with_its_remedy(self, tmp_path: Path) -> None:
         program = (
