@@ -53,7 +53,8 @@ def suggest_chunks(
     dtype : dtype-like
         Of its elements.
     sampling_rate : float, optional
-        Time steps per second (Hz); chunks then last a round number of seconds, at most a minute.
+        Time steps per second (Hz); chunks then last a round number of seconds, at most a minute if that has
+        2000 time steps.
     purpose : {"bulk", "random", "cloud"}, optional
         "bulk" (default): mostly written and read from end to end; about 20 MB. "random": short stretches here
         and there; about 1 MB, and no fewer than 2000 time steps. "cloud": one object per chunk, fetched one
@@ -89,8 +90,7 @@ def suggest_chunks(
     lengths = _check_shape(shape)
     if purpose not in _TARGET_BYTES:
         raise ValueError(f"purpose must be one of {', '.join(get_args(Purpose))}, got {purpose!r}")
-    if sampling_rate is not None and not (sampling_rate > 0 and math.isfinite(sampling_rate)):
-        raise ValueError(f"sampling_rate must be a positive number of Hz, got {sampling_rate!r}")
+    _check_rate(sampling_rate)
     if not lengths:
         return ()
     itemsize = max(np.dtype(dtype).itemsize, 1)
@@ -111,6 +111,11 @@ def _check_shape(shape: Sequence[int]) -> list[int]:
     return lengths
 
 
+def _check_rate(sampling_rate: float | None) -> None:
+    if sampling_rate is not None and not (sampling_rate > 0 and math.isfinite(sampling_rate)):
+        raise ValueError(f"sampling_rate must be a positive number of Hz, got {sampling_rate!r}")
+
+
 def _narrowed(rest: list[int], most: float) -> list[int]:
     """Lengths of the axes other than time, the longest halved until a chunk can hold a few thousand steps."""
     rest = [max(length, 1) for length in rest]
@@ -126,7 +131,8 @@ def _whole_steps(steps: float, length: int, sampling_rate: float | None, fewest:
         wanted = _nearest_round(steps, fewest)
     else:
         seconds = _nearest_round(steps / sampling_rate, fewest / sampling_rate)
-        wanted = sampling_rate * min(seconds, _LONGEST_SECONDS)
+        enough = _nearest_round(_FEWEST_STEPS / sampling_rate, _FEWEST_STEPS / sampling_rate)
+        wanted = sampling_rate * min(seconds, max(_LONGEST_SECONDS, enough))
     return max(1, min(round(wanted), length))
 
 
@@ -238,7 +244,7 @@ def advise(
     Raises
     ------
     ValueError
-        If the sample is empty.
+        If the sample is empty, or the rate is not positive.
 
     Examples
     --------
@@ -269,6 +275,7 @@ def candidate_chunks(
 ) -> list[tuple[int, ...]]:
     """The shapes worth trying on an array: short to long with all channels, and one with a part of them."""
     lengths = _check_shape(shape)
+    _check_rate(sampling_rate)
     row_bytes = max(math.prod(lengths[1:]) * np.dtype(dtype).itemsize, 1)
     found = []
     for target in _LADDER_BYTES:
@@ -334,14 +341,16 @@ def _measure_chunk(chunk: np.ndarray[Any, Any], level: int) -> _Cost:
 
 def _spread_chunks(array: np.ndarray[Any, Any], shape: tuple[int, ...]) -> Iterator[np.ndarray[Any, Any]]:
     """The whole chunks of an array, those far from each other first; the only one if there is but one."""
-    grid = [range(max(n // c, 1)) for n, c in zip(array.shape, shape, strict=True)]
-    places = [np.unravel_index(i, [len(axis) for axis in grid]) for i in range(math.prod(map(len, grid)))]
+    grid = [max(n // c, 1) for n, c in zip(array.shape, shape, strict=True)]
+    places = math.prod(grid)
     # Bit-reversed, so that stopping early leaves places all over the recording.
-    bits = max(len(places) - 1, 1).bit_length()
-    for i in sorted(range(len(places)), key=lambda i: f"{i:0{bits}b}"[::-1]):
-        corner = [int(place) * length for place, length in zip(places[i], shape, strict=True)]
-        cut = tuple(slice(start, start + length) for start, length in zip(corner, shape, strict=True))
-        yield array[cut]
+    bits = max(places - 1, 1).bit_length()
+    for i in range(1 << bits):
+        reversed_bits = int(f"{i:0{bits}b}"[::-1], 2)
+        if reversed_bits < places:
+            place = np.unravel_index(reversed_bits, grid)
+            starts = [int(at) * length for at, length in zip(place, shape, strict=True)]
+            yield array[tuple(slice(at, at + length) for at, length in zip(starts, shape, strict=True))]
 
 
 __all__ = ["Advice", "ChunkFigures", "Purpose", "advise", "candidate_chunks", "suggest_chunks"]

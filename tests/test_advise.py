@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from itertools import islice
 from pathlib import Path
 from typing import Any, get_args
 
@@ -27,6 +28,8 @@ class TestTheRule:
             ((600_000, 64), "int32", 1000, (60_000, 64), (5000, 64)),
             ((72_000_000, 1), "int16", 20_000, (1_200_000, 1), (400_000, 1)),
             ((72_000_000,), "int16", None, (10_000_000,), (500_000,)),
+            ((72_000_000, 2), "int16", 1, (2000, 2), (2000, 2)),  # a minute would be 60 time steps
+            ((72_000_000, 2), "int16", 0.01, (2000, 2), (2000, 2)),
         ],
     )
     def test_usual_recordings(
@@ -136,6 +139,16 @@ class TestMeasuring:
     def test_nothing_to_measure(self, sample: np.ndarray) -> None:
         with pytest.raises(ValueError, match="nothing to measure"):
             advise(sample)
+
+    @pytest.mark.parametrize("rate", [0.0, -1.0, float("nan"), float("inf")])
+    def test_rates_there_are_not(self, rate: float) -> None:
+        with pytest.raises(ValueError, match="positive number of Hz"):
+            advise(make_recording(1000, 4), rate, level=1)
+
+    def test_a_sample_far_larger_than_memory(self) -> None:
+        endless = np.broadcast_to(np.int16(3), (10**12, 384))
+        first = list(islice(advice._spread_chunks(endless, (1000, 384)), 5))
+        assert [chunk.shape for chunk in first] == [(1000, 384)] * 5
 
     def test_candidates_go_from_short_to_long_and_to_fewer_channels(self) -> None:
         chunks = candidate_chunks((10**6, 64), "int16", 30_000)
