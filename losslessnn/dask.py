@@ -7,6 +7,7 @@ dask-jobqueue. The store that comes out is the same, byte for byte, as if one ma
 from __future__ import annotations
 
 import contextlib
+import json
 import mmap
 import os
 import threading
@@ -324,6 +325,30 @@ def encode_checked(array: np.ndarray[Any, Any], settings: Settings) -> bytes:
     return frame
 
 
+def _scheduler_address(scheduler: str) -> str:
+    """The address in a scheduler's file, or what was given instead of one.
+
+    Raises
+    ------
+    RecordingError
+        If the file is none of a scheduler.
+    ValueError
+        If it is no address: of those a Client hangs for a minute.
+    """
+    from distributed.comm.addressing import get_address_host_port
+
+    address = scheduler
+    if os.path.isfile(scheduler):
+        try:
+            with open(scheduler, encoding="utf-8") as file:
+                address = str(json.load(file)["address"])
+        except (ValueError, LookupError, TypeError) as error:
+            raise RecordingError(f"{scheduler} is not the file of a Dask scheduler: {error}") from error
+    if not address.startswith("inproc://"):
+        get_address_host_port(address)
+    return address
+
+
 @contextlib.contextmanager
 def cluster_pool(scheduler: str) -> Iterator[tuple[ClusterEncoder, int]]:
     """Connect to a scheduler: its address, or the file that ``dask scheduler --scheduler-file`` writes.
@@ -335,12 +360,11 @@ def cluster_pool(scheduler: str) -> Iterator[tuple[ClusterEncoder, int]]:
     ModuleNotFoundError
         If `distributed` is not installed.
     RecordingError
-        If nobody answers at the address, or the scheduler has no workers.
+        If nobody answers at the address, it or the file is none, or the scheduler has no workers.
     """
     distributed = _need("distributed", "--dask")
-    where = {"scheduler_file": scheduler} if os.path.isfile(scheduler) else {"address": scheduler}
     try:
-        client = distributed.Client(**where, set_as_default=False)
+        client = distributed.Client(_scheduler_address(scheduler), set_as_default=False)
     except (OSError, ValueError, TimeoutError) as error:
         raise RecordingError(f"no Dask scheduler answers at {scheduler}: {error}") from error
     with client:

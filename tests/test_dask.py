@@ -27,7 +27,7 @@ da = pytest.importorskip("dask.array")
 distributed = pytest.importorskip("distributed")
 zarr = pytest.importorskip("zarr")
 
-from losslessnn.dask import one_thread_per_task, to_zarr  # noqa: E402
+from losslessnn.dask import cluster_pool, one_thread_per_task, to_zarr  # noqa: E402
 
 ZARR_3 = int(zarr.__version__.split(".")[0]) >= 3
 zarr_3_only = pytest.mark.skipif(not ZARR_3, reason="format 3 needs zarr 3")
@@ -319,6 +319,27 @@ class TestTheCommand:
         assert done.returncode == 1
         assert "no Dask scheduler answers at tcp://127.0.0.1:1" in done.stderr
         assert [file.name for file in tmp_path.iterdir()] == ["x.npy"]
+
+    @pytest.mark.parametrize(
+        ("scheduler", "message"),
+        [
+            ("", "missing port number"),
+            ("head", "missing port number"),
+            ("http://head:8786", "unknown address scheme"),
+            ("x.npy", "x.npy is not the file of a Dask scheduler"),
+            ("x.json", "x.json is not the file of a Dask scheduler: 'address'"),
+        ],
+    )
+    def test_what_is_no_scheduler(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheduler: str, message: str
+    ) -> None:
+        """A Client that never connects is closed a minute later."""
+        monkeypatch.chdir(tmp_path)
+        np.save("x.npy", make_recording(100, 3))
+        Path("x.json").write_text("{}")
+        monkeypatch.setattr(distributed, "Client", lambda *_, **__: pytest.fail("was made"))
+        with pytest.raises(losslessnn.RecordingError, match=message), cluster_pool(scheduler):
+            pass
 
 
 @zarr_3_only
