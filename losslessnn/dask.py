@@ -47,7 +47,8 @@ def to_zarr(
     array : dask.array.Array or numpy.ndarray or numpy.memmap or anything else with shape, dtype and slices
         What to write. A Dask array is rechunked to the chunks (or shards) of the store, as two workers that
         write parts of one chunk would undo each other's work. Of a memory map, as from
-        ``np.load(path, mmap_mode="r")``, workers read their parts from the file themselves.
+        ``np.load(path, mmap_mode="r")``, workers read their parts from the file themselves (but not of one
+        that was opened with "c", whose changes are in memory alone).
     store : path, URL or Zarr store
         Where to. Every worker must be able to reach it: a shared folder or object storage.
     chunks : sequence of int, optional
@@ -80,12 +81,16 @@ def to_zarr(
     ModuleNotFoundError
         If dask or zarr is not installed.
     TypeError
-        If the dtype holds Python objects.
+        If the dtype holds Python objects, or the array is masked.
     ValueError
-        If shards are asked for in format 2, or format 3 with zarr 2; and what zarr raises.
+        If shards are asked for in format 2, or format 3 with zarr 2; if `chunks` are not positive integers,
+        one for each axis, or a Dask array does not know its lengths; and what zarr raises.
 
     Notes
     -----
+    Of complex numbers, reals and records every chunk is stored: zarr would leave out some whose bits are not
+    those of the fill value. Say ``config={"write_empty_chunks": False}`` if you do not mind.
+
     Each piece of work is done again if its worker dies, and gives the same bytes again, so that nothing is
     lost, and nothing is there twice. Within a worker one thread works on a piece: give every core a worker.
 
