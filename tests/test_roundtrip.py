@@ -130,6 +130,12 @@ class TestWhatGoesIn:
     def test_bytes_are_bytes_and_not_a_string(self, make: type) -> None:
         assert_same_bits(np.array([97, 0, 0], "u1"), decompress(compress(make(b"a\0\0"))))
 
+    @pytest.mark.parametrize("dtype", ["<U0", ">U0", "S0", "V0"])
+    def test_elements_without_bytes_keep_their_type(self, dtype: str) -> None:
+        array = np.ndarray((3, 2), dtype)
+        restored = decompress(compress(array))
+        assert (restored.dtype.str, restored.shape) == (array.dtype.str, (3, 2))
+
     @pytest.mark.parametrize("make", [bytes, bytearray, memoryview, lambda frame: np.frombuffer(frame, "u1")])
     def test_frames_come_in_any_buffer(self, make: type, recording: np.ndarray) -> None:
         assert_same_bits(recording, decompress(make(compress(recording))))

@@ -27,5 +27,6 @@ def memory_bytes(array: npt.NDArray[Any], order: Literal["C", "F"]) -> npt.NDArr
 def array_from_bytes(content: npt.NDArray[np.uint8], header: FrameHeader) -> npt.NDArray[Any]:
     """The array that a header describes, on the memory of `content`."""
     if header.nbytes == 0:
-        return np.empty(header.shape, header.dtype, order=header.order)
+        # Not `np.empty`, which makes text of no characters text of one.
+        return np.ndarray(header.shape, header.dtype, order=header.order)
     return content.view(header.dtype).reshape(header.shape, order=header.order)
