@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -245,6 +246,14 @@ def test_every_array_comes_back(name: str, level: int) -> None:
 def test_odd_shapes_come_back(n_times: int, n_channels: int) -> None:
     array = make_shared(n_times, n_channels, 2)
     assert_same_bits(array, decompress(compress(array, model="latent-factor")))
+
+
+@pytest.mark.parametrize("n_times", [1, 2, 5, 9])
+def test_fewer_times_than_lags(n_times: int) -> None:
+    """The sum over no times is zero."""
+    errors = np.ones((3, n_times), np.int32)
+    covariances = latent_fit._covariances(SimpleNamespace(errors=errors), 6)  # type: ignore[arg-type]
+    assert [covariance[0, 0] > 0 for covariance in covariances] == [lag < n_times for lag in range(7)]
 
 
 @pytest.mark.parametrize("channels", [1, 2, 7])

@@ -191,8 +191,8 @@ def _covariances(prediction: Prediction, lags: int) -> NDArray[np.float64]:
     for (begin, end), w in zip(pairwise(edges), weights, strict=True):
         weight += w * (end - begin)
         for lag in range(lags + 1):
-            since = max(begin, lag)
-            total[lag] += w * fit.exact_product(values[:, since:end], values[:, since - lag : end - lag])
+            since, stop = max(begin, lag), max(end, lag)  # there may be fewer times than lags
+            total[lag] += w * fit.exact_product(values[:, since:stop], values[:, since - lag : stop - lag])
     return total / weight
 
 
