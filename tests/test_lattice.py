@@ -908,3 +908,11 @@ def test_columns_of_few_values_have_no_lattices_of_their_own(rows: int) -> None:
     found = lattice.fit(values)
     assert found is not None
     assert len(lattice.pack_lattice(found)) < 5000
+
+
+def test_two_values_that_are_the_same_as_real_numbers() -> None:
+    """The codes of NaNs whose payloads differ by one are 63 bits long."""
+    array = np.full((1000, 4), 0x7FF8000000000001).view("<f8")
+    array[500:] = np.nan
+    found = lattice.fit_encode(array)
+    assert found is None or not isinstance(found[0], lattice.PaletteLattice)

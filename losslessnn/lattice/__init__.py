@@ -260,7 +260,7 @@ def _palette(array: npt.NDArray[Any], step: int) -> PaletteLattice | None:
     distinct = _distinct(array)
     if distinct is None or distinct.size < 2 or distinct.size * _MIN_REPEATS > array.size:
         return None
-    points = (float(distinct[-1]) - float(distinct[0])) / max(step, 1)
+    points = (int(distinct[-1]) - int(distinct[0])) / max(step, 1)  # as reals, neighbours may be the same
     palette = PaletteLattice(distinct)
     gain = array.size * math.floor(4 * math.log2(points / distinct.size)) / 4 * _PALETTE_GAIN_SHARE
     return palette if gain > 8 * len(palette.pack()) else None
