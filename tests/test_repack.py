@@ -169,7 +169,9 @@ class TestWhatIsMadeAnew:
         with h5py.File(tmp_path / "new.h5") as new:
             assert new["odd"].id.read_direct_chunk((0,))[1] == b"whatever it is"
 
-    @pytest.mark.parametrize("kind", [h5py.h5t.UNIX_D32LE, h5py.h5t.STD_B16LE, opaque()], ids=str)
+    @pytest.mark.parametrize(
+        "kind", [h5py.h5t.UNIX_D32LE, h5py.h5t.STD_B16LE, opaque()], ids=["time", "bits", "opaque"]
+    )
     def test_types_that_numpy_does_not_have(self, kind: Any, tmp_path: Path) -> None:
         raw = np.frombuffer(np.random.default_rng(0).bytes(30_000 * kind.get_size()), f"V{kind.get_size()}")
         with h5py.File(tmp_path / "x.h5", "w") as file:
