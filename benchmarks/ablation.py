@@ -22,6 +22,7 @@ import numpy as np
 
 from benchmarks.recordings import add_data_option, data_folder, load, names
 from losslessnn import adc, chunk
+from losslessnn.chunk import encoding as chunk_encoding
 from losslessnn.models import encoding, fit, point_trial
 
 LEVEL = 5
@@ -56,7 +57,7 @@ PARTS: dict[str, Callable[[], Any]] = {
     "no network": lambda: mock.patch.object(encoding, "add_network", return_value=None),
     "no point masses": lambda: mock.patch.object(point_trial, "find_points", return_value=None),
     "no segments": lambda: _patched(encoding, "find_changes", lambda *_: []),
-    "no repeats": lambda: _patched(chunk, "find_layout", lambda _: None),
+    "no repeats": lambda: _patched(chunk_encoding, "find_layout", lambda _: None),
 }
 
 

@@ -211,7 +211,7 @@ class TestThreads:
         """Five times the file, the same peak of memory (with frames that are merely stored, to be quick)."""
         program = (
             "import resource, sys; from pathlib import Path\n"
-            "from losslessnn import chunk\n"
+            "from losslessnn.chunk import encoding\n"
             "from losslessnn.archives.writing import compress_file\n"
             "from losslessnn.frame import FrameHeader, Mode, Section, content_checksum, pack_frame\n"
             "from losslessnn.recordings import Reading\n"
@@ -219,7 +219,7 @@ class TestThreads:
             "def stored(x, **settings):\n"
             "    header = FrameHeader(x.dtype, x.shape, 'C', Mode.STORED, content_checksum(x))\n"
             "    return pack_frame(header, {Section.PLAIN: x.tobytes()})\n"
-            "chunk.encode_chunk = stored\n"
+            "encoding.encode_chunk = stored\n"
             "p = Path(sys.argv[1])\n"
             "with worker_pool(2) as pool:\n"
             "    r = Reading(as_bytes=True, frame_bytes=2_000_000)\n"
