@@ -19,6 +19,7 @@ from support import assert_same_bits, make_recording
 h5py = pytest.importorskip("h5py")
 
 from losslessnn.hdf5 import FILTER_ID, check, read, repack  # noqa: E402
+from losslessnn.hdf5.bulk import filter_ids  # noqa: E402
 from losslessnn.hdf5.comparing import refuse_difference  # noqa: E402
 
 RECORDING = make_recording(20_000, 8)
@@ -79,18 +80,12 @@ def opaque() -> Any:
     return kind
 
 
-def filters(dset: Any) -> list[int]:
-    """Ids of a dataset's filters."""
-    plan = dset.id.get_create_plist()
-    return [plan.get_filter(number)[0] for number in range(plan.get_nfilters())]
-
-
 class TestWhatIsMadeAnew:
     def test_values(self, session: Path, repacked: Path) -> None:
         names = ["acquisition/traces/raw", "acquisition/traces/timestamps", "events", "big endian", "moving"]
         with h5py.File(session) as old, h5py.File(repacked) as new:
             for name in names:
-                assert filters(new[name]) == [FILTER_ID], name
+                assert filter_ids(new[name]) == [FILTER_ID], name
                 assert check(new[name]).ok
                 assert_same_bits(old[name][()], new[name][()])
                 assert_same_bits(old[name][()], read(new[name]))
@@ -99,7 +94,7 @@ class TestWhatIsMadeAnew:
         with h5py.File(session) as old, h5py.File(repacked) as new:
             assert list(new) == list(old)  # in the order in which they were made
             for name in ("small", "noise"):
-                assert not filters(new[name])
+                assert not filter_ids(new[name])
                 assert_same_bits(old[name][()], new[name][()])
             assert list(new["labels"]) == list(old["labels"])
             assert new["ragged"][0].tolist() == [1, 2, 3]

@@ -1,9 +1,9 @@
 """Frames that are made of frames: which they are, and what those may hold.
 
-    fields  every field of a record         any mode, of elements that are smaller
+    fields  every field of a record             any mode, of elements that are smaller
     view    bytes as numbers of another kind    no view, no fields
-    parts   columns of one kind             no parts, no view
-    fixed   pieces of reals' digits         neural or plain
+    parts   columns of one kind                 no parts, no view
+    fixed   pieces of reals' digits             neural or plain
 
 So a decoder that follows them comes to an end, whatever the bytes are.
 """

@@ -103,6 +103,7 @@ def _modelled_rows(
 
 
 def modelled_size(header: FrameHeader, sections: dict[Section, memoryview]) -> int:
+    """How many codes a frame's model has, which are fewer than values if rows repeat."""
     return math.prod(_modelled_rows(header, sections)[0])
 
 
@@ -113,6 +114,7 @@ def number_type(dtype: np.dtype[Any]) -> np.dtype[Any]:
 
 @contextmanager
 def more_than_memory_is_corrupt() -> Iterator[None]:
+    """A frame that would take all memory, or nests without end, is a CorruptFrameError."""
     try:
         yield
     except MemoryError as error:

@@ -414,18 +414,19 @@ def _require_dataset(dset: Any) -> None:
         raise TypeError(f"an h5py.Dataset is needed, such as file[name], not {type(dset).__name__}")
 
 
-def _filter_ids(dset: h5py.Dataset) -> list[int]:
+def filter_ids(dset: h5py.Dataset) -> list[int]:
+    """Ids of the filters that a dataset's chunks go through, in order."""
     settings = dset.id.get_create_plist()
     return [settings.get_filter(number)[0] for number in range(settings.get_nfilters())]
 
 
 def _filter_place(dset: h5py.Dataset) -> int | None:
-    filters = _filter_ids(dset)
+    filters = filter_ids(dset)
     return filters.index(FILTER_ID) if FILTER_ID in filters else None
 
 
 def _uses_filter_alone(dset: h5py.Dataset) -> bool:
-    return _filter_ids(dset) == [FILTER_ID]
+    return filter_ids(dset) == [FILTER_ID]
 
 
 def _without_filter(dset: h5py.Dataset) -> str:

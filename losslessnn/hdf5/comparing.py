@@ -9,7 +9,7 @@ import h5py
 from h5py import h5a, h5d, h5g, h5l, h5o, h5r, h5z
 
 from losslessnn.errors import RecordingError
-from losslessnn.hdf5.bulk import read
+from losslessnn.hdf5.bulk import filter_ids, read
 from losslessnn.hdf5.references import address, dtype_of, same_values, values_of
 
 _BLOCK_BYTES = 1 << 26
@@ -44,14 +44,12 @@ def attribute_names(thing: Any) -> list[bytes]:
     return names
 
 
-def can_be_read(dset: h5d.DatasetID) -> bool:
+def can_be_read(dset: h5py.Dataset) -> bool:
     """Whether all of a dataset's values are in its file, and all filters they went through are here."""
-    plan = dset.get_create_plist()
-    if plan.get_layout() == h5d.VIRTUAL or (
-        plan.get_layout() == h5d.CONTIGUOUS and plan.get_external_count()
-    ):
-        return False
-    return all(h5z.filter_avail(plan.get_filter(number)[0]) for number in range(plan.get_nfilters()))
+    plan = dset.id.get_create_plist()
+    layout = plan.get_layout()
+    elsewhere = layout == h5d.VIRTUAL or (layout == h5d.CONTIGUOUS and plan.get_external_count() > 0)
+    return not elsewhere and all(map(h5z.filter_avail, filter_ids(dset)))
 
 
 def has_plain_values(dset: h5d.DatasetID) -> bool:
@@ -124,7 +122,7 @@ class _Comparison:
 
     def _datasets(self, old: h5py.Dataset, new: h5py.Dataset, path: str) -> None:
         _insist(_same_kind(old.id, new.id) and old.maxshape == new.maxshape, path, "is of another type")
-        if not can_be_read(old.id):
+        if not can_be_read(old):
             return
         if not old.shape or not has_plain_values(old.id):
             self._pairs.append((path, old.id, new.id))

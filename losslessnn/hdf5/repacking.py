@@ -21,7 +21,7 @@ from h5py import h5a, h5d, h5f, h5g, h5l, h5o, h5p, h5r, h5z
 from losslessnn.advice import Purpose, suggest_chunks
 from losslessnn.errors import RecordingError
 from losslessnn.functions import DEFAULT_LEVEL, check_level
-from losslessnn.hdf5.bulk import read, write
+from losslessnn.hdf5.bulk import filter_ids, read, write
 from losslessnn.hdf5.comparing import (
     attribute_names,
     blocks,
@@ -301,8 +301,7 @@ def _own_type(thing: Any) -> Any:
 
 def _why_not(dset: h5py.Dataset, gzip: bool) -> str | None:
     """Why a dataset stays as it is: nothing to speak of, if it is small; None if it does not."""
-    plan = dset.id.get_create_plist()
-    filters = [plan.get_filter(number)[0] for number in range(plan.get_nfilters())]
+    filters = filter_ids(dset)
     if gzip:
         return None if FILTER_ID in filters else ""
     if not dset.shape or math.prod(dset.shape) * dtype_of(dset.id).itemsize < LEAST_BYTES:
@@ -311,7 +310,7 @@ def _why_not(dset: h5py.Dataset, gzip: bool) -> str | None:
         return ""
     if filters == [FILTER_ID]:
         return "it is compressed by losslessnn already"
-    if not can_be_read(dset.id):
+    if not can_be_read(dset):
         return "its values lie in other files, or a filter they went through is not installed"
     if not has_plain_values(dset.id):
         return "its values have no fixed length, or numpy has none like them"
