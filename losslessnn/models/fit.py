@@ -132,7 +132,8 @@ USUAL_WEIGHTS = (0.2, 0.2, 0.5)  # of the fast, middle and slow running average
 WEIGHT_DOUBT = 0.15
 LOG_SPREAD = 1.6 * 256  # of an error's logarithm around its scale's, in 2**-8 octave
 PILOTS = 48  # channels whose statistics stand for all
-ADAPTIVE_TRIAL = 1 << 18  # samples after which a stage that has not saved anything is given up
+ADAPTIVE_TRIAL = 1 << 18  # samples after which a stage that saves too little is given up
+ADAPTIVE_DOUBT = 0.5  # less than this share of what it must save
 ALL_SHAPES = slice(None)
 HISTOGRAM_BLOCK = 512  # samples
 MANY_TIMES = 8192  # samples of a channel of which every second block tells enough of its errors
@@ -749,7 +750,8 @@ def _fit_adaptive(prediction: Prediction, effort: Effort) -> Adaptive:
                 linear = np.ascontiguousarray(prediction.errors[pilots, begin:end], np.int32)
                 without[end] = without[begin] + statistics.error_logarithms(linear, bits, pilots)
             kept = put(kept, begin, end, errors) if kept.size else kept
-            if cost >= without[end] and end * pilots.size >= ADAPTIVE_TRIAL:
+            saved, due = without[end] - cost, ADAPTIVE_DOUBT * must_save * end / n_times
+            if saved <= due and end * pilots.size >= ADAPTIVE_TRIAL:
                 break
         least = without[end] - must_save if best_cost is None else best_cost
         if end == n_times and cost < least:
