@@ -23,7 +23,9 @@ import numpy as np
 from benchmarks.recordings import add_data_option, data_folder, load, names
 from losslessnn import adc, chunk
 from losslessnn.chunk import encoding as chunk_encoding
-from losslessnn.models import encoding, fit, point_trial
+from losslessnn.models import encoding, point_trial
+from losslessnn.models.fit import linear
+from losslessnn.models.fit.effort import EFFORT
 
 LEVEL = 5
 ROUNDS = 3
@@ -31,7 +33,7 @@ ROUNDS = 3
 
 @contextlib.contextmanager
 def _effort(**changes: Any) -> Iterator[None]:
-    efforts = {level: replace(effort, **changes) for level, effort in fit.EFFORT.items()}
+    efforts = {level: replace(effort, **changes) for level, effort in EFFORT.items()}
     with mock.patch.object(encoding, "EFFORT", efforts):
         yield
 
@@ -53,7 +55,7 @@ PARTS: dict[str, Callable[[], Any]] = {
     "no ADC table": lambda: _patched(adc, "estimate", lambda *_: None),
     "one ADC table for all": lambda: _patched(adc, "_groupings", _one_table),
     "no later references": lambda: _effort(later=0),
-    "fit not weighted": lambda: _patched(fit, "power_of_four", np.ones_like),
+    "fit not weighted": lambda: _patched(linear, "power_of_four", np.ones_like),
     "no network": lambda: mock.patch.object(encoding, "add_network", return_value=None),
     "no point masses": lambda: mock.patch.object(point_trial, "find_points", return_value=None),
     "no segments": lambda: _patched(encoding, "find_changes", lambda *_: []),

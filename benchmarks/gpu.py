@@ -35,7 +35,8 @@ from losslessnn.blocks import Codes
 from losslessnn.kernels.constants import NETWORK_INPUTS, TOTAL
 from losslessnn.models import autoregressive, conversion, devices
 from losslessnn.models.autoregressive import NO_MARKS, AutoregressiveModel
-from losslessnn.models.fit import EFFORT, add_network, fit
+from losslessnn.models.fit import add_network, fit
+from losslessnn.models.fit.effort import EFFORT
 from losslessnn.models.prediction import Prediction
 from losslessnn.simulate import simulate_probe
 

@@ -24,7 +24,7 @@ from losslessnn.kernels.parameters import Foreseen
 from losslessnn.models import autoregressive, conversion, encoding, latent, point_trial, side
 from losslessnn.models.arrangement import arrange
 from losslessnn.models.autoregressive import Marks
-from losslessnn.models.fit import EFFORT
+from losslessnn.models.fit.effort import EFFORT
 from losslessnn.models.latent_fit import NEAR, Reach, fit_factors
 from losslessnn.models.points import fill
 from losslessnn.models.store import Family

@@ -25,7 +25,7 @@ from losslessnn.models.store import Family, Profile, remember
 if TYPE_CHECKING:
     from losslessnn.models.autoregressive import AutoregressiveModel
     from losslessnn.models.closed_form import ClosedForm
-    from losslessnn.models.fit import Effort
+    from losslessnn.models.fit.effort import Effort
 
 FEWEST_TIMES = 512
 MOST_SAMPLES = 1 << 24
@@ -184,7 +184,7 @@ class _Training:
 
     def effort(self) -> Effort:
         """How hard the closed form is looked for."""
-        from losslessnn.models.fit import EFFORT
+        from losslessnn.models.fit.effort import EFFORT
 
         return EFFORT[_QUICK_LEVEL if self.quick else _LEVEL]
 

@@ -10,12 +10,20 @@ import pytest
 import losslessnn
 from losslessnn import adc
 from losslessnn.kernels.constants import PAD
-from losslessnn.kernels.cpu import statistics
 from losslessnn.kernels.cpu.integers import PAIR_BITS, TILE
+from losslessnn.kernels.cpu.sums import (
+    PRODUCT_LIMIT,
+    Reach,
+    fit_memory,
+    gram_matrices,
+    samples_for_sums,
+    sum_products,
+)
 from losslessnn.models import autoregressive, encoding, side
 from losslessnn.models.autoregressive import NO_MARKS
 from losslessnn.models.conversion import positions_of
-from losslessnn.models.fit import EFFORT, fit
+from losslessnn.models.fit import fit
+from losslessnn.models.fit.effort import EFFORT
 from support import assert_same_bits, make_recording
 
 
@@ -106,11 +114,11 @@ def test_sums_of_products_are_exact_as_far_as_samples_may_go(kind: type, most: i
     samples = np.random.default_rng(8).choice([-most, most, 1], (3, 2 * PAD + 700)).astype(kind)
     samples[1] = most  # all products alike: no sum is larger
     begins, ends, weights = np.array([0, 300, 333]), np.array([300, 333, 700]), np.array([1.0, 4.0, 0.25])
-    chosen, reach = np.array([[-1, -1], [0, 2], [0, 1]], np.int32), statistics.Reach(5, 2, 2, 1)
-    memory, size = statistics.fit_memory(15, 2, 3), 16
+    chosen, reach = np.array([[-1, -1], [0, 2], [0, 1]], np.int32), Reach(5, 2, 2, 1)
+    memory, size = fit_memory(15, 2, 3), 16
     grams, weighed = np.empty((3, size, size)), np.empty(3)
-    statistics.gram_matrices(
-        statistics.samples_for_sums(samples), chosen, reach, np.arange(3), begins, ends,
+    gram_matrices(
+        samples_for_sums(samples), chosen, reach, np.arange(3), begins, ends,
         np.tile(weights, (3, 1)), memory, grams, weighed,
     )  # fmt: skip
     for k, references in enumerate(chosen):
@@ -129,11 +137,11 @@ def test_sums_of_products_are_exact_as_far_as_samples_may_go(kind: type, most: i
 
 def test_channels_are_compared_exactly() -> None:
     """Every pair of rows, in tiles and blocks, at the largest samples that 32 bits hold sums of."""
-    rows = np.full((8, 2080), statistics.PRODUCT_LIMIT, np.int16)
+    rows = np.full((8, 2080), PRODUCT_LIMIT, np.int16)
     rows[3:] = np.random.default_rng(9).integers(-4095, 4096, (5, 2080))
     known, sums = 4, np.empty(TILE * TILE, np.int64)
     products = np.zeros((8, 8))
-    statistics.sum_products(rows, known, sums, products)
+    sum_products(rows, known, sums, products)
     exact = (rows.astype(object) @ rows.T.astype(object)).astype(float)
     assert np.array_equal(np.tril(products)[known:], np.tril(exact)[known:])
 

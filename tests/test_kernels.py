@@ -70,7 +70,8 @@ from losslessnn.models.autoregressive import (
     no_network,
 )
 from losslessnn.models.channels import Channels
-from losslessnn.models.fit import EFFORT, fit
+from losslessnn.models.fit import fit
+from losslessnn.models.fit.effort import EFFORT
 from losslessnn.models.points import Points, fill
 from losslessnn.models.prediction import linear_errors
 from losslessnn.wire import Reader

@@ -39,7 +39,7 @@ from losslessnn.kernels.constants import (
 from losslessnn.kernels.parameters import Adaptive, CorruptPayload, Factors, Networks
 from losslessnn.models import conversion, latent, latent_fit, side, vae
 from losslessnn.models.autoregressive import NO_MARKS, AutoregressiveModel, no_network
-from losslessnn.models.fit import EFFORT, NO_NETWORK
+from losslessnn.models.fit.effort import EFFORT, NO_NETWORK
 from losslessnn.models.latent import FactorModel
 from losslessnn.models.latent_fit import NEAR, Reach, fit_factors
 from losslessnn.models.points import fill

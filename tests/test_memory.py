@@ -16,7 +16,8 @@ from losslessnn import compress, decompress, memory
 from losslessnn.adc import plain_positions
 from losslessnn.blocks import codes_between, put_codes, row_groups, time_blocks
 from losslessnn.models import prediction
-from losslessnn.models.fit import EFFORT, fit
+from losslessnn.models.fit import fit
+from losslessnn.models.fit.effort import EFFORT
 from losslessnn.models.prediction import Passage, Prediction
 from support import assert_same_bits, make_recording
 

@@ -14,7 +14,8 @@ from losslessnn.kernels.cpu import training
 from losslessnn.models import conversion, side
 from losslessnn.models import network as networks
 from losslessnn.models.autoregressive import NO_MARKS, encode
-from losslessnn.models.fit import EFFORT, add_network, fit
+from losslessnn.models.fit import add_network, fit
+from losslessnn.models.fit.effort import EFFORT
 from support import assert_same_bits, make_beats, make_recording
 
 HIDDEN = 8

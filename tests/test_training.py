@@ -25,7 +25,8 @@ from losslessnn.kernels.cpu import network as network_kernel
 from losslessnn.kernels.cpu import training as kernel
 from losslessnn.models import closed_form, side
 from losslessnn.models import network as networks
-from losslessnn.models.fit import EFFORT, for_network
+from losslessnn.models.fit import for_network
+from losslessnn.models.fit.effort import EFFORT
 from support import (
     assert_same_bits,
     make_beats,

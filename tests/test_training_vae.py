@@ -12,7 +12,8 @@ import losslessnn
 from losslessnn import ModelError, Profile, compress, decompress
 from losslessnn.kernels import latent_reference
 from losslessnn.models import closed_form, conversion, latent, side
-from losslessnn.models.fit import EFFORT, predict_by
+from losslessnn.models.fit import predict_by
+from losslessnn.models.fit.effort import EFFORT
 from losslessnn.models.vae import LAYERS
 from support import assert_same_bits, make_bursts
 

@@ -14,7 +14,8 @@ from losslessnn.kernels.cpu.compiling import kernel, part
 from losslessnn.kernels.cpu.head import average, log_scale
 from losslessnn.kernels.cpu.integers import log2
 from losslessnn.kernels.cpu.latent import _mix, means_given
-from losslessnn.kernels.cpu.statistics import _dithered, log2_of
+from losslessnn.kernels.cpu.scales import dithered
+from losslessnn.kernels.cpu.solving import log2_of
 
 _SCALE = SCALE
 _UNEXPLAINED = 0.02  # share of its variance that a channel keeps to itself when factors are first looked for
@@ -238,7 +239,7 @@ def draw(foreseen, factors, means):
 
 @kernel
 def drawn_histogram(history, explained, drawn, initial, fraction_bits, weights, center, stride, histogram):
-    """As `statistics.error_histogram`, of errors around ``drawn`` means; averages know ``explained`` ones."""
+    """As `scales.error_histogram`, of errors around ``drawn`` means; averages know ``explained`` ones."""
     bins = histogram.shape[1]
     averages = np.empty(3, np.int64)
     for k in range(drawn.shape[0]):
@@ -248,7 +249,7 @@ def drawn_histogram(history, explained, drawn, initial, fraction_bits, weights, 
             position = np.int64(history[k, PAD + t])
             if t % stride == 0:
                 scale = log_scale(averages[0], averages[1], averages[2], weights, k) >> 8
-                error = log2(_dithered(position - drawn[k, t], k, t, fraction_bits))
+                error = log2(dithered(position - drawn[k, t], k, t, fraction_bits))
                 ratio = error - (4 << LOG_BITS) - scale - center[k]
                 index = (ratio >> (LOG_BITS - 3)) + bins // 2
                 histogram[k, min(max(index, 0), bins - 1)] += 1

@@ -341,7 +341,7 @@ def ratio_step(
     """Logarithms of the errors at a time over their scales, less ``center``, of the channels from ``k`` on.
 
     They go to ``ratios``, in 1/8 octave; then the running averages move. Errors are dithered as
-    `statistics._dithered` says.
+    `scales.dithered` says.
     """
     channel = lane_numbers(k) + k
     real = channel < n_channels

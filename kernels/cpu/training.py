@@ -27,7 +27,7 @@ from losslessnn.kernels.constants import (
 )
 from losslessnn.kernels.cpu.compiling import lean_kernel, part
 from losslessnn.kernels.cpu.reals import ROWS, add_four_rows, add_product_sums
-from losslessnn.kernels.cpu.statistics import log2_of
+from losslessnn.kernels.cpu.solving import log2_of
 
 LANES, FEW_LANES = 64, 16  # samples; multiples of `reals.WIDTH`
 _PER_SCALE = np.float32(TAIL_CELLS // TAIL_REACH)

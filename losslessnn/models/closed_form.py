@@ -9,7 +9,8 @@ from losslessnn.kernels.parameters import Positions
 from losslessnn.models import autoregressive, latent
 from losslessnn.models.autoregressive import Marks
 from losslessnn.models.conversion import positions_of, range_of, tables_for
-from losslessnn.models.fit import Effort, fit
+from losslessnn.models.fit import fit
+from losslessnn.models.fit.effort import Effort
 from losslessnn.models.latent_fit import FAR, fit_factors
 from losslessnn.models.point_trial import take_points
 from losslessnn.models.prediction import Prediction

@@ -18,7 +18,9 @@ from losslessnn.models import devices, latent, side
 from losslessnn.models.autoregressive import AutoregressiveModel, Marks
 from losslessnn.models.channels import Channels
 from losslessnn.models.conversion import offsets_of, positions_of, range_of, tables_for
-from losslessnn.models.fit import EFFORT, Effort, add_network, find_changes, fit, predict_by
+from losslessnn.models.fit import add_network, fit, predict_by
+from losslessnn.models.fit.changes import find_changes
+from losslessnn.models.fit.effort import EFFORT, Effort
 from losslessnn.models.latent_fit import FAR, NEAR, fit_factors
 from losslessnn.models.point_trial import choose_points
 from losslessnn.models.points import fill

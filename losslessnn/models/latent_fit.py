@@ -24,11 +24,14 @@ from losslessnn.kernels.constants import (
     PAD,
     SCALE,
 )
-from losslessnn.kernels.cpu import factor_analysis, statistics
+from losslessnn.kernels.cpu import factor_analysis, scales
 from losslessnn.kernels.parameters import Factors, Foreseen, Head, Positions
-from losslessnn.models import fit
 from losslessnn.models.autoregressive import AutoregressiveModel, Marks
-from losslessnn.models.fit import Effort, fit_head
+from losslessnn.models.fit import fit
+from losslessnn.models.fit.effort import NO_NETWORK, Effort
+from losslessnn.models.fit.head import MANY_TIMES, fit_head
+from losslessnn.models.fit.matrices import exact_product
+from losslessnn.models.fit.weights import power_of_four
 from losslessnn.models.latent import FactorModel, complete, encode, foresee, pack_factors
 from losslessnn.models.prediction import Prediction
 
@@ -100,7 +103,7 @@ def fit_factors(
         references=0,
         later=0,
         adaptive_references=0,
-        network=fit.NO_NETWORK,
+        network=NO_NETWORK,
         adaptive_gain=ADAPTIVE_GAIN,
     )
     base, prediction, shared = _fit_shared(codes, positions, alone, reach)
@@ -155,7 +158,7 @@ def _fit_shared(
     codes: Codes, positions: Positions, alone: Effort, reach: Reach
 ) -> tuple[AutoregressiveModel, Prediction, _Shared]:
     """Each channel's prediction from its own past, and what channels share of its errors."""
-    base, prediction = fit.fit(codes, positions, alone, whole=True)
+    base, prediction = fit(codes, positions, alone, whole=True)
     covariances = _covariances(prediction, reach.lags)
     least = np.maximum(LEAST_NOISE * covariances[0].diagonal(), 4.0**positions.fraction_bits / 12.0)
     n_times = codes.shape[1]
@@ -185,14 +188,14 @@ def _covariances(prediction: Prediction, lags: int) -> NDArray[np.float64]:
     values = errors.astype(np.float64)
     energy = np.array([(errors[:, b:e] ** 2).sum() for b, e in pairwise(edges)])
     energy = (energy / np.diff(edges)) + 1.0
-    weights = np.minimum(fit.power_of_four(np.sort(energy)[n_spans // 2] / energy), MOST_WEIGHT)
+    weights = np.minimum(power_of_four(np.sort(energy)[n_spans // 2] / energy), MOST_WEIGHT)
     total = np.zeros((lags + 1, len(errors), len(errors)))
     weight = 0.0
     for (begin, end), w in zip(pairwise(edges), weights, strict=True):
         weight += w * (end - begin)
         for lag in range(lags + 1):
             since, stop = max(begin, lag), max(end, lag)  # there may be fewer times than lags
-            total[lag] += w * fit.exact_product(values[:, since:stop], values[:, since - lag : stop - lag])
+            total[lag] += w * exact_product(values[:, since:stop], values[:, since - lag : stop - lag])
     return total / weight
 
 
@@ -360,12 +363,12 @@ def _of_samples(
     drawn = np.empty_like(explained)
     factor_analysis.draw(foreseen, model.factors, drawn)
     histogram = np.zeros((len(explained), shapes.costs.shape[1]), np.int64)
-    stride = 1 if explained.shape[1] < fit.MANY_TIMES else 2
+    stride = 1 if explained.shape[1] < MANY_TIMES else 2
     factor_analysis.drawn_histogram(
         prediction.history(), explained, drawn, head.initial, bits, head.weights, head.bias, stride, histogram
     )
     bias, shape = np.zeros(len(explained), np.int32), np.zeros(len(explained), np.int32)
-    statistics.choose_shapes(histogram, shapes.costs, bias, shape)
+    scales.choose_shapes(histogram, shapes.costs, bias, shape)
     bias = np.clip(head.bias + bias, -8192, 8192) // 32 * 32
     return head._replace(bias=bias.astype(np.int32), shape=shape)
 

@@ -9,7 +9,8 @@ from losslessnn.blocks import Codes
 from losslessnn.models import autoregressive
 from losslessnn.models.autoregressive import NO_MARKS, Marks
 from losslessnn.models.conversion import positions_of, range_of
-from losslessnn.models.fit import EFFORT, fit
+from losslessnn.models.fit import fit
+from losslessnn.models.fit.effort import EFFORT
 from losslessnn.models.points import Points, fill, find_points
 
 TRIAL_SAMPLES, SHORTEST_TRIAL = 1 << 17, 1 << 13  # to try point masses on: in all, of each channel

@@ -1,0 +1,101 @@
+"""Scales and shapes of what predictions leave over."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from losslessnn.blocks import codes_between, time_blocks
+from losslessnn.coding.shapes import load_shapes
+from losslessnn.kernels.constants import AVERAGE_BITS
+from losslessnn.kernels.cpu import scales, solving
+from losslessnn.kernels.cpu.head_lanes import new_rows
+from losslessnn.kernels.parameters import Head
+from losslessnn.models.fit.excerpt import pilot_channels
+from losslessnn.models.fit.matrices import both_halves
+
+BIAS_LIMIT = 256 * 32  # what frames can say
+USUAL_WEIGHTS = (0.2, 0.2, 0.5)  # of the fast, middle and slow running average
+WEIGHT_DOUBT = 0.15
+LOG_SPREAD = 1.6 * 256  # of an error's logarithm around its scale's, in 2**-8 octave
+ALL_SHAPES = slice(None)
+HISTOGRAM_BLOCK = 512  # samples
+MANY_TIMES = 8192  # samples of a channel of which every second block tells enough of its errors
+MOST_SKIPPED = 4  # every fourth of still more
+FIRST_ERRORS = 32  # of a channel, from which its averages start
+
+
+def fit_head(errors: NDArray[Any], fraction_bits: int, kinds: slice = ALL_SHAPES) -> Head:
+    """Weights, biases and starting points of the scales, and shapes, of some kinds.
+
+    ``errors`` are (channels, time) integers.
+    """
+    n_channels, n_times = errors.shape
+    shapes = load_shapes()
+    levels = starting_levels(errors)
+    initial = np.left_shift(np.int64(1), levels)
+    pilots = pilot_channels(n_channels)
+    sums, row = np.zeros((pilots.size, 5, 5), np.int64), np.zeros(5, np.int64)
+    averages = np.stack([initial[pilots]] * 3)
+    for begin, end in time_blocks(n_channels, n_times):
+        some = np.ascontiguousarray(errors[pilots, begin:end], np.int32)
+        scales.scale_statistics(some, fraction_bits, pilots, averages, row, sums)
+    chosen = _scale_weights(sums)
+    if np.abs(_centers(levels, chosen)).max() >= BIAS_LIMIT:  # only noise makes such weights
+        chosen = np.rint(256 * np.array(USUAL_WEIGHTS)).astype(np.int32)
+    weights = np.repeat(chosen[None], n_channels, axis=0)
+    histogram = np.zeros((n_channels, shapes.costs.shape[1]), np.int64)
+    center = _centers(levels, chosen)
+    stride = min(max(2 * n_times // MANY_TIMES, 1), MOST_SKIPPED)
+    rows = new_rows(8, n_channels)
+    averages, of_averages, centers, ratios = rows[:3], rows[3:6], rows[6], rows[7]
+    averages[:] = 1
+    averages[:, :n_channels], of_averages[:, :n_channels], centers[:n_channels] = initial, weights.T, center
+    for begin in range(0, n_times, HISTOGRAM_BLOCK * stride):
+        some = codes_between(errors, begin, begin + HISTOGRAM_BLOCK)
+        scales.error_histogram(some, fraction_bits, of_averages, centers, averages, ratios, histogram)
+    bias = np.zeros(n_channels, np.int32)
+    shape = np.zeros(n_channels, np.int32)
+    scales.choose_shapes(histogram, shapes.costs[kinds], bias, shape)
+    bias = np.clip(bias + center, -BIAS_LIMIT, BIAS_LIMIT).astype(np.int32)
+    shape += kinds.indices(len(shapes.costs))[0]
+    return Head(weights, bias, shape, initial, shapes.tails, shapes.guesses)
+
+
+def _centers(levels: NDArray[np.int64], weights: NDArray[np.int32]) -> NDArray[np.int64]:
+    """Where biases must lie: weights that sum to less than 1 leave part of a channel's level to its bias."""
+    return ((levels - AVERAGE_BITS) * (256 - int(weights.sum())) + 16) // 32 * 32
+
+
+def starting_levels(errors: NDArray[Any]) -> NDArray[np.int64]:
+    levels = np.empty(len(errors), np.int64)
+    scales.starting_levels(codes_between(errors, 0, FIRST_ERRORS), levels)
+    return levels
+
+
+def _scale_weights(sums: NDArray[np.int64]) -> NDArray[np.int32]:
+    """Least squares of the error's logarithm on the averages', within channels; weights in 2**-8.
+
+    A signal that keeps its level leaves little to regress on, so the weights are drawn towards
+    `USUAL_WEIGHTS`, as by a Gaussian prior `WEIGHT_DOUBT` wide.
+    """
+    counted = sums[sums[:, 0, 0] > 1].astype(np.float64)
+    total, products = counted[:, 1:, 0], counted[:, 1:, 1:]
+    within = products - total[:, :, None] * total[:, None, :] / counted[:, :1, :1]
+    # added in their order
+    gram = both_halves(within.cumsum(axis=0)[-1]) if len(within) else np.zeros((4, 4))
+    usual = np.array(USUAL_WEIGHTS)
+    for i in range(3):
+        left = gram[3, i]
+        for j in range(3):
+            left -= gram[i, j] * usual[j]
+        gram[3, i] = gram[i, 3] = left
+    for i in range(3):
+        gram[i, i] += (LOG_SPREAD / WEIGHT_DOUBT) ** 2
+    gram[3, 3] += gram.trace()  # its own size does not matter; the factor must stay positive
+    change = np.empty(3, np.int64)
+    solving.cholesky(gram, 4, 0.0, np.empty(4))
+    solving.round_coefficients(gram, 3, 3, 1 / 256, np.empty(3), change)
+    return np.clip(change + np.rint(256 * usual).astype(np.int64), -512, 512).astype(np.int32)
