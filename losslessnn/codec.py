@@ -48,6 +48,10 @@ class NeuralCodec(Codec):  # type: ignore[misc,unused-ignore]
         is one. Default: what the environment variable ``LOSSLESSNN_DEVICE`` says, or "cpu". The frames
         are the same, and no store's metadata names a device. Where there is no GPU, the CPU does it, and the
         log says so.
+    verify : bool, optional
+        Whether every frame is decoded and compared before it is stored: encoding takes up to twice as long.
+        One that differed would be replaced by a plain one, and the log would say so. Default: what the
+        environment variable ``LOSSLESSNN_VERIFY`` says (1 for yes), or no.
 
     Raises
     ------
@@ -95,6 +99,7 @@ class NeuralCodec(Codec):  # type: ignore[misc,unused-ignore]
         embed: bool = True,
         max_error: float = 0,
         device: str | None = None,
+        verify: bool | None = None,
     ) -> None:
         self.level = check_level(level)
         self.n_channels = None if n_channels is None else _check_n_channels(n_channels)
@@ -102,6 +107,7 @@ class NeuralCodec(Codec):  # type: ignore[misc,unused-ignore]
         self.embed = bool(embed)
         self.max_error = check_max_error(max_error)
         self.device = check_device(device)
+        self.verify = verify
 
     def encode(self, buf: Any) -> bytes:
         """Encode one chunk as a frame.
@@ -124,7 +130,12 @@ class NeuralCodec(Codec):  # type: ignore[misc,unused-ignore]
         """
         chunk = self._with_channels(as_array(buf))
         return encode_chunk(
-            chunk, level=self.level, model=self.model, max_error=self.max_error, device=self.device
+            chunk,
+            level=self.level,
+            model=self.model,
+            max_error=self.max_error,
+            device=self.device,
+            verify=self.verify,
         )
 
     def decode(self, buf: Any, out: Any = None) -> Any:

@@ -26,6 +26,7 @@ def compress(
     model: Model | None = None,
     max_error: float = 0,
     device: str | None = None,
+    verify: bool | None = None,
 ) -> bytes:
     """Compress an array into one frame.
 
@@ -50,6 +51,10 @@ def compress(
         Where samples are coded: "cpu", "cuda" for a GPU (with the extra ``gpu``), "auto" for a GPU if there
         is one. Default: what the environment variable ``LOSSLESSNN_DEVICE`` says, or "cpu". The bytes are
         the same. Where there is no GPU, the CPU does it, and the log says so.
+    verify : bool, optional
+        Whether every frame is decoded and compared before it is returned: encoding takes up to twice as long.
+        One that differed would be replaced by a plain one, and the log would say so. Default: what the
+        environment variable ``LOSSLESSNN_VERIFY`` says (1 for yes), or no.
 
     Returns
     -------
@@ -92,7 +97,12 @@ def compress(
     chosen = None if model is None else choose_model(model)
     bound = check_max_error(max_error)
     return encode_chunk(
-        as_array(x), level=check_level(level), model=chosen, max_error=bound, device=check_device(device)
+        as_array(x),
+        level=check_level(level),
+        model=chosen,
+        max_error=bound,
+        device=check_device(device),
+        verify=verify,
     )
 
 

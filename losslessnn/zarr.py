@@ -62,6 +62,9 @@ class NeuralArrayCodec(ArrayBytesCodecPartialDecodeMixin, ArrayBytesCodec):  # t
     device : str, optional
         Where samples are coded, as in :class:`losslessnn.NeuralCodec`; metadata does not name it. Readers of
         a store say it with the environment variable ``LOSSLESSNN_DEVICE``.
+    verify : bool, optional
+        Whether every frame is decoded and compared before it is stored, as in
+        :class:`losslessnn.NeuralCodec`; metadata does not say.
 
     Raises
     ------
@@ -108,6 +111,7 @@ class NeuralArrayCodec(ArrayBytesCodecPartialDecodeMixin, ArrayBytesCodec):  # t
     embed: bool = True
     max_error: float = 0.0
     device: str | None = field(default=None, compare=False, repr=False)
+    verify: bool | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "level", check_level(self.level))
@@ -172,7 +176,12 @@ class NeuralArrayCodec(ArrayBytesCodecPartialDecodeMixin, ArrayBytesCodec):  # t
         # In C order whatever arrives: zarr hands over views of the caller's memory, in any layout.
         chunk = _as_described(np.asarray(chunk_array.as_numpy_array(), order="C"), chunk_spec)
         frame = encode_chunk(
-            chunk, level=self.level, model=self._model, max_error=self.max_error, device=self.device
+            chunk,
+            level=self.level,
+            model=self._model,
+            max_error=self.max_error,
+            device=self.device,
+            verify=self.verify,
         )
         return chunk_spec.prototype.buffer.from_bytes(frame)
 

@@ -48,6 +48,7 @@ def models_must_not_fail(request: pytest.FixtureRequest, monkeypatch: pytest.Mon
     """An encoder falls back to a plain mode when a model fails; in tests that is a failure."""
     if request.node.get_closest_marker("failing_model") is None:
         monkeypatch.setattr(encoding._log, "exception", _reraise)
+        monkeypatch.setattr(encoding._log, "error", pytest.fail)
 
 
 def _reraise(*_: object) -> None:

@@ -30,6 +30,7 @@ from losslessnn.wire import Bytes, pack_double
 
 from .elements import memory_bytes, memory_order
 from .neural import CONTEXTS_LEVEL, encode_neural, number_type
+from .verifying import check_description, comes_back, verify_or_default
 
 Array = npt.NDArray[Any]
 Content = npt.NDArray[np.uint8]
@@ -63,20 +64,27 @@ class Settings:
     max_error : float
         How far a value may be moved, in the array's units; 0: not at all.
     device : str, optional
-        See `encode_chunk`.
+        See `encode_chunk`; so for the next one.
+    verify : bool, optional
     """
 
     level: int = 5
     model: Profile | Family | None = None
     max_error: float = 0.0
     device: str | None = None
+    verify: bool | None = None
 
     def encode(self, array: npt.NDArray[Any]) -> bytes:
         """`encode_chunk` with these settings, in a process that can then decode the frame."""
         if isinstance(self.model, Profile):
             remember(self.model)
         return encode_chunk(
-            array, level=self.level, model=self.model, max_error=self.max_error, device=self.device
+            array,
+            level=self.level,
+            model=self.model,
+            max_error=self.max_error,
+            device=self.device,
+            verify=self.verify,
         )
 
 
@@ -87,6 +95,7 @@ def encode_chunk(
     model: Profile | Family | None = None,
     max_error: float = 0.0,
     device: str | None = None,
+    verify: bool | None = None,
 ) -> bytes:
     """Encode an array of any dtype, shape and layout into one frame.
 
@@ -105,6 +114,9 @@ def encode_chunk(
     device : str, optional
         "auto", "cpu" or "cuda": where samples are coded, see `losslessnn.models.devices`. The frame is the
         same.
+    verify : bool, optional
+        Whether the frame is decoded and compared before it is returned; one that differs is replaced by a
+        plain one, and the log says so. Default: what `losslessnn.chunk.verifying.VARIABLE` says, or not.
 
     Returns
     -------
@@ -138,7 +150,14 @@ def encode_chunk(
     mode, sections = _encode_content(array, content, how)
     if near:
         sections[Section.BOUND] = pack_double(max_error)
-    return pack_frame(FrameHeader(array.dtype, array.shape, order, mode, content_checksum(content)), sections)
+    header = FrameHeader(array.dtype, array.shape, order, mode, content_checksum(content))
+    frame = pack_frame(header, sections)
+    if not verify_or_default(verify) or comes_back(frame, content, device):
+        return frame
+    _log.error("a frame of %s did not decode; the chunk is kept in a plain mode: please report", array.dtype)
+    plain = _plain(content, array.dtype.itemsize, level)
+    bound = {tag: section for tag, section in sections.items() if tag is Section.BOUND}
+    return pack_frame(replace(header, mode=plain.mode), plain.sections | bound)
 
 
 class _Coded(NamedTuple):
@@ -165,6 +184,8 @@ def _encode_content(
             modelled = _encode_fields(array, how) or _encode_modelled(array, how, apart)
         else:
             modelled = _encode_best(array, content, how)
+        if modelled is not None and modelled.mode is Mode.NEURAL:
+            check_description(array.shape, modelled.sections)
     except Exception:  # an encoder must not lose a recording to a bug in what only makes it smaller
         _log.exception(
             "modelling a chunk of %s failed; it is kept in a plain mode: please report", array.dtype
@@ -172,9 +193,15 @@ def _encode_content(
         modelled = None
     if modelled is not None and modelled.size < _HOPELESS_SHARE * _plain_estimate(content, itemsize):
         return modelled
-    mode, payload = encode_plain(content, itemsize, level=how.level)
-    if modelled is not None and modelled.size + _SECTION_OVERHEAD * len(modelled.sections) < len(payload):
+    plain = _plain(content, itemsize, how.level)
+    if modelled is not None and modelled.size + _SECTION_OVERHEAD * len(modelled.sections) < plain.size:
         return modelled
+    return plain
+
+
+def _plain(content: Content, itemsize: int, level: int) -> _Coded:
+    """Bytes in the best plain mode."""
+    mode, payload = encode_plain(content, max(itemsize, 1), level=level)
     return _Coded(mode, {Section.PLAIN: payload})
 
 

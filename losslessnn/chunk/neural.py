@@ -75,11 +75,11 @@ def decode_neural(
             if Section.LATTICE not in sections or header.nbytes == 0:
                 raise CorruptFrameError("frame lacks the lattice its codes are on")
             grids.append(lattice.unpack_lattice(sections[Section.LATTICE]))
-            coded.append(decoding.Parsed.read(sections, modelled_size(header, sections)))
+            coded.append(decoding.Parsed.read(sections, modelled_size(header.shape, sections)))
         decoded = decoding.decode_many(coded, device)
     contents = []
     for (header, sections), grid, codes in zip(frames, grids, decoded, strict=True):
-        shape, repeats = _modelled_rows(header, sections)
+        shape, repeats = _modelled_rows(header.shape, sections)
         leftover = sections.get(Section.LEFTOVER, memoryview(b""))
         array = lattice.decode(grid, codes.reshape(shape), leftover, number_type(header.dtype), shape)
         if repeats is not None:
@@ -90,21 +90,21 @@ def decode_neural(
 
 
 def _modelled_rows(
-    header: FrameHeader, sections: dict[Section, memoryview]
+    shape: tuple[int, ...], sections: dict[Section, memoryview]
 ) -> tuple[tuple[int, ...], tuple[Layout, Repeats] | None]:
     """Shape of what the model codes: the array without its repeated rows, and these."""
     if Section.REPEATS not in sections:
-        return header.shape, None
+        return shape, None
     reader = Reader(sections[Section.REPEATS], "list of repeated rows")
-    layout = Layout(reader.varint(max(Layout) if len(header.shape) > 2 else Layout.FIRST))
-    rows, *others = layout.shape(header.shape) if header.shape else (0,)
+    layout = Layout(reader.varint(max(Layout) if len(shape) > 2 else Layout.FIRST))
+    rows, *others = layout.shape(shape) if shape else (0,)
     repeats = Repeats.unpack(reader.take(reader.remaining), rows)
     return (rows - repeats.rows, *others), (layout, repeats)
 
 
-def modelled_size(header: FrameHeader, sections: dict[Section, memoryview]) -> int:
-    """How many codes a frame's model has, which are fewer than values if rows repeat."""
-    return math.prod(_modelled_rows(header, sections)[0])
+def modelled_size(shape: tuple[int, ...], sections: dict[Section, memoryview]) -> int:
+    """How many codes an array's model has, which are fewer than values if rows repeat."""
+    return math.prod(_modelled_rows(shape, sections)[0])
 
 
 def number_type(dtype: np.dtype[Any]) -> np.dtype[Any]:

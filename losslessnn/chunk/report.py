@@ -74,7 +74,7 @@ def describe_chunk(buffer: bytes | bytearray | memoryview, *, per_channel: bool 
     if per_channel and header.mode is Mode.NEURAL:
         from losslessnn.models import decoding
 
-        size = modelled_size(header, sections)
+        size = modelled_size(header.shape, sections)
         bits, latent_bits = decoding.channel_bits(sections, size), decoding.latent_bits(sections, size)
     frame_bytes = memoryview(buffer).nbytes
     section_bytes = Counter({tag.name.lower(): len(content) for tag, content in sections.items()})

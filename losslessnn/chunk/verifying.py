@@ -1,0 +1,47 @@
+"""What an encoder asks of a frame before it lets go of it: that a decoder takes it, or gives the array back.
+
+A frame's description is always read again: no decoder may refuse it. Decoding it takes about as long as
+encoding, and is for those who want to be told at once, not when the frame is read.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from losslessnn import lattice
+from losslessnn.errors import CorruptFrameError
+from losslessnn.frame import Section
+from losslessnn.wire import Bytes
+
+from .decoding import decode_chunk
+from .elements import memory_bytes, memory_order
+from .neural import modelled_size
+
+VARIABLE = "LOSSLESSNN_VERIFY"
+
+
+def verify_or_default(verify: bool | None) -> bool:
+    """Whether to decode every frame that is made: as asked for, or as the environment says."""
+    return os.environ.get(VARIABLE, "0") not in ("", "0") if verify is None else verify
+
+
+def check_description(shape: tuple[int, ...], sections: Mapping[Section, Bytes]) -> None:
+    """Read all that the neural mode says of an array's samples; `CorruptFrameError` where a decoder would."""
+    from losslessnn.models.decoding import Parsed
+
+    views = {tag: memoryview(content) for tag, content in sections.items()}
+    lattice.unpack_lattice(views[Section.LATTICE])
+    Parsed.read(views, modelled_size(shape, views))
+
+
+def comes_back(frame: bytes, content: npt.NDArray[np.uint8], device: str) -> bool:
+    """Whether a frame decodes to an array of these bytes in memory order."""
+    try:
+        array = decode_chunk(frame, device=device)
+    except CorruptFrameError:
+        return False
+    return np.array_equal(memory_bytes(array, memory_order(array)), content)
