@@ -65,6 +65,15 @@ def packed(npy: Path) -> Path:
     return npy.with_name("x.npy.lnn")
 
 
+@pytest.fixture
+def long(tmp_path: Path) -> tuple[Path, Path]:
+    """A recording in a file, and its archive, so long that it has its header twice."""
+    source = tmp_path / "long.npy"
+    np.save(source, np.concatenate([RECORDING, RECORDING[::-1], RECORDING]))
+    compress_file(source, tmp_path / "long.lnn", level=1)
+    return source, tmp_path / "long.lnn"
+
+
 def restored(archive_path: Path, **options: Any) -> tuple[bytes, Any]:
     """The restored file's bytes, and the report."""
     target = archive_path.with_name("restored")
@@ -445,6 +454,46 @@ class TestDamage:
             (tmp_path / "x").write_bytes(content)
             with pytest.raises(CorruptFrameError):
                 Archive(tmp_path / "x", recover=True)
+
+    def test_any_damage_to_the_header_is_made_good_by_its_copy(self, long: tuple[Path, Path]) -> None:
+        source, packed = long
+        whole = packed.read_bytes()
+        with Archive(packed) as archive:
+            length = archive.header_length
+        assert whole.count(whole[:length]) == 2
+        for at in range(length):
+            packed.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << at % 8]) + whole[at + 1 :])
+            with pytest.raises(CorruptFrameError, match="--recover"):
+                Archive(packed)
+            with Archive(packed, recover=True) as archive:
+                assert archive.header_damaged
+                assert archive.complete
+                assert not archive.intact
+                assert archive.header_length == length
+        got, report = restored(packed, recover=True)
+        assert got == source.read_bytes()
+        assert report.complete
+        assert "compress the file again" in "".join(report.notes)
+
+    def test_damage_to_the_copy_is_found_by_verify_and_harms_nothing(self, long: tuple[Path, Path]) -> None:
+        source, packed = long
+        whole = packed.read_bytes()
+        with Archive(packed) as archive:
+            last = sum(archive.frame_lengths) + 2 * archive.header_length - 1
+        packed.write_bytes(whole[:last] + bytes([whole[last] ^ 1]) + whole[last + 1 :])
+        assert restored(packed)[0] == source.read_bytes()
+        with Archive(packed) as archive, pytest.raises(CorruptFrameError, match="copy of the header"):
+            verify_archive(archive)
+
+    def test_short_archives_have_no_copy_and_say_that_nothing_is_left(self, tmp_path: Path) -> None:
+        np.save(tmp_path / "short.npy", np.arange(100, dtype="<i2"))
+        compress_file(tmp_path / "short.npy", tmp_path / "short.lnn")
+        content = bytearray((tmp_path / "short.lnn").read_bytes())
+        content[10] ^= 1
+        (tmp_path / "short.lnn").write_bytes(content)
+        for recover in (False, True):
+            with pytest.raises(CorruptFrameError, match="header is damaged"):
+                Archive(tmp_path / "short.lnn", recover=recover)
 
     def test_a_newer_version_is_called_so(self, packed: Path) -> None:
         content = bytearray(packed.read_bytes())

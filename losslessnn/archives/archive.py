@@ -41,6 +41,8 @@ class Archive:
         The archive file.
     header : ArchiveHeader
         What the archive says about the original file.
+    header_damaged : bool
+        Whether the header was read from its copy at the archive's end, as only ``recover=True`` does.
     complete : bool
         Whether the index and all frames are there. Only an archive opened with ``recover=True`` can be
         incomplete.
@@ -56,7 +58,9 @@ class Archive:
         self._lock = threading.Lock()
         try:
             self.archive_length = os.fstat(self._file.fileno()).st_size
-            self.header = self._read_header()
+            self.header_damaged = False
+            self._copy_at: int | None = None
+            self.header = self._read_header(recover)
             if self.header.profile is not None:
                 remember(Profile.from_bytes(self.header.profile, f"{self.path}: the profile in it"))
             self._samples = all_samples(self.header.layout)
@@ -96,6 +100,16 @@ class Archive:
     def complete(self) -> bool:
         """Whether every frame and the index are there."""
         return self.content_crc is not None
+
+    @property
+    def intact(self) -> bool:
+        """Whether header and index are there as they were written, and every frame is there."""
+        return self.complete and not self.header_damaged
+
+    @property
+    def header_repeated(self) -> bool:
+        """Whether the archive ends with a copy of its header."""
+        return self._copy_at is not None
 
     @property
     def header_length(self) -> int:
@@ -213,6 +227,15 @@ class Archive:
         samples = self._samples[which]
         return samples, samples.frame_span(index - self._first_frames[which])
 
+    def check_header_copy(self) -> None:
+        """Compare the header with its copy, if there is one; `CorruptFrameError` if they differ."""
+        if self._copy_at is not None:
+            header, copy = (self._read_at(at, self._header_length) for at in (0, self._copy_at))
+            if header != copy:
+                raise CorruptFrameError(
+                    f"{self.path}: the copy of the header is damaged; nothing else depends on it"
+                )
+
     # -- life
 
     def close(self) -> None:
@@ -244,7 +267,7 @@ class Archive:
             self._file.seek(offset)
             return self._file.read(length)
 
-    def _read_header(self) -> ArchiveHeader:
+    def _read_header(self, recover: bool) -> ArchiveHeader:
         prefix = self._read_at(0, PREFIX_BYTES)
         try:
             self._header_length = header_length(prefix)
@@ -252,7 +275,39 @@ class Archive:
                 raise CorruptFrameError("archive header is truncated: nothing can be recovered")
             return unpack_header(self._read_at(0, self._header_length))
         except CorruptFrameError as error:
-            raise type(error)(f"{self.path}: {error}") from error
+            copy = self._header_copy()
+            if copy is None:
+                raise type(error)(f"{self.path}: {error}") from error
+            if not recover:
+                raise CorruptFrameError(
+                    f"{self.path}: {error}; `losslessnn decompress --recover` takes its copy at the end"
+                ) from error
+            self.header_damaged = True
+            self._header_length = len(copy)
+            return unpack_header(copy)
+
+    def _header_copy(self) -> bytes | None:
+        """The copy of a damaged header, whose length follows from the others'; None if it is not whole."""
+        try:
+            body, footer, body_at, repeated = self._read_end(0)
+            lengths, _ = unpack_index(body, footer)
+            length = (body_at - sum(lengths)) // 2
+            if not repeated or length <= 0:
+                return None
+            copy = self._read_at(body_at - length, length)
+            unpack_header(copy)
+        except CorruptFrameError:
+            return None
+        return copy
+
+    def _read_end(self, begin: int) -> tuple[bytes, bytes, int, bool]:
+        """Index and footer, where they begin, not before ``begin``, and whether the header's copy does so."""
+        footer_at = max(self.archive_length - FOOTER_BYTES, begin)
+        footer = self._read_at(footer_at, FOOTER_BYTES)
+        length, repeated = index_length(footer)
+        if footer_at - length < begin:
+            raise CorruptFrameError("the archive's index is damaged")
+        return self._read_at(footer_at - length, length), footer, footer_at - length, repeated
 
     def _find_frames(self, recover: bool) -> None:
         try:
@@ -267,15 +322,15 @@ class Archive:
             self._walk_frames()
 
     def _read_index(self) -> None:
-        footer_at = max(self.archive_length - FOOTER_BYTES, self._header_length)
-        footer = self._read_at(footer_at, FOOTER_BYTES)
-        body_at = footer_at - index_length(footer)
+        body, footer, body_at, repeated = self._read_end(self._header_length)
         # Every frame takes some bytes: a sane bound before anything is allocated.
-        if body_at < self._header_length or self.frame_count > self.archive_length:
+        if self.frame_count > self.archive_length:
             raise CorruptFrameError("the archive's index is damaged")
-        lengths, crc = unpack_index(self._read_at(body_at, footer_at - body_at), footer, self.frame_count)
-        if self._header_length + sum(lengths) != body_at:
+        lengths, crc = unpack_index(body, footer, self.frame_count)
+        copy_at = body_at - self._header_length if repeated else body_at
+        if self._header_length + sum(lengths) != copy_at:
             raise CorruptFrameError("the archive's index does not fit its frames")
+        self._copy_at = copy_at if repeated else None
         self.frame_lengths, self.content_crc = lengths, crc
 
     def _walk_frames(self) -> None:

@@ -1,4 +1,4 @@
-"""The bytes of an archive beside its frames: header, index and footer.
+"""The bytes of an archive beside its frames: header, the header's copy, index and footer.
 
 `docs/FORMAT.md` specifies them.
 """
@@ -25,7 +25,8 @@ from losslessnn.plain import PLAIN_MODES, decode_plain, encode_plain
 from losslessnn.wire import MAX_VARINT_BYTES, Reader, pack_double, pack_varint
 
 MAGIC = b"LNA"
-END_MAGIC = b"LNX"
+END_MAGIC, REPEATED_MAGIC = b"LNX", b"LNR"
+"""The latter where a copy of the header lies before the index."""
 VERSION = 1
 SUFFIX = ".lnn"
 PREFIX_BYTES = len(MAGIC) + 1 + MAX_VARINT_BYTES
@@ -33,6 +34,8 @@ PREFIX_BYTES = len(MAGIC) + 1 + MAX_VARINT_BYTES
 
 _CRC_BYTES = 4
 FOOTER_BYTES = 12
+_REPEATED_FROM = 1 << 17  # bytes of frames from which on a header is written twice,
+_REPEAT_SHARE = 256  # if they are so many times as long
 _MAX_HEADER_BYTES = 1 << 28
 _MAX_SIDECAR_BYTES = 1 << 26
 _MAX_NAME_BYTES = 1 << 12
@@ -279,7 +282,12 @@ def _unpack_facts(content: memoryview) -> dict[str, Any]:
     return facts if isinstance(facts, dict) else {}
 
 
-def pack_index(frame_lengths: list[int], content_crc: int) -> bytes:
+def is_repeated(header: bytes, frame_lengths: list[int]) -> bool:
+    """Whether an archive is so long that it has a copy of its header, without which it could not be read."""
+    return sum(frame_lengths) >= max(_REPEATED_FROM, _REPEAT_SHARE * len(header))
+
+
+def pack_index(frame_lengths: list[int], content_crc: int, repeated: bool = False) -> bytes:
     """Write the index and the footer that end an archive.
 
     Parameters
@@ -288,27 +296,29 @@ def pack_index(frame_lengths: list[int], content_crc: int) -> bytes:
         Bytes of each frame, in order.
     content_crc : int
         CRC32C of the original file.
+    repeated : bool
+        Whether a copy of the header lies before them.
     """
     body = b"".join(map(pack_varint, frame_lengths)) + content_crc.to_bytes(_CRC_BYTES, "little")
-    closing = len(body).to_bytes(4, "little") + END_MAGIC + bytes([VERSION])
+    closing = len(body).to_bytes(4, "little") + (REPEATED_MAGIC if repeated else END_MAGIC) + bytes([VERSION])
     return body + _checksum(body + closing) + closing
 
 
-def index_length(footer: bytes) -> int:
-    """Bytes of the index, without the footer that follows it.
+def index_length(footer: bytes) -> tuple[int, bool]:
+    """Bytes of the index, without the footer that follows it, and whether the header's copy lies before it.
 
     Raises
     ------
     CorruptFrameError
         If this is no footer.
     """
-    if len(footer) != FOOTER_BYTES or footer[-4:-1] != END_MAGIC:
+    if len(footer) != FOOTER_BYTES or footer[-4:-1] not in (END_MAGIC, REPEATED_MAGIC):
         raise CorruptFrameError("the end of the archive is missing (an unfinished copy?)")
-    return int.from_bytes(footer[4:8], "little")
+    return int.from_bytes(footer[4:8], "little"), footer[-4:-1] == REPEATED_MAGIC
 
 
-def unpack_index(body: bytes, footer: bytes, frames: int) -> tuple[list[int], int]:
-    """Read the index and footer of so many frames; returns frame lengths and the original file's CRC32C.
+def unpack_index(body: bytes, footer: bytes, frames: int | None = None) -> tuple[list[int], int]:
+    """Read the index and footer of so many frames, or of all; frame lengths and the original file's CRC32C.
 
     Raises
     ------
@@ -318,7 +328,9 @@ def unpack_index(body: bytes, footer: bytes, frames: int) -> tuple[list[int], in
     if footer[:_CRC_BYTES] != _checksum(body + footer[_CRC_BYTES:]):
         raise CorruptFrameError("the archive's index is damaged")
     reader = Reader(body, "archive index")
-    lengths = [reader.varint() for _ in range(frames)]
+    lengths: list[int] = []
+    while reader.remaining > _CRC_BYTES if frames is None else len(lengths) < frames:
+        lengths.append(reader.varint())
     crc = int.from_bytes(reader.take(_CRC_BYTES), "little")
     reader.finish()
     return lengths, crc

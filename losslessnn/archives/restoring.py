@@ -321,6 +321,7 @@ def verify_archive(
     RecordingError
         If it restores something other than `against`.
     """
+    archive.check_header_copy()
     restorer = Restorer(archive, pool or (Here(), 1))
     crc = length = 0
     with contextlib.ExitStack() as stack:
@@ -374,6 +375,8 @@ def _damage_notes(restorer: Restorer, written: int) -> list[str]:
     """What a recovered file lacks, in words."""
     archive, damage = restorer.archive, restorer.damage
     notes = list(damage.frames)
+    if archive.header_damaged:
+        notes.append("the archive's header is damaged, and was read from its copy: compress the file again")
     if damage.ended_early:
         there, total = len(archive.frame_lengths), archive.frame_count
         notes.append(

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from losslessnn.archives.archive import Archive
-from losslessnn.archives.format import pack_header, pack_index, unpack_header
+from losslessnn.archives.format import is_repeated, pack_header, pack_index, unpack_header
 from losslessnn.archives.report import FileReport, Progress, moved_notes, no_progress
 from losslessnn.chunk import Settings, decode_chunk, memory_bytes, memory_order
 from losslessnn.errors import CorruptFrameError, RecordingError
@@ -163,11 +163,12 @@ def _write_archive(
         lengths = _write_frames(reader, new.file, len(header), settings, pool, progress)
     except RecordingError as error:
         raise RecordingError(f"{recording.path}: {error}") from error
-    index = pack_index(lengths, reader.crc)
-    new.file.write(index)
-    progress(0, len(index))
+    repeated = is_repeated(header, lengths)
+    end = (header if repeated else b"") + pack_index(lengths, reader.crc, repeated)
+    new.file.write(end)
+    progress(0, len(end))
     _check_index(new.path, lengths, reader.crc)
-    return len(header) + sum(lengths) + len(index)
+    return len(header) + sum(lengths) + len(end)
 
 
 def _write_frames(
@@ -246,5 +247,6 @@ def same_bytes(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> bool:
 
 def _check_index(path: Path, lengths: list[int], crc: int) -> None:
     with Archive(path) as written:
+        written.check_header_copy()
         if written.frame_lengths != lengths or written.content_crc != crc:
             raise CorruptFrameError("the archive's index does not read back as it was written")

@@ -108,8 +108,8 @@ def _describe(
     with Archive(path, recover=True) as archive:
         facts = [_collect(archive, name, array, all_channels) for name, array in archive.arrays.items()]
         if as_json:
-            return json.dumps(_as_json(archive, shown, facts)), archive.complete
-        return _as_text(archive, shown, facts, all_frames), archive.complete
+            return json.dumps(_as_json(archive, shown, facts)), archive.intact
+        return _as_text(archive, shown, facts, all_frames), archive.intact
 
 
 def _collect(archive: Archive, name: str, array: StoredArray, per_channel: bool) -> _ArrayFacts:
@@ -166,6 +166,7 @@ def _as_json(archive: Archive, shown: str, facts: list[_ArrayFacts]) -> dict[str
         "name": archive.name,
         "source": archive.header.source.name.lower(),
         "complete": archive.complete,
+        "header_damaged": archive.header_damaged,
         "original_bytes": archive.original_length,
         "archive_bytes": archive.archive_length,
         "crc32c": None if archive.content_crc is None else f"{archive.content_crc:08x}",
@@ -198,6 +199,10 @@ def _as_text(archive: Archive, shown: str, facts: list[_ArrayFacts], all_frames:
     else:
         there = len(archive.frame_lengths)
         lines.append(f"  DAMAGED    the index is lost; {there} of {archive.frame_count} frames are there")
+    if archive.header_damaged:
+        lines.append(
+            "  DAMAGED    the header; this is from its copy, as is what `decompress --recover` restores"
+        )
     if "max_error" in archive.header.facts:
         lines.append(f"  NOT EXACT  values were moved, by at most {archive.header.facts['max_error']}")
     lines += _profile_lines(archive, facts)
@@ -209,7 +214,9 @@ def _as_text(archive: Archive, shown: str, facts: list[_ArrayFacts], all_frames:
         lines += _array_lines(archive, fact, all_frames)
     lines.append("  around the frames")
     lines.append(_share("archive header", archive.header_length, archive.archive_length))
-    rest = "index" if archive.complete else "unreadable rest"
+    rest = "unreadable rest"
+    if archive.complete:
+        rest = "header again, index" if archive.header_repeated else "index"
     lines.append(_share(rest, _index_bytes(archive), archive.archive_length))
     return "\n".join(lines)
 
