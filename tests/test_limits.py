@@ -67,3 +67,29 @@ def test_more_kinds_of_held_values_than_a_frame_has_parts_for() -> None:
     rng = np.random.default_rng(0)
     held = [np.repeat(rng.integers(-3000, 3000, 12_000 // n + 1), n)[:12_000] for n in range(2, 290)]
     assert unpack_frame(frame_of(np.column_stack(held).astype(np.int16)))[0].mode is Mode.PARTS
+
+
+def test_records_that_nest_deeper_than_a_decoder_follows() -> None:
+    dtype = np.dtype("<i2")
+    for _ in range(40):
+        dtype = np.dtype([("inner", dtype), ("flag", "<u1")])
+    records = np.zeros(500, dtype)
+    records.view(np.uint8)[:] = np.random.default_rng(0).integers(0, 3, records.nbytes)
+    assert unpack_frame(frame_of(records))[0].mode is not Mode.FIELDS
+    for _ in range(200):
+        dtype = np.dtype([("inner", dtype)])
+    with pytest.raises(TypeError, match="too deep"):
+        encode_chunk(np.zeros(1, dtype))
+
+
+@pytest.mark.parametrize("shape", [(1 << 62, 1 << 10), (3, 1 << 62)])
+def test_more_elements_of_no_bytes_than_a_frame_can_say(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="more elements"):
+        encode_chunk(np.ndarray(shape, "V0"))
+
+
+@pytest.mark.filterwarnings("error")
+def test_bytes_that_would_be_reals_in_the_middle_of_which_is_next_to_nothing() -> None:
+    rng = np.random.default_rng(0)
+    reals = rng.choice([0.0, 1e-300, 1e20], 4000, p=[0.46, 0.08, 0.46]) * rng.normal(size=4000)
+    frame_of(reals.view(np.uint8))
