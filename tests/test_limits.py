@@ -7,7 +7,7 @@ import pytest
 
 from losslessnn import adc
 from losslessnn.chunk import decode_chunk, encode_chunk
-from losslessnn.frame import Mode, unpack_frame
+from losslessnn.frame import Mode, Section, unpack_frame
 from support import assert_same_bits
 
 
@@ -93,3 +93,11 @@ def test_bytes_that_would_be_reals_in_the_middle_of_which_is_next_to_nothing() -
     rng = np.random.default_rng(0)
     reals = rng.choice([0.0, 1e-300, 1e20], 4000, p=[0.46, 0.08, 0.46]) * rng.normal(size=4000)
     frame_of(reals.view(np.uint8))
+
+
+def test_reals_of_one_last_place_in_trials_of_which_a_piece_repeats() -> None:
+    rng = np.random.default_rng(0)
+    trials = np.rint(rng.normal(size=(3, 200, 4)) * 2.0 ** (40 + 3 * np.arange(4))) * 2.0**-80
+    trials[1, 50:150] = trials[0, 20:120]
+    frame = frame_of(np.ascontiguousarray(trials.swapaxes(1, 2)))  # (trials, channels, time)
+    assert Section.REPEATS in unpack_frame(frame)[1]
