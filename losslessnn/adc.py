@@ -197,9 +197,9 @@ def _groupings(n_channels: int) -> Iterator[NDArray[np.int64]]:
     """Ways channels may share converters: runs of channels, odd and even ones apart in the newer probes."""
     channel = np.arange(n_channels)
     for run in (24, 32, 64):
-        if n_channels >= 2 * run:
-            yield channel // run
-            yield channel // run * 2 + channel % 2
+        for each in (channel // run, channel // run * 2 + channel % 2) if n_channels >= 2 * run else ():
+            if each.max() + 1 < MAX_TABLES:  # the common table is one of them
+                yield each
     if 2 <= n_channels <= 64:
         yield channel
 

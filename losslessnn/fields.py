@@ -15,7 +15,7 @@ import numpy.typing as npt
 from .errors import CorruptFrameError
 from .wire import Reader, pack_varint
 
-MOST_PIECES = 4096
+MOST_PIECES, MOST_NESTED = 4096, 16
 _MOST_EXPANSION = 1 << 15
 
 Array = npt.NDArray[Any]
@@ -83,6 +83,18 @@ def pieces_of(dtype: np.dtype[Any]) -> list[Piece] | None:
     if dtype.itemsize > end:
         pieces.append(Piece(np.dtype(f"V{dtype.itemsize - end}"), end))
     return pieces if len(pieces) > 1 else None
+
+
+def nesting(dtype: np.dtype[Any]) -> int:
+    """How deep fields within fields go; 0: there are none.
+
+    Examples
+    --------
+    >>> nesting(np.dtype([("where", [("x", "<f4"), ("y", "<f4")]), ("label", "<u2")]))
+    2
+    """
+    fields = (dtype.base.fields or {}).values()
+    return max((1 + nesting(field[0]) for field in fields), default=0)
 
 
 def may_hold(nbytes: int, section_bytes: int) -> bool:

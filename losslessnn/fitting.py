@@ -359,8 +359,10 @@ def _codes(samples: NDArray[Any]) -> NDArray[np.int32]:
 
 def _on_lattice(samples: NDArray[Any]) -> tuple[lattice.Lattice, NDArray[np.int32]]:
     """The lattice that samples are on, and (channels, time) codes."""
+    from losslessnn.models.encoding import CODE_LIMIT
+
     found = lattice.fit_encode(samples)
-    if found is None:
+    if found is None or max(int(found[1].max()), -int(found[1].min())) >= CODE_LIMIT:
         raise ModelError(f"these {samples.dtype} values lie on no lattice a model can work with")
     codes = found[1].astype(np.int32)
     if (codes == codes[0]).all():

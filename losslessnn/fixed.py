@@ -22,6 +22,7 @@ from .lattice import FloatGrid, FloatMultiple, Operation, unpack_lattice
 from .lattice.common import (
     Axis,
     Int64s,
+    axis_count,
     bits_of,
     check_axis,
     from_bits,
@@ -274,9 +275,11 @@ def find_fixed(array: Array, grid: FloatGrid) -> FixedPoint | None:
     ----------
     array : ndarray of reals, at least one element
     grid : FloatGrid
-        What cells of it may be predicted.
+        What cells of it may be predicted; of an array of other columns, nothing pays.
     """
-    if not array.ndim or not _ends_are_alike(array, grid.dropped):
+    if not array.ndim or axis_count(grid.axis, array.shape) != grid.exponents.size:
+        return None
+    if not _ends_are_alike(array, grid.dropped):
         return None
     unit = _unit(array)
     cells = Cells(grid.axis, np.clip(-grid.exponents - unit, 0, _BITS - 1))

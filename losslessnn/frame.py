@@ -32,7 +32,7 @@ _CRC_BYTES = 4
 _MIN_FRAME_BYTES = len(MAGIC) + 1 + 1 + 5 + _CRC_BYTES + _CRC_BYTES
 _MAX_DIMENSIONS = 64
 _MAX_DECODED_BYTES = (1 << 63) - 1
-_MAX_DTYPE_BYTES = 1 << 20
+_MAX_DTYPE_BYTES, _MAX_NESTED = 1 << 20, 100
 _F_ORDER = 0x01
 _BIG_ENDIAN = 0x80
 _DESCRIBED = 0x00
@@ -153,6 +153,8 @@ def pack_frame(header: FrameHeader, sections: Mapping[Section, Bytes]) -> bytes:
     ------
     TypeError
         If the dtype holds Python objects or cannot be described (see `pack_dtype`).
+    ValueError
+        If more elements of no bytes are claimed than a frame can say.
 
     Examples
     --------
@@ -161,6 +163,8 @@ def pack_frame(header: FrameHeader, sections: Mapping[Section, Bytes]) -> bytes:
     >>> unpack_frame(frame)[1][Section.PLAIN].tobytes()
     b'abcdef'
     """
+    if _is_endless(header.shape, header.dtype):
+        raise ValueError(f"an array of shape {header.shape} has more elements than a frame can say")
     body = bytearray([_F_ORDER if header.order == "F" else 0])
     body += pack_dtype(header.dtype)
     body += pack_varint(len(header.shape))
@@ -273,7 +277,7 @@ def _unpack_header(reader: Reader) -> FrameHeader:
         )
     dtype = unpack_dtype(reader)
     shape = tuple(reader.varint(_MAX_DECODED_BYTES) for _ in range(reader.varint(_MAX_DIMENSIONS)))
-    if math.prod(length for length in shape if length) * max(dtype.itemsize, 1) > _MAX_DECODED_BYTES:
+    if _is_endless(shape, dtype):
         raise CorruptFrameError(f"frame says its array has shape {shape}, more than any memory holds")
     mode = reader.byte()
     if mode not in Mode._value2member_map_:
@@ -282,6 +286,11 @@ def _unpack_header(reader: Reader) -> FrameHeader:
         )
     content_crc = int.from_bytes(reader.take(_CRC_BYTES), "little")
     return FrameHeader(dtype, shape, "F" if flags & _F_ORDER else "C", Mode(mode), content_crc)
+
+
+def _is_endless(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bool:
+    """Whether no memory holds such an array; elements and axes of nothing count as one."""
+    return math.prod(length for length in shape if length) * max(dtype.itemsize, 1) > _MAX_DECODED_BYTES
 
 
 def _unpack_section_lengths(reader: Reader) -> dict[Section, int]:
@@ -360,17 +369,19 @@ def unpack_dtype(reader: Reader) -> np.dtype[Any]:
     return dtype
 
 
-def _describe_dtype(dtype: np.dtype[Any]) -> Any:
+def _describe_dtype(dtype: np.dtype[Any], depth: int = 0) -> Any:
     """Describe a dtype for JSON; unlike numpy's own ``descr`` this also covers overlapping fields."""
+    if depth > _MAX_NESTED:  # whoever reads this may have less of a stack left
+        raise TypeError("the dtype's fields lie too deep within each other: view it as plain bytes first")
     if dtype.subdtype is not None:
         base, shape = dtype.subdtype
-        return {"of": _describe_dtype(base), "shape": list(shape)}
+        return {"of": _describe_dtype(base, depth + 1), "shape": list(shape)}
     if dtype.names is None or dtype.fields is None:
         return dtype.str
     fields = []
     for name in dtype.names:
         field_dtype, offset, *title = dtype.fields[name]
-        fields.append([name, _describe_dtype(field_dtype), offset, *title])
+        fields.append([name, _describe_dtype(field_dtype, depth + 1), offset, *title])
     description: dict[str, Any] = {"itemsize": dtype.itemsize, "fields": fields}
     if dtype.isalignedstruct:
         description["align"] = True

@@ -77,7 +77,17 @@ def _too_far(array: Array, moved: Array, bound: float) -> npt.NDArray[np.bool_]:
         wide, near = array.astype(np.float64), moved.astype(np.float64)
     same = array.view(f"u{array.dtype.itemsize}") == moved.view(f"u{array.dtype.itemsize}")
     with np.errstate(invalid="ignore", over="ignore"):
-        return ~(same | (np.abs(wide - near) <= bound))
+        distance = wide - near
+        beyond = (distance == bound) & (_rounding(wide, near) > 0)
+        beyond |= (distance == -bound) & (_rounding(wide, near) < 0)
+        return ~(same | (np.abs(distance) <= bound)) | beyond
+
+
+def _rounding(a: Array, b: Array) -> Array:
+    """a - b less what binary64 makes of it: exact (D. Knuth, "The Art of Computer Programming", 4.2.2)."""
+    difference = a - b
+    part = difference - a
+    return (a - (difference - part)) - (b + part)
 
 
 def _distance(a: Array, b: Array) -> npt.NDArray[np.uint64]:

@@ -21,7 +21,7 @@ from .lattice.multiple import is_on_a_line
 from .wire import Reader, pack_varint
 
 MOST_COLUMNS = 4096
-_MOST_PARTS = 255
+_MOST_PARTS, _MOST_KINDS = 255, 2
 _MOST_HELD = 1 << 12
 _FEWEST_ROWS = 512
 _WIDEST = 8  # bytes of an element
@@ -170,7 +170,7 @@ def find_parts(array: Array) -> Parts | None:
     array = as_columns(array)
     if not 1 <= array.shape[1] <= MOST_COLUMNS:
         return None
-    held = _held(array)
+    held = _held(array)[_MOST_KINDS - _MOST_PARTS :]  # of too many those that are held longest
     free = np.ones(array.shape[1], bool)
     for part in held:
         free[part.columns] = False

@@ -35,7 +35,7 @@ _FAR_WORSE = 1.5  # times the bits that plain bytes take: a view of integers tha
 _MOST_ENDS = 1 << 16
 _FRACTION_BITS, _EXPONENT_BIAS = 23, 127  # of a float32, whose bits are nearly its logarithm
 
-_LARGEST, _FAR = 2.0**300, 1 << 62  # of reals, and steps, so that nothing overflows
+_LARGEST, _MOST_PLACES, _FAR = 2.0**300, 600, 1 << 62  # of reals, and steps, so that nothing overflows
 _SPREAD = np.float32(4)  # a number whose size is about x lies anywhere among so many times x
 
 Array = npt.NDArray[Any]
@@ -302,7 +302,8 @@ def _spaced(values: Array) -> Array:
         return values.astype(np.int64) >> (values.itemsize == 8)  # differences stay in range
     with np.errstate(invalid="ignore"):  # some of what is no number is said to be signalled
         real = np.clip(np.nan_to_num(values.astype(np.float64)), -_LARGEST, _LARGEST)
-    return np.ldexp(real, MANTISSA_BITS[values.itemsize] - np.frexp(np.median(np.abs(real)))[1])
+    places = MANTISSA_BITS[values.itemsize] - int(np.frexp(np.median(np.abs(real)))[1])
+    return np.ldexp(real, min(places, _MOST_PLACES))
 
 
 def _are_odd(values: Array) -> bool:

@@ -862,6 +862,7 @@ def test_impossible_parameters_are_corrupt(packed):
         (FloatMultiple(Axis.NONE, Operation(0), np.ones(1), np.zeros(1)), "<i2"),
         (IntegerLattice(Axis.FIRST, np.array([1]), np.array([0])), "<i2"),
         (PaletteLattice(np.array([1, 5])), "<i2"),
+        (PaletteLattice(np.arange(12)), np.longdouble),
     ],
     ids=str,
 )

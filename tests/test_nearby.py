@@ -6,6 +6,7 @@ import math
 import subprocess
 import sys
 import wave
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ def assert_near(original: np.ndarray, near: np.ndarray, bound: float) -> None:
         if isinstance(x, float) and not math.isfinite(x):
             assert str(x) == str(y)
         else:
-            assert abs(x - y) <= bound
+            assert x == y or abs(Fraction(x) - Fraction(y)) <= bound
 
 
 @settings(max_examples=150, deadline=None)
@@ -54,6 +55,11 @@ def test_integers_stay_within_the_bound(array: np.ndarray, bound: int) -> None:
 @example(array=np.array([0] + [2.0**-126] * 15, "<f4"), bound=2e270)
 def test_floats_stay_within_the_bound(array: np.ndarray, bound: float) -> None:
     assert_near(array, quantise(array, bound), bound)
+
+
+def test_decimals_whose_distance_is_the_bound_but_for_its_rounding() -> None:
+    volts = np.arange(5, 1005) * 0.001
+    assert_near(volts, quantise(volts, 0.5), 0.5)
 
 
 @pytest.mark.parametrize("name", sorted(ADVERSARIAL))

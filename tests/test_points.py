@@ -70,6 +70,14 @@ def test_codes_of_24_bits_too() -> None:
     assert "points" in describe_chunk(frame_of(recording)).section_bytes
 
 
+@pytest.mark.parametrize("rail", [(1 << 23) - 1, -(1 << 23), 1 << 15, -(1 << 15) - 1])
+def test_rails_beyond_16_bits_of_samples_within(recording: np.ndarray, rail: int) -> None:
+    railed = recording.astype(np.int32)
+    for begin in range(100, N_TIMES - 100, 150):
+        railed[begin : begin + 15, 1] = rail
+    assert "points" in describe_chunk(frame_of(railed)).section_bytes
+
+
 def test_gaps_in_a_recording_that_is_cut() -> None:
     """Of segments longer than a block of coding; shorter ones are not looked at in parts."""
     trials = make_two_trials(70_000) + np.int16(500)

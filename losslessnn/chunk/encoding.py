@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from losslessnn import lattice
 from losslessnn.device import device_or_default
-from losslessnn.fields import may_hold, pack_fields, pieces_of
+from losslessnn.fields import MOST_NESTED, may_hold, nesting, pack_fields, pieces_of
 from losslessnn.fixed import find_fixed, pack_fixed
 from losslessnn.frame import FrameHeader, Mode, Section, content_checksum, pack_frame
 from losslessnn.models.store import Family, Profile, remember
@@ -257,7 +257,7 @@ def _share_apart(array: Array, found: Parts, how: Settings) -> float:
 def _encode_fields(array: Array, how: Settings) -> _Coded | None:
     """An array whose elements are several values, coded apart; None for others."""
     pieces = pieces_of(array.dtype) if array.size >= _FEWEST_SAMPLES else None
-    if pieces is None:
+    if pieces is None or nesting(array.dtype) > MOST_NESTED:  # a decoder's stack is only so deep
         return None
     frames = [encode_chunk(piece.take(array), level=how.level, device=how.device) for piece in pieces]
     section = pack_fields(frames)

@@ -137,7 +137,7 @@ def decode(
     CorruptFrameError
         If these do not go together.
     """
-    if dtype.kind not in "biuf" or codes.size != math.prod(shape) or not codes.size:
+    if dtype.kind not in "biuf" or dtype.itemsize > 8 or codes.size != math.prod(shape) or not codes.size:
         raise CorruptFrameError(f"a lattice cannot hold an array of {dtype} and shape {shape}")
     if not isinstance(lattice, IntegerLattice):
         codes = codes.astype(np.int32, copy=False)

@@ -520,6 +520,8 @@ def _fit_few(distinct: Reals, operation: Operation) -> FloatMultiple:
     """A lattice for a column with hardly any values: any that they are near enough to."""
     origin = float(distinct[0]) if distinct.size else 0.0
     step = float(np.diff(distinct).min()) if distinct.size > 1 else 1.0
+    if not _TINY < step < _HUGE:  # beyond these, a frame could say neither it nor its inverse
+        step = 1.0
     return _single(operation, 1 / step if operation & Operation.DIVIDE else step, origin)
 
 
@@ -644,7 +646,7 @@ def _candidates(line: _Line, distinct: Reals, dtype: np.dtype[Any]) -> Iterator[
     for chosen in offsets:
         step, slack = _narrowed_step(distinct, line, chosen, dtype)
         steps = list(_nice(step, slack, dtype))
-        divisors = list(_nice(1 / step, slack / step**2, dtype))[:4]
+        divisors = list(_nice(1 / step, slack / step / step, dtype))[:4]
         rounding = (Operation(0), Operation.ROUND_FIRST) if chosen and dtype.itemsize < 8 else (Operation(0),)
         for operation in rounding:
             for scale in steps:

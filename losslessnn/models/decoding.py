@@ -64,7 +64,7 @@ class Parsed:
         """The flat codes of the array, from the (channels, time) codes of its segments."""
         samples = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
         if self.points is not None:
-            self.points.restore(samples, self.marks)
+            samples = self.points.restore(samples, self.marks)
         return self.channels.join(samples)
 
     def restore_there(self, parts: list[Any]) -> Any:

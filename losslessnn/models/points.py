@@ -48,8 +48,7 @@ class Points:
     >>> filled = fill(samples, marks, low=5)
     >>> filled.tolist()
     [[5, 5, 6, 7], [0, 1, 2, 3]]
-    >>> points.restore(filled, marks)
-    >>> bool((filled == samples).all())
+    >>> bool((points.restore(filled, marks) == samples).all())
     True
     """
 
@@ -69,11 +68,15 @@ class Points:
                 marks[k][samples[k] == self.codes[k, i]] = i + 1
         return marks
 
-    def restore(self, samples: Codes, marks: Marks) -> None:
-        """Put the codes of marked samples back, in place."""
+    def restore(self, samples: Codes, marks: Marks) -> Codes:
+        """Put the codes of marked samples back: in place, or in a wider copy where these are out of range."""
+        codes, held = self.codes[np.arange(2) < self.count[:, None]], np.iinfo(samples.dtype)
+        if codes.min(initial=0) < held.min or codes.max(initial=0) > held.max:
+            samples = samples.astype(np.int32)
         for k in self.rows:
             for i in range(self.count[k]):
                 samples[k][marks[k] == i + 1] = self.codes[k, i]
+        return samples
 
     def only(self, channels: NDArray[np.int64]) -> Points:
         """The same for some channels, and none for the others."""

@@ -78,21 +78,30 @@ def _fit_references(
 ) -> tuple[LinearTaps, NDArray[np.int32]]:
     """Predictors, and their references: all or only those coded before; a few channels tell, and the skew."""
     n_channels = len(chosen)
-    kinds = [(chosen, LATER_GAIN if effort.later else 0.0)]
-    if effort.later:
-        kinds.insert(0, (np.where(chosen < np.arange(n_channels)[:, None], chosen, -1), 0.0))
-    reaches = [reach._replace(skew=skew) for skew in effort.skews]
-    if len(kinds) * len(reaches) == 1:
+    if not effort.later and len(effort.skews) == 1:
         return _linear(looked_at, chosen, reach), chosen
     pilots = np.arange(0, n_channels, -(-n_channels // LATER_PILOTS))
     trials = []
-    for reach in reaches:
-        sums = _Sums.of(looked_at, pilots, chosen, reach)
+    for skew in effort.skews:
+        reach = reach._replace(skew=skew)
+        near = _reachable(chosen, reach)
+        sums = _Sums.of(looked_at, pilots, near, reach)
+        kinds = [(near, LATER_GAIN if effort.later else 0.0)]
+        if effort.later:
+            kinds.insert(0, (np.where(near < np.arange(n_channels)[:, None], near, -1), 0.0))
         for references, price in kinds:
             cost = _Predictors.fit(looked_at, [sums], references).cost
             trials.append((cost + price * looked_at.n_times * pilots.size, references, sums))
     _, references, sums = min(trials, key=lambda trial: trial[0])
     return _linear(looked_at, references, sums.reach, sums), references
+
+
+def _reachable(chosen: NDArray[np.int32], reach: Reach) -> NDArray[np.int32]:
+    """References without those later channels of which only samples too far back are known."""
+    ahead = chosen - np.arange(len(chosen))[:, None]
+    far = reach.skew * ahead + 1 + reach.past > PAD
+    order = np.argsort(far, axis=1, kind="stable")
+    return np.take_along_axis(np.where(far, np.int32(-1), chosen), order, axis=1)
 
 
 @dataclass(frozen=True)
