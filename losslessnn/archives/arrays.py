@@ -28,8 +28,8 @@ from losslessnn.workers import Here
 
 def arrays_name(archive: Archive) -> str:
     """The name of the file that `restore_arrays` writes."""
-    name = restored_name(archive)
-    return name if name.endswith((".npz", ".npy")) else f"{name}.npy"
+    name, suffix = restored_name(archive), ".npz" if archive.header.source == Source.NPZ else ".npy"
+    return name if name.lower().endswith(suffix) else name + suffix
 
 
 def restore_arrays(
