@@ -12,6 +12,7 @@ import contextlib
 import gc
 import hashlib
 import logging
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -138,6 +139,14 @@ class _Announcer(numba.core.event.Listener):  # type: ignore[misc]
 
     _said = False
     _warned = False
+    _under_way = 0
+    _begun = 0.0
+    _done = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """That compiling has taken so far."""
+        return self._done + (time.perf_counter() - self._begun if self._under_way else 0.0)
 
     def warn(self, why: str) -> None:
         """Say once that the cache is of no use."""
@@ -149,7 +158,11 @@ class _Announcer(numba.core.event.Listener):  # type: ignore[misc]
                 why,
             )
 
+    # Both are called under numba's lock: what is compiled while another kernel is belongs to that.
     def on_start(self, event: numba.core.event.Event) -> None:
+        if not self._under_way:
+            self._begun = time.perf_counter()
+        self._under_way += 1
         function = event.data["dispatcher"].py_func
         if not self._said and function.__module__.startswith(__package__ or ""):
             self._said = True
@@ -157,11 +170,18 @@ class _Announcer(numba.core.event.Listener):  # type: ignore[misc]
             _LOGGER.info("compiling kernels for this kind of data: half a minute at most%s", once)
 
     def on_end(self, event: numba.core.event.Event) -> None:
-        pass
+        if self._under_way == 1:
+            self._done += time.perf_counter() - self._begun
+        self._under_way -= 1
 
 
 _announcer = _Announcer()
 numba.core.event.register("numba:compile", _announcer)
+
+
+def seconds_compiling() -> float:
+    """What compiling has taken in this process so far, of whatever thread."""
+    return _announcer.seconds
 
 
 def part(function: Callable[..., Any]) -> Any:

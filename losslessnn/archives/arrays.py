@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import tempfile
-import time
 import zipfile
 import zlib
 from collections import deque
@@ -18,7 +17,7 @@ import numpy as np
 from losslessnn.archives.archive import Archive
 from losslessnn.archives.format import Source
 from losslessnn.archives.layout import Member, Method, all_samples
-from losslessnn.archives.report import FileReport, Progress, no_progress
+from losslessnn.archives.report import FileReport, Progress, Stopwatch, no_progress
 from losslessnn.archives.restoring import COPY_BYTES, Restorer, report_restored, restored_name
 from losslessnn.errors import RecordingError
 from losslessnn.newfile import NewFile, write_all
@@ -62,7 +61,7 @@ def restore_arrays(
     CorruptFrameError, RecordingError, OSError
         As for `restore_file`.
     """
-    started = time.perf_counter()
+    watch = Stopwatch()
     destination = Path(destination)
     is_zip = archive.header.source == Source.NPZ
     restorer = Restorer(archive, pool or (Here(), 1), recover, fill=is_zip)
@@ -71,7 +70,7 @@ def restore_arrays(
         notes = write(restorer, new.file, progress)
         written = new.file.tell()
         new.publish(like=os.stat(archive.path))
-    return report_restored(restorer, destination, written, started, notes)
+    return report_restored(restorer, destination, written, watch, notes)
 
 
 def _write_npy(restorer: Restorer, file: BinaryIO, progress: Progress) -> list[str]:
