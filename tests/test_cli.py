@@ -916,7 +916,7 @@ class TestBenchAndDemo:
 
 @pytest.mark.slow
 def test_a_new_installation_says_why_it_takes_its_time(tmp_path: Path) -> None:
-    np.save(tmp_path / "x.npy", make_recording(3000, 4))
+    np.save(tmp_path / "x.npy", make_recording(60_000, 4))
     environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "cache")}
     said, speeds = [], []
     for _ in range(2):

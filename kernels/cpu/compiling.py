@@ -12,6 +12,7 @@ import contextlib
 import gc
 import hashlib
 import logging
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -125,13 +126,51 @@ def _without_collecting(compile_now: Callable[..., Any]) -> Callable[..., Any]:
     def compile_later_collect(*arguments: Any, **options: Any) -> Any:
         pausing = gc.isenabled()
         gc.disable()
+        _stopwatch.start()
         try:
             return compile_now(*arguments, **options)
         finally:
+            _stopwatch.stop()
             if pausing:
                 gc.enable()
 
     return compile_later_collect
+
+
+class _Stopwatch:
+    """Counts the seconds in which kernels are compiled and saved, by whatever thread, but not loaded only."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._under_way = 0
+        self._begun = self._done = 0.0
+        self.compiles = False
+
+    @property
+    def seconds(self) -> float:
+        """So far."""
+        with self._lock:
+            return self._done + self._latest()
+
+    def start(self) -> None:
+        """Somebody needs a kernel."""
+        with self._lock:
+            if not self._under_way:
+                self._begun, self.compiles = time.perf_counter(), False
+            self._under_way += 1
+
+    def stop(self) -> None:
+        """And has it."""
+        with self._lock:
+            if self._under_way == 1:
+                self._done += self._latest()
+            self._under_way -= 1
+
+    def _latest(self) -> float:
+        return time.perf_counter() - self._begun if self._under_way and self.compiles else 0.0
+
+
+_stopwatch = _Stopwatch()
 
 
 class _Announcer(numba.core.event.Listener):  # type: ignore[misc]
@@ -139,14 +178,6 @@ class _Announcer(numba.core.event.Listener):  # type: ignore[misc]
 
     _said = False
     _warned = False
-    _under_way = 0
-    _begun = 0.0
-    _done = 0.0
-
-    @property
-    def seconds(self) -> float:
-        """That compiling has taken so far."""
-        return self._done + (time.perf_counter() - self._begun if self._under_way else 0.0)
 
     def warn(self, why: str) -> None:
         """Say once that the cache is of no use."""
@@ -158,11 +189,8 @@ class _Announcer(numba.core.event.Listener):  # type: ignore[misc]
                 why,
             )
 
-    # Both are called under numba's lock: what is compiled while another kernel is belongs to that.
     def on_start(self, event: numba.core.event.Event) -> None:
-        if not self._under_way:
-            self._begun = time.perf_counter()
-        self._under_way += 1
+        _stopwatch.compiles = True
         function = event.data["dispatcher"].py_func
         if not self._said and function.__module__.startswith(__package__ or ""):
             self._said = True
@@ -170,9 +198,7 @@ class _Announcer(numba.core.event.Listener):  # type: ignore[misc]
             _LOGGER.info("compiling kernels for this kind of data: half a minute at most%s", once)
 
     def on_end(self, event: numba.core.event.Event) -> None:
-        if self._under_way == 1:
-            self._done += time.perf_counter() - self._begun
-        self._under_way -= 1
+        pass
 
 
 _announcer = _Announcer()
@@ -181,7 +207,7 @@ numba.core.event.register("numba:compile", _announcer)
 
 def seconds_compiling() -> float:
     """What compiling has taken in this process so far, of whatever thread."""
-    return _announcer.seconds
+    return _stopwatch.seconds
 
 
 def part(function: Callable[..., Any]) -> Any:
