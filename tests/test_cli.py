@@ -406,6 +406,14 @@ class TestRefusals:
             assert outcome.code == 0
             assert outcome.out.startswith(f"{shown} -> {shown}.lnn  ")
             assert self.one_line(run("compress", name)).startswith(f"losslessnn: {shown}.lnn exists already")
+            lines = run("inspect", f"{name}.lnn").out.splitlines()
+            assert lines[0] == f"{shown}.lnn"
+            assert lines[1].startswith(f"  original   {shown} (npy)")
+
+    def test_members_of_an_archive_do_not_steer_the_terminal(self, run: Run) -> None:
+        np.savez("x.npz", **{"\x1b[2J": make_recording(3000, 4)})
+        run("compress", "x.npz")
+        assert run("inspect", "x.npz.lnn").out.replace("\n", "").isprintable()
 
     def test_another_number_of_channels_that_fits_far_better_is_noted(self, run: Run) -> None:
         shared = np.cumsum(np.random.default_rng(0).normal(size=(4000, 1)) * 300, axis=0)

@@ -17,6 +17,7 @@ from losslessnn.cli.common import (
     complain,
     files_argument,
     find_inputs,
+    in_one_line,
     megabytes,
     recursive_reading_option,
     spooled_stdin,
@@ -211,7 +212,7 @@ def _as_text(archive: Archive, shown: str, facts: list[_ArrayFacts], all_frames:
     lines.append(_share("archive header", archive.header_length, archive.archive_length))
     rest = "index" if archive.complete else "unreadable rest"
     lines.append(_share(rest, _index_bytes(archive), archive.archive_length))
-    return "\n".join(lines)
+    return "\n".join(map(in_one_line, lines))
 
 
 def _profile_lines(archive: Archive, facts: list[_ArrayFacts]) -> list[str]:
