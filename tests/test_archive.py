@@ -299,6 +299,13 @@ class TestFilesAppearWholeOrNotAtAll:
             restore_file(archive, npy)
         assert not self.leftovers(npy.parent)
 
+    @pytest.mark.parametrize("restore", [restore_file, restore_arrays])
+    def test_an_archive_is_not_overwritten_by_what_is_in_it(self, restore: Any, packed: Path) -> None:
+        content = packed.read_bytes()
+        with Archive(packed) as archive, pytest.raises(RecordingError, match="is what is read"):
+            restore(archive, packed, overwrite=True)
+        assert packed.read_bytes() == content
+
     def test_a_frame_that_does_not_decode_to_its_source_is_noticed(
         self, npy: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -357,7 +357,8 @@ class TestRefusals:
 
     def test_what_would_wait_for_ever(self, run: Run) -> None:
         os.mkfifo("pipe.npy")
-        assert "not a regular file" in self.one_line(run("compress", "pipe.npy"))
+        for command in ("compress", "decompress", "verify", "inspect"):
+            assert "not a regular file" in self.one_line(run(command, "pipe.npy"))
 
     def test_output_in_the_place_of_a_file(self, run: Run) -> None:
         write_npy()
@@ -392,6 +393,23 @@ class TestRefusals:
         Path("x.lnn").write_bytes(b"not at all")
         for command in ("decompress", "verify", "inspect"):
             assert "not a losslessnn archive" in self.one_line(run(command, "x.lnn"))
+
+    @pytest.mark.parametrize("source", ["x.lnn", "here/x.lnn", "link.lnn"])
+    def test_what_is_read_is_not_overwritten(self, source: str, run: Run) -> None:
+        os.symlink(".", "here")
+        recording = make_recording(3000, 4)
+        recording.tofile("x.lnn")
+        os.symlink("x.lnn", "link.lnn")
+        outcome = run("compress", "-n", "4", source, "-f", "-o", "x.lnn")
+        assert "x.lnn is what is read: -o must name another file" in self.one_line(outcome)
+        assert Path("x.lnn").read_bytes() == recording.tobytes()
+
+    def test_another_name_of_what_is_read_may_be_overwritten(self, run: Run) -> None:
+        original = write_npy()
+        os.link("x.npy", "hard.lnn")
+        assert run("compress", "x.npy", "-f", "-o", "hard.lnn").code == 0
+        assert Path("x.npy").read_bytes() == original
+        assert run("verify", "hard.lnn", "--against", "x.npy").code == 0
 
     def test_an_empty_archive_is_said_to_be_empty(self, run: Run) -> None:
         Path("x.lnn").write_bytes(b"")

@@ -306,6 +306,10 @@ class TestTrouble:
         with pytest.raises(FileNotFoundError):
             repack(tmp_path / "none.h5", tmp_path / "y.h5")
 
+    def test_the_source_is_not_overwritten(self, session: Path) -> None:
+        with pytest.raises(RecordingError, match="is what is read"):
+            repack(session, session, overwrite=True)
+
     def test_nothing_is_overwritten_unasked(self, session: Path, tmp_path: Path) -> None:
         (tmp_path / "x.nwb").write_bytes(b"precious")
         with pytest.raises(RecordingError, match="exists"):

@@ -30,6 +30,7 @@ from losslessnn.errors import CorruptFrameError, NewerFormatError, RecordingErro
 from losslessnn.frame import PREFIX_BYTES as FRAME_PREFIX_BYTES
 from losslessnn.frame import frame_length, unpack_frame
 from losslessnn.models.store import Profile, remember
+from losslessnn.newfile import refuse_special
 
 
 class Archive:
@@ -52,6 +53,7 @@ class Archive:
 
     def __init__(self, path: str | os.PathLike[str], *, recover: bool = False) -> None:
         self.path = Path(path)
+        refuse_special(self.path)
         self._file = open(self.path, "rb", buffering=0)  # noqa: SIM115 - closed by close()
         self._lock = threading.Lock()
         try:

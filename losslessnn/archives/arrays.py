@@ -20,7 +20,7 @@ from losslessnn.archives.layout import Member, Method, all_samples
 from losslessnn.archives.report import FileReport, Progress, Stopwatch, no_progress
 from losslessnn.archives.restoring import COPY_BYTES, Restorer, report_restored, restored_name
 from losslessnn.errors import RecordingError
-from losslessnn.newfile import NewFile, write_all
+from losslessnn.newfile import NewFile, refuse_itself, write_all
 from losslessnn.recordings.recording import Inflater, raw_bytes
 from losslessnn.workers import Here
 
@@ -63,6 +63,7 @@ def restore_arrays(
     """
     watch = Stopwatch()
     destination = Path(destination)
+    refuse_itself(archive.path, destination)
     is_zip = archive.header.source == Source.NPZ
     restorer = Restorer(archive, pool or (Here(), 1), recover, fill=is_zip)
     write = _write_npz if is_zip else _write_npy

@@ -21,7 +21,7 @@ from losslessnn.archives.format import SIDECARS
 from losslessnn.archives.layout import Literal, Member, Method, Packing, Records, Samples
 from losslessnn.archives.report import FileReport, Progress, Stopwatch, moved_notes, no_progress
 from losslessnn.errors import CorruptFrameError, RecordingError
-from losslessnn.newfile import NO_ROOM, NewFile, write_all
+from losslessnn.newfile import NO_ROOM, NewFile, refuse_itself, write_all
 from losslessnn.recordings.recording import bytes_from_rows, records_from_rows
 from losslessnn.wire import Bytes
 from losslessnn.workers import Here
@@ -274,6 +274,7 @@ def restore_file(
     """
     watch = Stopwatch()
     destination = Path(destination)
+    refuse_itself(archive.path, destination)
     restorer = Restorer(archive, pool or (Here(), 1), recover)
     with NewFile(destination, overwrite) as new:
         written = _write_checked(restorer, new.file, progress)

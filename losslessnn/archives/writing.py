@@ -25,7 +25,7 @@ from losslessnn.errors import CorruptFrameError, RecordingError
 from losslessnn.frame import content_checksum, unpack_frame
 from losslessnn.models.store import Family, Profile, remember
 from losslessnn.nearby import quantise
-from losslessnn.newfile import NewFile, refuse_existing, write_all
+from losslessnn.newfile import NewFile, refuse_existing, refuse_itself, write_all
 from losslessnn.recordings import Block, Reading, Recording, open_recording
 from losslessnn.recordings.recording import Array, SourceReader, is_plain_bytes
 from losslessnn.workers import Here, RemoteEncoder
@@ -99,6 +99,7 @@ def compress_file(
     """
     watch = Stopwatch()
     source, destination = Path(source), Path(destination)
+    refuse_itself(source, destination)
     refuse_existing(destination, overwrite)
     recording = open_recording(source, reading, name=name)
     settings = Settings(level, model)  # values are moved before they get there, so that they can be checked

@@ -32,7 +32,7 @@ from losslessnn.hdf5.comparing import (
 )
 from losslessnn.hdf5.filter import FILTER_ID
 from losslessnn.hdf5.references import address, dtype_of, hold_references, moved, put_values, values_of
-from losslessnn.newfile import NewFile, write_all
+from losslessnn.newfile import NewFile, refuse_itself, write_all
 
 LEAST_BYTES = 1 << 16
 """Smaller datasets stay as they are."""
@@ -123,6 +123,7 @@ def repack(
     (True, True)
     """
     source = Path(source)
+    refuse_itself(source, Path(destination))
     report = Repacked(source.stat().st_size)
     settings = _Settings(check_level(level), purpose, gzip, threads, progress or (lambda *_: None))
     with NewFile(Path(destination), overwrite) as new:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import stat
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import BinaryIO
 
 from losslessnn.archives.format import MAGIC, SUFFIX, ArchiveHeader, Source
 from losslessnn.errors import RecordingError
+from losslessnn.newfile import refuse_special
 from losslessnn.recordings import (
     blackrock,
     brainvision,
@@ -128,9 +128,7 @@ def open_recording(
     """
     path = Path(path)
     reading = reading or Reading()
-    kind = os.stat(path).st_mode  # opening a named pipe would wait for somebody to write to it
-    if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):
-        raise RecordingError(f"{path}: not a regular file; pipe it in and give - as its name")
+    refuse_special(path)
     with open(path, "rb") as file:
         length = file_length(file)
         try:
