@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import google_crc32c
 import numpy as np
@@ -354,6 +354,25 @@ class TestRefusals:
         Path("empty").mkdir()
         assert "nothing to do" in run("compress", "-r", "empty").err
         assert run("verify", "-r", "empty").code == 1
+
+    def test_folders_that_cannot_be_read_are_not_left_out_in_silence(
+        self, run: Run, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        write_npy("day/x.npy")
+        assert run("compress", "-r", "day").code == 0
+        Path("day/locked").mkdir()
+        scandir = os.scandir
+
+        def locked(path: str) -> Any:  # for root, too
+            if os.path.basename(path) == "locked":
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+            return scandir(path)
+
+        monkeypatch.setattr(os, "scandir", locked)
+        for command in (["compress"], ["decompress"], ["verify"], ["inspect"]):
+            outcome = run(*command, "-r", "day", *["-f"] * (command[0].endswith("compress")))
+            assert self.one_line(outcome) == "losslessnn: day/locked: Permission denied"
+            assert "x.npy" in outcome.out, "the rest is done"
 
     def test_what_would_wait_for_ever(self, run: Run) -> None:
         os.mkfifo("pipe.npy")

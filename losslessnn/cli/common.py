@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
@@ -428,11 +428,14 @@ class Inputs:
         Of each file: the folder where it belongs within an output folder.
     others : list of pathlib.Path
         Files of another kind in the folders given.
+    unread : list of OSError
+        Folders that could not be read, which has been said.
     """
 
     files: list[Path]
     places: list[Path]
     others: list[Path]
+    unread: list[OSError] = field(default_factory=list)
 
 
 def find_inputs(
@@ -449,12 +452,14 @@ def find_inputs(
     found = Inputs([], [], [])
     for start in given:
         is_folder = recursive and start.is_dir()
-        for path in _files_below(start) if is_folder else [start]:
+        for path in _files_below(start, found.unread) if is_folder else [start]:
             if is_folder and not wanted(path):
                 found.others.append(path)
             else:
                 found.files.append(path)
                 found.places.append(path.parent.relative_to(start) if is_folder else Path())
+    for error in found.unread:
+        complain(error)
     if not found.files:
         raise click.ClickException(f"{', '.join(map(str, given))}: nothing to do")
     return found
@@ -465,8 +470,8 @@ def is_archive(path: Path) -> bool:
     return path.suffix == SUFFIX
 
 
-def _files_below(folder: Path) -> Iterator[Path]:
-    for parent, folders, names in os.walk(folder):
+def _files_below(folder: Path, unread: list[OSError]) -> Iterator[Path]:
+    for parent, folders, names in os.walk(folder, onerror=unread.append):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         yield from (Path(parent, name) for name in sorted(names) if not name.startswith("."))
 

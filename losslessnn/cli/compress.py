@@ -208,7 +208,7 @@ def command(
             talk.say(f"{plural(len(pairs) - len(fresh), 'file')} passed over: archives are there already")
         if inputs.others:
             talk.say(_left_alone(inputs.others))
-    return code
+    return 1 if inputs.unread else code
 
 
 def _why_stale(source: Path, destination: Path) -> str:

@@ -138,7 +138,7 @@ def _plan(
             else:
                 folder = None if output is None else output / place
                 pairs.append((path, _destination(path, name, folder, len(inputs.files), any_ending)))
-    return pairs, len(inputs.files) - len(pairs)
+    return pairs, len(inputs.files) - len(pairs) + len(inputs.unread)
 
 
 def _destination(path: Path, name: str, output: Path | None, count: int, any_ending: bool) -> Path:

@@ -87,8 +87,9 @@ def command(
             text, intact = _describe(path, STDIN_NAME, all_channels, all_frames, as_json)
         click.echo(text)
         return 0 if intact else 1
-    failed = False
-    for number, path in enumerate(find_inputs(files, recursive).files):
+    inputs = find_inputs(files, recursive)
+    failed = bool(inputs.unread)
+    for number, path in enumerate(inputs.files):
         try:
             text, intact = _describe(path, str(path), all_channels, all_frames, as_json)
         except Exception as error:

@@ -112,12 +112,12 @@ def command(
                 continue
             done.append(report)
             _tell(talk, path, destination, report, watch.seconds)
+        failed = len(pairs) - len(done) + len(inputs.unread)
         if len(pairs) > 1:
             before, after = sum(each.before for each in done), sum(each.after for each in done)
             line = f"{plural(len(done), 'file')}, {megabytes(before)} -> {megabytes(after)}"
-            failed = len(pairs) - len(done)
             talk.say(f"{line}; {failed} failed" if failed else line)
-    return 1 if len(done) < len(pairs) else 0
+    return 1 if failed else 0
 
 
 def _tell(talk: Talk, path: Path, destination: Path, report: Repacked, seconds: float) -> None:

@@ -120,7 +120,7 @@ def _verify(
                 talk.say(f"{shown or path}: intact{same}  {megabytes(report.original_bytes)}  {speed}")
                 for note in report.notes:
                     talk.say(f"  note: {note}")
-        failed = len(items) - len(good)
+        failed = len(items) - len(good) + len(inputs.unread)
         if len(items) > 1:
             total = sum(report.original_bytes for report in good)
             line = f"{plural(len(good), 'archive')} intact, {megabytes(total)}, "
