@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import stat
 import tempfile
 import threading
 from pathlib import Path
@@ -113,6 +114,28 @@ def refuse_existing(destination: Path, overwrite: bool) -> None:
         raise RecordingError(f"{destination} is a folder")
     if not overwrite and os.path.lexists(destination):
         raise RecordingError(f"{destination} exists already; -f overwrites it")
+
+
+def refuse_itself(source: Path, destination: Path) -> None:
+    """Raise `RecordingError` if writing a file would replace what it is made from."""
+    try:
+        one, other = os.stat(source), os.lstat(destination)
+    except OSError:
+        return
+    elsewhere = one.st_nlink > 1 and not _same_place(source, destination)  # the bytes stay, by another name
+    if os.path.samestat(one, other) and not elsewhere:
+        raise RecordingError(f"{destination} is what is read: -o must name another file")
+
+
+def _same_place(one: Path, other: Path) -> bool:
+    return one.name == other.name and os.path.samefile(one.parent, other.parent)
+
+
+def refuse_special(path: Path) -> None:
+    """Raise `RecordingError` of a named pipe, which to open would wait for somebody to write, or a device."""
+    kind = os.stat(path).st_mode
+    if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):
+        raise RecordingError(f"{path}: not a regular file; pipe it in and give - as its name")
 
 
 def write_all(file: BinaryIO, data: bytes | memoryview) -> None:

@@ -18,7 +18,7 @@ import pytest
 
 from losslessnn import CorruptFrameError, NewerFormatError, RecordingError, open_archive
 from losslessnn.archives.archive import Archive
-from losslessnn.archives.arrays import restore_arrays
+from losslessnn.archives.arrays import arrays_name, restore_arrays
 from losslessnn.archives.format import (
     ArchiveHeader,
     Source,
@@ -82,6 +82,17 @@ def restored(archive_path: Path, **options: Any) -> tuple[bytes, Any]:
     return target.read_bytes(), report
 
 
+def archive_of(array: np.ndarray, folder: Path) -> Path:
+    """An array's archive, of several frames; its bytes are those of the array, gaps between fields too."""
+    source = folder / "array.npy"
+    np.save(source, np.zeros(array.shape, array.dtype))
+    with open(source, "r+b") as file:
+        file.seek(-array.nbytes, os.SEEK_END)
+        file.write(array.tobytes())
+    compress_file(source, folder / "array.lnn", reading=Reading(frame_bytes=1000), level=1)
+    return folder / "array.lnn"
+
+
 # ------------------------------------------------------------------------------------------------------------
 
 
@@ -142,6 +153,7 @@ class TestReadingSamples:
             np.s_[0, 6],
             np.s_[0:3, 7],
             np.s_[None],
+            np.s_[:, True],
             np.s_[0, 0, 0],
             np.s_[..., 0, ...],
             "time",
@@ -154,6 +166,37 @@ class TestReadingSamples:
     def test_what_is_not_there_is_an_index_error(self, key: Any, packed: Path) -> None:
         with open_archive(packed) as archive, pytest.raises(IndexError):
             archive[key]
+
+    @pytest.mark.parametrize(
+        "key",
+        [
+            np.s_[:, [0, 1], :, 0],
+            np.s_[30:3:-2, 0, :, [0, 1]],
+            np.s_[:16, [[0, 1], [1, 1]], ..., 0],
+            np.s_[:, [True, False, True], :, 0],
+            np.s_[:, [0, 1], 0],
+            np.s_[:, 0, :, 0],
+        ],
+        ids=str,
+    )
+    def test_lists_and_numbers_for_axes_beside_time(self, key: Any, tmp_path: Path) -> None:
+        array = np.arange(48 * 3 * 4 * 5, dtype="int16").reshape(48, 3, 4, 5)
+        with open_archive(archive_of(array, tmp_path)) as archive:
+            assert np.array_equal(archive[key], array[key])
+
+    @pytest.mark.parametrize("dtype", [">i2", [("a", ">i4"), ("b", "u1")]], ids=str)
+    def test_byte_order_is_that_of_the_file(self, dtype: Any, tmp_path: Path) -> None:
+        array = np.arange(1000).astype(dtype)
+        with open_archive(archive_of(array, tmp_path)) as archive:
+            assert archive[:].dtype == archive[[1, 2]].dtype == archive.dtype == array.dtype
+
+    def test_what_lies_between_fields_comes_along(self, tmp_path: Path) -> None:
+        kind = np.dtype([("a", "u1"), ("b", "<f8")], align=True)
+        array = np.frombuffer(np.random.default_rng(0).bytes(1000 * kind.itemsize), kind)
+        with open_archive(archive_of(array, tmp_path)) as archive:
+            assert archive[:].tobytes() == array.tobytes()
+            assert archive[[500, 1]].tobytes() == array[500].tobytes() + array[1].tobytes()
+            assert archive[7]["b"] == array[7]["b"]
 
     def test_only_the_frames_touched_are_decoded(self, packed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         touched: list[int] = []
@@ -264,6 +307,13 @@ class TestFilesAppearWholeOrNotAtAll:
         with Archive(packed) as archive, pytest.raises(RecordingError, match="exists already"):
             restore_file(archive, npy)
         assert not self.leftovers(npy.parent)
+
+    @pytest.mark.parametrize("restore", [restore_file, restore_arrays])
+    def test_an_archive_is_not_overwritten_by_what_is_in_it(self, restore: Any, packed: Path) -> None:
+        content = packed.read_bytes()
+        with Archive(packed) as archive, pytest.raises(RecordingError, match="is what is read"):
+            restore(archive, packed, overwrite=True)
+        assert packed.read_bytes() == content
 
     def test_a_frame_that_does_not_decode_to_its_source_is_noticed(
         self, npy: Path, monkeypatch: pytest.MonkeyPatch
@@ -633,6 +683,30 @@ class TestAnotherZlib:
             assert np.array_equal(arrays["y"], np.arange(4))
             assert np.array_equal(arrays["z"], RECORDING)
             assert arrays["z"].flags.f_contiguous
+
+    @pytest.mark.parametrize(
+        ("name", "content", "arrays"),
+        [
+            ("X.NPZ", "zip", "X.NPZ"),
+            ("session", "zip", "session.npz"),
+            ("broken.npz", "bytes", "broken.npz.npy"),
+            ("X.NPY", "array", "X.NPY"),
+        ],
+    )
+    def test_files_of_arrays_are_named_for_what_they_are(
+        self, name: str, content: str, arrays: str, tmp_path: Path
+    ) -> None:
+        with open(tmp_path / name, "wb") as file:
+            if content == "zip":
+                np.savez(file, x=RECORDING[:100])
+            elif content == "array":
+                np.save(file, RECORDING[:100])
+            else:
+                file.write(b"no zip file")
+        nameless = "" if name == "session" else None
+        compress_file(tmp_path / name, tmp_path / f"{name}.lnn", level=1, name=nameless)
+        with Archive(tmp_path / f"{name}.lnn") as archive:
+            assert arrays_name(archive) == arrays
 
     def test_arrays_of_a_damaged_archive(self, npz: Path) -> None:
         content = npz.read_bytes()

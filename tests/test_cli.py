@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import google_crc32c
 import numpy as np
@@ -260,8 +261,43 @@ class TestThereAndBack:
         assert "a.npy.lnn" not in outcome.out
         assert "1 file passed over" in outcome.out
         assert run("compress", "-r", "day", "-o", "packed", "--skip-existing", "-q") == Outcome(0, "", "")
-        os.utime("day/a.npy", (2e9, 2e9))  # it has changed since
-        assert "exists already" in run("compress", "-r", "day", "-o", "packed", "--skip-existing").err
+        os.utime("day/a.npy", (2e9, 2e9))
+        outcome = run("compress", "-r", "day", "-o", "packed", "--skip-existing")
+        assert outcome.code == 1
+        assert "exists already, but day/a.npy has changed since" in outcome.err
+
+    @pytest.mark.parametrize("times", [(3e8, 3e8), None], ids=["older than its archive", "as old"])
+    @pytest.mark.parametrize("other", [{"samples": 4000}, {"seed": 7}], ids=["longer", "of the same length"])
+    def test_a_file_that_took_the_place_of_another_is_not_passed_over(
+        self, other: dict[str, int], times: tuple[float, float] | None, run: Run
+    ) -> None:
+        write_npy()
+        run("compress", "x.npy")
+        before = os.stat("x.npy")
+        content = write_npy(**other)
+        os.utime("x.npy", times or (before.st_atime, before.st_mtime))
+        outcome = run("compress", "x.npy", "--skip-existing")
+        if times is None and "seed" in other:
+            assert "1 file passed over" in outcome.out, "times and lengths agree: nothing is read"
+            return
+        assert outcome.code == 1
+        assert "x.npy.lnn exists already, but is " in outcome.err
+        assert run("compress", "x.npy", "--skip-existing", "-f").code == 0
+        assert run("decompress", "x.npy.lnn", "-f").code == 0
+        assert Path("x.npy").read_bytes() == content
+
+    def test_archives_that_were_copied_are_newer_than_their_files(self, run: Run) -> None:
+        write_npy()
+        run("compress", "x.npy")
+        os.utime("x.npy.lnn", (2e9, 2e9))
+        assert "1 file passed over" in run("compress", "x.npy", "--skip-existing").out
+
+    def test_an_archive_that_is_cut_short_does_not_pass(self, run: Run) -> None:
+        write_npy()
+        run("compress", "x.npy")
+        os.truncate("x.npy.lnn", 2000)
+        os.utime("x.npy.lnn", (2e9, 2e9))
+        assert "exists already, but is damaged" in run("compress", "x.npy", "--skip-existing").err
 
     def test_arrays_for_numpy(self, run: Run) -> None:
         make_recording(3000, 4).tofile("x.dat")
@@ -319,9 +355,29 @@ class TestRefusals:
         assert "nothing to do" in run("compress", "-r", "empty").err
         assert run("verify", "-r", "empty").code == 1
 
+    def test_folders_that_cannot_be_read_are_not_left_out_in_silence(
+        self, run: Run, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        write_npy("day/x.npy")
+        assert run("compress", "-r", "day").code == 0
+        Path("day/locked").mkdir()
+        scandir = os.scandir
+
+        def locked(path: str) -> Any:  # for root, too
+            if os.path.basename(path) == "locked":
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+            return scandir(path)
+
+        monkeypatch.setattr(os, "scandir", locked)
+        for command in (["compress"], ["decompress"], ["verify"], ["inspect"]):
+            outcome = run(*command, "-r", "day", *["-f"] * (command[0].endswith("compress")))
+            assert self.one_line(outcome) == "losslessnn: day/locked: Permission denied"
+            assert "x.npy" in outcome.out, "the rest is done"
+
     def test_what_would_wait_for_ever(self, run: Run) -> None:
         os.mkfifo("pipe.npy")
-        assert "not a regular file" in self.one_line(run("compress", "pipe.npy"))
+        for command in ("compress", "decompress", "verify", "inspect"):
+            assert "not a regular file" in self.one_line(run(command, "pipe.npy"))
 
     def test_output_in_the_place_of_a_file(self, run: Run) -> None:
         write_npy()
@@ -357,6 +413,23 @@ class TestRefusals:
         for command in ("decompress", "verify", "inspect"):
             assert "not a losslessnn archive" in self.one_line(run(command, "x.lnn"))
 
+    @pytest.mark.parametrize("source", ["x.lnn", "here/x.lnn", "link.lnn"])
+    def test_what_is_read_is_not_overwritten(self, source: str, run: Run) -> None:
+        os.symlink(".", "here")
+        recording = make_recording(3000, 4)
+        recording.tofile("x.lnn")
+        os.symlink("x.lnn", "link.lnn")
+        outcome = run("compress", "-n", "4", source, "-f", "-o", "x.lnn")
+        assert "x.lnn is what is read: -o must name another file" in self.one_line(outcome)
+        assert Path("x.lnn").read_bytes() == recording.tobytes()
+
+    def test_another_name_of_what_is_read_may_be_overwritten(self, run: Run) -> None:
+        original = write_npy()
+        os.link("x.npy", "hard.lnn")
+        assert run("compress", "x.npy", "-f", "-o", "hard.lnn").code == 0
+        assert Path("x.npy").read_bytes() == original
+        assert run("verify", "hard.lnn", "--against", "x.npy").code == 0
+
     def test_an_empty_archive_is_said_to_be_empty(self, run: Run) -> None:
         Path("x.lnn").write_bytes(b"")
         for command in ("decompress", "verify", "inspect"):
@@ -370,6 +443,14 @@ class TestRefusals:
             assert outcome.code == 0
             assert outcome.out.startswith(f"{shown} -> {shown}.lnn  ")
             assert self.one_line(run("compress", name)).startswith(f"losslessnn: {shown}.lnn exists already")
+            lines = run("inspect", f"{name}.lnn").out.splitlines()
+            assert lines[0] == f"{shown}.lnn"
+            assert lines[1].startswith(f"  original   {shown} (npy)")
+
+    def test_members_of_an_archive_do_not_steer_the_terminal(self, run: Run) -> None:
+        np.savez("x.npz", **{"\x1b[2J": make_recording(3000, 4)})
+        run("compress", "x.npz")
+        assert run("inspect", "x.npz.lnn").out.replace("\n", "").isprintable()
 
     def test_another_number_of_channels_that_fits_far_better_is_noted(self, run: Run) -> None:
         shared = np.cumsum(np.random.default_rng(0).normal(size=(4000, 1)) * 300, axis=0)
@@ -880,14 +961,16 @@ class TestBenchAndDemo:
 
 @pytest.mark.slow
 def test_a_new_installation_says_why_it_takes_its_time(tmp_path: Path) -> None:
-    np.save(tmp_path / "x.npy", make_recording(3000, 4))
+    np.save(tmp_path / "x.npy", make_recording(60_000, 4))
     environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "cache")}
-    said = []
+    said, speeds = [], []
     for _ in range(2):
         call = [*PROGRAM, "compress", "x.npy", "-f"]
-        done = subprocess.run(call, cwd=tmp_path, env=environment, capture_output=True, check=True)
-        said.append(done.stderr.count(b"compiling kernels"))
-    assert said == [1, 0]
+        done = subprocess.run(call, cwd=tmp_path, env=environment, capture_output=True, check=True, text=True)
+        said.append(re.findall("compiling kernels( for| took)", done.stderr))
+        speeds.append(float(re.findall(r"([\d.]+) MB/s", done.stdout)[0]))
+    assert said == [[" for", " took"], []]
+    assert speeds[0] > 0, "the time that compiling takes is no part of it"
 
 
 def test_a_missing_extra_is_no_bug() -> None:

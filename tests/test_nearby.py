@@ -146,6 +146,17 @@ def test_archives_restore_the_near_file(tmp_path: Path) -> None:
         assert_near(x, np.frombuffer(back.read_bytes()[head:], "<i2").reshape(x.shape), 3)
 
 
+@pytest.mark.parametrize(("step", "bound"), [(1, 0.5), (16, 2)])
+def test_an_archive_is_exact_where_the_bound_leaves_no_choice(
+    step: int, bound: float, tmp_path: Path
+) -> None:
+    np.save(tmp_path / "x.npy", (make_recording(5000, 2).clip(-1000, 1000) * step).astype("int16"))
+    report = compress_file(tmp_path / "x.npy", tmp_path / "x.lnn", max_error=bound)
+    assert report.notes == (f"kept exact: {bound:g} is too little for any value to be moved",)
+    compress_file(tmp_path / "x.npy", tmp_path / "exact.lnn")
+    assert (tmp_path / "x.lnn").read_bytes() == (tmp_path / "exact.lnn").read_bytes()
+
+
 def test_what_is_no_samples_stays_exact(tmp_path: Path) -> None:
     """Text, what is broken, what is only guessed to be int16, and long stretches around samples."""
     folder = tmp_path / "day"

@@ -179,6 +179,12 @@ def test_a_file_is_the_same_profile(profile: Profile, tmp_path: Path) -> None:
     assert read.to_bytes() == profile.to_bytes() == (tmp_path / "probe.profile").read_bytes()
 
 
+def test_a_name_that_is_no_text_leaves_the_profile_readable(profile: Profile, tmp_path: Path) -> None:
+    path = tmp_path / "probe.profile"
+    replace(profile, name=os.fsdecode(b"caf\xe9")).save(path)
+    assert load_model(path).name == "caf\\udce9"
+
+
 def test_a_name_is_not_part_of_the_identity(profile: Profile) -> None:
     assert replace(profile, name="x", facts={"y": 1}).id == profile.id
     assert replace(profile, channels=9).id != profile.id

@@ -602,3 +602,44 @@ def test_samples_after_a_long_header_become_arrays(tmp_path: Path) -> None:
     with Archive(tmp_path / "x.lnn") as archive:
         restore_arrays(archive, tmp_path / "x.npy")
     assert np.load(tmp_path / "x.npy").tobytes() == SAMPLES.tobytes() * 200
+
+
+class TestWhatWasSaidInVain:
+    """Options that a file makes superfluous are not passed over in silence."""
+
+    @pytest.mark.parametrize(
+        ("reading", "ignored"),
+        [
+            (Reading(channels=4), "-n"),
+            (Reading(dtype="int16"), "-d"),
+            (Reading(4, "float32", 30_000.0), "-n, -d"),
+        ],
+    )
+    def test_an_array_knows_its_shape_and_type(self, reading: Reading, ignored: str, tmp_path: Path) -> None:
+        np.save(tmp_path / "x.npy", make_recording(100, 3))
+        assert open_recording(tmp_path / "x.npy", reading).notes == (
+            f"{ignored} ignored: the file says that itself",
+        )
+
+    def test_a_sampling_rate_that_is_not_the_files(self, tmp_path: Path) -> None:
+        with wave.open(str(tmp_path / "x.wav"), "wb") as file:
+            file.setparams((2, 2, 20_000, 0, "NONE", ""))
+            file.writeframes(make_recording(100, 2).tobytes())
+        assert open_recording(tmp_path / "x.wav", Reading(sampling_rate=20_000.0)).notes == ()
+        (note,) = open_recording(tmp_path / "x.wav", Reading(sampling_rate=30_000.0)).notes
+        assert note.startswith("-s ignored")
+
+    def test_plain_bytes_have_neither_channels_nor_a_type(self, tmp_path: Path) -> None:
+        (tmp_path / "x.txt").write_text("rat 7")
+        reading = Reading(4, "int16", 30_000.0, as_bytes=True, time_axis="last")
+        assert open_recording(tmp_path / "x.txt", reading).notes == (
+            "-n, -d, -s, --time-axis ignored: plain bytes have none of that",
+        )
+
+    def test_raw_files_and_rates_of_arrays_need_what_is_said(self, tmp_path: Path) -> None:
+        make_recording(100, 3).tofile(tmp_path / "x.dat")
+        np.save(tmp_path / "x.npy", make_recording(100, 3))
+        assert open_recording(tmp_path / "x.dat", Reading(3, "int16", 1000.0)).notes == ()
+        assert (
+            open_recording(tmp_path / "x.npy", Reading(sampling_rate=1000.0, time_axis="first")).notes == ()
+        )

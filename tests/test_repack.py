@@ -20,7 +20,7 @@ h5py = pytest.importorskip("h5py")
 
 from losslessnn.hdf5 import FILTER_ID, check, read, repack  # noqa: E402
 from losslessnn.hdf5.bulk import filter_ids  # noqa: E402
-from losslessnn.hdf5.comparing import refuse_difference  # noqa: E402
+from losslessnn.hdf5.comparing import bytes_of_values, refuse_difference  # noqa: E402
 
 RECORDING = make_recording(20_000, 8)
 EVENTS = np.dtype([("time", "<f8"), ("label", "S4"), ("valid", "?")])
@@ -141,6 +141,8 @@ class TestWhatIsMadeAnew:
         assert after < before < RECORDING.nbytes
         written = sum(done for done, stored in calls if stored)
         assert written >= RECORDING.nbytes * 3  # itself, as >i4, and more
+        with h5py.File(session) as file:
+            assert sum(done for done, _ in calls) == 2 * bytes_of_values(file), "all is written and compared"
 
     def test_once_more_changes_nothing(self, repacked: Path, tmp_path: Path) -> None:
         report = repack(repacked, tmp_path / "x.nwb")
@@ -259,6 +261,21 @@ def test_every_difference_is_noticed(
             refuse_difference(old, new)
 
 
+@pytest.mark.parametrize(
+    "other", [{"fillvalue": 6}, {"fillvalue": None}, {"fill_time": "never"}, {"maxshape": (20,)}], ids=str
+)
+def test_what_was_never_written_must_read_the_same(other: dict[str, Any], tmp_path: Path) -> None:
+    how = {"fillvalue": 5, "maxshape": (None,)}
+    for name, options in (("old.h5", how), ("same.h5", how), ("other.h5", how | other)):
+        with h5py.File(tmp_path / name, "w") as file:
+            file.create_dataset("x", data=np.arange(10), chunks=(10,), **options)
+    with h5py.File(tmp_path / "old.h5") as old:
+        with h5py.File(tmp_path / "same.h5") as same:
+            refuse_difference(old, same)
+        with h5py.File(tmp_path / "other.h5") as new, pytest.raises(RecordingError, match="differs"):
+            refuse_difference(old, new)
+
+
 class TestTrouble:
     def test_nothing_is_left_if_the_files_differ(
         self, session: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -288,6 +305,10 @@ class TestTrouble:
             repack(tmp_path / "x.npy", tmp_path / "y.h5")
         with pytest.raises(FileNotFoundError):
             repack(tmp_path / "none.h5", tmp_path / "y.h5")
+
+    def test_the_source_is_not_overwritten(self, session: Path) -> None:
+        with pytest.raises(RecordingError, match="is what is read"):
+            repack(session, session, overwrite=True)
 
     def test_nothing_is_overwritten_unasked(self, session: Path, tmp_path: Path) -> None:
         (tmp_path / "x.nwb").write_bytes(b"precious")

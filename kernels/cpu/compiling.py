@@ -12,6 +12,8 @@ import contextlib
 import gc
 import hashlib
 import logging
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -124,13 +126,51 @@ def _without_collecting(compile_now: Callable[..., Any]) -> Callable[..., Any]:
     def compile_later_collect(*arguments: Any, **options: Any) -> Any:
         pausing = gc.isenabled()
         gc.disable()
+        _stopwatch.start()
         try:
             return compile_now(*arguments, **options)
         finally:
+            _stopwatch.stop()
             if pausing:
                 gc.enable()
 
     return compile_later_collect
+
+
+class _Stopwatch:
+    """Counts the seconds in which kernels are compiled and saved, by whatever thread, but not loaded only."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._under_way = 0
+        self._begun = self._done = 0.0
+        self.compiles = False
+
+    @property
+    def seconds(self) -> float:
+        """So far."""
+        with self._lock:
+            return self._done + self._latest()
+
+    def start(self) -> None:
+        """Somebody needs a kernel."""
+        with self._lock:
+            if not self._under_way:
+                self._begun, self.compiles = time.perf_counter(), False
+            self._under_way += 1
+
+    def stop(self) -> None:
+        """And has it."""
+        with self._lock:
+            if self._under_way == 1:
+                self._done += self._latest()
+            self._under_way -= 1
+
+    def _latest(self) -> float:
+        return time.perf_counter() - self._begun if self._under_way and self.compiles else 0.0
+
+
+_stopwatch = _Stopwatch()
 
 
 class _Announcer(numba.core.event.Listener):  # type: ignore[misc]
@@ -150,6 +190,7 @@ class _Announcer(numba.core.event.Listener):  # type: ignore[misc]
             )
 
     def on_start(self, event: numba.core.event.Event) -> None:
+        _stopwatch.compiles = True
         function = event.data["dispatcher"].py_func
         if not self._said and function.__module__.startswith(__package__ or ""):
             self._said = True
@@ -162,6 +203,11 @@ class _Announcer(numba.core.event.Listener):  # type: ignore[misc]
 
 _announcer = _Announcer()
 numba.core.event.register("numba:compile", _announcer)
+
+
+def seconds_compiling() -> float:
+    """What compiling has taken in this process so far, of whatever thread."""
+    return _stopwatch.seconds
 
 
 def part(function: Callable[..., Any]) -> Any:

@@ -30,6 +30,7 @@ from losslessnn.errors import CorruptFrameError, NewerFormatError, RecordingErro
 from losslessnn.frame import PREFIX_BYTES as FRAME_PREFIX_BYTES
 from losslessnn.frame import frame_length, unpack_frame
 from losslessnn.models.store import Profile, remember
+from losslessnn.newfile import refuse_special
 
 
 class Archive:
@@ -54,6 +55,7 @@ class Archive:
 
     def __init__(self, path: str | os.PathLike[str], *, recover: bool = False) -> None:
         self.path = Path(path)
+        refuse_special(self.path)
         self._file = open(self.path, "rb", buffering=0)  # noqa: SIM115 - closed by close()
         self._lock = threading.Lock()
         try:
@@ -419,6 +421,8 @@ class StoredArray:
         self.samples = samples
         self._archive = archive
         self._first_frame = first_frame
+        whole = np.dtype((np.void, samples.dtype.itemsize))
+        self._unit = samples.dtype if samples.dtype.names is None else whole  # numpy copies fields, no gaps
         self._latest: tuple[int, np.ndarray[Any, Any]] | None = None
 
     @property
@@ -462,7 +466,10 @@ class StoredArray:
         The first index (time) may be an integer, a slice, or a list of integers or booleans; the others
         anything that ``numpy`` takes, at most one of them a list.
         """
-        time, rest = self._split_key(key)
+        result = self._read(*self._split_key(key))
+        return result if self._unit == self.dtype else result.view(self.dtype)
+
+    def _read(self, time: Any, rest: tuple[Any, ...]) -> Any:
         if isinstance(time, slice):
             return self._read_range(range(*time.indices(len(self))), rest)
         if isinstance(time, (int, np.integer)) and not isinstance(time, (bool, np.bool_)):
@@ -477,8 +484,8 @@ class StoredArray:
 
     def _split_key(self, key: Any) -> tuple[Any, tuple[Any, ...]]:
         parts = key if isinstance(key, tuple) else (key,)
-        if any(part is None for part in parts):
-            raise IndexError("an archive cannot be indexed with None; add axes to the result")
+        if any(part is None or isinstance(part, (bool, np.bool_)) for part in parts):
+            raise IndexError("an archive cannot be indexed with None, True or False; add axes to the result")
         dots = [place for place, part in enumerate(parts) if part is Ellipsis]
         if len(dots) > 1:
             raise IndexError("an index can only have one '...'")
@@ -514,13 +521,13 @@ class StoredArray:
         if latest is None or latest[0] != index:
             array = self._archive.read_frame(self._first_frame + index)
             array.flags.writeable = False
-            self._latest = latest = (index, array)
+            self._latest = latest = (index, array.view(self._unit))
         return latest[1]
 
     def _read_range(self, rows: range, rest: tuple[Any, ...]) -> np.ndarray[Any, Any]:
         forward = rows if rows.step > 0 else rows[::-1]
         if not forward:
-            return np.empty((0, *self.samples.row_shape), self.dtype)[(slice(None), *rest)]
+            return np.empty((0, *self.samples.row_shape), self._unit)[(slice(None), *rest)]
         frames = range(self._frame_of(forward[0]), self._frame_of(forward[-1]) + 1)
 
         def piece(frame: int) -> np.ndarray[Any, Any]:
@@ -530,17 +537,28 @@ class StoredArray:
             local = slice(here.start - start, here.stop - start, here.step) if here else slice(0, 0)
             return self._frame(frame)[(local, *rest)]
 
-        joined = np.concatenate(list(_in_threads(piece, frames)))
-        return joined if rows.step > 0 else joined[::-1]
+        pieces = list(_in_threads(piece, frames))
+        axis = _time_axis(rest)
+        joined = np.concatenate(pieces, axis, dtype=self._unit)  # or it would be of this machine's byte order
+        return joined if rows.step > 0 else np.flip(joined, axis)
 
     def _read_rows(self, rows: np.ndarray[Any, Any], rest: tuple[Any, ...]) -> np.ndarray[Any, Any]:
-        result = np.empty((len(rows), *self.samples.row_shape), self.dtype)[(slice(None), *rest)]
+        result = np.empty((len(rows), *self.samples.row_shape), self._unit)[(slice(None), *rest)]
         owners = np.array([self._frame_of(row) for row in rows], dtype=np.int64)
         for frame in np.unique(owners):
             mine = owners == frame
             start, _ = self.samples.frame_span(int(frame))
             result[mine] = self._frame(int(frame))[rows[mine] - start][(slice(None), *rest)]
         return result
+
+
+def _time_axis(rest: tuple[Any, ...]) -> int:
+    """Which axis of a result is time: numpy puts those of a list first if a slice parts it from a number."""
+    places = [place for place, part in enumerate(rest) if not isinstance(part, slice)]
+    lists = [np.asarray(part) for part in rest if not isinstance(part, (slice, int, np.integer))]
+    if not lists or places[-1] - places[0] < len(places):
+        return 0
+    return 1 if lists[0].dtype == bool else lists[0].ndim
 
 
 def _in_threads(work: Callable[[int], np.ndarray[Any, Any]], items: range) -> Iterator[np.ndarray[Any, Any]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import tempfile
-import time
 import zipfile
 import zlib
 from collections import deque
@@ -18,18 +17,18 @@ import numpy as np
 from losslessnn.archives.archive import Archive
 from losslessnn.archives.format import Source
 from losslessnn.archives.layout import Member, Method, all_samples
-from losslessnn.archives.report import FileReport, Progress, no_progress
+from losslessnn.archives.report import FileReport, Progress, Stopwatch, no_progress
 from losslessnn.archives.restoring import COPY_BYTES, Restorer, report_restored, restored_name
 from losslessnn.errors import RecordingError
-from losslessnn.newfile import NewFile, write_all
+from losslessnn.newfile import NewFile, refuse_itself, write_all
 from losslessnn.recordings.recording import Inflater, raw_bytes
 from losslessnn.workers import Here
 
 
 def arrays_name(archive: Archive) -> str:
     """The name of the file that `restore_arrays` writes."""
-    name = restored_name(archive)
-    return name if name.endswith((".npz", ".npy")) else f"{name}.npy"
+    name, suffix = restored_name(archive), ".npz" if archive.header.source == Source.NPZ else ".npy"
+    return name if name.lower().endswith(suffix) else name + suffix
 
 
 def restore_arrays(
@@ -62,8 +61,9 @@ def restore_arrays(
     CorruptFrameError, RecordingError, OSError
         As for `restore_file`.
     """
-    started = time.perf_counter()
+    watch = Stopwatch()
     destination = Path(destination)
+    refuse_itself(archive.path, destination)
     is_zip = archive.header.source == Source.NPZ
     restorer = Restorer(archive, pool or (Here(), 1), recover, fill=is_zip)
     write = _write_npz if is_zip else _write_npy
@@ -71,7 +71,7 @@ def restore_arrays(
         notes = write(restorer, new.file, progress)
         written = new.file.tell()
         new.publish(like=os.stat(archive.path))
-    return report_restored(restorer, destination, written, started, notes)
+    return report_restored(restorer, destination, written, watch, notes)
 
 
 def _write_npy(restorer: Restorer, file: BinaryIO, progress: Progress) -> list[str]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from losslessnn.kernels.cpu.compiling import seconds_compiling
 
 if TYPE_CHECKING:
     from losslessnn.archives.format import ArchiveHeader
@@ -24,6 +27,22 @@ def moved_notes(header: ArchiveHeader) -> tuple[str, ...]:
     return (f"not the original: values were moved, by at most {moved}",) if moved else ()
 
 
+class Stopwatch:
+    """Counts seconds from when it is made, but for those in which kernels were compiled."""
+
+    def __init__(self) -> None:
+        self._begun = self._now()
+
+    @property
+    def seconds(self) -> float:
+        """So far."""
+        return self._now() - self._begun
+
+    @staticmethod
+    def _now() -> float:
+        return time.perf_counter() - seconds_compiling()
+
+
 @dataclass(frozen=True)
 class FileReport:
     """What became of one file.
@@ -35,7 +54,7 @@ class FileReport:
     original_bytes, archive_bytes : int
         Size of the original file and of the archive.
     seconds : float
-        Time it took, verification included.
+        Time it took, verification included, but for compiling kernels, which happens once.
     notes : tuple of str
         What the owner should be told.
     complete : bool

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-import time
 import zlib
 from collections import deque
 from collections.abc import Iterator
@@ -20,9 +19,9 @@ import numpy as np
 from losslessnn.archives.archive import Archive
 from losslessnn.archives.format import SIDECARS
 from losslessnn.archives.layout import Literal, Member, Method, Packing, Records, Samples
-from losslessnn.archives.report import FileReport, Progress, moved_notes, no_progress
+from losslessnn.archives.report import FileReport, Progress, Stopwatch, moved_notes, no_progress
 from losslessnn.errors import CorruptFrameError, RecordingError
-from losslessnn.newfile import NO_ROOM, NewFile, write_all
+from losslessnn.newfile import NO_ROOM, NewFile, refuse_itself, write_all
 from losslessnn.recordings.recording import bytes_from_rows, records_from_rows
 from losslessnn.wire import Bytes
 from losslessnn.workers import Here
@@ -273,26 +272,26 @@ def restore_file(
     OSError
         If a file cannot be read or written.
     """
-    started = time.perf_counter()
+    watch = Stopwatch()
     destination = Path(destination)
+    refuse_itself(archive.path, destination)
     restorer = Restorer(archive, pool or (Here(), 1), recover)
     with NewFile(destination, overwrite) as new:
         written = _write_checked(restorer, new.file, progress)
         new.publish(like=os.stat(archive.path))
     notes = _restore_sidecar(archive, destination) if sidecar else []
-    return report_restored(restorer, destination, written, started, notes)
+    return report_restored(restorer, destination, written, watch, notes)
 
 
 def report_restored(
-    restorer: Restorer, destination: Path, written: int, started: float, notes: list[str]
+    restorer: Restorer, destination: Path, written: int, watch: Stopwatch, notes: list[str]
 ) -> FileReport:
     """What became of an archive: the notes, and what a damaged one lacks."""
     archive, damage = restorer.archive, restorer.damage
     notes = [*notes, *moved_notes(archive.header), *_damage_notes(restorer, written)]
-    seconds = time.perf_counter() - started
     complete = not damage.frames and not damage.ended_early
     return FileReport(
-        archive.path, destination, written, archive.archive_length, seconds, tuple(notes), complete
+        archive.path, destination, written, archive.archive_length, watch.seconds, tuple(notes), complete
     )
 
 
@@ -338,6 +337,15 @@ def verify_archive(
         if other is not None and other.read(1):
             raise RecordingError(f"{archive.path}: {against} is longer than the {length} bytes it restores")
     _check_content(restorer, length, crc)
+
+
+def file_checksum(path: str | os.PathLike[str]) -> int:
+    """CRC32C of a file, as an archive keeps it of the original."""
+    crc = 0
+    with open(path, "rb") as file:
+        while piece := file.read(COPY_BYTES):
+            crc = google_crc32c.extend(crc, piece)
+    return crc
 
 
 def _common_length(one: Bytes, other: Bytes) -> int:

@@ -7,7 +7,6 @@ read back from the new archive, decoded, and compared with its source.
 from __future__ import annotations
 
 import os
-import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
@@ -20,13 +19,13 @@ import numpy as np
 
 from losslessnn.archives.archive import Archive
 from losslessnn.archives.format import is_repeated, pack_header, pack_index, unpack_header
-from losslessnn.archives.report import FileReport, Progress, moved_notes, no_progress
+from losslessnn.archives.report import FileReport, Progress, Stopwatch, moved_notes, no_progress
 from losslessnn.chunk import Settings, decode_chunk, memory_bytes, memory_order
 from losslessnn.errors import CorruptFrameError, RecordingError
 from losslessnn.frame import content_checksum, unpack_frame
 from losslessnn.models.store import Family, Profile, remember
 from losslessnn.nearby import quantise
-from losslessnn.newfile import NewFile, refuse_existing, write_all
+from losslessnn.newfile import NewFile, refuse_existing, refuse_itself, write_all
 from losslessnn.recordings import Block, Reading, Recording, open_recording
 from losslessnn.recordings.recording import Array, SourceReader, is_plain_bytes
 from losslessnn.workers import Here, RemoteEncoder
@@ -98,40 +97,48 @@ def compress_file(
     >>> compress_file(folder / "x.npy", folder / "x.npy.lnn").original_bytes
     6128
     """
-    started = time.perf_counter()
+    watch = Stopwatch()
     source, destination = Path(source), Path(destination)
+    refuse_itself(source, destination)
     refuse_existing(destination, overwrite)
     recording = open_recording(source, reading, name=name)
     settings = Settings(level, model)  # values are moved before they get there, so that they can be checked
-    if max_error:
-        recording, max_error = _to_be_moved(recording, max_error)
     if isinstance(model, Profile) and embed:
         profile = remember(model).to_bytes()
         recording = replace(recording, header=replace(recording.header, profile=profile))
+    exact = recording
+    if max_error:
+        recording, max_error = _to_be_moved(recording, max_error)
     with open(source, "rb", buffering=0) as file, NewFile(destination, overwrite) as new:
         before = os.fstat(file.fileno())
-        size = _write_archive(recording, file, new, settings, max_error, pool or (Here(), 1), progress)
+        how = settings, pool or (Here(), 1)
+        size, moved = _write_archive(recording, file, new, max_error, *how, progress)
+        if max_error and not moved:
+            recording = _kept_exact(exact, f"{max_error:g} is too little for any value to be moved")
+            size, _ = _write_archive(recording, file, new, 0.0, *how, no_progress)
         after = os.fstat(file.fileno())
         changed = (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns)
         if changed or after.st_size != recording.length:
             raise RecordingError(f"{source}: changed while it was being compressed; no archive was written")
         new.publish(like=after)
-    return FileReport(
-        source, destination, recording.length, size, time.perf_counter() - started, recording.notes
-    )
+    return FileReport(source, destination, recording.length, size, watch.seconds, recording.notes)
 
 
 def _to_be_moved(recording: Recording, max_error: float) -> tuple[Recording, float]:
     """How far values may be moved after all, and a recording that says so in its archive and to its owner."""
     if recording.guessed or all(map(is_plain_bytes, recording.layout)):
         why = "what its values are is a guess" if recording.guessed else "plain bytes are no values to move"
-        return replace(recording, notes=(*recording.notes, f"kept exact: {why}")), 0.0
+        return _kept_exact(recording, why), 0.0
     header = replace(recording.header, facts={**recording.header.facts, "max_error": max_error})
     notes = [*recording.notes, *moved_notes(header)]
     if recording.words:
         columns = "column" if recording.words == 1 else f"{recording.words} columns"
         notes.append(f"kept exact: the last {columns}, of digital lines and sync words")
     return replace(recording, header=header, notes=tuple(notes)), max_error
+
+
+def _kept_exact(recording: Recording, why: str) -> Recording:
+    return replace(recording, notes=(*recording.notes, f"kept exact: {why}"))
 
 
 def _moved(rows: Array, max_error: float, words: int) -> Array:
@@ -145,11 +152,12 @@ def _write_archive(
     recording: Recording,
     file: BinaryIO,
     new: NewFile,
-    settings: Settings,
     max_error: float,
+    settings: Settings,
     pool: tuple[Executor, int],
     progress: Progress,
-) -> int:
+) -> tuple[int, bool]:
+    """Returns the archive's bytes, and whether any value was moved."""
     header = pack_header(recording.header)
     if unpack_header(header) != recording.header:
         raise CorruptFrameError(
@@ -157,7 +165,9 @@ def _write_archive(
         )
     change = partial(_moved, max_error=max_error, words=recording.words) if max_error else None
     reader = SourceReader(file, recording.layout, change)
-    new.file.write(header)
+    new.file.seek(0)
+    new.file.truncate()
+    write_all(new.file, header)
     progress(0, len(header))
     try:
         lengths = _write_frames(reader, new.file, len(header), settings, pool, progress)
@@ -165,10 +175,10 @@ def _write_archive(
         raise RecordingError(f"{recording.path}: {error}") from error
     repeated = is_repeated(header, lengths)
     end = (header if repeated else b"") + pack_index(lengths, reader.crc, repeated)
-    new.file.write(end)
+    write_all(new.file, end)
     progress(0, len(end))
     _check_index(new.path, lengths, reader.crc)
-    return len(header) + sum(lengths) + len(end)
+    return len(header) + sum(lengths) + len(end), reader.changed
 
 
 def _write_frames(

@@ -152,7 +152,11 @@ def encode_chunk(
         sections[Section.BOUND] = pack_double(max_error)
     header = FrameHeader(array.dtype, array.shape, order, mode, content_checksum(content))
     frame = pack_frame(header, sections)
-    if not verify_or_default(verify) or comes_back(frame, content, device):
+    if not verify_or_default(verify):
+        return frame
+    if isinstance(model, Profile):
+        remember(model)
+    if comes_back(frame, content, device):
         return frame
     _log.error("a frame of %s did not decode; the chunk is kept in a plain mode: please report", array.dtype)
     plain = _plain(content, array.dtype.itemsize, level)

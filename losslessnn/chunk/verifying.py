@@ -6,6 +6,7 @@ encoding, and is for those who want to be told at once, not when the frame is re
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping
 
@@ -13,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from losslessnn import lattice
-from losslessnn.errors import CorruptFrameError
+from losslessnn.errors import CorruptFrameError, MissingModelError
 from losslessnn.frame import Section
 from losslessnn.wire import Bytes
 
@@ -30,12 +31,16 @@ def verify_or_default(verify: bool | None) -> bool:
 
 
 def check_description(shape: tuple[int, ...], sections: Mapping[Section, Bytes]) -> None:
-    """Read all that the neural mode says of an array's samples; `CorruptFrameError` where a decoder would."""
+    """Read all that the neural mode says of an array's samples; `CorruptFrameError` where a decoder would.
+
+    Of what a profile says, too, if it is one that this process could decode with.
+    """
     from losslessnn.models.decoding import Parsed
 
     views = {tag: memoryview(content) for tag, content in sections.items()}
     lattice.unpack_lattice(views[Section.LATTICE])
-    Parsed.read(views, modelled_size(shape, views))
+    with contextlib.suppress(MissingModelError):
+        Parsed.read(views, modelled_size(shape, views))
 
 
 def comes_back(frame: bytes, content: npt.NDArray[np.uint8], device: str) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from losslessnn.cli.common import level_option, make_reading, megabytes, reading_options
+from losslessnn.cli.common import in_one_line, level_option, make_reading, megabytes, reading_options
 
 if TYPE_CHECKING:
     from losslessnn.advice import Advice, ChunkFigures
@@ -97,7 +97,8 @@ def command(
         click.echo(json.dumps(_as_json(advice, latency, speed)))
     else:
         shape = " x ".join(map(str, array.shape))
-        click.echo(f"{file}: measured on {shape} {array.dtype}, {megabytes(array.nbytes)}, level {level}")
+        size = megabytes(array.nbytes)
+        click.echo(in_one_line(f"{file}: measured on {shape} {array.dtype}, {size}, level {level}"))
         click.echo(_as_text(advice, rate, latency, speed))
     return 0
 

@@ -9,6 +9,7 @@ import click
 
 from losslessnn.cli.common import (
     complain,
+    in_one_line,
     level_option,
     make_folder_for,
     make_reading,
@@ -108,7 +109,7 @@ def command(
     if not as_csv:
         shape = " x ".join(map(str, array.shape))
         kind = " (as plain bytes)" if recording.header.source == Source.BYTES else ""
-        click.echo(f"{file}: {shape} {array.dtype}{kind}, {megabytes(array.nbytes)}")
+        click.echo(in_one_line(f"{file}: {shape} {array.dtype}{kind}, {megabytes(array.nbytes)}"))
     rows = []
     table = Table(as_csv)
     for peer in (losslessnn_peer(level), *peers):
@@ -123,7 +124,7 @@ def command(
                 complain(error, peer.name)
     if output is not None and rows:
         plot(rows, f"{file.name}: {array.shape[-1]} channels, {array.dtype}", output)
-        click.echo(f"drawn in {output}", err=as_csv)
+        click.echo(in_one_line(f"drawn in {output}"), err=as_csv)
     return 0 if rows else 1
 
 
@@ -156,7 +157,7 @@ def _rate_distortion(
             click.echo("{:22s}{:13.3f}{:15.6g}{:9.1f}".format(point.codec, *numbers))
     if output is not None:
         plot(points, step, f"{file.name}: {array.shape[-1]} channels, one step is {step:g}", output)
-        click.echo(f"drawn in {output}", err=as_csv)
+        click.echo(in_one_line(f"drawn in {output}"), err=as_csv)
     return 0
 
 

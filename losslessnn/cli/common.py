@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
@@ -34,6 +34,7 @@ Item = TypeVar("Item")
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 _SPOOL = "stdin"  # a file's name
+_WORTH_MENTIONING = 1.0  # second
 _SMALL_FILE_BYTES = 12_000_000
 """Files up to this size make a single frame, so that threads share them out whole."""
 
@@ -122,8 +123,7 @@ reading_options = options(
     click.option(
         "-d",
         "--dtype",
-        default="int16",
-        show_default=True,
+        show_default="int16",
         help="Sample type of a raw file: int16, uint16, int24, int32, float32, >i2, …",
     ),
     click.option(
@@ -147,7 +147,7 @@ reading_options = options(
 
 def make_reading(
     channels: int | None,
-    dtype: str,
+    dtype: str | None,
     sampling_rate: float | None,
     as_bytes: bool,
     time_axis: str,
@@ -158,7 +158,7 @@ def make_reading(
 
     from losslessnn.recordings import Reading
 
-    if dtype != "int24":
+    if dtype not in (None, "int24"):
         try:
             np.dtype(dtype)
         except TypeError:
@@ -264,6 +264,12 @@ class _ToTalk(logging.Handler):
         self._talk.mention(record.getMessage())
 
 
+def _seconds_compiling() -> float:
+    """What compiling kernels has taken in this process, which may not have loaded any."""
+    compiling = sys.modules.get("losslessnn.kernels.cpu.compiling")
+    return 0.0 if compiling is None else compiling.seconds_compiling()
+
+
 class Talk:
     """Prints reports, and shows a progress bar where somebody watches.
 
@@ -285,6 +291,7 @@ class Talk:
         self._lock = threading.Lock()
         self._original = self._archived = 0
         self._bar: Any = None
+        self._compiled_before = _seconds_compiling()
         self._logger = logging.getLogger("losslessnn")
         self._handler = _ToTalk(self)
         if not quiet:
@@ -341,6 +348,9 @@ class Talk:
 
     def close(self) -> None:
         """Take the bar away."""
+        compiled = _seconds_compiling() - self._compiled_before
+        if compiled > _WORTH_MENTIONING and not self._quiet:
+            self.mention(f"compiling kernels took {compiled:.1f} s, which is in no speed above")
         self._logger.removeHandler(self._handler)
         if self._bar is not None:
             self._bar.close()
@@ -418,11 +428,14 @@ class Inputs:
         Of each file: the folder where it belongs within an output folder.
     others : list of pathlib.Path
         Files of another kind in the folders given.
+    unread : list of OSError
+        Folders that could not be read, which has been said.
     """
 
     files: list[Path]
     places: list[Path]
     others: list[Path]
+    unread: list[OSError] = field(default_factory=list)
 
 
 def find_inputs(
@@ -439,12 +452,14 @@ def find_inputs(
     found = Inputs([], [], [])
     for start in given:
         is_folder = recursive and start.is_dir()
-        for path in _files_below(start) if is_folder else [start]:
+        for path in _files_below(start, found.unread) if is_folder else [start]:
             if is_folder and not wanted(path):
                 found.others.append(path)
             else:
                 found.files.append(path)
                 found.places.append(path.parent.relative_to(start) if is_folder else Path())
+    for error in found.unread:
+        complain(error)
     if not found.files:
         raise click.ClickException(f"{', '.join(map(str, given))}: nothing to do")
     return found
@@ -455,8 +470,8 @@ def is_archive(path: Path) -> bool:
     return path.suffix == SUFFIX
 
 
-def _files_below(folder: Path) -> Iterator[Path]:
-    for parent, folders, names in os.walk(folder):
+def _files_below(folder: Path, unread: list[OSError]) -> Iterator[Path]:
+    for parent, folders, names in os.walk(folder, onerror=unread.append):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         yield from (Path(parent, name) for name in sorted(names) if not name.startswith("."))
 

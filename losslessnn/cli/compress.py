@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -44,6 +43,7 @@ from losslessnn.cli.common import (
     thread_pool,
     threads_option,
 )
+from losslessnn.errors import LosslessnnError, RecordingError
 
 if TYPE_CHECKING:
     from losslessnn.archives.report import FileReport
@@ -113,9 +113,9 @@ _CLOCK_SECONDS = 2
     "--skip-existing",
     "skip",
     is_flag=True,
-    help="Pass over files that have an archive already, no older than they are: for a command that was "
-    "interrupted, or that runs every night. Of files that have changed since, -f makes new archives; without "
-    "it they count as failed.",
+    help="Pass over files that have an archive of them already: for a command that was interrupted, or that "
+    "runs every night. Archives have taken over the times of their files; one that is newer must be of the "
+    "same bytes. Of files that have changed since, -f makes new archives; without it they count as failed.",
 )
 @click.option("--rm", "remove", is_flag=True, help="Remove each source once its archive is verified.")
 @talk_options
@@ -199,23 +199,39 @@ def command(
     ]
     pairs = list(zip(inputs.files, destinations, strict=True))
     refuse_twins(pairs)
-    fresh = [pair for pair in pairs if not (skip and _has_archive(*pair))]
+    stale = {pair: _why_stale(*pair) for pair in pairs if skip and all(path.is_file() for path in pair)}
+    fresh = [pair for pair in pairs if stale.get(pair, True)]
     fresh.sort(key=lambda pair: describes_others(pair[0]))  # not removed before what they describe is read
     with Talk(sum(file_size(path) for path, _ in fresh), quiet, progress) as talk:
-        code = _compress_files(fresh, how, settings, embed, threads, scheduler, force, remove, talk)
+        code = _compress_files(fresh, stale, how, settings, embed, threads, scheduler, force, remove, talk)
         if len(fresh) < len(pairs):
             talk.say(f"{plural(len(pairs) - len(fresh), 'file')} passed over: archives are there already")
         if inputs.others:
             talk.say(_left_alone(inputs.others))
-    return code
+    return 1 if inputs.unread else code
 
 
-def _has_archive(source: Path, destination: Path) -> bool:
-    """Whether an archive is there that was made of the file as it is: it has taken over the file's time."""
+def _why_stale(source: Path, destination: Path) -> str:
+    """Why an archive does not hold a file as it is now; ``""`` if it does."""
+    from losslessnn.archives.archive import Archive
+    from losslessnn.archives.restoring import file_checksum
+
     try:
-        return destination.stat().st_mtime >= source.stat().st_mtime - _CLOCK_SECONDS
-    except OSError:
-        return False
+        with Archive(destination) as archive:
+            length, checksum = archive.original_length, archive.content_crc
+            moved = "max_error" in archive.header.facts
+    except LosslessnnError:
+        return "is damaged, or no archive"
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+    if length != file_size(source):
+        return f"is of a file of {length} bytes, and {source} has {file_size(source)}"
+    newer = destination.stat().st_mtime - source.stat().st_mtime
+    if newer < -_CLOCK_SECONDS:
+        return f"{source} has changed since"
+    if newer > _CLOCK_SECONDS and not moved and file_checksum(source) != checksum:
+        return f"is not of the bytes that {source} has now"
+    return ""
 
 
 def _left_alone(others: list[Path]) -> str:
@@ -237,6 +253,7 @@ def _destination(path: Path, place: Path, output: Path | None, many: bool) -> Pa
 
 def _compress_files(
     pairs: list[tuple[Path, Path]],
+    stale: dict[tuple[Path, Path], str],
     reading: Reading,
     settings: Settings,
     embed: bool,
@@ -246,17 +263,21 @@ def _compress_files(
     remove: bool,
     talk: Talk,
 ) -> int:
+    from losslessnn.archives.report import Stopwatch
+
     cluster = None
     if scheduler is not None:
         from losslessnn.dask import cluster_pool
 
         cluster = cluster_pool(scheduler)
 
-    started = time.perf_counter()
+    watch = Stopwatch()
     done: list[FileReport] = []
     compress = _compressor(reading, settings, embed, force, talk)
 
     def work(pair: tuple[Path, Path], pool: Pool) -> FileReport:
+        if not force and (why := stale.get(pair)):
+            raise RecordingError(f"{pair[1]} exists already, but {why}; -f overwrites it")
         return compress(*pair, pool=pool)
 
     batch = run_batch(
@@ -269,7 +290,7 @@ def _compress_files(
         if report is not None:
             done.append(report)
     if len(pairs) > 1:
-        talk.say(_total(done, failed, time.perf_counter() - started))
+        talk.say(_total(done, failed, watch.seconds))
     return 1 if failed else 0
 
 

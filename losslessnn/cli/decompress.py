@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -139,7 +138,7 @@ def _plan(
             else:
                 folder = None if output is None else output / place
                 pairs.append((path, _destination(path, name, folder, len(inputs.files), any_ending)))
-    return pairs, len(inputs.files) - len(pairs)
+    return pairs, len(inputs.files) - len(pairs) + len(inputs.unread)
 
 
 def _destination(path: Path, name: str, output: Path | None, count: int, any_ending: bool) -> Path:
@@ -193,7 +192,9 @@ def _decompress_files(
     quiet: bool,
     progress: bool | None,
 ) -> int:
-    started = time.perf_counter()
+    from losslessnn.archives.report import Stopwatch
+
+    watch = Stopwatch()
     count = len(pairs) + failed
     files = frozenset(destination for _, destination in pairs)
     done: list[FileReport] = []
@@ -210,8 +211,8 @@ def _decompress_files(
                 done.append(report)
         if count > 1:
             total = sum(report.original_bytes for report in done)
-            seconds = time.perf_counter() - started
-            line = f"{plural(len(done), 'file')}: {megabytes(total)} restored, {per_second(total, seconds)}"
+            speed = per_second(total, watch.seconds)
+            line = f"{plural(len(done), 'file')}: {megabytes(total)} restored, {speed}"
             talk.say(f"{line}; {failed} failed" if failed else line)
     return 1 if failed else 0
 

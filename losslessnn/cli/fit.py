@@ -10,6 +10,7 @@ import click
 from losslessnn.cli.common import (
     files_argument,
     force_option,
+    in_one_line,
     make_folder_for,
     make_reading,
     megabytes,
@@ -140,5 +141,5 @@ def command(
     profile.save(output)
     if not quiet:
         size = megabytes(output.stat().st_size)
-        click.echo(f"{output}: {profile.channels} channels, id {profile.id[:16]}, {size}")
+        click.echo(in_one_line(f"{output}: {profile.channels} channels, id {profile.id[:16]}, {size}"))
     return 0

@@ -17,6 +17,7 @@ from losslessnn.cli.common import (
     complain,
     files_argument,
     find_inputs,
+    in_one_line,
     megabytes,
     recursive_reading_option,
     spooled_stdin,
@@ -86,8 +87,9 @@ def command(
             text, intact = _describe(path, STDIN_NAME, all_channels, all_frames, as_json)
         click.echo(text)
         return 0 if intact else 1
-    failed = False
-    for number, path in enumerate(find_inputs(files, recursive).files):
+    inputs = find_inputs(files, recursive)
+    failed = bool(inputs.unread)
+    for number, path in enumerate(inputs.files):
         try:
             text, intact = _describe(path, str(path), all_channels, all_frames, as_json)
         except Exception as error:
@@ -218,7 +220,7 @@ def _as_text(archive: Archive, shown: str, facts: list[_ArrayFacts], all_frames:
     if archive.complete:
         rest = "header again, index" if archive.header_repeated else "index"
     lines.append(_share(rest, _index_bytes(archive), archive.archive_length))
-    return "\n".join(lines)
+    return "\n".join(map(in_one_line, lines))
 
 
 def _profile_lines(archive: Archive, facts: list[_ArrayFacts]) -> list[str]:

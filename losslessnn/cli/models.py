@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from losslessnn.cli.common import force_option, is_archive, make_folder_for, megabytes
+from losslessnn.cli.common import force_option, in_one_line, is_archive, make_folder_for, megabytes
 
 if TYPE_CHECKING:
     from losslessnn.models.store import Profile
@@ -29,7 +29,8 @@ def list_command() -> int:
 
     found = list(installed())
     for path, profile in found:
-        click.echo(f"{profile.id[:16]}  {profile.channels:5d} channels  {profile.name:24s}  {path}")
+        line = f"{profile.id[:16]}  {profile.channels:5d} channels  {profile.name:24s}  {path}"
+        click.echo(in_one_line(line))
     if not found:
         folders = "".join(f"\n  {folder}" for folder in search_path())
         click.echo(f"no profiles in{folders}")
@@ -46,7 +47,7 @@ def show_command(model: str) -> int:
     profile = _find(model)
     base = profile.base
     taps, network = base.model.taps, base.model.network
-    click.echo(f"{profile.name or '(no name)'}")
+    click.echo(in_one_line(profile.name or "(no name)"))
     click.echo(f"  id             {profile.id}")
     click.echo(f"  family         {profile.family}")
     click.echo(f"  channels       {profile.channels}")
@@ -64,7 +65,7 @@ def show_command(model: str) -> int:
     click.echo(f"  size           {megabytes(len(profile.to_bytes()))}")
     for key, value in sorted(profile.facts.items()):
         grid = profile.lattice_for() if key == "lattice" else None
-        click.echo(f"  {key:14s} {value if grid is None else grid.describe()}")
+        click.echo(in_one_line(f"  {key:14s} {value if grid is None else grid.describe()}"))
     return 0
 
 
@@ -83,7 +84,7 @@ def export_command(model: str, output: Path, force: bool) -> int:
     profile = _find(model)
     make_folder_for(output)
     profile.save(output)
-    click.echo(f"{output}: {profile!r}")
+    click.echo(in_one_line(f"{output}: {profile!r}"))
     return 0
 
 

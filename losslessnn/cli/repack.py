@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -83,6 +82,7 @@ def command(
 
     Exit code 1 if any file could not be done.
     """
+    from losslessnn.archives.report import Stopwatch
     from losslessnn.hdf5 import repack
 
     inputs = find_inputs(files, recursive, lambda path: path.suffix.lower() in SUFFIXES)
@@ -95,7 +95,7 @@ def command(
     done: list[Repacked] = []
     with Talk(sum(map(_values_to_do, inputs.files)), quiet, progress) as talk:
         for path, destination in pairs:
-            begun = time.perf_counter()
+            watch = Stopwatch()
             try:
                 report = repack(
                     path,
@@ -111,13 +111,13 @@ def command(
                 talk.complain(error, path)
                 continue
             done.append(report)
-            _tell(talk, path, destination, report, time.perf_counter() - begun)
+            _tell(talk, path, destination, report, watch.seconds)
+        failed = len(pairs) - len(done) + len(inputs.unread)
         if len(pairs) > 1:
             before, after = sum(each.before for each in done), sum(each.after for each in done)
             line = f"{plural(len(done), 'file')}, {megabytes(before)} -> {megabytes(after)}"
-            failed = len(pairs) - len(done)
             talk.say(f"{line}; {failed} failed" if failed else line)
-    return 1 if len(done) < len(pairs) else 0
+    return 1 if failed else 0
 
 
 def _tell(talk: Talk, path: Path, destination: Path, report: Repacked, seconds: float) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -86,25 +85,24 @@ def _verify(
     shown: str | None = None,
 ) -> int:
     from losslessnn.archives.archive import Archive
-    from losslessnn.archives.report import FileReport, moved_notes
+    from losslessnn.archives.report import FileReport, Stopwatch, moved_notes
     from losslessnn.archives.restoring import restored_name, verify_archive
 
-    started = time.perf_counter()
+    watch = Stopwatch()
     folder = against if against is not None and against.is_dir() else None
 
     def work(item: tuple[Path, Path], pool: Pool) -> FileReport:
         path, place = item
-        begun = time.perf_counter()
+        begun = Stopwatch()
         with told_as(path, shown or str(path)), Archive(path) as archive:
             other = against if folder is None else folder / place / restored_name(archive)
             verify_archive(archive, against=other, pool=pool, progress=talk.advance)
-            seconds = time.perf_counter() - begun
             return FileReport(
                 path,
                 other or path,
                 archive.original_length,
                 archive.archive_length,
-                seconds,
+                begun.seconds,
                 moved_notes(archive.header),
             )
 
@@ -122,10 +120,10 @@ def _verify(
                 talk.say(f"{shown or path}: intact{same}  {megabytes(report.original_bytes)}  {speed}")
                 for note in report.notes:
                     talk.say(f"  note: {note}")
-        failed = len(items) - len(good)
+        failed = len(items) - len(good) + len(inputs.unread)
         if len(items) > 1:
             total = sum(report.original_bytes for report in good)
             line = f"{plural(len(good), 'archive')} intact, {megabytes(total)}, "
-            line += per_second(total, time.perf_counter() - started)
+            line += per_second(total, watch.seconds)
             talk.say(f"{line}; {failed} failed" if failed else line)
     return 1 if failed else 0

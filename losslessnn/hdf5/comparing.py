@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import h5py
-from h5py import h5a, h5d, h5g, h5l, h5o, h5r, h5z
+import numpy as np
+from h5py import h5a, h5d, h5g, h5l, h5o, h5r, h5s, h5z
 
 from losslessnn.errors import RecordingError
 from losslessnn.hdf5.bulk import filter_ids, read
@@ -30,11 +32,17 @@ def bytes_of_values(file: h5py.File) -> int:
 
     def count(_: str, thing: Any) -> None:
         nonlocal total
-        if isinstance(thing, h5py.Dataset) and thing.shape is not None:
-            total += thing.nbytes
+        if isinstance(thing, h5py.Dataset):
+            total += size_of_values(thing.id)
 
     file.visititems(count)
     return total
+
+
+def size_of_values(dset: h5d.DatasetID) -> int:
+    """Bytes of a dataset's values in memory; of those that have no fixed length, of what points at them."""
+    has_shape = dset.get_space().get_simple_extent_type() != h5s.NULL
+    return math.prod(dset.shape) * dtype_of(dset).itemsize if has_shape else 0
 
 
 def attribute_names(thing: Any) -> list[bytes]:
@@ -122,10 +130,13 @@ class _Comparison:
 
     def _datasets(self, old: h5py.Dataset, new: h5py.Dataset, path: str) -> None:
         _insist(_same_kind(old.id, new.id) and old.maxshape == new.maxshape, path, "is of another type")
+        _insist(_same_fill(old, new), path, "has another fill value")
         if not can_be_read(old):
+            self._progress(size_of_values(old.id))
             return
         if not old.shape or not has_plain_values(old.id):
             self._pairs.append((path, old.id, new.id))
+            self._progress(size_of_values(old.id))
             return
         for rows in blocks(new):
             one, other = read(old, rows, threads=self._threads), read(new, rows, threads=self._threads)
@@ -154,6 +165,20 @@ class _Comparison:
 
 def _same_kind(one: Any, other: Any) -> bool:
     return one.shape == other.shape and bool(one.get_type().equal(other.get_type()))
+
+
+def _same_fill(one: h5py.Dataset, other: h5py.Dataset) -> bool:
+    """Whether what was never written reads the same, as far as it is known here what that is."""
+    old, new = one.id.get_create_plist(), other.id.get_create_plist()
+    stated = [plan.fill_value_defined() == h5d.FILL_VALUE_USER_DEFINED for plan in (old, new)]
+    if stated[0] != stated[1] or old.get_fill_time() != new.get_fill_time():
+        return False
+    if not stated[0] or not has_plain_values(one.id):
+        return True
+    fills = [np.zeros((), one.dtype), np.zeros((), one.dtype)]
+    for plan, fill in zip((old, new), fills, strict=True):
+        plan.get_fill_value(fill)
+    return fills[0].tobytes() == fills[1].tobytes()
 
 
 def _insist(holds: bool, what: str, otherwise: str) -> None:

@@ -28,10 +28,11 @@ from losslessnn.hdf5.comparing import (
     can_be_read,
     has_plain_values,
     refuse_difference,
+    size_of_values,
 )
 from losslessnn.hdf5.filter import FILTER_ID
 from losslessnn.hdf5.references import address, dtype_of, hold_references, moved, put_values, values_of
-from losslessnn.newfile import NewFile, write_all
+from losslessnn.newfile import NewFile, refuse_itself, write_all
 
 LEAST_BYTES = 1 << 16
 """Smaller datasets stay as they are."""
@@ -122,6 +123,7 @@ def repack(
     (True, True)
     """
     source = Path(source)
+    refuse_itself(source, Path(destination))
     report = Repacked(source.stat().st_size)
     settings = _Settings(check_level(level), purpose, gzip, threads, progress or (lambda *_: None))
     with NewFile(Path(destination), overwrite) as new:
@@ -223,6 +225,7 @@ class _Copy:
             made = self._empty(old, new, name, old.get_create_plist(), plan)
             self._attributes(old, made)
             self._referring.append((old, made))
+            self._settings.progress(size_of_values(old), made.get_storage_size())
             return True
         why = _why_not(dset, self._settings.gzip)
         if why is None:
@@ -230,7 +233,7 @@ class _Copy:
                 return True
             why = "it would not be smaller"
         else:
-            self._settings.progress(old.get_storage_size(), old.get_storage_size())
+            self._settings.progress(size_of_values(old), old.get_storage_size())
         if why:
             self._report.kept.append(f"{path}: {why}")
         return False

@@ -124,7 +124,7 @@ class Profile:
         metadata = {
             "format": str(FORMAT),
             "channels": str(self.channels),
-            "name": self.name,
+            "name": self.name.encode(errors="backslashreplace").decode(),  # of a file, it may be no text
             "id": self.id,
             "facts": json.dumps(self.facts, sort_keys=True),
         }

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 import os
-import stat
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
-from losslessnn.archives.format import MAGIC, SUFFIX, ArchiveHeader
+from losslessnn.archives.format import MAGIC, SUFFIX, ArchiveHeader, Source
 from losslessnn.errors import RecordingError
+from losslessnn.newfile import refuse_special
 from losslessnn.recordings import (
     blackrock,
     brainvision,
@@ -128,9 +128,7 @@ def open_recording(
     """
     path = Path(path)
     reading = reading or Reading()
-    kind = os.stat(path).st_mode  # opening a named pipe would wait for somebody to write to it
-    if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):
-        raise RecordingError(f"{path}: not a regular file; pipe it in and give - as its name")
+    refuse_special(path)
     with open(path, "rb") as file:
         length = file_length(file)
         try:
@@ -140,6 +138,7 @@ def open_recording(
     finding.check_length(length)
     if finding.sampling_rate is not None and not math.isfinite(finding.sampling_rate):
         finding.sampling_rate = None  # of records that last next to nothing
+    finding.notes += _without_effect(reading, finding)
     if reading.frame_seconds is not None and not finding.sampling_rate:
         finding.notes.append(
             "seconds per frame mean nothing without a sampling rate (-s): frames are as usual"
@@ -153,6 +152,22 @@ def open_recording(
         finding.facts,
     )
     return Recording(path, header, length, tuple(finding.notes), finding.guessed, finding.words)
+
+
+def _without_effect(reading: Reading, finding: Finding) -> list[str]:
+    """A note about what was said of a file that is of no consequence, since the file says it itself."""
+    is_raw, is_numpy = finding.source == Source.RAW, finding.source in (Source.NPY, Source.NPZ)
+    said = {
+        "-n": reading.channels is not None and not is_raw,
+        "-d": reading.dtype is not None and not is_raw,
+        "-s": reading.sampling_rate is not None and reading.sampling_rate != finding.sampling_rate,
+        "--time-axis": reading.time_axis != "auto" and not is_numpy,
+    }
+    ignored = [option for option, without_effect in said.items() if without_effect]
+    if not ignored:
+        return []
+    why = "plain bytes have none of that" if finding.source == Source.BYTES else "the file says that itself"
+    return [f"{', '.join(ignored)} ignored: {why}"]
 
 
 def _find_out(file: BinaryIO, path: Path, reading: Reading, name: str) -> Finding:

@@ -31,7 +31,7 @@ def read_raw(file: BinaryIO, reading: Reading) -> Finding:
     """A raw file of ``reading.channels`` interleaved channels of ``reading.dtype``."""
     if not reading.channels:
         raise RecordingError("raw files need -n, the number of channels")
-    dtype, packing = _value_type(reading.dtype)
+    dtype, packing = _value_type(reading.dtype or "int16")
     found = interleaved(
         file, (reading.channels,), dtype, packing, reading, reading.sampling_rate, source=Source.RAW
     )

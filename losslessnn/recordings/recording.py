@@ -44,8 +44,8 @@ class Reading:
     ----------
     channels : int or None
         Channels of a raw file.
-    dtype : str
-        Element type of a raw file, as numpy writes it, or ``"int24"``.
+    dtype : str or None
+        Element type of a raw file, as numpy writes it, or ``"int24"``. None: int16.
     sampling_rate : float or None
         Hz, of a raw file.
     as_bytes : bool
@@ -62,7 +62,7 @@ class Reading:
     """
 
     channels: int | None = None
-    dtype: str = "int16"
+    dtype: str | None = None
     sampling_rate: float | None = None
     as_bytes: bool = False
     frame_bytes: int = DEFAULT_FRAME_BYTES
@@ -241,6 +241,8 @@ class SourceReader:
         CRC32C of all bytes so far; of the whole file once `blocks` is exhausted.
     position : int
         Bytes of the file passed so far.
+    changed : bool
+        Whether `change` has made any of them another.
     """
 
     def __init__(
@@ -251,6 +253,7 @@ class SourceReader:
         self._change = change
         self.crc = 0
         self.position = 0
+        self.changed = False
 
     def read(self, length: int) -> bytes:
         """Read the next bytes of the file, in order."""
@@ -292,6 +295,7 @@ class SourceReader:
             self.position += len(data)
             rows = change(rows_from_bytes(data, segment, stop - start))
             written = np.frombuffer(bytes_from_rows(rows, segment), np.uint8)
+            self.changed |= not np.array_equal(written, np.frombuffer(data, np.uint8))
             self.crc = google_crc32c.extend(self.crc, written)
             yield Block(rows, len(data))
 
