@@ -27,6 +27,9 @@ _FEWEST_STEPS = 2000
 _FEWEST_CHANNELS = 64
 """Channels that stay together, so that they can be predicted from each other."""
 _LONGEST_SECONDS = 60.0
+_FEWEST_BYTES: dict[str, float] = {"bulk": 1e6, "random": 250e3, "cloud": 1e6}
+"""Bytes that chunks of a minute must have, or else they last longer: a few slow channels fill it with 60 kB,
+which take 4 % more a sample than chunks of 1 MB do."""
 _ROUND_NUMBERS = (1.0, 2.0, 5.0, 10.0)
 
 _LADDER_BYTES = (0.5e6, 2e6, 8e6, 24e6)
@@ -54,7 +57,7 @@ def suggest_chunks(
         Of its elements.
     sampling_rate : float, optional
         Time steps per second (Hz); chunks then last a round number of seconds, at most a minute if that has
-        2000 time steps.
+        2000 time steps and 1 MB (250 kB for "random").
     purpose : {"bulk", "random", "cloud"}, optional
         "bulk" (default): mostly written and read from end to end; about 20 MB. "random": short stretches here
         and there; about 1 MB, and no fewer than 2000 time steps. "cloud": one object per chunk, fetched one
@@ -98,7 +101,8 @@ def suggest_chunks(
     rest = _narrowed(lengths[1:], 2 * target / (_FEWEST_STEPS * itemsize))
     row_bytes = max(math.prod(rest), 1) * itemsize
     steps = max(target / row_bytes, _FEWEST_STEPS)
-    return (_whole_steps(steps, lengths[0], sampling_rate, _FEWEST_STEPS), *rest)
+    enough = max(_FEWEST_STEPS, _FEWEST_BYTES[purpose] / row_bytes)
+    return (_whole_steps(steps, lengths[0], sampling_rate, enough, _FEWEST_STEPS), *rest)
 
 
 def _check_shape(shape: Sequence[int]) -> list[int]:
@@ -125,14 +129,19 @@ def _narrowed(rest: list[int], most: float) -> list[int]:
     return rest
 
 
-def _whole_steps(steps: float, length: int, sampling_rate: float | None, fewest: int = 1) -> int:
-    """Time steps of a chunk: a round duration or number near `steps`, and `fewest` or more if possible."""
+def _whole_steps(
+    steps: float, length: int, sampling_rate: float | None, enough: float, fewest: int = 1
+) -> int:
+    """Time steps of a chunk: a round duration or number near `steps`, and `fewest` or more if possible.
+
+    It lasts a minute at most, unless that has less than ``enough`` of them.
+    """
     if sampling_rate is None:
         wanted = _nearest_round(steps, fewest)
     else:
         seconds = _nearest_round(steps / sampling_rate, fewest / sampling_rate)
-        enough = _nearest_round(_FEWEST_STEPS / sampling_rate, _FEWEST_STEPS / sampling_rate)
-        wanted = sampling_rate * min(seconds, max(_LONGEST_SECONDS, enough))
+        long_enough = _nearest_round(enough / sampling_rate, enough / sampling_rate)
+        wanted = sampling_rate * min(seconds, max(_LONGEST_SECONDS, long_enough))
     return max(1, min(round(wanted), length))
 
 
@@ -279,7 +288,8 @@ def candidate_chunks(
     row_bytes = max(math.prod(lengths[1:]) * np.dtype(dtype).itemsize, 1)
     found = []
     for target in _LADDER_BYTES:
-        steps = _whole_steps(max(target / row_bytes, 1), lengths[0], sampling_rate)
+        enough = max(_FEWEST_STEPS, _FEWEST_BYTES["bulk"] / row_bytes)
+        steps = _whole_steps(max(target / row_bytes, 1), lengths[0], sampling_rate, enough)
         found.append((steps, *lengths[1:]))
     if len(lengths) == 2 and lengths[1] >= 8:
         found.append((found[-2][0], -(-lengths[1] // 4)))
