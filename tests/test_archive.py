@@ -553,6 +553,20 @@ class TestDamage:
             Archive(packed)
 
 
+GOLDEN = Path(__file__).parent / "golden"
+
+
+@pytest.mark.parametrize(
+    "file", sorted(GOLDEN.glob("*/*.lnn")), ids=lambda file: f"{file.parent.name}/{file.stem}"
+)
+def test_archives_of_every_released_version_are_restored(file: Path, tmp_path: Path) -> None:
+    with Archive(file) as archive:
+        verify_archive(archive)
+        assert archive.header_repeated == ("twice" in file.stem)
+        restore_file(archive, tmp_path / "restored")
+        assert (tmp_path / "restored").read_bytes() == file.with_name(archive.name).read_bytes()
+
+
 def frame_archive(path: Path, layout: Layout, frames: list[bytes], name: str = "x", crc: int = 0) -> Path:
     """Write an archive by hand."""
     header = pack_header(ArchiveHeader(layout, Source.BYTES, name))

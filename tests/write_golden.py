@@ -15,6 +15,10 @@ import numpy as np
 
 import losslessnn
 from losslessnn import NeuralCodec, Profile, StreamEncoder
+from losslessnn.archives.archive import Archive
+from losslessnn.archives.format import pack_index
+from losslessnn.archives.writing import compress_file
+from losslessnn.recordings import Reading
 from support import (
     ADVERSARIAL,
     make_beats,
@@ -131,10 +135,23 @@ def write(folder: Path) -> None:
     (folder / f"{PACKET}.frame").write_bytes(
         NeuralCodec(model=profile).encode(make_recording(300, 8, seed=1))
     )
+    write_archives(folder)
     write_stream(folder, profile)
     write_by_factors(folder)
     write_by_autoencoder(folder)
     print(f"{len(golden_arrays()) + 3} golden frames in {folder}")
+
+
+def write_archives(folder: Path) -> None:
+    """Write an archive of ``recording.npy``, and one with its header twice, as larger ones are."""
+    once = folder / "recording.lnn"
+    compress_file(folder / "recording.npy", once, reading=Reading(frame_bytes=12_000, sampling_rate=1000.0))
+    with Archive(once) as archive:
+        assert archive.content_crc is not None
+        header, frames_end = archive.header_length, archive.header_length + sum(archive.frame_lengths)
+        end = pack_index(archive.frame_lengths, archive.content_crc, repeated=True)
+    content = once.read_bytes()
+    (folder / "recording_header-twice.lnn").write_bytes(content[:frames_end] + content[:header] + end)
 
 
 STREAM = (30, 30, 1, 200, 39)  # time steps of its packets
