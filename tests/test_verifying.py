@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -93,6 +94,18 @@ class TestVerify:
         z = zarr.create_array({}, data=RECORDING, serializer=codec, compressors=None)
         assert_same_bits(z[:], RECORDING)
         assert "verify" not in str(codec.to_dict())
+
+    def test_hdf5_files_verify_if_the_environment_asks(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        h5py = pytest.importorskip("h5py")
+        from losslessnn.hdf5 import Neural
+
+        monkeypatch.setenv("LOSSLESSNN_VERIFY", "1")
+        with h5py.File(tmp_path / "x.h5", "w") as file:
+            dset = file.create_dataset("x", data=RECORDING, chunks=RECORDING.shape, **Neural())
+            assert "did not decode" in caplog.text
+            assert_same_bits(dset[:], RECORDING)
 
 
 @pytest.mark.parametrize("order", ["C", "F"])
