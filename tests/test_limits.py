@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 
 from losslessnn import adc
 from losslessnn.chunk import decode_chunk, encode_chunk
 from losslessnn.frame import Mode, Section, unpack_frame
+from losslessnn.models import fit
+from losslessnn.plain import PLAIN_MODES
 from support import assert_same_bits
 
 
 @pytest.fixture(autouse=True)
-def _no_model_may_fail(caplog: pytest.LogCaptureFixture) -> None:
+def _no_model_may_fail(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     """A plain mode saves what a model fails at, and the log says so: here that is a failure, too."""
     yield
     assert not caplog.records
@@ -37,12 +41,26 @@ def test_more_converters_than_a_frame_has_tables_for() -> None:
     np.testing.assert_array_equal(restored.log_widths, tables.log_widths)
 
 
-@pytest.mark.parametrize("level", [7, 9])
-def test_channels_that_others_follow_later_than_predictions_reach(level: int) -> None:
+def far_away() -> np.ndarray:
+    """Channels that others tell of, 40 channels and 81 samples away."""
     sources = np.random.default_rng(0).normal(0, 300, (6081, 60))
     channels = sources[81:].copy()
-    channels[:, :19] = 0.3 * channels[:, 40:59] + sources[:-81, 40:59]  # 40 channels and 81 samples away
-    assert unpack_frame(frame_of(np.rint(channels).astype(np.int16), level))[0].mode is Mode.NEURAL
+    channels[:, :19] = 0.3 * channels[:, 40:59] + sources[:-81, 40:59]
+    return np.rint(channels).astype(np.int16)
+
+
+@pytest.mark.parametrize("level", [7, 9])
+def test_channels_that_others_tell_of_later_than_predictions_reach(level: int) -> None:
+    assert unpack_frame(frame_of(far_away(), level))[0].mode is Mode.NEURAL
+
+
+def test_a_fit_that_no_decoder_takes_costs_the_model_and_not_the_recording(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(fit, "_reachable", lambda chosen, reach: chosen)
+    assert unpack_frame(frame_of(far_away(), 7))[0].mode in PLAIN_MODES
+    assert "please report" in caplog.text
+    caplog.clear()
 
 
 @pytest.mark.parametrize(
