@@ -110,3 +110,8 @@ def test_reals_of_one_last_place_in_trials_of_which_a_piece_repeats() -> None:
     trials[1, 50:150] = trials[0, 20:120]
     frame = frame_of(np.ascontiguousarray(trials.swapaxes(1, 2)))  # (trials, channels, time)
     assert Section.REPEATS in unpack_frame(frame)[1]
+
+
+def test_names_of_fields_that_are_no_text() -> None:
+    with pytest.raises(TypeError, match="cannot be described"):
+        encode_chunk(np.zeros(3, [("\ud800", "<i4"), ("b", "<i4")]))
