@@ -331,7 +331,8 @@ def pack_dtype(dtype: np.dtype[Any]) -> bytes:
     code = _DTYPE_CODES.get(dtype.str[1:])
     if code is not None and dtype == np.dtype(dtype.str):
         return bytes([code | (_BIG_ENDIAN if dtype.str[0] == ">" else 0)])
-    description = json.dumps(_describe_dtype(dtype), separators=(",", ":"), ensure_ascii=False).encode()
+    text = json.dumps(_describe_dtype(dtype), separators=(",", ":"), ensure_ascii=False)
+    description = text.encode(errors="replace")
     try:
         restored = unpack_dtype(Reader(b"\x00" + pack_varint(len(description)) + description, "dtype"))
     except CorruptFrameError:

@@ -8,14 +8,9 @@ import pytest
 from losslessnn import adc
 from losslessnn.chunk import decode_chunk, encode_chunk
 from losslessnn.frame import Mode, Section, unpack_frame
+from losslessnn.models import fit
+from losslessnn.plain import PLAIN_MODES
 from support import assert_same_bits
-
-
-@pytest.fixture(autouse=True)
-def _no_model_may_fail(caplog: pytest.LogCaptureFixture) -> None:
-    """A plain mode saves what a model fails at, and the log says so: here that is a failure, too."""
-    yield
-    assert not caplog.records
 
 
 def frame_of(array: np.ndarray, level: int = 1) -> bytes:
@@ -37,12 +32,26 @@ def test_more_converters_than_a_frame_has_tables_for() -> None:
     np.testing.assert_array_equal(restored.log_widths, tables.log_widths)
 
 
-@pytest.mark.parametrize("level", [7, 9])
-def test_channels_that_others_follow_later_than_predictions_reach(level: int) -> None:
+def far_away() -> np.ndarray:
+    """Channels that others tell of, 40 channels and 81 samples away."""
     sources = np.random.default_rng(0).normal(0, 300, (6081, 60))
     channels = sources[81:].copy()
-    channels[:, :19] = 0.3 * channels[:, 40:59] + sources[:-81, 40:59]  # 40 channels and 81 samples away
-    assert unpack_frame(frame_of(np.rint(channels).astype(np.int16), level))[0].mode is Mode.NEURAL
+    channels[:, :19] = 0.3 * channels[:, 40:59] + sources[:-81, 40:59]
+    return np.rint(channels).astype(np.int16)
+
+
+@pytest.mark.parametrize("level", [7, 9])
+def test_channels_that_others_tell_of_later_than_predictions_reach(level: int) -> None:
+    assert unpack_frame(frame_of(far_away(), level))[0].mode is Mode.NEURAL
+
+
+@pytest.mark.failing_model
+def test_a_fit_that_no_decoder_takes_costs_the_model_and_not_the_recording(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(fit, "_reachable", lambda chosen, reach: chosen)
+    assert unpack_frame(frame_of(far_away(), 7))[0].mode in PLAIN_MODES
+    assert "please report" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -101,3 +110,8 @@ def test_reals_of_one_last_place_in_trials_of_which_a_piece_repeats() -> None:
     trials[1, 50:150] = trials[0, 20:120]
     frame = frame_of(np.ascontiguousarray(trials.swapaxes(1, 2)))  # (trials, channels, time)
     assert Section.REPEATS in unpack_frame(frame)[1]
+
+
+def test_names_of_fields_that_are_no_text() -> None:
+    with pytest.raises(TypeError, match="cannot be described"):
+        encode_chunk(np.zeros(3, [("\ud800", "<i4"), ("b", "<i4")]))
