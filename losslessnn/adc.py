@@ -89,11 +89,9 @@ class AdcTables:
         return Positions(FRACTION_BITS, self.low, high, offset, self.table, edges, inverse_of(edges))
 
     def pack(self) -> bytes:
-        """The ADC section's bytes; CorruptFrameError if a decoder would refuse so many tables."""
+        """The ADC section's bytes."""
         writer = SequenceWriter()
         n_tables = len(self.log_widths)
-        if n_tables > MAX_TABLES:
-            raise CorruptFrameError(f"{n_tables} ADC tables: at most {MAX_TABLES} are possible")
         writer.put([n_tables], 0)
         common = self.log_widths[0]
         writer.put(common, 1)

@@ -8,7 +8,7 @@ import pytest
 from losslessnn import adc
 from losslessnn.chunk import decode_chunk, encode_chunk
 from losslessnn.frame import Mode, Section, unpack_frame
-from losslessnn.models import fit
+from losslessnn.models.fit import linear
 from losslessnn.plain import PLAIN_MODES
 from support import assert_same_bits
 
@@ -49,7 +49,7 @@ def test_channels_that_others_tell_of_later_than_predictions_reach(level: int) -
 def test_a_fit_that_no_decoder_takes_costs_the_model_and_not_the_recording(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(fit, "_reachable", lambda chosen, reach: chosen)
+    monkeypatch.setattr(linear, "_reachable", lambda chosen, reach: chosen)
     assert unpack_frame(frame_of(far_away(), 7))[0].mode in PLAIN_MODES
     assert "please report" in caplog.text
 

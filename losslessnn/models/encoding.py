@@ -161,7 +161,6 @@ def _encode_latent(
     reach = FAR if level > FAST_LATENTS_LEVEL else NEAR
     positions = positions_of(samples, low, high, tables)
     model, prediction = fit_factors(samples, positions, marks, EFFORT[level], reach)
-    side.check_model(model.base)
     model, message, _ = latent.encode(samples, model, prediction, marks)
     return {
         Section.ADC: b"" if tables is None else tables.pack(),
@@ -287,7 +286,6 @@ class Encoder:
         return _Coded(segment, samples, marks, model, prediction)
 
     def _encode(self, marks: Marks, model: AutoregressiveModel, prediction: Prediction) -> Segment:
-        side.check_model(model)
         words, raw = devices.encode(devices.Uncoded(model, prediction, marks), self.device)
         n_times = prediction.codes.shape[1]
         return Segment(n_times, side.pack_model(model), words, raw, shared=self.shared[0] * n_times)

@@ -80,17 +80,6 @@ def pack_model(model: AutoregressiveModel) -> bytes:
     return writer.finish()
 
 
-def check_model(model: AutoregressiveModel) -> None:
-    """Raise CorruptFrameError for a fit that no decoder would take: better a plain mode than no recording."""
-    taps, head = model.taps, model.head
-    counts = taps.first[1:] - taps.first[:-1]
-    _all_within(counts, 0, _MAX_WINDOWS, "number of windows")
-    _check_reach(np.repeat(np.arange(counts.size), counts), taps.source, taps.lag, taps.length, taps.skew)
-    _all_within(taps.shift, 0, _MAX_SHIFT, "coefficient step")
-    _check_coefficients(taps.coefficients.astype(np.int64), taps)
-    _check_head(model.adaptive.unit, head.bias // 32, head.shape, head.weights)
-
-
 def unpack_model(
     data: bytes | memoryview, adc: bytes | memoryview | None, n_channels: int
 ) -> AutoregressiveModel:
@@ -111,6 +100,7 @@ def unpack_model(
     _within(own, 0, MAX_ADAPTIVE, "adaptive order")
     _within(rate, 0, 1 << 14, "adaptive rate")
     weights = reader.take(3 * (n_channels if own_weights else 1), _WEIGHT).reshape(-1, 3)
+    _all_within(weights, -1024, 1024, "scale weight")
     taps = _unpack_taps(reader, n_channels, skew)
     first = np.zeros(n_channels + 1, np.int32)
     source = np.zeros(0, np.int32)
@@ -120,7 +110,9 @@ def unpack_model(
     of_channels = reader.take_each([n_channels] * 4, [_UNIT, _BIAS, _SHAPE, _INITIAL])
     unit, bias, shape, initial = of_channels.reshape(4, n_channels)
     shapes = load_shapes()
-    _check_head(unit, bias, shape, weights)
+    _all_within(unit, 0, WEIGHT_BITS, "residual unit")
+    _all_within(bias, -256, 256, "scale bias")
+    _all_within(shape, 0, len(shapes.tails) - 1, "distribution shape")
     _all_within(initial, 0, 48, "starting level")
     head = Head(
         np.ascontiguousarray(np.broadcast_to(weights, (n_channels, 3)), np.int32),
@@ -255,8 +247,12 @@ def _unpack_taps(reader: SequenceReader, n_channels: int, skew: int) -> LinearTa
         n_channels, _SHIFT
     )  # all contexts up to the coefficients' are: one call is faster than three
     values = reader.take(2 * n_windows + n_channels, np.concatenate([_LAG + is_own, _COUNT + is_own, known]))
-    lag, count = values[:n_windows], values[n_windows : 2 * n_windows]
-    _check_reach(channel, source, lag, count, skew)
+    lag = _all_within(values[:n_windows], -PAD, PAD, "lag")
+    if (lag < 1 - skew * (channel - source)).any():
+        raise CorruptFrameError("a prediction reads samples that are not decoded yet")
+    count = _all_within(values[n_windows : 2 * n_windows], 1, MAX_TAPS, "window")
+    if (lag + count - 1 > PAD).any():
+        raise CorruptFrameError("a prediction reaches too far back")
     ends = np.concatenate([[0], np.cumsum(count)])
     _within(int(ends[-1]), 0, (1 << 31) - 1, "number of coefficients")
     _all_within(np.diff(ends[first]), 0, MAX_TAPS, "number of coefficients of a channel")
@@ -272,35 +268,10 @@ def _unpack_taps(reader: SequenceReader, n_channels: int, skew: int) -> LinearTa
         shift,
     )
     coefficients = reader.take(int(count.sum()), _coefficient_contexts(taps))
-    _check_coefficients(coefficients, taps)
-    return taps._replace(coefficients=coefficients.astype(np.int32))
-
-
-def _check_reach(
-    channel: NDArray[Any], source: NDArray[Any], lag: NDArray[Any], count: NDArray[Any], skew: int
-) -> None:
-    """Raise CorruptFrameError for windows on samples that are not known, or not any more."""
-    _all_within(lag, -PAD, PAD, "lag")
-    if (lag < 1 - skew * (channel - source)).any():
-        raise CorruptFrameError("a prediction reads samples that are not decoded yet")
-    _all_within(count, 1, MAX_TAPS, "window")
-    if (lag + count - 1 > PAD).any():
-        raise CorruptFrameError("a prediction reaches too far back")
-
-
-def _check_coefficients(coefficients: NDArray[np.int64], taps: LinearTaps) -> None:
-    """Raise CorruptFrameError for coefficients of windows whose sums of products may overflow."""
     _all_within(coefficients, -_MAX_COEFFICIENT, _MAX_COEFFICIENT, "coefficient")
     reach = np.concatenate([[0], np.cumsum(np.abs(coefficients))])[np.append(taps.start, coefficients.size)]
     _all_within(np.diff(reach[taps.first]), 0, _MAX_REACH, "sum of a channel's coefficients")
-
-
-def _check_head(unit: NDArray[Any], bias: NDArray[Any], shape: NDArray[Any], weights: NDArray[Any]) -> None:
-    """Raise CorruptFrameError for numbers that no distribution follows from."""
-    _all_within(unit, 0, WEIGHT_BITS, "residual unit")
-    _all_within(bias, -256, 256, "scale bias")
-    _all_within(shape, 0, len(load_shapes().tails) - 1, "distribution shape")
-    _all_within(weights, -1024, 1024, "scale weight")
+    return taps._replace(coefficients=coefficients.astype(np.int32))
 
 
 def _steps(values: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -333,7 +304,7 @@ def _within(value: int, least: int, most: int, what: str) -> int:
     return value
 
 
-def _all_within(values: NDArray[Any], least: int, most: int, what: str) -> NDArray[Any]:
+def _all_within(values: NDArray[np.int64], least: int, most: int, what: str) -> NDArray[np.int64]:
     if values.size:
         _within(int(np.minimum.reduce(values, axis=None)), least, most, what)
         _within(int(np.maximum.reduce(values, axis=None)), least, most, what)
