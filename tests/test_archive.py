@@ -350,6 +350,46 @@ class TestFilesAppearWholeOrNotAtAll:
             compress_file(npy, npy.with_name("a.lnn"))
         assert not npy.with_name("a.lnn").exists()
 
+    @pytest.mark.parametrize(("kind", "call"), [("columns", 2), ("records", 15), ("deflated", 1)])
+    def test_a_change_that_leaves_the_time_as_it_was_is_noticed(
+        self, kind: str, call: int, tmp_path: Path
+    ) -> None:
+        """Where a file is read more than once: what comes from it must be of one and the same file."""
+        source = tmp_path / {"columns": "x.npy", "records": "x.ncs", "deflated": "x.npz"}[kind]
+        if kind == "columns":
+            np.save(source, np.asfortranarray(RECORDING))
+        elif kind == "deflated":
+            np.savez_compressed(source, x=RECORDING)
+        else:
+            record = b"\0" * 20 + make_recording(512, 1).tobytes()
+            source.write_bytes(b"######## Neuralynx Data File Header".ljust(1 << 14) + record * 100)
+        before, calls = source.stat(), []
+
+        def change(*done: int) -> None:
+            calls.append(done)
+            if len(calls) == call:
+                content = source.read_bytes()
+                source.write_bytes(content[:-2500] + bytes([content[-2500] ^ 1]) + content[-2499:])
+                os.utime(source, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+        with pytest.raises(RecordingError, match=r"changed|damaged"):
+            compress_file(source, tmp_path / "x.lnn", reading=SMALL_FRAMES, level=1, progress=change)
+        assert [path.name for path in tmp_path.iterdir()] == [source.name]
+
+    def test_a_source_whose_name_another_file_takes_is_noticed(self, npy: Path, tmp_path: Path) -> None:
+        def replace(*_: int) -> None:
+            (tmp_path / "new").write_bytes(b"new")
+            os.replace(tmp_path / "new", npy)
+
+        with pytest.raises(RecordingError, match="changed"):
+            compress_file(npy, tmp_path / "x.lnn", level=1, progress=replace)
+        assert npy.read_bytes() == b"new"
+
+    def test_what_was_in_a_source_that_is_gone_is_kept(self, npy: Path, tmp_path: Path) -> None:
+        content = npy.read_bytes()
+        compress_file(npy, tmp_path / "x.lnn", level=1, progress=lambda *_: npy.unlink(missing_ok=True))
+        assert restored(tmp_path / "x.lnn")[0] == content
+
     def test_a_full_disk_leaves_nothing(self, npy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         def full(*_: Any) -> None:
             raise OSError(28, "No space left on device")

@@ -197,10 +197,8 @@ class Archive:
                     f"holds {header.dtype} {header.shape}, not what the archive's header says"
                 )
             return decode_chunk(buffer)
-        except NewerFormatError:
-            raise
         except CorruptFrameError as error:
-            raise CorruptFrameError(f"{self.frame_name(index)}: {error}") from error
+            raise type(error)(f"{self.frame_name(index)}: {error}") from error
 
     def frame_name(self, index: int) -> str:
         """What to call a frame in messages."""

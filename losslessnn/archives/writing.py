@@ -6,6 +6,7 @@ read back from the new archive, decoded, and compared with its source.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections import deque
 from collections.abc import Callable
@@ -19,7 +20,7 @@ import numpy as np
 
 from losslessnn.archives.archive import Archive
 from losslessnn.archives.format import pack_header, pack_index, unpack_header
-from losslessnn.archives.report import FileReport, Progress, Stopwatch, moved_notes, no_progress
+from losslessnn.archives.report import FileReport, Progress, Stopwatch, is_still, moved_notes, no_progress
 from losslessnn.chunk import Settings, decode_chunk, memory_bytes, memory_order
 from losslessnn.errors import CorruptFrameError, RecordingError
 from losslessnn.frame import content_checksum, unpack_frame
@@ -118,10 +119,12 @@ def compress_file(
             size, _ = _write_archive(recording, file, new, 0.0, *how, no_progress)
         after = os.fstat(file.fileno())
         changed = (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns)
+        with contextlib.suppress(FileNotFoundError):  # it is gone, which is no reason to drop what was in it
+            changed |= not is_still(source, after)
         if changed or after.st_size != recording.length:
             raise RecordingError(f"{source}: changed while it was being compressed; no archive was written")
         new.publish(like=after)
-    return FileReport(source, destination, recording.length, size, watch.seconds, recording.notes)
+    return FileReport(source, destination, recording.length, size, watch.seconds, recording.notes, read=after)
 
 
 def _to_be_moved(recording: Recording, max_error: float) -> tuple[Recording, float]:
