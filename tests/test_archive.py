@@ -16,7 +16,7 @@ import google_crc32c
 import numpy as np
 import pytest
 
-from losslessnn import CorruptFrameError, NewerFormatError, RecordingError, open_archive
+from losslessnn import CorruptFrameError, NewerFormatError, RecordingError, decompress, open_archive
 from losslessnn.archives.archive import Archive
 from losslessnn.archives.arrays import arrays_name, restore_arrays
 from losslessnn.archives.format import (
@@ -42,6 +42,7 @@ from losslessnn.archives.layout import (
 from losslessnn.archives.restoring import restore_file, restored_name, verify_archive
 from losslessnn.archives.writing import compress_file
 from losslessnn.chunk import encode_chunk
+from losslessnn.frame import frame_length
 from losslessnn.recordings import Reading
 from losslessnn.wire import Reader, pack_varint
 from losslessnn.workers import worker_pool
@@ -463,6 +464,19 @@ class TestDamage:
             assert report.complete == (complete == 10)
             expected = "index was lost" if complete == 10 else f"{complete} of 10 frames"
             assert expected in report.notes[-1]
+
+    @pytest.mark.parametrize("place", [0, 4, 20])
+    def test_of_a_damaged_header_it_is_said_what_is_left(self, place: int, packed: Path) -> None:
+        content = bytearray(packed.read_bytes())
+        start = header_length(content)
+        content[place] ^= 0x40
+        packed.write_bytes(content)
+        left = f"the 10 frames from byte {start} on can be decoded one by one"
+        with pytest.raises(CorruptFrameError, match=left):
+            Archive(packed, recover=True)
+        assert np.array_equal(
+            decompress(bytes(content[start : start + frame_length(content[start:])])), RECORDING[:1000]
+        )
 
     def test_a_recovered_recording_can_be_read_and_written_as_an_array(self, packed: Path) -> None:
         content = packed.read_bytes()
