@@ -115,6 +115,10 @@ class TestHelp:
         assert run("compress", "--nonsense", "x").code == 2
         assert run("compress", "-l", "10", "x").code == 2
         assert run("compress", "-d", "nonsense", "x").code == 2
+        assert run("compress", "-n", "1" + "0" * 20, "x").code == 2
+        for option in ("-s", "--max-error", "--chunk-seconds", "--chunk-mb"):
+            for number in ("nan", "inf"):
+                assert run("compress", option, number, "x").code == 2
 
 
 class TestThereAndBack:

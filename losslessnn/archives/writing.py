@@ -25,7 +25,7 @@ from losslessnn.chunk import Settings, decode_chunk, memory_bytes, memory_order
 from losslessnn.errors import CorruptFrameError, RecordingError
 from losslessnn.frame import content_checksum, unpack_frame
 from losslessnn.models.store import Family, Profile, remember
-from losslessnn.nearby import quantise
+from losslessnn.nearby import check_max_error, quantise
 from losslessnn.newfile import NewFile, refuse_existing, refuse_itself, write_all
 from losslessnn.recordings import Block, Reading, Recording, open_recording
 from losslessnn.recordings.recording import Array, SourceReader, is_plain_bytes
@@ -99,6 +99,7 @@ def compress_file(
     6128
     """
     watch = Stopwatch()
+    max_error = check_max_error(max_error)
     source, destination = Path(source), Path(destination)
     refuse_itself(source, destination)
     refuse_existing(destination, overwrite)
