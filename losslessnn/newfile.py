@@ -75,7 +75,8 @@ class NewFile:
         os.fsync(self.file.fileno())
         self.file.close()
         if like is not None:
-            os.utime(self.path, ns=(like.st_atime_ns, like.st_mtime_ns))
+            with contextlib.suppress(OSError):  # some file systems of other machines allow neither
+                os.utime(self.path, ns=(like.st_atime_ns, like.st_mtime_ns))
             with contextlib.suppress(OSError):
                 os.chmod(self.path, like.st_mode & 0o777)
         else:

@@ -411,6 +411,16 @@ class TestFilesAppearWholeOrNotAtAll:
             assert facts.st_mtime == 1_000_000_000
             assert facts.st_mode & 0o777 == 0o640
 
+    def test_where_no_time_can_be_set_the_file_has_another(
+        self, npy: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refuse(*_: Any, **__: Any) -> None:
+            raise PermissionError(1, "Operation not permitted")
+
+        monkeypatch.setattr(os, "utime", refuse)
+        compress_file(npy, npy.with_name("a.lnn"), level=1)
+        assert restored(npy.with_name("a.lnn"))[0] == npy.read_bytes()
+
     def test_a_link_in_the_way_is_replaced_and_not_followed(self, npy: Path, packed: Path) -> None:
         (npy.parent / "precious").write_bytes(b"precious")
         (npy.parent / "link").symlink_to("precious")
@@ -519,6 +529,10 @@ class TestDamage:
         back = np.load(tmp_path / "g.npy")
         there = int(report.notes[-1].split(" of 10 frames")[0].split()[-1]) * 1000
         assert there >= 3000
+        assert report.notes == (
+            f"time steps {there} to 10000 of 6 channels are lost, zeros stand for them",
+            f"the archive ends early: {there // 1000} of 10 frames were recovered",
+        )
         assert np.array_equal(back[:there], RECORDING[:there])
         assert not back[there:].any()
 
