@@ -20,11 +20,11 @@ import numpy as np
 import pytest
 
 from losslessnn import CorruptFrameError, compress, decompress, open_archive
-from losslessnn.archives import writing
 from losslessnn.archives.format import ArchiveHeader, Source, pack_header, pack_index
 from losslessnn.archives.layout import Literal
 from losslessnn.cli import main
 from losslessnn.cli.common import explain, file_size
+from losslessnn.newfile import NewFile
 from losslessnn.peers import name_points
 from support import make_recording, processor_seconds
 
@@ -418,22 +418,26 @@ class TestRefusals:
         for command in ("decompress", "verify", "inspect"):
             assert "not a losslessnn archive" in self.one_line(run(command, "x.lnn"))
 
-    def test_a_source_written_since_it_was_read_is_not_removed(
-        self, run: Run, monkeypatch: pytest.MonkeyPatch
+    @pytest.mark.parametrize("command", ["compress", "decompress"])
+    def test_what_was_written_since_it_was_read_is_not_removed(
+        self, command: str, run: Run, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         write_npy()
-        compress_file = writing.compress_file
-
-        def compress_then_write(source: Path, *arguments: Any, **options: Any) -> Any:
-            report = compress_file(source, *arguments, **options)
-            Path(source).write_bytes(b"precious")
-            return report
-
-        monkeypatch.setattr(writing, "compress_file", compress_then_write)
-        assert "has changed since it was read; it was not removed" in self.one_line(
+        source = "x.npy"
+        if command == "decompress":
             run("compress", "x.npy", "--rm")
-        )
-        assert Path("x.npy").read_bytes() == b"precious"
+            source = "x.npy.lnn"
+        publish = NewFile.publish
+
+        def publish_then_write(new: NewFile, like: Any = None) -> None:
+            publish(new, like)
+            Path("new").write_bytes(b"precious")
+            os.replace("new", source)
+
+        monkeypatch.setattr(NewFile, "publish", publish_then_write)
+        line = self.one_line(run(command, source, "--rm"))
+        assert line == f"losslessnn: {source}: has changed since it was read; it was not removed"
+        assert Path(source).read_bytes() == b"precious"
 
     @pytest.mark.parametrize("source", ["x.lnn", "here/x.lnn", "link.lnn"])
     def test_what_is_read_is_not_overwritten(self, source: str, run: Run) -> None:

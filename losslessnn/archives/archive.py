@@ -45,6 +45,8 @@ class Archive:
     ----------
     path : pathlib.Path
         The archive file.
+    stat : os.stat_result
+        Of the file, as it was when it was opened.
     header : ArchiveHeader
         What the archive says about the original file.
     complete : bool
@@ -62,7 +64,8 @@ class Archive:
         self._file = open(self.path, "rb", buffering=0)  # noqa: SIM115 - closed by close()
         self._lock = threading.Lock()
         try:
-            self.archive_length = os.fstat(self._file.fileno()).st_size
+            self.stat = os.fstat(self._file.fileno())
+            self.archive_length = self.stat.st_size
             self.header = self._read_header()
             if self.header.profile is not None:
                 remember(Profile.from_bytes(self.header.profile, f"{self.path}: the profile in it"))

@@ -71,7 +71,7 @@ def restore_arrays(
     with NewFile(destination, overwrite) as new:
         notes = write(restorer, new.file, progress)
         written = new.file.tell()
-        new.publish(like=os.stat(archive.path))
+        new.publish(like=archive.stat)
     return report_restored(restorer, destination, written, watch, notes)
 
 

@@ -75,10 +75,7 @@ class FileReport:
 
     def source_is_as_read(self) -> bool:
         """Whether what has the source's name is still what was read."""
-        try:
-            return self.read is None or is_still(self.source, self.read)
-        except OSError:
-            return True  # what is gone cannot be taken for what it was
+        return self.read is None or is_still(self.source, self.read)
 
 
 def is_still(path: Path, read: os.stat_result) -> bool:

@@ -298,7 +298,7 @@ def restore_file(
     restorer = Restorer(archive, pool or (Here(), 1), recover)
     with NewFile(destination, overwrite) as new:
         written = _write_checked(restorer, new.file, progress)
-        new.publish(like=os.stat(archive.path))
+        new.publish(like=archive.stat)
     notes = _restore_sidecar(archive, destination) if sidecar else []
     return report_restored(restorer, destination, written, watch, notes)
 
@@ -311,7 +311,14 @@ def report_restored(
     notes = [*notes, *moved_notes(archive.header), *_damage_notes(restorer, written)]
     complete = not damage.frames and not damage.ended_early
     return FileReport(
-        archive.path, destination, written, archive.archive_length, watch.seconds, tuple(notes), complete
+        archive.path,
+        destination,
+        written,
+        archive.archive_length,
+        watch.seconds,
+        tuple(notes),
+        complete,
+        archive.stat,
     )
 
 

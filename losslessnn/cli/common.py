@@ -515,9 +515,11 @@ def make_folder_for(output: Path) -> None:
         raise PermissionError(errno.EACCES, text, str(output))
 
 
-def remove_done(path: Path, talk: Talk) -> bool:
+def remove_done(path: Path, report: FileReport, talk: Talk) -> bool:
     """Remove a file that is not needed any more; whether that was possible, which is said if not."""
     try:
+        if not report.source_is_as_read():
+            raise OSError(None, "has changed since it was read")
         path.unlink()
     except OSError as error:
         talk.complain(OSError(error.errno, f"{error.strerror}; it was not removed", str(path)), path)

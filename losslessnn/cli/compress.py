@@ -306,14 +306,9 @@ def _finish(source: Path, report: FileReport, remove: bool, talk: Talk) -> bool:
     for note in report.notes:
         talk.say(f"  note: {note}")
     if remove:
-        if not report.source_is_as_read():
-            talk.complain(
-                RecordingError(f"{source}: has changed since it was read; it was not removed"), source
-            )
-            return False
         if source.is_symlink():
             talk.say(f"  note: a link is removed; {source.resolve()} is still there")
-        return remove_done(source, talk)
+        return remove_done(source, report, talk)
     return True
 
 
