@@ -7,6 +7,7 @@ import random
 import subprocess
 import sys
 import threading
+import zipfile
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -390,6 +391,16 @@ class TestFilesAppearWholeOrNotAtAll:
         content = npy.read_bytes()
         compress_file(npy, tmp_path / "x.lnn", level=1, progress=lambda *_: npy.unlink(missing_ok=True))
         assert restored(tmp_path / "x.lnn")[0] == content
+
+    def test_a_file_that_no_header_describes_can_be_kept_as_bytes(self, tmp_path: Path) -> None:
+        name, source = "a" * 65_535, tmp_path / "x.npz"
+        with zipfile.ZipFile(source, "w") as file:
+            file.writestr(name, bytes(1000))
+        source.write_bytes(source.read_bytes().replace(name.encode(), b"\x82" * len(name)))  # two bytes each
+        with pytest.raises(CorruptFrameError, match=r"x\.npz: .*--as-bytes"):
+            compress_file(source, tmp_path / "x.lnn")
+        compress_file(source, tmp_path / "x.lnn", reading=Reading(as_bytes=True))
+        assert restored(tmp_path / "x.lnn")[0] == source.read_bytes()
 
     def test_a_full_disk_leaves_nothing(self, npy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         def full(*_: Any) -> None:

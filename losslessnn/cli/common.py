@@ -242,9 +242,13 @@ def megabytes(size: int | float) -> str:
 
 
 def per_second(size: int | float, seconds: float) -> str:
-    """A speed for people."""
+    """A speed for people.
+
+    >>> per_second(24_128, 0.71), per_second(3e9, 12.5)
+    ('0.034 MB/s', '240 MB/s')
+    """
     speed = size / 1e6 / max(seconds, 1e-9)
-    return f"{speed:.1f} MB/s" if speed < 100 else f"{speed:.0f} MB/s"
+    return f"{speed:.{0 if speed >= 100 else 1 if speed >= 0.1 else 3}f} MB/s"
 
 
 def plural(count: int, noun: str) -> str:
