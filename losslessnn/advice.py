@@ -38,6 +38,7 @@ _NEAR_BEST = {"bulk": 0.99, "random": 0.95, "cloud": 0.97}
 _AS_FAST = 0.8
 """Share of the best speed that counts as no slower: another machine may turn such a difference around."""
 _FEWEST_ROUNDS = 2
+_MOST_ROUNDS = 1000  # of chunks so small that seconds of them are too many to count
 
 
 def suggest_chunks(
@@ -321,7 +322,8 @@ def _measure(
     for rounds in count(1):
         for of_shape, chunks_of_shape in zip(costs, chunks, strict=True):
             spent = sum(cost.encode_seconds + cost.decode_seconds for cost in of_shape)
-            if rounds <= _FEWEST_ROUNDS or spent < seconds / len(shapes):
+            has_time = spent < seconds / len(shapes) and rounds <= _MOST_ROUNDS
+            if rounds <= _FEWEST_ROUNDS or has_time:
                 of_shape.append(_measure_chunk(next(chunks_of_shape), level))
         if all(len(of_shape) < rounds for of_shape in costs):
             break

@@ -74,12 +74,12 @@ class NewFile:
         """
         os.fsync(self.file.fileno())
         self.file.close()
-        if like is not None:
-            os.utime(self.path, ns=(like.st_atime_ns, like.st_mtime_ns))
-            with contextlib.suppress(OSError):
-                os.chmod(self.path, like.st_mode & 0o777)
-        else:
-            os.chmod(self.path, 0o666 & ~_umask())
+        mode = 0o666 & ~_umask() if like is None else like.st_mode & 0o777
+        with contextlib.suppress(OSError):  # some file systems of other machines allow neither
+            os.chmod(self.path, mode)
+        with contextlib.suppress(OSError):
+            if like is not None:
+                os.utime(self.path, ns=(like.st_atime_ns, like.st_mtime_ns))
         self._rename()
         _sync_folder(self.destination.parent)
 

@@ -171,3 +171,15 @@ class TestTheCommand:
         shapes = [one["chunks"] for one in said["measured"]]
         assert set(said["recommended"]) == set(PURPOSES)
         assert all(chunks in shapes for chunks in said["recommended"].values())
+
+
+def test_a_recording_of_a_few_bytes_is_not_measured_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    measured = []
+
+    def at_once(chunk: np.ndarray, level: int) -> advice._Cost:
+        measured.append(chunk)
+        assert len(measured) < 5000
+        return advice._Cost(chunk.nbytes, 1, 1e-6, 1e-6)
+
+    monkeypatch.setattr(advice, "_measure_chunk", at_once)
+    assert advise(np.zeros((100, 2), bool), seconds=5).bulk.chunks == (100, 2)

@@ -7,6 +7,7 @@ import random
 import subprocess
 import sys
 import threading
+import zipfile
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,7 +17,7 @@ import google_crc32c
 import numpy as np
 import pytest
 
-from losslessnn import CorruptFrameError, NewerFormatError, RecordingError, open_archive
+from losslessnn import CorruptFrameError, NewerFormatError, RecordingError, decompress, open_archive
 from losslessnn.archives.archive import Archive
 from losslessnn.archives.arrays import arrays_name, restore_arrays
 from losslessnn.archives.format import (
@@ -42,6 +43,7 @@ from losslessnn.archives.layout import (
 from losslessnn.archives.restoring import restore_file, restored_name, verify_archive
 from losslessnn.archives.writing import compress_file
 from losslessnn.chunk import encode_chunk
+from losslessnn.frame import frame_length
 from losslessnn.recordings import Reading
 from losslessnn.wire import Reader, pack_varint
 from losslessnn.workers import worker_pool
@@ -359,6 +361,56 @@ class TestFilesAppearWholeOrNotAtAll:
             compress_file(npy, npy.with_name("a.lnn"))
         assert not npy.with_name("a.lnn").exists()
 
+    @pytest.mark.parametrize(("kind", "call"), [("columns", 2), ("records", 15), ("deflated", 1)])
+    def test_a_change_that_leaves_the_time_as_it_was_is_noticed(
+        self, kind: str, call: int, tmp_path: Path
+    ) -> None:
+        """Where a file is read more than once: what comes from it must be of one and the same file."""
+        source = tmp_path / {"columns": "x.npy", "records": "x.ncs", "deflated": "x.npz"}[kind]
+        if kind == "columns":
+            np.save(source, np.asfortranarray(RECORDING))
+        elif kind == "deflated":
+            np.savez_compressed(source, x=RECORDING)
+        else:
+            record = b"\0" * 20 + make_recording(512, 1).tobytes()
+            source.write_bytes(b"######## Neuralynx Data File Header".ljust(1 << 14) + record * 100)
+        before, calls = source.stat(), []
+
+        def change(*done: int) -> None:
+            calls.append(done)
+            if len(calls) == call:
+                content = source.read_bytes()
+                source.write_bytes(content[:-2500] + bytes([content[-2500] ^ 1]) + content[-2499:])
+                os.utime(source, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+        with pytest.raises(RecordingError, match=r"changed|damaged"):
+            compress_file(source, tmp_path / "x.lnn", reading=SMALL_FRAMES, level=1, progress=change)
+        assert [path.name for path in tmp_path.iterdir()] == [source.name]
+
+    def test_a_source_whose_name_another_file_takes_is_noticed(self, npy: Path, tmp_path: Path) -> None:
+        def replace(*_: int) -> None:
+            (tmp_path / "new").write_bytes(b"new")
+            os.replace(tmp_path / "new", npy)
+
+        with pytest.raises(RecordingError, match="changed"):
+            compress_file(npy, tmp_path / "x.lnn", level=1, progress=replace)
+        assert npy.read_bytes() == b"new"
+
+    def test_what_was_in_a_source_that_is_gone_is_kept(self, npy: Path, tmp_path: Path) -> None:
+        content = npy.read_bytes()
+        compress_file(npy, tmp_path / "x.lnn", level=1, progress=lambda *_: npy.unlink(missing_ok=True))
+        assert restored(tmp_path / "x.lnn")[0] == content
+
+    def test_a_file_that_no_header_describes_can_be_kept_as_bytes(self, tmp_path: Path) -> None:
+        name, source = "a" * 65_535, tmp_path / "x.npz"
+        with zipfile.ZipFile(source, "w") as file:
+            file.writestr(name, bytes(1000))
+        source.write_bytes(source.read_bytes().replace(name.encode(), b"\x82" * len(name)))  # two bytes each
+        with pytest.raises(CorruptFrameError, match=r"x\.npz: .*--as-bytes"):
+            compress_file(source, tmp_path / "x.lnn")
+        compress_file(source, tmp_path / "x.lnn", reading=Reading(as_bytes=True))
+        assert restored(tmp_path / "x.lnn")[0] == source.read_bytes()
+
     def test_a_full_disk_leaves_nothing(self, npy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         def full(*_: Any) -> None:
             raise OSError(28, "No space left on device")
@@ -378,6 +430,16 @@ class TestFilesAppearWholeOrNotAtAll:
             facts = npy.with_name(name).stat()
             assert facts.st_mtime == 1_000_000_000
             assert facts.st_mode & 0o777 == 0o640
+
+    def test_where_no_time_can_be_set_the_file_has_another(
+        self, npy: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refuse(*_: Any, **__: Any) -> None:
+            raise PermissionError(1, "Operation not permitted")
+
+        monkeypatch.setattr(os, "utime", refuse)
+        compress_file(npy, npy.with_name("a.lnn"), level=1)
+        assert restored(npy.with_name("a.lnn"))[0] == npy.read_bytes()
 
     def test_a_link_in_the_way_is_replaced_and_not_followed(self, npy: Path, packed: Path) -> None:
         (npy.parent / "precious").write_bytes(b"precious")
@@ -433,6 +495,19 @@ class TestDamage:
             expected = "index was lost" if complete == 10 else f"{complete} of 10 frames"
             assert expected in report.notes[-1]
 
+    @pytest.mark.parametrize("place", [0, 4, 20])
+    def test_of_a_damaged_header_it_is_said_what_is_left(self, place: int, packed: Path) -> None:
+        content = bytearray(packed.read_bytes())
+        start = header_length(content)
+        content[place] ^= 0x40
+        packed.write_bytes(content)
+        left = f"the 10 frames from byte {start} on can be decoded one by one"
+        with pytest.raises(CorruptFrameError, match=left):
+            Archive(packed, recover=True)
+        assert np.array_equal(
+            decompress(bytes(content[start : start + frame_length(content[start:])])), RECORDING[:1000]
+        )
+
     def test_a_recovered_recording_can_be_read_and_written_as_an_array(self, packed: Path) -> None:
         content = packed.read_bytes()
         with Archive(packed) as archive:
@@ -474,6 +549,10 @@ class TestDamage:
         back = np.load(tmp_path / "g.npy")
         there = int(report.notes[-1].split(" of 10 frames")[0].split()[-1]) * 1000
         assert there >= 3000
+        assert report.notes == (
+            f"time steps {there} to 10000 of 6 channels are lost, zeros stand for them",
+            f"the archive ends early: {there // 1000} of 10 frames were recovered",
+        )
         assert np.array_equal(back[:there], RECORDING[:there])
         assert not back[there:].any()
 

@@ -24,6 +24,7 @@ from losslessnn.archives.format import ArchiveHeader, Source, pack_header, pack_
 from losslessnn.archives.layout import Literal
 from losslessnn.cli import main
 from losslessnn.cli.common import explain, file_size
+from losslessnn.newfile import NewFile
 from losslessnn.peers import name_points
 from support import make_recording, processor_seconds
 
@@ -114,6 +115,10 @@ class TestHelp:
         assert run("compress", "--nonsense", "x").code == 2
         assert run("compress", "-l", "10", "x").code == 2
         assert run("compress", "-d", "nonsense", "x").code == 2
+        assert run("compress", "-n", "1" + "0" * 20, "x").code == 2
+        for option in ("-s", "--max-error", "--chunk-seconds", "--chunk-mb"):
+            for number in ("nan", "inf"):
+                assert run("compress", option, number, "x").code == 2
 
 
 class TestThereAndBack:
@@ -412,6 +417,27 @@ class TestRefusals:
         Path("x.lnn").write_bytes(b"not at all")
         for command in ("decompress", "verify", "inspect"):
             assert "not a losslessnn archive" in self.one_line(run(command, "x.lnn"))
+
+    @pytest.mark.parametrize("command", ["compress", "decompress"])
+    def test_what_was_written_since_it_was_read_is_not_removed(
+        self, command: str, run: Run, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        write_npy()
+        source = "x.npy"
+        if command == "decompress":
+            run("compress", "x.npy", "--rm")
+            source = "x.npy.lnn"
+        publish = NewFile.publish
+
+        def publish_then_write(new: NewFile, like: Any = None) -> None:
+            publish(new, like)
+            Path("new").write_bytes(b"precious")
+            os.replace("new", source)
+
+        monkeypatch.setattr(NewFile, "publish", publish_then_write)
+        line = self.one_line(run(command, source, "--rm"))
+        assert line == f"losslessnn: {source}: has changed since it was read; it was not removed"
+        assert Path(source).read_bytes() == b"precious"
 
     @pytest.mark.parametrize("source", ["x.lnn", "here/x.lnn", "link.lnn"])
     def test_what_is_read_is_not_overwritten(self, source: str, run: Run) -> None:

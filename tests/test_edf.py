@@ -120,6 +120,10 @@ def test_a_damaged_archive_gives_back_what_is_there(tmp_path: Path) -> None:
     with Archive(packed, recover=True) as archive:
         report = restore_file(archive, tmp_path / "restored", recover=True)
     assert not report.complete
+    *lost, last = report.notes
+    assert all("zeros stand for them" in note for note in lost)
+    assert lost[-1].startswith(f"time steps 0 to {3 * COUNT} ")
+    assert "bytes" not in last, "what there is are not the first of them"
     data = 256 * 5
     found, original = (
         np.frombuffer(file.read_bytes()[data:], "<i2").reshape(COUNT, -1)

@@ -220,7 +220,7 @@ class TestRaw:
 
     def test_element_types_must_be_ones_that_a_file_can_hold(self, tmp_path: Path) -> None:
         (tmp_path / "x.bin").write_bytes(bytes(100))
-        for dtype in ("nonsense", "O", "S0"):
+        for dtype in ("nonsense", "O", "S0", "(2,3)i2"):
             with pytest.raises(RecordingError, match="type"):
                 open_recording(tmp_path / "x.bin", Reading(2, dtype))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 import itertools
 import os
+import re
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -27,10 +28,14 @@ from losslessnn.archives.format import (
 from losslessnn.archives.layout import Member, Samples, all_samples, layout_length
 from losslessnn.chunk import decode_chunk
 from losslessnn.errors import CorruptFrameError, NewerFormatError, RecordingError
+from losslessnn.frame import MAGIC as FRAME_MAGIC
 from losslessnn.frame import PREFIX_BYTES as FRAME_PREFIX_BYTES
 from losslessnn.frame import frame_length, unpack_frame
 from losslessnn.models.store import Profile, remember
 from losslessnn.newfile import refuse_special
+
+_SEARCHED_BYTES = 1 << 20
+"""Headers are seldom longer."""
 
 
 class Archive:
@@ -40,6 +45,8 @@ class Archive:
     ----------
     path : pathlib.Path
         The archive file.
+    stat : os.stat_result
+        Of the file, as it was when it was opened.
     header : ArchiveHeader
         What the archive says about the original file.
     header_damaged : bool
@@ -59,7 +66,8 @@ class Archive:
         self._file = open(self.path, "rb", buffering=0)  # noqa: SIM115 - closed by close()
         self._lock = threading.Lock()
         try:
-            self.archive_length = os.fstat(self._file.fileno()).st_size
+            self.stat = os.fstat(self._file.fileno())
+            self.archive_length = self.stat.st_size
             self.header_damaged = False
             self._copy_at: int | None = None
             self.header = self._read_header(recover)
@@ -211,10 +219,8 @@ class Archive:
                     f"holds {header.dtype} {header.shape}, not what the archive's header says"
                 )
             return decode_chunk(buffer)
-        except NewerFormatError:
-            raise
         except CorruptFrameError as error:
-            raise CorruptFrameError(f"{self.frame_name(index)}: {error}") from error
+            raise type(error)(f"{self.frame_name(index)}: {error}") from error
 
     def frame_name(self, index: int) -> str:
         """What to call a frame in messages."""
@@ -274,12 +280,13 @@ class Archive:
         try:
             self._header_length = header_length(prefix)
             if self._header_length > self.archive_length:
-                raise CorruptFrameError("archive header is truncated: nothing can be recovered")
+                raise CorruptFrameError("archive header is cut short, or damaged")
             return unpack_header(self._read_at(0, self._header_length))
         except CorruptFrameError as error:
             copy = self._header_copy()
             if copy is None:
-                raise type(error)(f"{self.path}: {error}") from error
+                left = "" if isinstance(error, NewerFormatError) else self._what_is_left()
+                raise type(error)(f"{self.path}: {error}{left}") from error
             if not recover:
                 raise CorruptFrameError(
                     f"{self.path}: {error}; `losslessnn decompress --recover` takes its copy at the end"
@@ -311,6 +318,29 @@ class Archive:
             raise CorruptFrameError("the archive's index is damaged")
         return self._read_at(footer_at - length, length), footer, footer_at - length, repeated
 
+    def _what_is_left(self) -> str:
+        """Of an archive whose header cannot be read: frames say themselves what they hold."""
+        beginning = self._read_at(0, _SEARCHED_BYTES)
+        for match in re.finditer(re.escape(FRAME_MAGIC), beginning):
+            offset, count = match.start(), 0
+            while (length := self._length_of_frame(offset)) is not None:
+                offset, count = offset + length, count + 1
+            if count and match.start():
+                frames = f"the {count} frames" if count > 1 else "the one frame"
+                return (
+                    f"; no file can be restored without its archive's header, not even by --recover, but "
+                    f"{frames} from byte {match.start()} on can be decoded one by one (losslessnn.decompress)"
+                )
+        return ""
+
+    def _length_of_frame(self, offset: int) -> int | None:
+        """Bytes of a frame; None if there is none, or not all of it."""
+        try:
+            length = frame_length(self._read_at(offset, FRAME_PREFIX_BYTES))
+        except CorruptFrameError:
+            return None
+        return length if offset + length <= self.archive_length else None
+
     def _find_frames(self, recover: bool) -> None:
         try:
             self._read_index()
@@ -339,11 +369,8 @@ class Archive:
         """Find frames from the front, each by the length it states, up to the first that is not whole."""
         offset = self._header_length
         while len(self.frame_lengths) < self.frame_count:
-            try:
-                length = frame_length(self._read_at(offset, FRAME_PREFIX_BYTES))
-            except CorruptFrameError:
-                break
-            if offset + length > self.archive_length:
+            length = self._length_of_frame(offset)
+            if length is None:
                 break
             self.frame_lengths.append(length)
             offset += length

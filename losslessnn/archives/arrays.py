@@ -66,11 +66,12 @@ def restore_arrays(
     refuse_itself(archive.path, destination)
     is_zip = archive.header.source == Source.NPZ
     restorer = Restorer(archive, pool or (Here(), 1), recover, fill=is_zip)
+    restorer.damage.in_order = False  # it is another file
     write = _write_npz if is_zip else _write_npy
     with NewFile(destination, overwrite) as new:
         notes = write(restorer, new.file, progress)
         written = new.file.tell()
-        new.publish(like=os.stat(archive.path))
+        new.publish(like=archive.stat)
     return report_restored(restorer, destination, written, watch, notes)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -59,6 +60,8 @@ class FileReport:
         What the owner should be told.
     complete : bool
         False if something of a damaged archive could not be restored.
+    read : os.stat_result, optional
+        Of the source, as it was when it was read.
     """
 
     source: Path
@@ -68,3 +71,15 @@ class FileReport:
     seconds: float
     notes: tuple[str, ...] = ()
     complete: bool = True
+    read: os.stat_result | None = None
+
+    def source_is_as_read(self) -> bool:
+        """Whether what has the source's name is still what was read."""
+        return self.read is None or is_still(self.source, self.read)
+
+
+def is_still(path: Path, read: os.stat_result) -> bool:
+    """Whether what has this name is the file that it was, not written since."""
+    now = os.stat(path)
+    same_time = (now.st_size, now.st_mtime_ns) == (read.st_size, read.st_mtime_ns)
+    return same_time and os.path.samestat(now, read)

@@ -31,10 +31,21 @@ COPY_BYTES = 1 << 20
 
 @dataclass
 class Damage:
-    """What could not be restored, in words; empty if nothing."""
+    """What could not be restored, in words; empty if nothing.
+
+    Attributes
+    ----------
+    frames : list of str
+        What is lost, and what stands for it.
+    ended_early : bool
+        Whether the archive ends before the last frame.
+    in_order : bool
+        Whether what there is are the first bytes of the file.
+    """
 
     frames: list[str]
     ended_early: bool = False
+    in_order: bool = True
 
 
 class Restorer:
@@ -106,7 +117,7 @@ class Restorer:
     def arrays(self, samples: Samples) -> Iterator[np.ndarray[Any, Any]]:
         """Yield the arrays of the next segment of samples, decoded ahead in the pool."""
         for _ in range(samples.frames):
-            array = self._next_array()
+            array = None if self.damage.ended_early else self._next_array()
             if array is None:
                 self.damage.ended_early = True
                 return
@@ -149,9 +160,17 @@ class Restorer:
                     spool.seek(first * records.record_length)
                     spool.write(window.data)
                     first += count
-                if self.damage.ended_early:
-                    break
+                self._stand_in(part, first * steps)
             yield from _pieces_of(spool)
+
+    def _stand_in(self, samples: Samples, there: int) -> None:
+        """Note that zeros stand for what is missing of an array that lies in the file in many pieces."""
+        if there < samples.rows:
+            self.damage.in_order = False
+            channels = f" of {samples.row_values} channels" * (samples.row_values > 1)
+            self.damage.frames.append(
+                f"time steps {there} to {samples.rows}{channels} are lost, zeros stand for them"
+            )
 
     @contextlib.contextmanager
     def _spool(self, length: int) -> Iterator[IO[bytes]]:
@@ -178,6 +197,7 @@ class Restorer:
                     spool.seek((column * samples.rows + start) * itemsize)
                     spool.write(memoryview(values))
                 start += len(array)
+            self._stand_in(samples, start)
             yield from _pieces_of(spool)
 
     def _member_pieces(self, member: Member) -> Iterator[memoryview]:
@@ -278,7 +298,7 @@ def restore_file(
     restorer = Restorer(archive, pool or (Here(), 1), recover)
     with NewFile(destination, overwrite) as new:
         written = _write_checked(restorer, new.file, progress)
-        new.publish(like=os.stat(archive.path))
+        new.publish(like=archive.stat)
     notes = _restore_sidecar(archive, destination) if sidecar else []
     return report_restored(restorer, destination, written, watch, notes)
 
@@ -291,7 +311,14 @@ def report_restored(
     notes = [*notes, *moved_notes(archive.header), *_damage_notes(restorer, written)]
     complete = not damage.frames and not damage.ended_early
     return FileReport(
-        archive.path, destination, written, archive.archive_length, watch.seconds, tuple(notes), complete
+        archive.path,
+        destination,
+        written,
+        archive.archive_length,
+        watch.seconds,
+        tuple(notes),
+        complete,
+        archive.stat,
     )
 
 
@@ -387,10 +414,8 @@ def _damage_notes(restorer: Restorer, written: int) -> list[str]:
         notes.append("the archive's header is damaged, and was read from its copy: compress the file again")
     if damage.ended_early:
         there, total = len(archive.frame_lengths), archive.frame_count
-        notes.append(
-            f"the archive ends early: {there} of {total} frames, the first {written} of "
-            f"{archive.original_length} bytes of the file, were recovered"
-        )
+        place = f", the first {written} of {archive.original_length} bytes of the file," * damage.in_order
+        notes.append(f"the archive ends early: {there} of {total} frames{place} were recovered")
     elif archive.content_crc is None and not damage.frames:
         notes.append("the index was lost, but every frame is there and intact: the file is complete")
     return notes

@@ -6,6 +6,7 @@ read back from the new archive, decoded, and compared with its source.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections import deque
 from collections.abc import Callable
@@ -19,12 +20,12 @@ import numpy as np
 
 from losslessnn.archives.archive import Archive
 from losslessnn.archives.format import is_repeated, pack_header, pack_index, unpack_header
-from losslessnn.archives.report import FileReport, Progress, Stopwatch, moved_notes, no_progress
+from losslessnn.archives.report import FileReport, Progress, Stopwatch, is_still, moved_notes, no_progress
 from losslessnn.chunk import Settings, decode_chunk, memory_bytes, memory_order
 from losslessnn.errors import CorruptFrameError, RecordingError
 from losslessnn.frame import content_checksum, unpack_frame
 from losslessnn.models.store import Family, Profile, remember
-from losslessnn.nearby import quantise
+from losslessnn.nearby import check_max_error, quantise
 from losslessnn.newfile import NewFile, refuse_existing, refuse_itself, write_all
 from losslessnn.recordings import Block, Reading, Recording, open_recording
 from losslessnn.recordings.recording import Array, SourceReader, is_plain_bytes
@@ -98,6 +99,7 @@ def compress_file(
     6128
     """
     watch = Stopwatch()
+    max_error = check_max_error(max_error)
     source, destination = Path(source), Path(destination)
     refuse_itself(source, destination)
     refuse_existing(destination, overwrite)
@@ -118,10 +120,12 @@ def compress_file(
             size, _ = _write_archive(recording, file, new, 0.0, *how, no_progress)
         after = os.fstat(file.fileno())
         changed = (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns)
+        with contextlib.suppress(FileNotFoundError):  # it is gone, which is no reason to drop what was in it
+            changed |= not is_still(source, after)
         if changed or after.st_size != recording.length:
             raise RecordingError(f"{source}: changed while it was being compressed; no archive was written")
         new.publish(like=after)
-    return FileReport(source, destination, recording.length, size, watch.seconds, recording.notes)
+    return FileReport(source, destination, recording.length, size, watch.seconds, recording.notes, read=after)
 
 
 def _to_be_moved(recording: Recording, max_error: float) -> tuple[Recording, float]:
@@ -159,9 +163,10 @@ def _write_archive(
 ) -> tuple[int, bool]:
     """Returns the archive's bytes, and whether any value was moved."""
     header = pack_header(recording.header)
-    if unpack_header(header) != recording.header:
+    if not _reads_back(header, recording):
         raise CorruptFrameError(
-            f"{recording.path}: the archive's header does not read back as it was written"
+            f"{recording.path}: the archive's header does not read back as it was written; --as-bytes keeps "
+            "the file as plain bytes"
         )
     change = partial(_moved, max_error=max_error, words=recording.words) if max_error else None
     reader = SourceReader(file, recording.layout, change)
@@ -179,6 +184,13 @@ def _write_archive(
     progress(0, len(end))
     _check_index(new.path, lengths, reader.crc)
     return len(header) + sum(lengths) + len(end), reader.changed
+
+
+def _reads_back(header: bytes, recording: Recording) -> bool:
+    try:
+        return unpack_header(header) == recording.header
+    except CorruptFrameError:  # more segments, or longer names, than any file should have
+        return False
 
 
 def _write_frames(

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from losslessnn.cli.common import in_one_line, level_option, make_reading, megabytes, reading_options
+from losslessnn.cli.common import (
+    FiniteRange,
+    in_one_line,
+    level_option,
+    make_reading,
+    megabytes,
+    reading_options,
+)
 
 if TYPE_CHECKING:
     from losslessnn.advice import Advice, ChunkFigures
@@ -27,7 +34,7 @@ _PURPOSES = {
 @level_option
 @click.option(
     "--max-mb",
-    type=click.FloatRange(0.001),
+    type=FiniteRange(0.001),
     default=48.0,
     show_default=True,
     help="Use only so many MB from the start.",
@@ -35,21 +42,21 @@ _PURPOSES = {
 @click.option(
     "--time",
     "seconds",
-    type=click.FloatRange(0, min_open=True),
+    type=FiniteRange(0, min_open=True),
     default=30.0,
     show_default=True,
     help="Seconds of processor time to spend, about.",
 )
 @click.option(
     "--latency-ms",
-    type=click.FloatRange(0),
+    type=FiniteRange(0),
     default=50.0,
     show_default=True,
     help="Of a request to the object storage.",
 )
 @click.option(
     "--bandwidth",
-    type=click.FloatRange(0, min_open=True),
+    type=FiniteRange(0, min_open=True),
     default=100.0,
     show_default=True,
     help="Of that connection, MB/s.",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from losslessnn.cli.common import (
+    FiniteRange,
     complain,
     in_one_line,
     level_option,
@@ -42,11 +43,11 @@ _PICTURES = (".png", ".svg", ".pdf")
 @reading_options
 @level_option
 @click.option(
-    "--seconds", type=click.FloatRange(0, min_open=True), help="Use only so many seconds from the start."
+    "--seconds", type=FiniteRange(0, min_open=True), help="Use only so many seconds from the start."
 )
 @click.option(
     "--max-mb",
-    type=click.FloatRange(0.001),
+    type=FiniteRange(0.001),
     default=32.0,
     show_default=True,
     help="Use only so many MB from the start.",

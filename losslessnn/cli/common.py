@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import math
 import os
 import sys
 import tempfile
@@ -33,6 +34,7 @@ Pool = tuple[Executor, int]
 Item = TypeVar("Item")
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
+_MOST_CHANNELS = 1 << 24
 _SPOOL = "stdin"  # a file's name
 _WORTH_MENTIONING = 1.0  # second
 _SMALL_FILE_BYTES = 12_000_000
@@ -52,6 +54,16 @@ def options(*decorators: Decorator) -> Decorator:
         return function
 
     return decorate
+
+
+class FiniteRange(click.FloatRange):
+    """Real numbers within bounds: neither infinite nor none at all, which compare as if they were."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number: float = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is no number to reckon with.", param, ctx)
+        return number
 
 
 files_argument = click.argument(
@@ -119,7 +131,7 @@ talk_options = options(
     ),
 )
 reading_options = options(
-    click.option("-n", "--channels", type=click.IntRange(1), help="Channels of a raw file."),
+    click.option("-n", "--channels", type=click.IntRange(1, _MOST_CHANNELS), help="Channels of a raw file."),
     click.option(
         "-d",
         "--dtype",
@@ -130,7 +142,7 @@ reading_options = options(
         "-s",
         "--rate",
         "sampling_rate",
-        type=click.FloatRange(0, min_open=True),
+        type=FiniteRange(0, min_open=True),
         help="Sampling rate of a raw file, Hz.",
     ),
     click.option("--as-bytes", is_flag=True, help="Keep the file as plain bytes, whatever it is."),
@@ -230,9 +242,13 @@ def megabytes(size: int | float) -> str:
 
 
 def per_second(size: int | float, seconds: float) -> str:
-    """A speed for people."""
+    """A speed for people.
+
+    >>> per_second(24_128, 0.71), per_second(3e9, 12.5)
+    ('0.034 MB/s', '240 MB/s')
+    """
     speed = size / 1e6 / max(seconds, 1e-9)
-    return f"{speed:.1f} MB/s" if speed < 100 else f"{speed:.0f} MB/s"
+    return f"{speed:.{0 if speed >= 100 else 1 if speed >= 0.1 else 3}f} MB/s"
 
 
 def plural(count: int, noun: str) -> str:
@@ -503,9 +519,11 @@ def make_folder_for(output: Path) -> None:
         raise PermissionError(errno.EACCES, text, str(output))
 
 
-def remove_done(path: Path, talk: Talk) -> bool:
+def remove_done(path: Path, report: FileReport, talk: Talk) -> bool:
     """Remove a file that is not needed any more; whether that was possible, which is said if not."""
     try:
+        if not report.source_is_as_read():
+            raise OSError(None, "has changed since it was read")
         path.unlink()
     except OSError as error:
         talk.complain(OSError(error.errno, f"{error.strerror}; it was not removed", str(path)), path)

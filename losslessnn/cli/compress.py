@@ -14,6 +14,7 @@ import click
 from losslessnn.cli.common import (
     STDIO,
     SUFFIX,
+    FiniteRange,
     Pool,
     Talk,
     check_stdio,
@@ -83,7 +84,7 @@ _CLOCK_SECONDS = 2
 )
 @click.option(
     "--max-error",
-    type=click.FloatRange(0),
+    type=FiniteRange(0),
     default=0.0,
     show_default="0, lossless",
     help="How far any value may be moved, in the file's own units, to make the archive smaller. What comes "
@@ -92,10 +93,10 @@ _CLOCK_SECONDS = 2
 @threads_option
 @device_option
 @options(
-    click.option("--chunk-seconds", type=click.FloatRange(0, min_open=True), help="Seconds per frame."),
+    click.option("--chunk-seconds", type=FiniteRange(0, min_open=True), help="Seconds per frame."),
     click.option(
         "--chunk-mb",
-        type=click.FloatRange(0.01, 500),
+        type=FiniteRange(0.01, 500),
         default=8.0,
         show_default=True,
         help="Raw MB per frame, where seconds are not given or not known.",
@@ -307,7 +308,7 @@ def _finish(source: Path, report: FileReport, remove: bool, talk: Talk) -> bool:
     if remove:
         if source.is_symlink():
             talk.say(f"  note: a link is removed; {source.resolve()} is still there")
-        return remove_done(source, talk)
+        return remove_done(source, report, talk)
     return True
 
 

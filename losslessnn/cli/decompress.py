@@ -226,7 +226,7 @@ def _finish(path: Path, report: FileReport, remove: bool, talk: Talk) -> bool:
         else:
             talk.complain(LosslessnnError(note), path)
     if remove and report.complete:
-        return remove_done(path, talk)
+        return remove_done(path, report, talk)
     return report.complete
 
 

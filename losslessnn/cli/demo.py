@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from losslessnn.cli.bench import Table
-from losslessnn.cli.common import level_option, megabytes, thread_pool
+from losslessnn.cli.common import FiniteRange, level_option, megabytes, thread_pool
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,7 +23,7 @@ _PEERS = ("gzip -6", "zstd -3", "Blosc zstd-5 bitshuffle")
 @click.command(short_help="Simulate a probe, compress it, verify, compare.")
 @click.option(
     "--seconds",
-    type=click.FloatRange(0.01, 60),
+    type=FiniteRange(0.01, 60),
     default=5.0,
     show_default=True,
     help="Length of the recording.",

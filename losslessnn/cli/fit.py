@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from losslessnn.cli.common import (
+    FiniteRange,
     files_argument,
     force_option,
     in_one_line,
@@ -41,7 +42,7 @@ USUAL_MB = 64.0
 @click.option("--quick", is_flag=True, help="Closed form only: seconds, no network.")
 @click.option(
     "--max-mb",
-    type=click.FloatRange(0.001),
+    type=FiniteRange(0.001),
     help="Use only so many MB from the start of each recording. Default: 64; with torch all, where a file's "
     "samples lie in it as they are (.npy, .wav, raw).",
 )
@@ -55,7 +56,7 @@ USUAL_MB = 64.0
 @click.option("--hidden", type=click.IntRange(1, 64), help="Hidden units of the network. Default: 32.")
 @click.option(
     "--shown",
-    type=click.FloatRange(0.001),
+    type=FiniteRange(0.001),
     metavar="MILLIONS",
     help="Millions of samples to show to the network. Default: 16, in torch at most 64.",
 )

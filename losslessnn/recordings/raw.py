@@ -161,7 +161,7 @@ def _value_type(name: str) -> tuple[np.dtype[Any], Packing]:
         raise RecordingError(
             f"{name!r} is no element type; try int16, uint16, int24, int32 or float32"
         ) from None
-    if dtype.hasobject or dtype.itemsize == 0:
+    if dtype.hasobject or dtype.itemsize == 0 or dtype.subdtype is not None:
         raise RecordingError(f"a raw file cannot hold elements of type {name!r}")
     return dtype, Packing.ROWS
 

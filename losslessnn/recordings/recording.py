@@ -204,7 +204,7 @@ def in_records(
     return (*bytes_segments(file, 0, start), records, *bytes_segments(file, stop, length)), records
 
 
-def read_exactly(file: BinaryIO, length: int) -> bytes:
+def read_exactly(file: _Bytes, length: int) -> bytes:
     """Read this many bytes or raise `RecordingError`."""
     data = file.read(length)
     if len(data) != length:
@@ -305,17 +305,18 @@ class SourceReader:
                 yield from self._blocks(segment, self)
             return
         start = self.position
-        inflated = Inflater(self, member.length)
+        deflated = _Summed(self)
+        inflated = Inflater(deflated, member.length)
         for segment in member.segments:
             for block in self._blocks(segment, inflated):
                 yield Block(block.array, self.position - start)
                 start = self.position
         inflated.finish()
+        _insist_unchanged(deflated.crc == member.crc)
 
     def _blocks(self, segment: Literal | Samples, source: _Bytes) -> Iterator[Block]:
         if isinstance(segment, Literal):
-            if source.read(segment.length) != segment.data:
-                raise RecordingError("the file changed while it was being read; nothing was written")
+            _insist_unchanged(source.read(segment.length) == segment.data)
         elif segment.packing == Packing.COLUMNS:
             yield from self._column_blocks(segment, source)
         else:
@@ -325,34 +326,58 @@ class SourceReader:
                 yield Block(rows_from_bytes(data, segment, stop - start), len(data))
 
     def _record_blocks(self, records: Records) -> Iterator[Block]:
-        start = self.position
-        for _ in copy_pieces(self, records.length):
-            pass  # in file order, for the checksum
+        start, crc = self.position, self.crc
         for number, part in enumerate(records.parts):
+            self._file.seek(start)
+            again = _Summed(self._file, crc)  # the file once for each part, in order
             steps = records.steps(number)
             for index in range(part.frames):
                 first, last = (time // steps for time in part.frame_span(index))
-                self._file.seek(start + first * records.record_length)
-                data = read_exactly(self._file, (last - first) * records.record_length)
+                data = again.read((last - first) * records.record_length)
                 there = np.frombuffer(data, np.uint8).reshape(last - first, -1)[:, records.place(number)]
                 yield Block(rows_from_records(there, part, steps), there.size)
-        self._file.seek(self.position)
+            _insist_unchanged(number == 0 or again.crc == self.crc)
+            self.crc, self.position = again.crc, start + records.length
 
     def _column_blocks(self, samples: Samples, source: _Bytes) -> Iterator[Block]:
         if samples.frames == 1:
             data = source.read(samples.length)
             yield Block(np.frombuffer(data, samples.dtype).reshape(samples.shape, order="F"), len(data))
         elif source is self:
-            start = self.position
-            for _ in copy_pieces(self, samples.length):
-                pass  # in file order, for the checksum
-            yield from _gathered(self._file, start, samples)
+            start, sums = self.position, [_Summed(self) for _ in range(samples.frames)]
+            for _ in range(samples.row_values):  # in file order, for the checksum
+                for index, frame in enumerate(sums):
+                    first, last = samples.frame_span(index)
+                    frame.read((last - first) * samples.dtype.itemsize)
+            for frame, block in zip(sums, _gathered(self._file, start, samples), strict=True):
+                _insist_unchanged(
+                    google_crc32c.value(np.frombuffer(raw_bytes(block.array.T), np.uint8)) == frame.crc
+                )
+                yield block
             self._file.seek(self.position)
         else:
             with tempfile.TemporaryFile() as spool:
                 for piece in copy_pieces(source, samples.length):
                     spool.write(piece)
                 yield from _gathered(spool, 0, samples)
+
+
+class _Summed:
+    """Reads from something else, and keeps the CRC32C of what it has read."""
+
+    def __init__(self, source: _Bytes, crc: int = 0) -> None:
+        self._source = source
+        self.crc = crc
+
+    def read(self, length: int) -> bytes:
+        data = read_exactly(self._source, length)
+        self.crc = google_crc32c.extend(self.crc, data)
+        return data
+
+
+def _insist_unchanged(same: bool) -> None:
+    if not same:
+        raise RecordingError("the file changed while it was being read; nothing was written")
 
 
 def copy_pieces(source: _Bytes, length: int) -> Iterator[bytes]:
