@@ -195,7 +195,7 @@ class _Announcer(numba.core.event.Listener):  # type: ignore[misc]
         if not self._said and function.__module__.startswith(__package__ or ""):
             self._said = True
             once = "" if self._warned else ", once; they are kept"
-            _LOGGER.info("compiling kernels for this kind of data: half a minute at most%s", once)
+            _LOGGER.info("compiling kernels for this kind of data: up to a minute%s", once)
 
     def on_end(self, event: numba.core.event.Event) -> None:
         pass
