@@ -12,7 +12,7 @@ from numcodecs.compat import ensure_contiguous_ndarray, ndarray_copy
 from numpy.typing import DTypeLike
 
 from losslessnn.advice import Purpose, suggest_chunks
-from losslessnn.chunk import decode_chunk, encode_chunk
+from losslessnn.chunk import Settings, decode_chunk
 from losslessnn.device import check_device
 from losslessnn.errors import NewerFormatError
 from losslessnn.fields import as_bytes
@@ -129,14 +129,7 @@ class NeuralCodec(Codec):  # type: ignore[misc,unused-ignore]
             If `buf` holds Python objects or is a masked array.
         """
         chunk = self._with_channels(as_array(buf))
-        return encode_chunk(
-            chunk,
-            level=self.level,
-            model=self.model,
-            max_error=self.max_error,
-            device=self.device,
-            verify=self.verify,
-        )
+        return Settings(self.level, self.model, self.max_error, self.device, self.verify).encode(chunk)
 
     def decode(self, buf: Any, out: Any = None) -> Any:
         """Decode one frame.

@@ -26,7 +26,7 @@ except ModuleNotFoundError as missing:
         name=missing.name,
     ) from None
 
-from losslessnn.chunk import decode_chunks, encode_chunk
+from losslessnn.chunk import Settings, decode_chunks
 from losslessnn.device import check_device, device_or_default
 from losslessnn.errors import CorruptFrameError, NewerFormatError
 from losslessnn.functions import DEFAULT_LEVEL, Model, check_level
@@ -175,14 +175,8 @@ class NeuralArrayCodec(ArrayBytesCodecPartialDecodeMixin, ArrayBytesCodec):  # t
     def _encode_sync(self, chunk_array: Any, chunk_spec: Any) -> Any:
         # In C order whatever arrives: zarr hands over views of the caller's memory, in any layout.
         chunk = _as_described(np.asarray(chunk_array.as_numpy_array(), order="C"), chunk_spec)
-        frame = encode_chunk(
-            chunk,
-            level=self.level,
-            model=self._model,
-            max_error=self.max_error,
-            device=self.device,
-            verify=self.verify,
-        )
+        settings = Settings(self.level, self._model, self.max_error, self.device, self.verify)
+        frame = settings.encode(chunk)
         return chunk_spec.prototype.buffer.from_bytes(frame)
 
     def _decode_sync(self, chunk_bytes: Any, chunk_spec: Any) -> Any:
