@@ -66,6 +66,12 @@ class TestVerify:
         assert "did not decode" in caplog.text
         assert_same_bits(decompress(frame), RECORDING)
 
+    def test_fields_of_records_are_compared_as_a_whole(self, caplog: pytest.LogCaptureFixture) -> None:
+        records = np.zeros(2000, [("a", "<i2", (4,)), ("b", "<i4")])
+        records["a"] = RECORDING
+        assert_same_bits(decompress(compress(records, verify=True)), records)
+        assert len(caplog.records) == 1
+
     def test_the_environment_may_ask_too(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("LOSSLESSNN_VERIFY", "1")
         assert mode_of(compress(RECORDING)) is not Mode.NEURAL

@@ -104,7 +104,8 @@ def compress_file(
     refuse_itself(source, destination)
     refuse_existing(destination, overwrite)
     recording = open_recording(source, reading, name=name)
-    settings = Settings(level, model)  # values are moved before they get there, so that they can be checked
+    # values are moved before they get there, and compared with what is decoded from the archive
+    settings = Settings(level, model, verify=False)
     if isinstance(model, Profile) and embed:
         profile = remember(model).to_bytes()
         recording = replace(recording, header=replace(recording.header, profile=profile))

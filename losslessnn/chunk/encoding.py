@@ -156,7 +156,7 @@ def encode_chunk(
         return frame
     if isinstance(model, Profile):
         remember(model)
-    if comes_back(frame, content, device):
+    if comes_back(frame, content):
         return frame
     _log.error("a frame of %s did not decode; the chunk is kept in a plain mode: please report", array.dtype)
     plain = _plain(content, array.dtype.itemsize, level)
@@ -263,7 +263,8 @@ def _encode_fields(array: Array, how: Settings) -> _Coded | None:
     pieces = pieces_of(array.dtype) if array.size >= _FEWEST_SAMPLES else None
     if pieces is None or nesting(array.dtype) > MOST_NESTED:  # a decoder's stack is only so deep
         return None
-    frames = [encode_chunk(piece.take(array), level=how.level, device=how.device) for piece in pieces]
+    piecewise = Settings(how.level, device=how.device, verify=False)  # they are decoded with the whole
+    frames = [piecewise.encode(piece.take(array)) for piece in pieces]
     section = pack_fields(frames)
     return _Coded(Mode.FIELDS, {Section.FIELDS: section}) if may_hold(array.nbytes, len(section)) else None
 

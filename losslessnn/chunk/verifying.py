@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from losslessnn import lattice
-from losslessnn.errors import CorruptFrameError, MissingModelError
+from losslessnn.errors import MissingModelError
 from losslessnn.frame import Section
 from losslessnn.wire import Bytes
 
@@ -43,10 +43,10 @@ def check_description(shape: tuple[int, ...], sections: Mapping[Section, Bytes])
         Parsed.read(views, modelled_size(shape, views))
 
 
-def comes_back(frame: bytes, content: npt.NDArray[np.uint8], device: str) -> bool:
-    """Whether a frame decodes to an array of these bytes in memory order."""
+def comes_back(frame: bytes, content: npt.NDArray[np.uint8]) -> bool:
+    """Whether a frame decodes to an array of these bytes in memory order, on a CPU whatever made it."""
     try:
-        array = decode_chunk(frame, device=device)
-    except CorruptFrameError:
+        array = decode_chunk(frame, device="cpu")
+    except Exception:  # a decoder's bug is as good a reason as a frame that it refuses
         return False
     return np.array_equal(memory_bytes(array, memory_order(array)), content)
