@@ -22,11 +22,16 @@ from losslessnn import NeuralCodec, chunk
 from losslessnn.chunk import decode_chunks
 from losslessnn.cli import main
 from losslessnn.device import VARIABLE, device_or_default
-from losslessnn.frame import Mode
+from losslessnn.frame import Mode, unpack_frame
 from losslessnn.kernels.gpu import arena, decoder, encoder
+from losslessnn.kernels.gpu.latent import decoder as latent_decoder
+from losslessnn.kernels.gpu.latent import encoder as latent_encoder
 from losslessnn.models import devices
+from losslessnn.models.decoding import Parsed
+from losslessnn.models.gpu import Gathering
 from losslessnn.tensors import decompress_to_tensors
 from support import make_recording
+from test_latent import make_shared
 
 LEVEL = 2  # what it fits makes short work for an interpreter
 
@@ -50,20 +55,22 @@ def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def launches(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
-    """What has been launched: "encode" or "decode", and how many chunks at once."""
+    """What has been launched ("encode", "decode latents", …), and how many chunks at once."""
     seen: list[tuple[str, int]] = []
 
-    def watched(module: Any, name: str) -> None:
+    def watched(module: Any, name: str, what: str) -> None:
         original = getattr(module, name)
 
-        def call(batch: Any, device: Any) -> Any:
-            seen.append((name, len(batch.cards)))
-            return original(batch, device)
+        def call(batch: Any, *arguments: Any) -> Any:
+            seen.append((what, len(batch.cards)))
+            return original(batch, *arguments)
 
         monkeypatch.setattr(module, name, call)
 
-    watched(decoder, "decode")
-    watched(encoder, "encode")
+    watched(decoder, "decode", "decode")
+    watched(encoder, "encode", "encode")
+    watched(latent_decoder, "decode", "decode latents")
+    watched(latent_encoder, "encode", "encode latents")
     return seen
 
 
@@ -103,6 +110,37 @@ def test_no_setting_that_is_stored_names_a_device() -> None:
     frame = codec.encode(x)
     assert frame == NeuralCodec(level=LEVEL).encode(x)
     np.testing.assert_array_equal(codec.decode(frame), x)
+
+
+def test_latents_go_to_the_device_too(launches: list[tuple[str, int]]) -> None:
+    recordings = [make_shared(40, 4, 1, seed, 20.0) for seed in range(2)]
+    codec = NeuralCodec(model="latent-factor", level=LEVEL)
+    frames = [codec.encode(x) for x in recordings]
+    assert all("latent" in chunk.describe_chunk(frame).section_bytes for frame in frames)
+    assert launches == []
+    assert NeuralCodec(model="latent-factor", level=LEVEL, device="cuda").encode(recordings[0]) == frames[0]
+    for decoded, x in zip(decode_chunks(frames, device="cuda"), recordings, strict=True):
+        np.testing.assert_array_equal(decoded, x)
+    (tensor,) = decompress_to_tensors(frames[:1])
+    np.testing.assert_array_equal(tensor.cpu().numpy(), recordings[0])
+    assert launches == [("encode latents", 1), ("decode latents", 2), ("decode latents", 1)]
+
+
+def test_a_damaged_message_of_latents_is_an_error_for_itself_alone(launches: list[tuple[str, int]]) -> None:
+    """What is wrong with one chunk of a launch is not wrong with the others."""
+    frame = NeuralCodec(model="latent-factor", level=LEVEL).encode(make_shared(40, 4, 1, scale=20.0))
+    _, sections = unpack_frame(frame)
+    latents = Parsed.read(sections, 160).latents
+    assert latents is not None
+    altered = bytearray(latents.message)
+    altered[-3] ^= 1
+    gpu = devices.gpu_for("cuda")
+    assert gpu is not None
+    good, bad = gpu.decode_latents([latents, latents._replace(message=bytes(altered))])
+    np.testing.assert_array_equal(good.cpu().numpy(), devices.decode_latents([latents], "cpu")[0].T)
+    assert bad is None or not np.array_equal(bad.cpu().numpy(), good.cpu().numpy())
+    with pytest.raises(losslessnn.CorruptFrameError):
+        devices.decode_latents([latents, latents._replace(message=b"1234")], "cuda")
 
 
 def test_a_zarr_batch_goes_to_the_device_together(launches: list[tuple[str, int]], tmp_path: Path) -> None:
@@ -301,7 +339,7 @@ def test_calls_of_many_threads_gather_while_one_is_under_way() -> None:
         go.wait(10)
         return [2 * n for n in chunks]
 
-    gathering = devices.Gathering(work)
+    gathering = Gathering(work)
     results: dict[int, list[int]] = {}
     threads = [threading.Thread(target=lambda n=n: results.update({n: gathering([n, n])})) for n in range(5)]
     threads[0].start()
@@ -322,7 +360,7 @@ def test_an_error_reaches_everyone_it_concerns() -> None:
         raise KeyError(len(chunks))
 
     with pytest.raises(KeyError):
-        devices.Gathering(work)([1])
+        Gathering(work)([1])
 
 
 # ------------------------------------------------------------------------------------------- tensors

@@ -137,6 +137,10 @@ class Packer:
         """Append an array to the batch's numbers; where it begins."""
         return self._numbers.put(array)
 
+    def put_small(self, array: NDArray[Any]) -> int:
+        """Append an array of 8-bit numbers; where it begins."""
+        return self._small.put(array)
+
     def take(self, memory: str, size: int) -> int:
         """Set aside so many elements of a kind of memory; where they begin."""
         begin = self._sizes.get(memory, 0)
@@ -170,11 +174,11 @@ class Packer:
             card |= {"inputs": self.put(inputs), "n_inputs": len(inputs), "rate": model.adaptive.rate}
         if self._kind.hidden:
             weights, biases = self._weights(model.network)
-            card |= {"weights": self._small.put(weights), "biases": self.put(biases)}
+            card |= {"weights": self.put_small(weights), "biases": self.put(biases)}
             card["references"] = self.put(self._references(model.network, taps.skew))
             card["n_references"] = model.network.sources.shape[1]
         if self._kind.marks:
-            card["marks"] = self._small.put(np.ascontiguousarray(marked.T).view(np.int8))
+            card["marks"] = self.put_small(np.ascontiguousarray(marked.T).view(np.int8))
         self._cards.append(card)
         return card
 

@@ -20,6 +20,9 @@ from triton.compiler import ASTSource
 
 from losslessnn.kernels.gpu import decoder, encoder, tabled
 from losslessnn.kernels.gpu.arena import Kind, warps
+from losslessnn.kernels.gpu.latent import decoder as latent_decoder
+from losslessnn.kernels.gpu.latent import encoder as latent_encoder
+from losslessnn.kernels.gpu.latent.packing import LatentKind
 
 H100 = GPUTarget("cuda", 90, 32)
 USUAL = Kind(block=512, hidden=0, tables=False, adaptive=True, marks=False)
@@ -35,7 +38,8 @@ _POINTERS = {
     "numbers": "*i32", "small": "*i8", "tails": "*i32", "guesses": "*i32", "tables": "*i64",
     "samples": "*i32", "work": "*i32", "activations": "*i8", "words": "*i32", "raw_words": "*i32",
     "status": "*i32", "cards": "*i64", "states": "*i64", "sizes": "*i64", "used": "*i64", "first": "*i64",
-    "symbols": "*i32", "which": "*i32",
+    "symbols": "*i32", "which": "*i32", "foreseen": "*i32", "sheets": "*i64", "wide": "*i64",
+    "quantiles": "*i64", "rooms": "*i64", "chosen": "*i64", "heights": "*i64",
 }  # fmt: skip
 
 
@@ -100,6 +104,17 @@ def compile_kind(kind: Kind) -> Iterator[tuple[str, Resources]]:
         yield kernel.__name__, compile_kernel(kernel, options, n_warps)
 
 
+def compile_latent(kind: LatentKind) -> Iterator[tuple[str, Resources]]:
+    """Compile all kernels of bits-back for a kind of chunks."""
+    options = kind.options()
+    for name, kernel in (
+        ("latent_decode_kernel", latent_decoder.latent_decode_kernel),
+        ("foresee_kernel", latent_encoder.foresee_kernel),
+        ("latent push_kernel", latent_encoder.push_kernel),
+    ):
+        yield name, compile_kernel(kernel, options, warps(options["BLOCK"]))
+
+
 def compile_tabled(lanes: int) -> Iterator[tuple[str, Resources]]:
     """Compile rANS with tables for so many lanes, a power of two."""
     for name, kernel in (("tabled push", tabled.push_kernel), ("tabled pop", tabled.pop_kernel)):
@@ -112,6 +127,9 @@ def main() -> None:
     print("|---|---|---|---|---|")
     for name, kind in KINDS.items():
         for kernel, used in compile_kind(kind):
+            print(f"| {kernel}, {name} | {' | '.join(map(str, used[:4]))} |", flush=True)
+    for name, networks in (("64 channels", False), ("64 channels, networks", True)):
+        for kernel, used in compile_latent(LatentKind(USUAL._replace(block=64), networks)):
             print(f"| {kernel}, {name} | {' | '.join(map(str, used[:4]))} |", flush=True)
     for kernel, used in compile_tabled(32):
         print(f"| {kernel}, 32 lanes | {' | '.join(map(str, used[:4]))} |", flush=True)

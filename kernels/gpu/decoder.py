@@ -20,6 +20,7 @@ from losslessnn.kernels.gpu import adaptive, head, network, rans, raw
 from losslessnn.kernels.gpu import card as at
 from losslessnn.kernels.gpu.arena import Batch, Kind, Model, Packer, TooLarge, power_of_two, to_device, warps
 from losslessnn.kernels.gpu.autoregressive import LIMIT, codes_of, linear_prediction, network_of
+from losslessnn.kernels.gpu.card import FIELDS
 from losslessnn.kernels.gpu.integers import clamp
 from losslessnn.kernels.gpu.tables import on_device
 
@@ -232,9 +233,9 @@ def decode(batch: Batch, device: Any) -> tuple[Any, Any]:
     return samples, status
 
 
-def split(chunks: Sequence[Coded], samples: Any, status: Any) -> list[Any]:
+def split(cards: NDArray[np.int64], samples: Any, status: Any) -> list[Any]:
     """What `decode` made of each chunk, a (time, channels) tensor; None where its bytes cannot be right."""
-    shapes = [(chunk.n_times, chunk.model.positions.offset.size) for chunk in chunks]
+    shapes = cards[:, [FIELDS.index("n_times"), FIELDS.index("n_channels")]].tolist()
     parts = samples.split([n_times * n_channels for n_times, n_channels in shapes])
     return [
         None if wrong else part.view(shape)

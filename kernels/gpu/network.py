@@ -39,7 +39,7 @@ _INDEX_ROUND = tl.constexpr(1 << (OUTPUT_BITS - 4))
 _INDEX_SHIFT = tl.constexpr(OUTPUT_BITS - 3)
 _INPUTS = tl.constexpr(NETWORK_INPUTS)
 _INVERSE = tl.constexpr(places_of.INVERSE)
-_LAST_SCALE = tl.constexpr(N_SCALES - 1)
+LAST_SCALE = tl.constexpr(N_SCALES - 1)
 _LIMIT = tl.constexpr(POSITION_LIMIT - 1)
 _MAGNITUDES = tl.constexpr(NETWORK_MAGNITUDES)
 _MEAN_LIMIT = tl.constexpr(MEAN_LIMIT)
@@ -184,14 +184,25 @@ def think(network, activations, BLOCK: tl.constexpr, HIDDEN: tl.constexpr):
 
 
 @triton.jit
+def moved_by(output, index, tables):
+    """So many of the scales ``index``, int64."""
+    scales = clamp(output, -_MEAN_LIMIT, _MEAN_LIMIT).to(tl.int64) * tl.load(tables + _SCALE + index)
+    return (scales + _MEAN_ROUND) >> _MEAN_SHIFT
+
+
+@triton.jit
+def corrected_index(index, output):
+    """Scale indices, moved by so many octaves."""
+    return clamp(index + ((output + _INDEX_ROUND) >> _INDEX_SHIFT), 0, LAST_SCALE)
+
+
+@triton.jit
 def correct(outputs, mean, index, shape, tables):
     """Mean (int64), scale index and shape as the outputs move them."""
     for_mean, for_scale, for_shape = outputs
-    scales = clamp(for_mean, -_MEAN_LIMIT, _MEAN_LIMIT).to(tl.int64) * tl.load(tables + _SCALE + index)
-    moved = clamp(mean + ((scales + _MEAN_ROUND) >> _MEAN_SHIFT), -_LIMIT, _LIMIT)
-    index = clamp(index + ((for_scale + _INDEX_ROUND) >> _INDEX_SHIFT), 0, _LAST_SCALE)
+    moved = clamp(mean + moved_by(for_mean, index, tables), -_LIMIT, _LIMIT)
     shape = clamp(shape + ((for_shape + _SHAPE_ROUND) >> _OUTPUT_BITS), 0, _GAUSSIAN)
-    return moved, index, shape
+    return moved, corrected_index(index, for_scale), shape
 
 
 assert NETWORK_ERRORS + NETWORK_MAGNITUDES == 8

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,7 @@ class Parsed:
     marks : (channels, time) uint8, or empty for none
     segments : list of devices.Coded
         None if the samples are coded with latents or contexts.
-    latents : _Latents or None
+    latents : devices.CodedLatents or None
     mixed : Mixed or None
     """
 
@@ -41,7 +42,7 @@ class Parsed:
     points: Points | None
     marks: Marks
     segments: list[devices.Coded]
-    latents: _Latents | None
+    latents: devices.CodedLatents | None
     mixed: Mixed | None = None
 
     @classmethod
@@ -51,14 +52,9 @@ class Parsed:
             return _read_mixed(sections, size)
         channels = _read_channels(sections, size)
         points, marks = _read_points(sections, channels, size)
-        latents = _Latents.read(sections, channels, size, marks)
+        latents = _read_latents(sections, channels, size, marks)
         segments = [] if latents is not None else list(_read_segments(sections, channels, size, marks))
         return cls(channels, points, marks, segments, latents)
-
-    @property
-    def apart(self) -> _Latents | Mixed | None:
-        """What decodes the samples, if there are no segments."""
-        return self.latents or self.mixed
 
     def restore(self, parts: list[Codes]) -> Codes:
         """The flat codes of the array, from the (channels, time) codes of its segments."""
@@ -82,14 +78,21 @@ class Parsed:
 
 def decode_many(arrays: list[Parsed], device: str | None = None) -> list[Codes]:
     """The flat codes of arrays; `CorruptFrameError` if the bytes of any of them cannot be right."""
-    parts = devices.decode([segment for array in arrays for segment in array.segments], device)
+    parts = iter(devices.decode([segment for array in arrays for segment in array.segments], device))
+    latents = iter(devices.decode_latents(_latents_of(arrays), device))
     results = []
     for array in arrays:
-        own, parts = parts[: len(array.segments)], parts[len(array.segments) :]
-        if array.apart is not None:
-            own = [array.apart.decode()]
+        own = list(islice(parts, len(array.segments)))
+        if array.latents is not None:
+            own = [next(latents)]
+        elif array.mixed is not None:
+            own = [array.mixed.decode()]
         results.append(array.restore(own))
     return results
+
+
+def _latents_of(arrays: list[Parsed]) -> list[devices.CodedLatents]:
+    return [array.latents for array in arrays if array.latents is not None]
 
 
 def decode(sections: Mapping[Section, bytes | memoryview], size: int, device: str | None = None) -> Codes:
@@ -98,50 +101,35 @@ def decode(sections: Mapping[Section, bytes | memoryview], size: int, device: st
 
 
 def decode_there(arrays: list[Parsed], gpu: devices.Gpu) -> list[Any]:
-    """As `decode_many`, int32 tensors on the device; latents and contexts are decoded by the CPU."""
-    parts = devices.decode_there([segment for array in arrays for segment in array.segments], gpu)
+    """As `decode_many`, int32 tensors on the device; contexts are decoded by the CPU."""
+    parts = iter(devices.decode_there([segment for array in arrays for segment in array.segments], gpu))
+    latents = iter(devices.decode_latents_there(_latents_of(arrays), gpu))
     results = []
     for array in arrays:
-        own, parts = parts[: len(array.segments)], parts[len(array.segments) :]
-        if array.apart is not None:
-            own = [gpu.tensor(array.apart.decode())]
+        own = list(islice(parts, len(array.segments)))
+        if array.latents is not None:
+            own = [next(latents)]
+        elif array.mixed is not None:
+            own = [gpu.tensor(array.mixed.decode())]
         results.append(array.restore_there(own))
     return results
 
 
-@dataclass(frozen=True)
-class _Latents:
-    """Samples coded with latents: the arguments of `latent.decode`."""
-
-    payload: bytes | memoryview
-    n_times: int
-    model: latent.FactorModel
-    marks: Marks
-
-    @classmethod
-    def read(
-        cls, sections: Mapping[Section, bytes | memoryview], channels: Channels, size: int, marks: Marks
-    ) -> _Latents | None:
-        """From the sections of a frame, None if it has no latents."""
-        if Section.LATENT not in sections:
-            return None
-        if {Section.SEGMENTS, Section.RAW} & set(sections):
-            raise CorruptFrameError("frame holds sections that do not go with latents")
-        n_times = size // channels.count
-        if Section.PROFILE in sections:
-            model = _latents_by_profile(sections, channels.count, n_times)
-            return cls(sections[Section.PAYLOAD], n_times, model, marks)
-        base = side.unpack_model(sections[Section.MODEL], sections.get(Section.ADC), channels.count)
-        factors = latent.unpack_factors(sections[Section.LATENT], channels.count, n_times)
-        return cls(sections[Section.PAYLOAD], n_times, latent.FactorModel(base, factors), marks)
-
-    def decode(self) -> Codes:
-        """The (channels, time) codes."""
-        return latent.decode(self.payload, self.n_times, self.model, self.marks)
-
-    def measure(self) -> latent.Spent:
-        """Where the bits of the message go."""
-        return latent.measure(np.ascontiguousarray(self.decode()), self.model, self.marks)
+def _read_latents(
+    sections: Mapping[Section, bytes | memoryview], channels: Channels, size: int, marks: Marks
+) -> devices.CodedLatents | None:
+    """What a frame with latents says, None for another one."""
+    if Section.LATENT not in sections:
+        return None
+    if {Section.SEGMENTS, Section.RAW} & set(sections):
+        raise CorruptFrameError("frame holds sections that do not go with latents")
+    n_times = size // channels.count
+    if Section.PROFILE in sections:
+        model = _latents_by_profile(sections, channels.count, n_times)
+        return devices.CodedLatents(sections[Section.PAYLOAD], n_times, model, marks)
+    base = side.unpack_model(sections[Section.MODEL], sections.get(Section.ADC), channels.count)
+    factors = latent.unpack_factors(sections[Section.LATENT], channels.count, n_times)
+    return devices.CodedLatents(sections[Section.PAYLOAD], n_times, latent.FactorModel(base, factors), marks)
 
 
 def _latents_by_profile(
@@ -236,13 +224,18 @@ def latent_bits(sections: Mapping[Section, bytes | memoryview], size: int) -> di
         return None
     latents = Parsed.read(sections, size).latents
     assert latents is not None
-    spent = latents.measure()
+    spent = _measure(latents)
     return {
         "conditional": spent.conditional,
         "latents": spent.prior - spent.posterior,
         "gross": spent.prior,
         "seed": spent.seed,
     }
+
+
+def _measure(coded: devices.CodedLatents) -> latent.Spent:
+    """Where the bits of a message go."""
+    return latent.measure(np.ascontiguousarray(latent.decode(*coded)), coded.model, coded.marked)
 
 
 def channel_bits(sections: Mapping[Section, bytes | memoryview], size: int) -> NDArray[np.float64]:
@@ -256,7 +249,7 @@ def channel_bits(sections: Mapping[Section, bytes | memoryview], size: int) -> N
         return np.full(count, 8 * len(array.mixed.coded) / count)
     bits = np.zeros(count) if array.points is None else array.points.mark_bits(array.marks)
     if array.latents is not None:
-        spent = array.latents.measure()
+        spent = _measure(array.latents)
         return bits + spent.channels + (spent.prior - spent.posterior) / count
     for segment in array.segments:
         bits += autoregressive.measure(autoregressive.decode(*segment), segment.model, segment.marked)

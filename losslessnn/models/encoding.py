@@ -78,14 +78,14 @@ def encode(
     if latents_chosen and len(samples) > MAX_LATENT_CHANNELS:
         _mention_width(len(samples))
     elif latents_chosen:
-        found = [_encode_latent(samples, marks, low, high, tables, level)]
+        found = [_encode_latent(samples, marks, low, high, tables, level, device)]
         if profile is not None:
-            found += _encode_latent_by_profile(samples, marks, low, high, profile)
+            found += _encode_latent_by_profile(samples, marks, low, high, profile, device)
         return min((_present(common | sections) for sections in found), key=_total)
     usual = _encode_autoregressive(samples, marks, low, high, tables, profile, level, device)
     sections = _present(common | usual)
     if chosen is None and level >= ALL_FAMILIES_LEVEL and _latents_may_win(samples, marks, low, high, tables):
-        others = _present(common | _encode_latent(samples, marks, low, high, tables, level))
+        others = _present(common | _encode_latent(samples, marks, low, high, tables, level, device))
         return min(sections, others, key=_total)
     return sections
 
@@ -155,13 +155,19 @@ def _joined(parts: list[Bytes]) -> Bytes:
 
 
 def _encode_latent(
-    samples: Codes, marks: Marks, low: int, high: int, tables: adc.AdcTables | None, level: int
+    samples: Codes,
+    marks: Marks,
+    low: int,
+    high: int,
+    tables: adc.AdcTables | None,
+    level: int,
+    device: str | None = None,
 ) -> dict[Section, Bytes]:
     """Sections of samples whose channels are independent given latents."""
     reach = FAR if level > FAST_LATENTS_LEVEL else NEAR
     positions = positions_of(samples, low, high, tables)
     model, prediction = fit_factors(samples, positions, marks, EFFORT[level], reach)
-    model, message, _ = latent.encode(samples, model, prediction, marks)
+    model, message = devices.encode_latents(devices.UncodedLatents(samples, model, prediction, marks), device)
     return {
         Section.ADC: b"" if tables is None else tables.pack(),
         Section.MODEL: side.pack_model(model.base),
@@ -171,7 +177,7 @@ def _encode_latent(
 
 
 def _encode_latent_by_profile(
-    samples: Codes, marks: Marks, low: int, high: int, profile: Profile
+    samples: Codes, marks: Marks, low: int, high: int, profile: Profile, device: str | None
 ) -> list[dict[Section, Bytes]]:
     """Sections of samples coded by a profile's latent model; none where that cannot hold these codes."""
     assert profile.latents is not None
@@ -180,7 +186,8 @@ def _encode_latent_by_profile(
     except CorruptFrameError:
         return []
     base, prediction = predict_by(profile.latents.base, samples, positions)
-    model, message, _ = latent.encode(samples, replace(profile.latents, base=base), prediction, marks)
+    chunk = devices.UncodedLatents(samples, replace(profile.latents, base=base), prediction, marks)
+    model, message = devices.encode_latents(chunk, device)
     return [
         {
             Section.MODEL: side.pack_difference(model.base),

@@ -298,7 +298,7 @@ def codec(model: FactorModel, n_times: int) -> Codec:
                 by_time, nothing, foreseen, base.positions, base.head, model.factors, model.networks,
                 model.memory(), *state, np.zeros(_SPENT), np.zeros(len(codes)),
             ),
-            room=_room(codes.size, n_times, model),
+            room=most_words(codes.size, n_times, model),
         )  # fmt: skip
 
     def pop(message: Message) -> Codes:
@@ -309,7 +309,7 @@ def codec(model: FactorModel, n_times: int) -> Codec:
     return Codec(push, pop)
 
 
-def _room(n_samples: int, n_times: int, model: FactorModel) -> int:
+def most_words(n_samples: int, n_times: int, model: FactorModel) -> int:
     """More words than a message can grow by."""
     upper = model.networks.prior_hidden.weights.shape[0]
     return 3 * n_samples + 2 * (len(model.factors.loadings) + upper) * n_times + 64
@@ -321,7 +321,7 @@ def _push_all(
     """The message's bytes and their use, or None if latents found too few bits on the stack."""
     n_channels, n_times = codes.shape
     states = np.full(model.base.lanes, STATE_FLOOR, np.uint64)
-    words = np.empty(_room(codes.size, n_times, model), np.uint32)
+    words = np.empty(most_words(codes.size, n_times, model), np.uint32)
     spent, channels = np.zeros(_SPENT), np.zeros(n_channels)
     height = kernel.encode(
         np.ascontiguousarray(codes.T, np.int32), np.ascontiguousarray(marked.T), foreseen,
@@ -332,8 +332,30 @@ def _push_all(
         if model.factors.seed == n_times:
             raise AssertionError("samples alone do not fit into the memory for their message")
         return None
-    message = np.concatenate([states >> np.uint64(32), states & np.uint64(0xFFFFFFFF), words[:height][::-1]])
-    return message.astype("<u4").tobytes(), Spent(float(spent[0]), float(spent[1]), float(spent[2]), channels)
+    message = pack_message(states, words[:height])
+    return message, Spent(float(spent[0]), float(spent[1]), float(spent[2]), channels)
+
+
+def pack_message(states: NDArray[np.uint64], words: NDArray[np.uint32]) -> bytes:
+    """The bytes of a message: the states of its lanes, and its words, whose topmost is the last."""
+    low = states & np.uint64(0xFFFFFFFF)
+    return np.concatenate([states >> np.uint64(32), low, words[::-1]]).astype("<u4").tobytes()
+
+
+def unpack_message(
+    data: bytes | memoryview, n_times: int, model: FactorModel, marked: Marks
+) -> tuple[NDArray[np.uint64], NDArray[np.uint32]]:
+    """The inverse of `pack_message`; `CorruptFrameError` for bytes that cannot hold so many time steps."""
+    n_samples, lanes = model.base.positions.offset.size * n_times, model.base.lanes
+    if marked.size == 0 and n_samples > MOST_SAMPLES_PER_BYTE * len(data):
+        raise CorruptFrameError(f"message of {len(data)} bytes is too short for {n_samples} samples")
+    if len(data) < 8 * lanes or len(data) % 4:
+        raise CorruptFrameError("message is shorter than its coder's states")
+    parts = np.frombuffer(data, "<u4")
+    states = parts[:lanes].astype(np.uint64) << np.uint64(32) | parts[lanes : 2 * lanes]
+    if (states < STATE_FLOOR).any() or (states >> np.uint64(63)).any():
+        raise CorruptFrameError("message begins with states no encoder leaves")
+    return states, parts[: 2 * lanes - 1 : -1].astype(np.uint32)
 
 
 def decode(data: bytes | memoryview, n_times: int, model: FactorModel, marked: Marks = NO_MARKS) -> Codes:
@@ -344,21 +366,11 @@ def decode(data: bytes | memoryview, n_times: int, model: FactorModel, marked: M
     CorruptFrameError
         If the bytes run out or leave a decoder in a state no encoder makes.
     """
-    base = model.base
-    n, lanes = base.positions.offset.size, base.lanes
-    if marked.size == 0 and n * n_times > MOST_SAMPLES_PER_BYTE * len(data):
-        raise CorruptFrameError(f"message of {len(data)} bytes is too short for {n * n_times} samples")
-    if len(data) < 8 * lanes or len(data) % 4:
-        raise CorruptFrameError("message is shorter than its coder's states")
-    parts = np.frombuffer(data, "<u4")
-    states = parts[:lanes].astype(np.uint64) << np.uint64(32) | parts[lanes : 2 * lanes]
-    if (states < STATE_FLOOR).any() or (states >> np.uint64(63)).any():
-        raise CorruptFrameError("message begins with states no encoder leaves")
-    height = parts.size - 2 * lanes
-    words = np.empty(height + SPARE_WORDS, np.uint32)
-    words[:height] = parts[: 2 * lanes - 1 : -1]
+    states, message = unpack_message(data, n_times, model, marked)
+    words = np.concatenate([message, np.empty(SPARE_WORDS, np.uint32)])
+    height, n = np.int64(message.size), model.base.positions.offset.size
     codes: Codes = np.empty((n_times, n), np.int32)
-    left = _pop_all(states, words, np.int64(height), model, marked, codes)
+    left = _pop_all(states, words, height, model, marked, codes)
     if left != 0 or (states != STATE_FLOOR).any():
         raise CorruptFrameError("message does not decode: the frame's bytes were altered")
     return codes.T
