@@ -2,11 +2,12 @@
 
     python -m benchmarks.gpu --data DIR [--only NAME…] [--seconds 1] [--batches 1 8 64]
 
-A stretch of every recording is coded on both and compared; a difference ends the run. Then chunks of 384
-channels, Neuropixels where that recording is there, else simulated, in batches: encode and decode with the
-model that the default level fits, in GB of int16 samples per second, by the wall clock (copies to the GPU and
-back included) and by the kernels' own time; each kernel's share; what one core of the CPU does with a chunk;
-and roofs, measured on the card: copying memory, and multiplying 8-bit integers. Last, rANS with tables alone.
+A stretch of every recording is coded on both, by both families of models, and compared; a difference ends the
+run. Then chunks of 384 channels, Neuropixels where that recording is there, else simulated, in batches:
+encode and decode with the model that the default level fits, in GB of int16 samples per second, by the wall
+clock (copies to the GPU and back included) and by the kernels' own time; each kernel's share; what one core
+of the CPU does with a chunk; and roofs, measured on the card: copying memory, and multiplying 8-bit integers.
+The same of the first 64 channels by factors. Last, rANS with tables alone.
 The results are kept in ``benchmarks/results/gpu-CARD-DATE.json``.
 
 Without a GPU it says so, and measures nothing. (With ``TRITON_INTERPRET=1`` it goes through the motions, and
@@ -24,7 +25,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -33,10 +34,12 @@ from benchmarks.recordings import FIRST_COLUMNS, Array, add_data_option, data_fo
 from losslessnn import adc, lattice
 from losslessnn.blocks import Codes
 from losslessnn.kernels.constants import NETWORK_INPUTS, TOTAL
-from losslessnn.models import autoregressive, conversion, devices
+from losslessnn.kernels.parameters import Positions
+from losslessnn.models import autoregressive, conversion, devices, latent
 from losslessnn.models.autoregressive import NO_MARKS, AutoregressiveModel
 from losslessnn.models.fit import add_network, fit
 from losslessnn.models.fit.effort import EFFORT
+from losslessnn.models.latent_fit import NEAR, fit_factors
 from losslessnn.models.prediction import Prediction
 from losslessnn.simulate import simulate_probe
 
@@ -44,7 +47,10 @@ RESULTS = Path(__file__).parent / "results"
 PROBE = "neuropixels2_384ch"
 CHANNELS, RATE = 384, 30_000
 LEVEL = 5
+LATENT_CHANNELS = 64
+FEW = 4  # channels for an interpreter
 CHECKED = 1 << 20  # samples of each recording
+MOST_CHECKED_WITH_LATENTS = 1024  # channels
 TURNS = 3  # the best of so many
 LANES, STREAM, VALUES = 32, 4096, 64  # of rANS alone
 ROOF_BYTES = 1 << 30
@@ -74,11 +80,19 @@ def main() -> int:
         "seconds": chosen.seconds,
         "roofs": roofs(gpu.device),
         "chunks": [],
+        "latents": [],
     }
-    chunk = make_chunk(folder, chosen.seconds)
+    samples = make_chunk(folder, chosen.seconds)[: FEW if interpreted else None]
+    model, prediction = next(models(samples))
+    chunk = devices.Uncoded(model, prediction, NO_MARKS)
+    latents = with_latents(np.ascontiguousarray(samples[:LATENT_CHANNELS]))
     for count in chosen.batches:
-        results["chunks"].append(time_batch(gpu, chunk, count))
+        results["chunks"].append(
+            {"macs_per_sample": _macs(model)} | time_batch(_autoregressive(gpu, chunk), gpu.device, count)
+        )
         print(json.dumps(results["chunks"][-1]), flush=True)
+        results["latents"].append(time_batch(_latent(gpu, latents), gpu.device, count))
+        print(json.dumps(results["latents"][-1]), flush=True)
     results["rans"] = time_rans(gpu.device, 1 if interpreted else 1 << 14)
     print(json.dumps({key: results[key] for key in ("device", "roofs", "rans")}))
     if interpreted:
@@ -100,15 +114,25 @@ def _card(device: Any) -> str:
 
 def models(samples: Codes) -> Iterator[tuple[AutoregressiveModel, Prediction]]:
     """What the default level fits to (channels, time) codes, without a network and with the one it trains."""
-    low, high = int(samples.min()), int(samples.max())
-    tables = adc.estimate(samples, low, high, conversion.spread_of(samples))
-    if tables is not None and not tables.fits(max(abs(low), abs(high)) << adc.FRACTION_BITS):
-        tables = None
-    model, prediction = fit(samples, conversion.positions_of(samples, low, high, tables), EFFORT[LEVEL])
+    model, prediction = fit(samples, _positions(samples), EFFORT[LEVEL])
     yield model, prediction
     networked = add_network(NO_MARKS, model, prediction, EFFORT[LEVEL])
     if networked is not None:
         yield networked, prediction
+
+
+def with_latents(samples: Codes) -> devices.UncodedLatents:
+    """(channels, time) codes, and the factor model that the default level fits to them."""
+    model, prediction = fit_factors(samples, _positions(samples), NO_MARKS, EFFORT[LEVEL], NEAR)
+    return devices.UncodedLatents(samples, model, prediction, NO_MARKS)
+
+
+def _positions(samples: Codes) -> Positions:
+    low, high = int(samples.min()), int(samples.max())
+    tables = adc.estimate(samples, low, high, conversion.spread_of(samples))
+    if tables is not None and not tables.fits(max(abs(low), abs(high)) << adc.FRACTION_BITS):
+        tables = None
+    return conversion.positions_of(samples, low, high, tables)
 
 
 def check(gpu: devices.Gpu, folder: Path, name: str, n_samples: int) -> bool:
@@ -119,59 +143,87 @@ def check(gpu: devices.Gpu, folder: Path, name: str, n_samples: int) -> bool:
         print(f"{name}: on no lattice")
         return True
     samples = np.ascontiguousarray(found[1].T)
-    for model, prediction in models(samples):
-        chunk = devices.Uncoded(model, prediction, NO_MARKS)
-        words, raw = autoregressive.encode(*chunk)
-        same = gpu.encode([chunk]) == [(words, raw)]
-        coded = devices.Coded(words, raw, samples.shape[1], model, NO_MARKS)
-        (decoded,) = gpu.decode([coded])
-        same &= decoded is not None and np.array_equal(decoded.cpu().numpy().T, samples) and gpu.trusted
-        kind = f"{samples.shape[0]} channels, {len(model.network.outward)} hidden units"
-        print(
-            f"{name}: {kind}, {len(words) + len(raw)} bytes: {'equal' if same else 'DIFFERENT'}", flush=True
+    works = {
+        f"{len(model.network.outward)} hidden units": _autoregressive(
+            gpu, devices.Uncoded(model, prediction, NO_MARKS)
         )
+        for model, prediction in models(samples)
+    }
+    if len(samples) <= MOST_CHECKED_WITH_LATENTS:
+        chunk = with_latents(samples)
+        works[f"{len(chunk.model.factors.loadings)} factors"] = _latent(gpu, chunk)
+    for kind, work in works.items():
+        (decoded,) = work.decode([work.coded])
+        same = work.encode([work.chunk]) == [work.result] and gpu.trusted
+        same &= decoded is not None and np.array_equal(decoded.cpu().numpy().T, samples)
+        verdict = "equal" if same else "DIFFERENT"
+        print(f"{name}: {len(samples)} channels, {kind}: {verdict}", flush=True)
         if not same:
             return False
     return True
 
 
+class Work(NamedTuple):
+    """A chunk to encode and to decode, on a GPU and on a CPU."""
+
+    chunk: Any
+    result: Any  # what the GPU must make of it
+    coded: Any
+    n_bytes: int
+    encode: Callable[[list[Any]], list[Any]]
+    decode: Callable[[list[Any]], list[Any]]
+    encode_alone: Callable[[], Any]
+    decode_alone: Callable[[], Any]
+
+
+def _autoregressive(gpu: devices.Gpu, chunk: devices.Uncoded) -> Work:
+    words, raw = autoregressive.encode(*chunk)
+    codes = chunk.prediction.codes
+    coded = devices.Coded(words, raw, codes.shape[1], chunk.model, NO_MARKS)
+    return Work(
+        chunk, (words, raw), coded, 2 * codes.size, gpu.encode, gpu.decode,
+        lambda: autoregressive.encode(*chunk), lambda: autoregressive.decode(*coded),
+    )  # fmt: skip
+
+
+def _latent(gpu: devices.Gpu, chunk: devices.UncodedLatents) -> Work:
+    model, message, _ = latent.encode(*chunk)
+    coded = devices.CodedLatents(message, chunk.codes.shape[1], model, NO_MARKS)
+    return Work(
+        chunk, (model.factors.seed, message), coded, 2 * chunk.codes.size,
+        gpu.encode_latents, gpu.decode_latents,
+        lambda: latent.encode(*chunk), lambda: latent.decode(*coded),
+    )  # fmt: skip
+
+
 # ---------------------------------------------------------------------------------------------- speed
 
 
-def make_chunk(folder: Path, seconds: float) -> devices.Uncoded:
-    """A chunk of a probe, and the model that is fitted to it."""
+def make_chunk(folder: Path, seconds: float) -> Codes:
+    """(channels, time) codes of a probe."""
     x: Array
     try:
         x = load(folder, PROBE)[:, : FIRST_COLUMNS[PROBE]]
     except FileNotFoundError:
         x = simulate_probe(seconds, channels=CHANNELS, sampling_rate=RATE).samples
-    samples = np.ascontiguousarray(x[: max(2, round(seconds * RATE))].T.astype(np.int32))
-    model, prediction = next(models(samples))
-    return devices.Uncoded(model, prediction, NO_MARKS)
+    return np.ascontiguousarray(x[: max(2, round(seconds * RATE))].T.astype(np.int32))
 
 
-def time_batch(gpu: devices.Gpu, chunk: devices.Uncoded, count: int) -> dict[str, Any]:
+def time_batch(work: Work, device: Any, count: int) -> dict[str, Any]:
     """Encode and decode so many copies of a chunk."""
-    words, raw = autoregressive.encode(*chunk)
-    coded = devices.Coded(words, raw, chunk.prediction.codes.shape[1], chunk.model, NO_MARKS)
-    n_bytes = 2 * chunk.prediction.codes.size
-    result: dict[str, Any] = {
-        "chunks": count,
-        "bytes": n_bytes * count,
-        "macs_per_sample": _macs(chunk.model),
-    }
+    result: dict[str, Any] = {"chunks": count, "bytes": work.n_bytes * count}
     for name, on_gpu, on_cpu in (
-        ("encode", lambda: gpu.encode([chunk] * count), lambda: autoregressive.encode(*chunk)),
-        ("decode", lambda: gpu.decode([coded] * count), lambda: autoregressive.decode(*coded)),
+        ("encode", lambda: work.encode([work.chunk] * count), work.encode_alone),
+        ("decode", lambda: work.decode([work.coded] * count), work.decode_alone),
     ):
-        seconds = _fastest(on_gpu, gpu.device)
+        seconds = _fastest(on_gpu, device)
         kernels = _kernel_seconds(on_gpu)
         own = sum(kernels.values())
         result[name] = {
-            "GB/s": n_bytes * count / seconds / 1e9,
-            "GB/s in kernels": n_bytes * count / own / 1e9 if own else None,
+            "GB/s": work.n_bytes * count / seconds / 1e9,
+            "GB/s in kernels": work.n_bytes * count / own / 1e9 if own else None,
             "kernel seconds": kernels,
-            "one CPU core GB/s": n_bytes / _processor_seconds(on_cpu) / 1e9,
+            "one CPU core GB/s": work.n_bytes / _processor_seconds(on_cpu) / 1e9,
         }
     return result
 
