@@ -104,7 +104,7 @@ def assert_all_agree(case: Case) -> None:
     np.testing.assert_array_equal(back, case.codes)
 
 
-@pytest.mark.parametrize("feature", FEATURES)
+@pytest.mark.parametrize("feature", ("nothing", "past factors", "everything", "wild"))
 def test_oracle_cpu_and_gpu_write_the_same_bytes_and_read_each_other(feature: str) -> None:
     assert_all_agree(make_case(len(feature), feature))
 

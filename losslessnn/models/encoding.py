@@ -177,7 +177,7 @@ def _encode_latent(
 
 
 def _encode_latent_by_profile(
-    samples: Codes, marks: Marks, low: int, high: int, profile: Profile, device: str | None
+    samples: Codes, marks: Marks, low: int, high: int, profile: Profile, device: str | None = None
 ) -> list[dict[Section, Bytes]]:
     """Sections of samples coded by a profile's latent model; none where that cannot hold these codes."""
     assert profile.latents is not None
