@@ -32,8 +32,8 @@ from losslessnn.coding.bitsback import (
     uniform,
 )
 from losslessnn.errors import CorruptFrameError, EmptyMessageError
-from losslessnn.kernels import latent_reference
 from losslessnn.kernels.constants import LATENT_BINS
+from losslessnn.kernels.reference import latent as latent_reference
 from test_kernels import make_codes, make_head, make_positions
 
 LANES = 5

@@ -22,7 +22,6 @@ from losslessnn.coding.bitsback import Message, serial
 from losslessnn.coding.shapes import load_shapes, quantiles
 from losslessnn.errors import EmptyMessageError
 from losslessnn.frame import FrameHeader, Mode, Section, content_checksum, pack_frame, unpack_frame
-from losslessnn.kernels import latent_reference
 from losslessnn.kernels.constants import (
     GAIN,
     GAUSSIAN,
@@ -37,6 +36,7 @@ from losslessnn.kernels.constants import (
     SIGNAL,
 )
 from losslessnn.kernels.parameters import Adaptive, CorruptPayload, Factors, Networks
+from losslessnn.kernels.reference import latent as latent_reference
 from losslessnn.models import conversion, latent, latent_fit, side, vae
 from losslessnn.models.autoregressive import NO_MARKS, AutoregressiveModel, no_network
 from losslessnn.models.fit.effort import EFFORT, NO_NETWORK

@@ -10,7 +10,7 @@ import pytest
 
 import losslessnn
 from losslessnn import ModelError, Profile, compress, decompress
-from losslessnn.kernels import latent_reference
+from losslessnn.kernels.reference import latent as latent_reference
 from losslessnn.models import closed_form, conversion, latent, side
 from losslessnn.models.fit import predict_by
 from losslessnn.models.fit.effort import EFFORT

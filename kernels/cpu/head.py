@@ -1,4 +1,4 @@
-"""The head: one sample's scale and cumulative distribution, in integers (kernels/reference.py says what).
+"""The head: one sample's scale and cumulative distribution, in integers (kernels/reference/ says what).
 
 Indices that cannot be negative are cast to unsigned: numba checks signed ones for wrapping around, which
 costs as much again as the look-up.

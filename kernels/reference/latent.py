@@ -24,7 +24,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from losslessnn.kernels import reference
 from losslessnn.kernels.constants import (
     ACTIVATION_MAX,
     ACTIVATION_ZERO,
@@ -64,7 +63,27 @@ from losslessnn.kernels.parameters import (
     Networks,
     Positions,
 )
-from losslessnn.kernels.reference import Window, clamp
+from losslessnn.kernels.reference.adaptive import (
+    adaptive_inputs,
+    adaptive_prediction,
+    adaptive_step,
+    adaptive_weights,
+    to_units,
+)
+from losslessnn.kernels.reference.arithmetic import clamp, floor_log2
+from losslessnn.kernels.reference.head import (
+    Window,
+    cumulative,
+    find_symbol,
+    mass_below,
+    next_average,
+    scale_index,
+    window_of,
+)
+from losslessnn.kernels.reference.linear import Samples, linear_prediction
+from losslessnn.kernels.reference.network import in_octaves, in_scales, magnitude
+from losslessnn.kernels.reference.positions import position_of
+from losslessnn.kernels.reference.raw import is_escape, symbol_of
 
 LENGTH_BITS = 5
 
@@ -264,7 +283,7 @@ def _activate(sums: Sequence[int]) -> list[int]:
 
 
 def _scaled(values: Sequence[int], indices: Sequence[int]) -> list[int]:
-    return [reference.in_scales(v, i, 0) - ACTIVATION_ZERO for v, i in zip(values, indices, strict=True)]
+    return [in_scales(v, i, 0) - ACTIVATION_ZERO for v, i in zip(values, indices, strict=True)]
 
 
 def _moved_by(output: int, index: int) -> int:
@@ -299,7 +318,7 @@ class LatentCoder:
         self.n_channels, self.n_factors, self.n_times = n, len(factors.loadings), n_times
         self.positions, self._taps, self._adaptive, self.head = positions, taps, adaptive, head
         self.factors, self.autoencoder = factors, Autoencoder(networks)
-        self._history, self._units = reference.Samples(n, n_times), reference.Samples(n, n_times)
+        self._history, self._units = Samples(n, n_times), Samples(n, n_times)
         self._weights = [[0] * adaptive.own for _ in range(n)]
         self._averages = [[int(head.initial[c])] * len(SPEEDS) for c in range(n)]
         self._latent_averages = [[int(factors.initial[j])] * len(SPEEDS) for j in range(self.n_factors)]
@@ -317,9 +336,7 @@ class LatentCoder:
 
     def foresee(self, t: int) -> Step:
         """All that is known of time step ``t`` before it."""
-        linear = [
-            reference.linear_prediction(self._history, self._taps, c, t) for c in range(self.n_channels)
-        ]
+        linear = [linear_prediction(self._history, self._taps, c, t) for c in range(self.n_channels)]
         own = linear
         if self._adaptive.own:
             own = [self._adapted(c, t, value) for c, value in enumerate(linear)]
@@ -330,9 +347,9 @@ class LatentCoder:
         return Step(linear, own, added, index, [self._latent(j, louder) for j in range(self.n_factors)])
 
     def _adapted(self, c: int, t: int, linear: int) -> int:
-        inputs = reference.adaptive_inputs(self._units, self._adaptive, c, t)
+        inputs = adaptive_inputs(self._units, self._adaptive, c, t)
         unit = int(self._adaptive.unit[c])
-        change = reference.adaptive_prediction(inputs, self._weights[c], unit)
+        change = adaptive_prediction(inputs, self._weights[c], unit)
         return clamp(linear + change, 1 - POSITION_LIMIT, POSITION_LIMIT - 1)
 
     def _mix(self, rows: NDArray[np.int32], values: Sequence[int]) -> list[int]:
@@ -378,16 +395,16 @@ class LatentCoder:
                 index = _index_moved(index, correction[self.n_channels + c])
             tail = self.head.tails[int(self.head.shape[c])]
             place = mean + int(self.positions.offset[c])
-            windows.append(reference.window_of(place, index, tail, self.positions, c))
+            windows.append(window_of(place, index, tail, self.positions, c))
         return windows
 
     def learn(self, step: Step, t: int, codes: Sequence[int], marked: Sequence[bool]) -> Seen:
         """Take in a time step; return what it says of its latents."""
-        position = [reference.position_of(code, self.positions, c) for c, code in enumerate(codes)]
+        position = [position_of(code, self.positions, c) for c, code in enumerate(codes)]
         noise = [int(v) for v in self.factors.noise]
         white = [whiten(position[c] - step.own[c], noise[c]) for c in range(self.n_channels)]
         magnitude = [
-            reference.in_octaves(reference.magnitude(position[c] - mean), step.index[c]) - ACTIVATION_ZERO
+            in_octaves(magnitude(position[c] - mean), step.index[c]) - ACTIVATION_ZERO
             for c, mean in enumerate(self.means(step, []))
         ]
         if self._past:
@@ -422,10 +439,10 @@ class LatentCoder:
 
     def _adapt(self, c: int, t: int, position: int, step: Step) -> None:
         unit = int(self._adaptive.unit[c])
-        inputs = reference.adaptive_inputs(self._units, self._adaptive, c, t)
-        move = reference.adaptive_step(inputs, position - step.own[c], unit, self._adaptive.rate)
-        self._weights[c] = reference.adaptive_weights(self._weights[c], inputs, move)
-        self._units.put(c, t, reference.to_units(position - step.linear[c], unit))
+        inputs = adaptive_inputs(self._units, self._adaptive, c, t)
+        move = adaptive_step(inputs, position - step.own[c], unit, self._adaptive.rate)
+        self._weights[c] = adaptive_weights(self._weights[c], inputs, move)
+        self._units.put(c, t, to_units(position - step.linear[c], unit))
 
     def below(self, prior: Latent, posterior: Latent) -> Callable[[int], int]:
         """Cumulative frequencies of the bins of a latent's prior, under its posterior."""
@@ -436,7 +453,7 @@ class LatentCoder:
                 return b // LATENT_BINS * TOTAL
             edge = latent_value(int(self.factors.quantiles[2 * b]), prior.prior)
             distance = edge - (posterior.center - prior.expected)
-            return b + reference.mass_below(distance, posterior.posterior, tail)
+            return b + mass_below(distance, posterior.posterior, tail)
 
         return cumulative
 
@@ -447,11 +464,11 @@ class LatentCoder:
 
 
 def _index(averages: Sequence[int], head: Head | Factors, i: int) -> int:
-    return reference.scale_index(averages, head.weights[i].tolist(), int(head.bias[i]))
+    return scale_index(averages, head.weights[i].tolist(), int(head.bias[i]))
 
 
 def _moved(averages: Sequence[int], error: int) -> list[int]:
-    return [reference.next_average(a, abs(error), speed) for a, speed in zip(averages, SPEEDS, strict=True)]
+    return [next_average(a, abs(error), speed) for a, speed in zip(averages, SPEEDS, strict=True)]
 
 
 def encode(
@@ -479,9 +496,9 @@ def encode(
             for c in present:
                 _push_rest(message, c % lanes, int(codes[c, t]), windows[c])
             for c in present:
-                symbol = reference.symbol_of(int(codes[c, t]), windows[c])
-                start_of = reference.cumulative(symbol, windows[c], coder.positions)
-                end = reference.cumulative(symbol + 1, windows[c], coder.positions)
+                symbol = symbol_of(int(codes[c, t]), windows[c])
+                start_of = cumulative(symbol, windows[c], coder.positions)
+                end = cumulative(symbol + 1, windows[c], coder.positions)
                 message.push(c % lanes, start_of, end - start_of, PRECISION)
         if drawn is not None:
             for bins in [*reversed(drawn.bins), drawn.upper_bins]:
@@ -568,22 +585,22 @@ def _push_latents(
         message.push(j % lanes, below(bins[j]), below(bins[j] + 1) - below(bins[j]), PRECISION)
 
 
-def _push_rest(message: Message, lane: int, code: int, window: reference.Window) -> None:
+def _push_rest(message: Message, lane: int, code: int, window: Window) -> None:
     """Push what a symbol leaves out: low bits, then how far beyond the window an escape lies."""
-    symbol = reference.symbol_of(code, window)
+    symbol = symbol_of(code, window)
     if window.coarse:
         message.push_bits(lane, code, window.coarse)
-    if reference.is_escape(symbol):
+    if is_escape(symbol):
         beyond = abs((code >> window.coarse) - window.first - symbol) + 1
-        length = reference.floor_log2(beyond)
+        length = floor_log2(beyond)
         message.push_bits(lane, beyond, length)
         message.push_bits(lane, length, LENGTH_BITS)
 
 
-def _pop_rest(message: Message, lane: int, symbol: int, window: reference.Window) -> int:
+def _pop_rest(message: Message, lane: int, symbol: int, window: Window) -> int:
     """The code of a symbol."""
     group = window.first + symbol
-    if reference.is_escape(symbol):
+    if is_escape(symbol):
         length = message.pop_bits(lane, LENGTH_BITS)
         beyond = (1 << length) + message.pop_bits(lane, length) - 1
         group += beyond if symbol else -beyond
@@ -613,9 +630,9 @@ def decode(
             symbols = {}
             for c in present:
                 slot = message.peek(c % lanes, PRECISION)
-                symbols[c] = reference.find_symbol(slot, windows[c], coder.positions)
-                start_of = reference.cumulative(symbols[c], windows[c], coder.positions)
-                end = reference.cumulative(symbols[c] + 1, windows[c], coder.positions)
+                symbols[c] = find_symbol(slot, windows[c], coder.positions)
+                start_of = cumulative(symbols[c], windows[c], coder.positions)
+                end = cumulative(symbols[c] + 1, windows[c], coder.positions)
                 message.pop(c % lanes, start_of, end - start_of, PRECISION)
             for c in range(n_channels):
                 if marks[c, t]:
