@@ -11,9 +11,9 @@ import numpy as np
 
 from losslessnn.kernels.constants import LATENT_BITS, LOG_BITS, PAD, SCALE, SPEEDS, WHITE_BITS
 from losslessnn.kernels.cpu.compiling import kernel, part
+from losslessnn.kernels.cpu.factors import means_given, mix
 from losslessnn.kernels.cpu.head import average, log_scale
 from losslessnn.kernels.cpu.integers import log2
-from losslessnn.kernels.cpu.latent import _mix, means_given
 from losslessnn.kernels.cpu.scales import dithered
 from losslessnn.kernels.cpu.solving import log2_of
 
@@ -229,7 +229,7 @@ def draw(foreseen, factors, means):
             state = state * np.uint64(6364136223846793005) + np.uint64(1442695040888963407)
             quantile = factors.quantiles[2 * np.int64(state >> np.uint64(52)) + 1]
             latent[j] = foreseen.center[t, j] + ((quantile * _SCALE[foreseen.posterior[t, j]]) >> 23)
-        _mix(factors.loadings, latent, down, shared)
+        mix(factors.loadings, latent, down, shared)
         for c in range(n):
             own[c], added[c] = foreseen.own[t, c], foreseen.past[t, c]
         means_given(own, added, shared, factors.unit, mean)

@@ -4,13 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from losslessnn.kernels.constants import (
-    RECIPROCAL,
-    UNIT_BITS,
-    UNIT_LIMIT,
-    WEIGHT_BITS,
-    WEIGHT_LIMIT,
-)
+from losslessnn.kernels.constants import RECIPROCAL, UNIT_BITS, UNIT_LIMIT, WEIGHT_BITS, WEIGHT_LIMIT
 from losslessnn.kernels.parameters import Adaptive
 from losslessnn.kernels.reference.arithmetic import clamp, floor_log2
 from losslessnn.kernels.reference.linear import Samples

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from losslessnn.kernels.constants import (
-    LOG2,
-    LOG_BITS,
-)
+from losslessnn.kernels.constants import LOG2, LOG_BITS
 
 
 def clamp(value: int, least: int, most: int) -> int:

@@ -403,7 +403,7 @@ class LatentCoder:
         position = [position_of(code, self.positions, c) for c, code in enumerate(codes)]
         noise = [int(v) for v in self.factors.noise]
         white = [whiten(position[c] - step.own[c], noise[c]) for c in range(self.n_channels)]
-        magnitude = [
+        magnitudes = [
             in_octaves(magnitude(position[c] - mean), step.index[c]) - ACTIVATION_ZERO
             for c, mean in enumerate(self.means(step, []))
         ]
@@ -423,7 +423,7 @@ class LatentCoder:
             if self._adaptive.own:
                 self._adapt(c, t, position[c], step)
             self._history.put(c, t, position[c])
-        return Seen(latents, observed, magnitude)
+        return Seen(latents, observed, magnitudes)
 
     def _observe(self, white: Sequence[int]) -> list[int]:
         """What whitened residuals say of the factors, stronger factors first and taken off weaker ones."""

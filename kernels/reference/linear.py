@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from losslessnn.kernels.constants import (
-    POSITION_LIMIT,
-)
+from losslessnn.kernels.constants import POSITION_LIMIT
 from losslessnn.kernels.parameters import LinearTaps
 from losslessnn.kernels.reference.arithmetic import clamp
 

@@ -7,12 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from losslessnn.kernels.constants import (
-    MARK_CONTEXTS,
-    MARK_FLOOR,
-    MARK_PACE,
-    TOTAL,
-)
+from losslessnn.kernels.constants import MARK_CONTEXTS, MARK_FLOOR, MARK_PACE, TOTAL
 from losslessnn.kernels.reference.arithmetic import clamp
 from losslessnn.kernels.reference.rans import RansReader, push_all
 

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from losslessnn.kernels.constants import (
-    SCALE,
-    SCALE_STEPS,
-)
+from losslessnn.kernels.constants import SCALE, SCALE_STEPS
 from losslessnn.kernels.parameters import Positions
 from losslessnn.kernels.reference.arithmetic import clamp
 

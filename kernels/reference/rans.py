@@ -4,12 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from losslessnn.kernels.constants import (
-    PRECISION,
-    STATE_FLOOR,
-    TOTAL,
-    WORD_BITS,
-)
+from losslessnn.kernels.constants import PRECISION, STATE_FLOOR, TOTAL, WORD_BITS
 from losslessnn.kernels.parameters import CorruptPayload
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from losslessnn.kernels.constants import (
-    WINDOW,
-)
+from losslessnn.kernels.constants import WINDOW
 from losslessnn.kernels.parameters import CorruptPayload
 from losslessnn.kernels.reference.arithmetic import clamp, floor_log2
 from losslessnn.kernels.reference.head import Window

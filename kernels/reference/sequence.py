@@ -7,11 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from losslessnn.kernels.constants import (
-    LOG_BITS,
-    N_SCALES,
-    SCALE_STEPS,
-)
+from losslessnn.kernels.constants import LOG_BITS, N_SCALES, SCALE_STEPS
 from losslessnn.kernels.parameters import Positions
 from losslessnn.kernels.reference.arithmetic import clamp, log2
 from losslessnn.kernels.reference.head import Window, cumulative, find_symbol, window_of

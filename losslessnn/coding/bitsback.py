@@ -37,7 +37,7 @@ from numpy.typing import ArrayLike, NDArray
 from losslessnn.coding.shapes import quantiles
 from losslessnn.errors import CorruptFrameError, EmptyMessageError
 from losslessnn.kernels.constants import LATENT_BINS_BITS, PRECISION, STATE_FLOOR, log2_fraction
-from losslessnn.kernels.cpu import latent as kernel
+from losslessnn.kernels.cpu import drawing, given_latents
 from losslessnn.kernels.cpu import message as stack
 from losslessnn.kernels.parameters import Head, Positions
 
@@ -293,7 +293,7 @@ def latents(prior: ArrayLike, center: ArrayLike, posterior: ArrayLike, head: Hea
 
     def intervals(symbols: Integers) -> tuple[Integers, Integers]:
         starts, freqs = np.empty_like(symbols), np.empty_like(symbols)
-        kernel.latent_intervals(symbols, *parameters, starts, freqs)
+        drawing.latent_intervals(symbols, *parameters, starts, freqs)
         return starts, freqs
 
     def push(message: Message, x: ArrayLike) -> None:
@@ -303,7 +303,7 @@ def latents(prior: ArrayLike, center: ArrayLike, posterior: ArrayLike, head: Hea
 
     def pop(message: Message) -> Integers:
         symbols = np.empty(spread.size, np.int64)
-        kernel.find_latents(message.peek(PRECISION), *parameters, symbols)
+        drawing.find_latents(message.peek(PRECISION), *parameters, symbols)
         message.pop(*intervals(symbols), PRECISION)
         return symbols
 
@@ -317,11 +317,11 @@ def samples(mean: ArrayLike, scale: ArrayLike, positions: Positions, head: Head)
     def push(message: Message, x: ArrayLike) -> None:
         codes = np.array(x, np.int64)
         _check(codes, positions.low, positions.high)
-        message.run(kernel.push_samples, codes, means, scales, positions, head, room=4 * codes.size)
+        message.run(given_latents.push_samples, codes, means, scales, positions, head, room=4 * codes.size)
 
     def pop(message: Message) -> Integers:
         codes = np.empty(means.size, np.int64)
-        message.run(lambda *state: kernel.pop_samples(means, scales, positions, head, *state, codes))
+        message.run(lambda *state: given_latents.pop_samples(means, scales, positions, head, *state, codes))
         return codes
 
     return Codec(push, pop)

@@ -1,4 +1,5 @@
-"""What channels share, for a block of channels at once: see `losslessnn.kernels.cpu.latent`.
+"""What channels share, for a block of channels at once: see `losslessnn.kernels.cpu.factors`
+and `losslessnn.kernels.cpu.drawing`.
 
 Some tuples that functions here are given:
 
