@@ -14,7 +14,7 @@ import triton.language as tl
 
 from losslessnn.kernels.constants import PRECISION, STATE_FLOOR, WINDOW
 from losslessnn.kernels.gpu import card as at
-from losslessnn.kernels.gpu import head, network
+from losslessnn.kernels.gpu import head
 from losslessnn.kernels.gpu.arena import warps
 from losslessnn.kernels.gpu.autoregressive import codes_of
 from losslessnn.kernels.gpu.integers import clamp
@@ -23,10 +23,8 @@ from losslessnn.kernels.gpu.latent import sheet as on
 from losslessnn.kernels.gpu.latent.factors import (
     UNIT,
     factors_of,
-    means_given,
     pop_bins,
     push_latents,
-    shared_by,
     starting_averages,
 )
 from losslessnn.kernels.gpu.latent.networks import (
@@ -39,7 +37,7 @@ from losslessnn.kernels.gpu.latent.networks import (
     synthesise,
 )
 from losslessnn.kernels.gpu.latent.packing import Coded, LatentBatch, LatentKind, LatentPacker, to_device
-from losslessnn.kernels.gpu.latent.steps import foresee, learn, past_of
+from losslessnn.kernels.gpu.latent.steps import foresee, learn, past_of, window_of
 from losslessnn.kernels.gpu.tables import on_device
 
 _FLOOR = tl.constexpr(STATE_FLOOR)
@@ -104,6 +102,43 @@ def _push_block(
 
 
 @triton.jit
+def _pop_samples(
+    window, coded, codes, n_channels, lanes, stack, height, guesses, forms, column,
+    BLOCK: tl.constexpr, TABLES: tl.constexpr,
+):  # fmt: skip
+    """Pop symbols, then what they leave out: codes, of channels that are ``coded``, and the height."""
+    tails, tables, quantiles = forms
+    states, n_lanes = lanes
+    symbol = tl.zeros([BLOCK], tl.int64)
+    for first in range(0, n_channels, n_lanes):
+        lane = column - first
+        mine = coded & (lane >= 0) & (lane < n_lanes)
+        state = tl.load(states + lane, mask=mine, other=0)
+        slot = message.slot_of(state, _PRECISION)
+        found, bottom, top = head.find_symbol(slot, mine, window, codes, tails, guesses, tables, TABLES)
+        symbol = tl.where(mine, found, symbol)
+        state, taken = message.pop(state, bottom, top - bottom, _PRECISION, mine, stack, height)
+        tl.store(states + lane, state, mask=mine)
+        height = message.settled(height - taken, stack)
+        tl.debug_barrier()
+    coarse = window[1]
+    escapes = coded & ((symbol == 0) | (symbol == _WINDOW - 1))
+    beyond, low_bits = tl.zeros([BLOCK], tl.int64), tl.zeros([BLOCK], tl.int64)
+    if tl.max(tl.where(coded, coarse, 0) + escapes.to(tl.int64), 0) > 0:
+        for first in range(0, n_channels, n_lanes):
+            lane = column - first
+            mine = coded & (lane >= 0) & (lane < n_lanes)
+            state = tl.load(states + lane, mask=mine, other=0)
+            far, rest, state, taken = message.pop_rest(state, escapes & mine, coarse, mine, stack, height)
+            beyond, low_bits = tl.where(mine, far, beyond), tl.where(mine, rest, low_bits)
+            tl.store(states + lane, state, mask=mine)
+            height = message.settled(height - taken, stack)
+            tl.debug_barrier()
+    group = window[0] + symbol + tl.where(symbol == 0, -beyond, beyond)
+    return (group << coarse) | low_bits, height
+
+
+@triton.jit
 def latent_decode_kernel(
     cards, sheets, numbers, wide, small, tails, guesses, tables, quantiles,
     samples, work, rooms, states, words, status,
@@ -119,11 +154,7 @@ def latent_decode_kernel(
     offset = at.of_channels(card, numbers, at.OFFSET, column, BLOCK).to(tl.int64)
     shape = at.of_channels(card, numbers, at.SHAPE, column, BLOCK)
     codes = codes_of(card, numbers, at.of_channels(card, numbers, at.TABLE, column, BLOCK))
-    fraction_bits, low, high = (
-        tl.load(card + at.FRACTION_BITS),
-        tl.load(card + at.LOW),
-        tl.load(card + at.HIGH),
-    )
+    low, high = tl.load(card + at.LOW), tl.load(card + at.HIGH)
     marks = small + tl.load(card + at.MARKS)
     target = samples + tl.load(card + at.SAMPLES)
 
@@ -133,10 +164,10 @@ def latent_decode_kernel(
     block = (room, tl.load(sheet + on.BLOCK_STEPS) + 2, counts)
     layers = (wide + tl.load(sheet + on.LAYERS), small, numbers)
     forms = (tails, tables, quantiles)
-    n_lanes = tl.load(card + at.LANES)
-    lanes = (states + tl.load(card + at.STATES), n_lanes)
+    lanes = (states + tl.load(card + at.STATES), tl.load(card + at.LANES))
     stack = (words + tl.load(sheet + on.WORDS), tl.load(sheet + on.CAPACITY))
-    height, widen = tl.load(sheet + on.HEIGHT), tl.load(sheet + on.WIDEN).to(tl.int32)
+    channel = (offset, shape, tl.load(sheet + on.WIDEN).to(tl.int32))
+    height = tl.load(sheet + on.HEIGHT)
     most_steps, until = tl.load(sheet + on.BLOCK_STEPS), tl.load(sheet + on.UNTIL)
 
     of_channels, of_latents = starting_averages(card, sheet, numbers, wide, column, BLOCK)
@@ -152,69 +183,23 @@ def latent_decode_kernel(
             steps = tl.minimum(most_steps, n_times - time)
             if begin < until:
                 height = _pop_block(
-                    block,
-                    layers,
-                    steps,
-                    start,
-                    n_channels,
-                    lanes,
-                    stack,
-                    height,
-                    forms,
-                    column,
-                    BLOCK,
-                    NETWORKS,
-                )
+                    block, layers, steps, start, n_channels, lanes, stack, height, forms, column,
+                    BLOCK, NETWORKS,
+                )  # fmt: skip
         b, drawn = time - begin, begin < until
 
-        # the distribution of every channel
-        shared = shared_by(
-            factors, in_group(block, on.VALUE, b, BLOCK), tl.where(drawn, counts[0], 0), column, BLOCK
-        )
-        mean = means_given(factors, own[1], added + shared)
-        scale = tl.minimum(index + tl.where(drawn, 0, widen), network.LAST_SCALE)
-        if NETWORKS:
-            outputs = (
-                tl.where(drawn, tl.load(in_group(block, on.FOR_MEAN, b, BLOCK) + column), 0),
-                tl.where(drawn, tl.load(in_group(block, on.FOR_SCALE, b, BLOCK) + column), 0),
-                tl.zeros([BLOCK], tl.int32),
-            )
-            mean, scale, _ = network.correct(outputs, mean, scale, shape, tables)
-        mean += offset
-        coarse = head.coarse_bits(scale, fraction_bits)
-        window = (head.first_group(mean, coarse, codes, TABLES), coarse, mean, scale, shape)
-
-        # symbols, then what they leave out
+        window = window_of(
+            factors, block, b, drawn, (own[1], added, index), channel, codes, column, tables,
+            BLOCK, TABLES, NETWORKS,
+        )  # fmt: skip
         coded = there
         if MARKS:
             mark = marks + time * n_channels + column
             coded = there & (tl.load(mark, mask=there, other=0) == 0)
-        symbol = tl.zeros([BLOCK], tl.int64)
-        for first in range(0, n_channels, n_lanes):
-            lane = column - first
-            mine = coded & (lane >= 0) & (lane < n_lanes)
-            state = tl.load(lanes[0] + lane, mask=mine, other=0)
-            slot = message.slot_of(state, _PRECISION)
-            found, bottom, top = head.find_symbol(slot, mine, window, codes, tails, guesses, tables, TABLES)
-            symbol = tl.where(mine, found, symbol)
-            state, taken = message.pop(state, bottom, top - bottom, _PRECISION, mine, stack, height)
-            tl.store(lanes[0] + lane, state, mask=mine)
-            height = message.settled(height - taken, stack)
-            tl.debug_barrier()
-        escapes = coded & ((symbol == 0) | (symbol == _WINDOW - 1))
-        beyond, low_bits = tl.zeros([BLOCK], tl.int64), tl.zeros([BLOCK], tl.int64)
-        if tl.max(tl.where(coded, coarse, 0) + escapes.to(tl.int64), 0) > 0:
-            for first in range(0, n_channels, n_lanes):
-                lane = column - first
-                mine = coded & (lane >= 0) & (lane < n_lanes)
-                state = tl.load(lanes[0] + lane, mask=mine, other=0)
-                far, rest, state, taken = message.pop_rest(state, escapes & mine, coarse, mine, stack, height)
-                beyond, low_bits = tl.where(mine, far, beyond), tl.where(mine, rest, low_bits)
-                tl.store(lanes[0] + lane, state, mask=mine)
-                height = message.settled(height - taken, stack)
-                tl.debug_barrier()
-        group = window[0] + symbol + tl.where(symbol == 0, -beyond, beyond)
-        code = tl.where(coded, (group << coarse) | low_bits, latest)
+        code, height = _pop_samples(
+            window, coded, codes, n_channels, lanes, stack, height, guesses, forms, column, BLOCK, TABLES
+        )
+        code = tl.where(coded, code, latest)
         outside = there & ((code < low) | (code > high))
         wrong = tl.where(tl.max(outside.to(tl.int32), 0) > 0, NO_CODE, wrong)
         code = clamp(code, low, high)
@@ -233,7 +218,7 @@ def latent_decode_kernel(
         time += 1
         tl.debug_barrier()
 
-    lane_states = tl.load(lanes[0] + column, mask=column < n_lanes, other=_FLOOR)
+    lane_states = tl.load(lanes[0] + column, mask=column < lanes[1], other=_FLOOR)
     left = (height != 0) | (tl.max((lane_states != _FLOOR).to(tl.int32), 0) > 0)
     tl.store(status + tl.program_id(0), tl.where((wrong == 0) & left, LEFT_OVER, wrong))
 

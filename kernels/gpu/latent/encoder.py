@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from losslessnn.kernels.constants import PRECISION, STATE_FLOOR, WINDOW
 from losslessnn.kernels.gpu import card as at
-from losslessnn.kernels.gpu import head, network
+from losslessnn.kernels.gpu import head
 from losslessnn.kernels.gpu.arena import warps
 from losslessnn.kernels.gpu.autoregressive import codes_of
 from losslessnn.kernels.gpu.card import FIELDS
@@ -30,10 +30,8 @@ from losslessnn.kernels.gpu.latent import sheet as on
 from losslessnn.kernels.gpu.latent.factors import (
     UNIT,
     factors_of,
-    means_given,
     pop_latents,
     push_bins,
-    shared_by,
     starting_averages,
 )
 from losslessnn.kernels.gpu.latent.networks import (
@@ -53,7 +51,7 @@ from losslessnn.kernels.gpu.latent.packing import (
     Uncoded,
     to_device,
 )
-from losslessnn.kernels.gpu.latent.steps import foresee, learn, past_of
+from losslessnn.kernels.gpu.latent.steps import foresee, learn, past_of, window_of
 from losslessnn.kernels.gpu.tables import on_device
 
 _FLOOR = tl.constexpr(STATE_FLOOR)
@@ -167,6 +165,41 @@ def _draw_block(
 
 
 @triton.jit
+def _push_samples(
+    code, window, coded, codes, n_channels, lanes, stack, height, forms, column, TABLES: tl.constexpr
+):
+    """The opposite of the decoder's `_pop_samples`: the height."""
+    tails, tables, quantiles = forms
+    states, n_lanes = lanes
+    coarse = window[1]
+    group = (code >> coarse) - window[0]
+    symbol = clamp(group, 0, _WINDOW - 1)
+    bottom = head.cumulative(symbol, window, codes, tails, tables, TABLES)
+    freq = head.cumulative(symbol + 1, window, codes, tails, tables, TABLES) - bottom
+    escape = coded & ((symbol == 0) | (symbol == _WINDOW - 1))
+    beyond = tl.where(escape, tl.abs(group - symbol) + 1, 0)
+    last = (n_channels - 1) // n_lanes
+    if tl.max(tl.where(coded, coarse, 0) + beyond, 0) > 0:
+        for g in range(0, last + 1):
+            lane = column - (last - g) * n_lanes
+            mine = coded & (lane >= 0) & (lane < n_lanes)
+            state = tl.load(states + lane, mask=mine, other=0)
+            state, given = message.push_rest(state, beyond, code, coarse, mine, stack, height)
+            tl.store(states + lane, state, mask=mine)
+            height = message.settled(height + given, stack)
+            tl.debug_barrier()
+    for g in range(0, last + 1):
+        lane = column - (last - g) * n_lanes
+        mine = coded & (lane >= 0) & (lane < n_lanes)
+        state = tl.load(states + lane, mask=mine, other=0)
+        state, given = message.push(state, bottom, tl.where(mine, freq, 1), _PRECISION, mine, stack, height)
+        tl.store(states + lane, state, mask=mine)
+        height = message.settled(height + given, stack)
+        tl.debug_barrier()
+    return height
+
+
+@triton.jit
 def push_kernel(
     cards, sheets, chosen, numbers, wide, small, tails, tables, quantiles,
     rooms, foreseen, states, words, heights,
@@ -185,7 +218,6 @@ def push_kernel(
     offset = at.of_channels(card, numbers, at.OFFSET, column, BLOCK).to(tl.int64)
     shape = at.of_channels(card, numbers, at.SHAPE, column, BLOCK)
     codes = codes_of(card, numbers, at.of_channels(card, numbers, at.TABLE, column, BLOCK))
-    fraction_bits = tl.load(card + at.FRACTION_BITS)
     marks = small + tl.load(card + at.MARKS)
     source = numbers + tl.load(card + at.SAMPLES)
     factors = factors_of(sheet, numbers, wide, column, BLOCK)
@@ -194,17 +226,15 @@ def push_kernel(
     block = (rooms + tl.load(sheet + on.ROOM), most_steps + 2, counts)
     layers = (wide + tl.load(sheet + on.LAYERS), small, numbers)
     forms = (tails, tables, quantiles)
-    n_lanes = tl.load(card + at.LANES)
-    lanes = (states + tl.load(card + at.STATES), n_lanes)
+    lanes = (states + tl.load(card + at.STATES), tl.load(card + at.LANES))
     stack = (words + tl.load(sheet + on.WORDS), tl.load(sheet + on.CAPACITY))
-    widen = tl.load(sheet + on.WIDEN).to(tl.int32)
+    channel = (offset, shape, tl.load(sheet + on.WIDEN).to(tl.int32))
     one = tl.zeros([BLOCK], tl.int64) + 1
-    tl.store(lanes[0] + column, one * _FLOOR, mask=column < n_lanes)
+    tl.store(lanes[0] + column, one * _FLOOR, mask=column < lanes[1])
     tl.debug_barrier()
 
     height, highest = n_times * 0, n_times * 0
     last = (n_times + most_steps - 1) // most_steps
-    last_group = (n_channels - 1) // n_lanes
     while (last > 0) & (height >= 0):
         last -= 1
         begin = last * most_steps
@@ -220,51 +250,18 @@ def push_kernel(
             own = tl.load(_foreseen(card, sheet, foreseen, _OWN, time, BLOCK) + column).to(tl.int64)
             added = tl.load(_foreseen(card, sheet, foreseen, _ADDED, time, BLOCK) + column).to(tl.int64)
             index = tl.load(_foreseen(card, sheet, foreseen, _SCALE, time, BLOCK) + column)
-            shared = shared_by(
-                factors, in_group(block, on.VALUE, b, BLOCK), tl.where(drawn, counts[0], 0), column, BLOCK
-            )
-            mean = means_given(factors, own, added + shared)
-            scale = tl.minimum(index + tl.where(drawn, 0, widen), network.LAST_SCALE)
-            if NETWORKS:
-                outputs = (
-                    tl.where(drawn, tl.load(in_group(block, on.FOR_MEAN, b, BLOCK) + column), 0),
-                    tl.where(drawn, tl.load(in_group(block, on.FOR_SCALE, b, BLOCK) + column), 0),
-                    tl.zeros([BLOCK], tl.int32),
-                )
-                mean, scale, _ = network.correct(outputs, mean, scale, shape, tables)
-            mean += offset
-            coarse = head.coarse_bits(scale, fraction_bits)
-            window = (head.first_group(mean, coarse, codes, TABLES), coarse, mean, scale, shape)
+            window = window_of(
+                factors, block, b, drawn, (own, added, index), channel, codes, column, tables,
+                BLOCK, TABLES, NETWORKS,
+            )  # fmt: skip
             here = time * n_channels + column
             coded = there
             if MARKS:
                 coded = there & (tl.load(marks + here, mask=there, other=0) == 0)
             code = tl.load(source + here, mask=there, other=0).to(tl.int64)
-            group = (code >> coarse) - window[0]
-            symbol = clamp(group, 0, _WINDOW - 1)
-            bottom = head.cumulative(symbol, window, codes, tails, tables, TABLES)
-            freq = head.cumulative(symbol + 1, window, codes, tails, tables, TABLES) - bottom
-            escape = coded & ((symbol == 0) | (symbol == _WINDOW - 1))
-            beyond = tl.where(escape, tl.abs(group - symbol) + 1, 0)
-            if tl.max(tl.where(coded, coarse, 0) + beyond, 0) > 0:
-                for g in range(0, last_group + 1):
-                    lane = column - (last_group - g) * n_lanes
-                    mine = coded & (lane >= 0) & (lane < n_lanes)
-                    state = tl.load(lanes[0] + lane, mask=mine, other=0)
-                    state, given = message.push_rest(state, beyond, code, coarse, mine, stack, height)
-                    tl.store(lanes[0] + lane, state, mask=mine)
-                    height = message.settled(height + given, stack)
-                    tl.debug_barrier()
-            for g in range(0, last_group + 1):
-                lane = column - (last_group - g) * n_lanes
-                mine = coded & (lane >= 0) & (lane < n_lanes)
-                state = tl.load(lanes[0] + lane, mask=mine, other=0)
-                state, given = message.push(
-                    state, bottom, tl.where(mine, freq, 1), _PRECISION, mine, stack, height
-                )
-                tl.store(lanes[0] + lane, state, mask=mine)
-                height = message.settled(height + given, stack)
-                tl.debug_barrier()
+            height = _push_samples(
+                code, window, coded, codes, n_channels, lanes, stack, height, forms, column, TABLES
+            )
         if drawn:
             for back in range(0, steps):
                 symbol = tl.load(in_group(block, on.SYMBOL, steps - 1 - back, BLOCK) + column)

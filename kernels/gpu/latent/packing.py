@@ -174,7 +174,6 @@ class LatentPacker:
             "overlap": self._wide.put(self._rows(factors.overlap, np.int64)),
             "block": networks.block,
             "upper": networks.prior_hidden.weights.shape[0],
-            "hidden": networks.seen_hidden.bias.shape[1],
             "layers": self._wide.put(self._layers(networks)),
             "room": self.take("rooms", room * block),
         }

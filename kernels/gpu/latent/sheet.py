@@ -12,11 +12,11 @@ FIELDS = (
     "factors", "lags", "down",  # how many; how far sums of loadings times latents are shifted
     "until", "widen", "level",  # the seed begins there
     "loadings", "past", "vectors", "overlap",
-    "block", "upper", "hidden", "layers",
+    "block", "upper", "layers",
     "room", "words", "height", "capacity", "foreseen",
 )  # fmt: skip
 (
-    FACTORS, LAGS, DOWN, UNTIL, WIDEN, LEVEL, LOADINGS, PAST, VECTORS, OVERLAP, BLOCK_STEPS, UPPER, HIDDEN,
+    FACTORS, LAGS, DOWN, UNTIL, WIDEN, LEVEL, LOADINGS, PAST, VECTORS, OVERLAP, BLOCK_STEPS, UPPER,
     LAYERS, ROOM, WORDS, HEIGHT, CAPACITY, FORESEEN,
 ) = (tl.constexpr(i) for i in range(len(FIELDS)))  # fmt: skip
 N_FIELDS = tl.constexpr(len(FIELDS))
@@ -32,8 +32,8 @@ UNIT, OCTAVE, INVERSE, RECIPROCAL, PRECISION, FLOOR, FAST, MIDDLE, SLOW, BIAS, I
 
 # rows of a chunk's room, int64, as wide as the block: single ones, then groups with a row for every time step
 # of a block of time and one on either side, which are zeros
-SINGLE_ROWS = ("start", "above", "upper_symbol", "upper_center", "upper_posterior", "pooled")
-START, ABOVE, UPPER_SYMBOL, UPPER_CENTER, UPPER_POSTERIOR, POOLED = (
+SINGLE_ROWS = ("above", "upper_symbol", "upper_center", "upper_posterior", "pooled")
+ABOVE, UPPER_SYMBOL, UPPER_CENTER, UPPER_POSTERIOR, POOLED = (
     tl.constexpr(i) for i in range(len(SINGLE_ROWS))
 )
 PAST_RING = tl.constexpr(len(SINGLE_ROWS))  # observed factors of the last time steps

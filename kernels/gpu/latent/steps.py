@@ -122,3 +122,32 @@ def learn(
         residual = tl.where(there, adaptive.to_units(position - linear, unit), 0)
         tl.store(residuals + place, residual.to(tl.int32))
     return of_channels, of_latents
+
+
+@triton.jit
+def window_of(
+    factors, block, b, drawn, known, channel, codes, column, tables,
+    BLOCK: tl.constexpr, TABLES: tl.constexpr, NETWORKS: tl.constexpr,
+):  # fmt: skip
+    """What symbols mean (`losslessnn.kernels.gpu.head`), given a time step's latents if these are ``drawn``.
+
+    known : own predictions, what past factors add, scale indices.
+    channel : offsets, shapes, and how much wider distributions are without latents.
+    """
+    room, rows, (n_factors, n_upper) = block
+    own, added, index = known
+    offset, shape, widen = channel
+    count = tl.where(drawn, n_factors, 0)
+    shared = shared_by(factors, in_group(block, on.VALUE, b, BLOCK), count, column, BLOCK)
+    mean = means_given(factors, own, added + shared)
+    scale = tl.minimum(index + tl.where(drawn, 0, widen), network.LAST_SCALE)
+    if NETWORKS:
+        outputs = (
+            tl.where(drawn, tl.load(in_group(block, on.FOR_MEAN, b, BLOCK) + column), 0),
+            tl.where(drawn, tl.load(in_group(block, on.FOR_SCALE, b, BLOCK) + column), 0),
+            tl.zeros([BLOCK], tl.int32),
+        )
+        mean, scale, _ = network.correct(outputs, mean, scale, shape, tables)
+    mean += offset
+    coarse = head.coarse_bits(scale, codes[0])
+    return head.first_group(mean, coarse, codes, TABLES), coarse, mean, scale, shape
