@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ h5py = pytest.importorskip("h5py")
 import losslessnn.hdf5 as door  # noqa: E402
 from hdf5_reads import check_reads  # noqa: E402
 from losslessnn.hdf5 import FILTER_ID, Neural, check, read, write  # noqa: E402
+from losslessnn.hdf5.bulk import _stored  # noqa: E402
 from losslessnn.hdf5.entry import without_collections  # noqa: E402
 from losslessnn.hdf5.filter import stored_settings  # noqa: E402
 from losslessnn.hdf5.layout import ChunkLayout, unpack_layout  # noqa: E402
@@ -251,6 +253,17 @@ class TestReading:
         assert check(dset).chunks == 1
         assert np.array_equal(read(dset), dset[...])
         assert read(dset, (0, 0)) == -3
+
+    @pytest.mark.parametrize("error", [OSError, RuntimeError, MemoryError, SystemError])
+    def test_a_dataset_never_written_at_all(self, error: type[Exception]) -> None:
+        """HDF5 leaves the size of its chunks unset, and what h5py makes of that is chance."""
+
+        def fail(_: Any) -> None:
+            raise error("Negative size passed to PyBytes_FromStringAndSize")
+
+        nowhere = SimpleNamespace(byte_offset=None)
+        dset = SimpleNamespace(read_direct_chunk=fail, get_chunk_info_by_coord=lambda _: nowhere)
+        assert _stored(SimpleNamespace(id=dset), (0, 0)) == (0, None)
 
     @pytest.mark.parametrize("settings", [{}, {"fill_time": "alloc"}, {"fill_time": "never"}], ids=str)
     def test_fill_values_are_those_h5py_reads(self, file: Any, settings: dict[str, Any]) -> None:

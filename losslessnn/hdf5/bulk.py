@@ -240,7 +240,7 @@ def _stored(dset: h5py.Dataset, offset: Offset) -> tuple[int, bytes | None]:
     with phil:  # which older versions of h5py forget here
         try:
             filter_mask, stored = dset.id.read_direct_chunk(offset)
-        except (OSError, RuntimeError, MemoryError):
+        except (OSError, RuntimeError, MemoryError, SystemError):  # the last two of a size that nobody set
             # Asked only now, because HDF5 may go through all chunks to answer.
             if dset.id.get_chunk_info_by_coord(offset).byte_offset is None:
                 return 0, None
