@@ -614,6 +614,23 @@ class TestDamage:
         with Archive(packed) as archive, pytest.raises(CorruptFrameError, match="copy of the header"):
             verify_archive(archive)
 
+    def test_a_system_without_reads_at_a_place(
+        self, long: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Such as Windows: whoever reads an archive shares one place in its file, or opens it anew."""
+        source, packed = long
+        elsewhere = packed.read_bytes()
+        monkeypatch.delattr(os, "pread")
+        with worker_pool(3) as pool:
+            compress_file(source, packed, level=1, pool=pool, overwrite=True)
+        assert packed.read_bytes() == elsewhere
+        with Archive(packed) as archive:
+            verify_archive(archive)
+        packed.write_bytes(b"LNA\x01" + bytes([elsewhere[4] ^ 1]) + elsewhere[5:])
+        with pytest.raises(CorruptFrameError, match="--recover"):
+            Archive(packed)
+        assert restored(packed, recover=True)[0] == source.read_bytes()
+
     def test_short_archives_have_no_copy_and_say_that_nothing_is_left(self, tmp_path: Path) -> None:
         np.save(tmp_path / "short.npy", np.arange(100, dtype="<i2"))
         compress_file(tmp_path / "short.npy", tmp_path / "short.lnn")
