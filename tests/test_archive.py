@@ -642,11 +642,22 @@ class TestDamage:
                 Archive(tmp_path / "short.lnn", recover=recover)
 
     def test_a_newer_version_is_called_so(self, packed: Path) -> None:
+        with Archive(packed) as archive:
+            end = archive.header_length - 4
         content = bytearray(packed.read_bytes())
         content[3] = 2
+        content[end : end + 4] = google_crc32c.value(bytes(content[:end])).to_bytes(4, "little")
         packed.write_bytes(content)
         with pytest.raises(NewerFormatError, match="upgrade"):
             Archive(packed)
+
+    def test_an_altered_version_is_no_newer_one(self, packed: Path) -> None:
+        content = packed.read_bytes()
+        for bit in range(8):
+            packed.write_bytes(content[:3] + bytes([content[3] ^ 1 << bit]) + content[4:])
+            with pytest.raises(CorruptFrameError, match="version") as caught:
+                Archive(packed)
+            assert caught.type is CorruptFrameError
 
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -183,8 +183,23 @@ def test_a_hostile_body_with_right_checksums_does_no_harm(data):
 def test_a_newer_version_is_named():
     frame = bytearray(pack_frame(HEADER, SECTIONS))
     frame[3] = 2
-    with pytest.raises(NewerFormatError, match="upgrade"):
+    frame[-4:] = google_crc32c.value(bytes(frame[:-4])).to_bytes(4, "little")
+    with pytest.raises(NewerFormatError, match=r"version 2, made by a newer losslessnn: upgrade losslessnn$"):
         unpack_frame(frame)
+
+
+def test_an_altered_version_is_no_newer_one():
+    frame = pack_frame(HEADER, SECTIONS)
+    for bit in range(8):
+        altered = bytearray(frame)
+        altered[3] ^= 1 << bit
+        with pytest.raises(CorruptFrameError, match="version") as caught:
+            unpack_frame(altered)
+        assert caught.type is CorruptFrameError
+        if altered[3] > 1:
+            altered[-5] ^= 1
+            with pytest.raises(NewerFormatError, match=r"newer .*; or it is damaged"):
+                unpack_frame(altered)
 
 
 @pytest.mark.parametrize(
