@@ -105,7 +105,7 @@ def to_zarr(
     """
     dask_array = _need("dask.array", "losslessnn.dask.to_zarr")
     _need("zarr", "losslessnn.dask.to_zarr")
-    if not hasattr(array, "dtype"):
+    if not isinstance(getattr(array, "dtype", None), np.dtype):
         array = as_array(array)
     _check_array(array)
     whole = _whole_chunks(chunks, array)

@@ -22,7 +22,7 @@ import pytest
 
 import losslessnn
 from losslessnn import CorruptFrameError, NewerFormatError, compress, decompress
-from support import ADVERSARIAL, make_recording
+from support import ADVERSARIAL, made_newer, make_recording
 
 h5py = pytest.importorskip("h5py")
 
@@ -193,6 +193,31 @@ class TestTheSameFrame:
         small = file.create_dataset("list", (2, 2), "<i8", chunks=(2, 2), **Neural())
         write(small, [[1, 2], [3, 4]])
         assert small[...].tolist() == [[1, 2], [3, 4]]
+
+    def test_from_what_is_only_like_an_array(self, file: Any) -> None:
+        """Slices are all that is asked of it; where a dtype is not numpy's, as torch's are, numpy decides."""
+        recording = make_recording()
+
+        class Slices:
+            shape, dtype = recording.shape, recording.dtype
+            rows = len(recording)
+
+            def __getitem__(self, place: Any) -> np.ndarray:
+                return recording[: self.rows][place]
+
+        class Tensor:
+            shape, dtype = recording.shape, "torch.int16"
+
+            def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
+                return recording
+
+        for source in (Slices(), Tensor()):
+            dset = file.create_dataset(f"x{len(file)}", (4000, 8), "<i2", chunks=CHUNKS, **Neural(2))
+            write(dset, source)
+            assert np.array_equal(dset, recording)
+        Slices.rows = 3500
+        with pytest.raises(ValueError, match=r"gave values of shape \(500, 3\) where \(1000, 3\)"):
+            write(dset, Slices())
 
     def test_values_are_converted_when_nothing_is_lost(self, file: Any) -> None:
         recording = make_recording()
@@ -467,9 +492,7 @@ class TestErrors:
 
     def test_a_newer_format(self, file: Any) -> None:
         dset = create(file, make_recording(1500, 3))
-        newer = bytearray(frames(dset)[0, 0])
-        newer[3] += 1
-        overwrite(dset, (0, 0), bytes(newer))
+        overwrite(dset, (0, 0), made_newer(frames(dset)[0, 0]))
         with pytest.raises(NewerFormatError, match="newer losslessnn"), door.real_errors():
             dset[...]
         with pytest.raises(NewerFormatError, match="newer losslessnn"):
