@@ -31,7 +31,7 @@ from hdf5_reads import check_reads  # noqa: E402
 from losslessnn.hdf5 import FILTER_ID, Neural, check, read, write  # noqa: E402
 from losslessnn.hdf5.bulk import _stored  # noqa: E402
 from losslessnn.hdf5.entry import without_collections  # noqa: E402
-from losslessnn.hdf5.filter import stored_settings  # noqa: E402
+from losslessnn.hdf5.filter import _h5py_library, _make_filter_class, stored_settings  # noqa: E402
 from losslessnn.hdf5.layout import ChunkLayout, unpack_layout  # noqa: E402
 
 CHUNKS = (1500, 3)
@@ -193,6 +193,19 @@ class TestTheSameFrame:
         small = file.create_dataset("list", (2, 2), "<i8", chunks=(2, 2), **Neural())
         write(small, [[1, 2], [3, 4]])
         assert small[...].tolist() == [[1, 2], [3, 4]]
+
+    def test_a_buffer_never_becomes_smaller(self) -> None:
+        """H5Ocopy, as in ``file.copy``, puts the next chunk from its cache into it without looking."""
+        library, chunk = _h5py_library(), np.zeros(8000, "u1")
+        memory = library.allocate(chunk.nbytes, True)
+        buffer, size = ctypes.c_void_p(memory), ctypes.c_size_t(chunk.nbytes)
+        values = (ctypes.c_uint * 3)(5, 1, 0)
+        apply = _make_filter_class(library).callbacks[1]
+        length = apply(0, 3, values, chunk.nbytes, ctypes.byref(size), ctypes.byref(buffer))
+        assert np.array_equal(decompress(ctypes.string_at(buffer.value, length)), chunk)
+        library.free(buffer)
+        assert length < 100
+        assert size.value == chunk.nbytes
 
     def test_from_what_is_only_like_an_array(self, file: Any) -> None:
         """Slices are all that is asked of it; where a dtype is not numpy's, as torch's are, numpy decides."""
