@@ -195,7 +195,7 @@ class Profile:
         return latent.FactorModel(self.base.model, factors, networks).checked()
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the profile to a file, which appears whole or not at all."""
+        """Write the profile to a file, which appears whole or not at all; its folder is made if need be."""
         with NewFile(Path(path), overwrite=True) as new:
             write_all(new.file, self.to_bytes())
             new.publish()
