@@ -105,21 +105,20 @@ def to_zarr(
     """
     dask_array = _need("dask.array", "losslessnn.dask.to_zarr")
     _need("zarr", "losslessnn.dask.to_zarr")
-    if not hasattr(array, "dtype"):
+    if not isinstance(getattr(array, "dtype", None), np.dtype):
         array = as_array(array)
     _check_array(array)
     whole = _whole_chunks(chunks, array)
-    target = _create(
-        store,
-        zarr_format,
-        shape=array.shape,
-        dtype=array.dtype,
-        chunks=whole,
-        shards=None if shards is None else tuple(shards),
-        coding={"level": check_level(level), "model": model, "max_error": max_error},
-        overwrite=overwrite,
+    made_as: dict[str, Any] = {
+        "shape": array.shape,
+        "dtype": array.dtype,
+        "chunks": whole,
+        "shards": None if shards is None else tuple(shards),
+        "coding": {"level": check_level(level), "model": model, "max_error": max_error},
         **settings,
-    )
+    }
+    _try(zarr_format, made_as)  # what is replaced is deleted first: not for settings that cannot be
+    target = _create(store, zarr_format, overwrite=overwrite, **made_as)
     if array.size:
         unit = tuple(shards) if shards is not None else whole
         blocks = _blocks(dask_array, array, unit)
@@ -163,6 +162,14 @@ def _need(module: str, what: str) -> Any:
     except ModuleNotFoundError as missing:
         package = (missing.name or module).partition(".")[0]
         raise ModuleNotFoundError(_MISSING.format(what=what, package=package), name=package) from None
+
+
+def _try(zarr_format: int | None, settings: dict[str, Any]) -> None:
+    """Make the empty array in memory; what zarr raises, if it cannot be."""
+    from zarr.storage import MemoryStore
+
+    here = {name: value for name, value in settings.items() if name != "storage_options"}
+    _create(MemoryStore(), zarr_format, **here)
 
 
 def _create(

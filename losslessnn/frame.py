@@ -210,7 +210,10 @@ def unpack_frame(buffer: bytes | bytearray | memoryview) -> tuple[FrameHeader, d
         If a newer losslessnn wrote them.
     """
     view = memoryview(buffer).cast("B")
-    total = frame_length(view)
+    try:
+        total = frame_length(view)
+    except NewerFormatError as error:
+        raise _newer_or_damaged(view, error) from None
     if total != len(view):
         raise CorruptFrameError(f"frame should be {total} bytes long but {len(view)} bytes were given")
     stored_crc = int.from_bytes(view[-_CRC_BYTES:], "little")
@@ -263,6 +266,16 @@ def frame_length(prefix: bytes | bytearray | memoryview) -> int:
     if total < _MIN_FRAME_BYTES:
         raise CorruptFrameError(f"frame says it is {total} bytes long, shorter than any frame")
     return total
+
+
+def _newer_or_damaged(view: memoryview, newer: NewerFormatError) -> CorruptFrameError:
+    """What is wrong with a frame that says it is newer, going by its checksum, which is over its version."""
+    kept, stored_crc = bytes(view[len(MAGIC) + 1 : -_CRC_BYTES]), int.from_bytes(view[-_CRC_BYTES:], "little")
+    if int(google_crc32c.extend(google_crc32c.value(bytes(view[: len(MAGIC) + 1])), kept)) == stored_crc:
+        return newer
+    if int(google_crc32c.extend(google_crc32c.value(MAGIC + bytes([VERSION])), kept)) == stored_crc:
+        return CorruptFrameError("frame checksum does not match: its version was altered")
+    return NewerFormatError(f"{newer}; or it is damaged: its checksum does not match")
 
 
 def _pack_prefix(rest: int) -> bytes:

@@ -15,7 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from losslessnn import lattice
+from losslessnn.lattice.common import spread
 
+_FARTHEST = 2 * lattice.MAX_CODE
 _MOST_BITS = 1000  # of a power of two that is a scale of floats
 
 Array = npt.NDArray[Any]
@@ -51,7 +53,7 @@ def quantise(array: Array, max_error: float) -> Array:
     Examples
     --------
     >>> quantise(np.array([0, 3, 7, 8, 16], "int16"), 2)
-    array([ 1,  1,  6,  6, 16], dtype=int16)
+    array([ 0,  5,  5, 10, 15], dtype=int16)
     """
     bound = check_max_error(max_error)
     if bound == 0 or array.dtype.kind not in "iuf" or array.dtype.itemsize > 8 or array.size == 0:
@@ -110,23 +112,49 @@ def _on_its_lattice(array: Array, bound: float) -> Array | None:
     for code in (low, high):
         everywhere = np.full(codes.shape, code, np.int32)
         ends.append(lattice.decode(grid, everywhere, b"", array.dtype, array.shape))
-    step = float(np.max(np.abs(ends[1].astype(np.float64) - ends[0].astype(np.float64)))) / (high - low)
-    reach = int(min(bound / step * (1 + 1e-9), high - low)) if step > 0 else 0
+    with np.errstate(invalid="ignore"):  # of a palette, these may be no numbers
+        reals = [end.astype(np.float64) for end in ends]
+        step = float(np.max(np.abs(reals[1] - reals[0]))) / (high - low)
+    reach = int(min(bound / step * (1 + 1e-9), _FARTHEST)) if step > 0 else 0
+    anchors = _anchors(grid, array.dtype, array.shape)
     while reach > 0:
-        moved = lattice.decode(grid, _grouped(codes, low, high, reach), b"", array.dtype, array.shape)
-        if within(array, moved, bound):
-            return moved
+        for middle in (*anchors, _centre(low, high, reach)):
+            grouped = _grouped(codes, middle, reach)
+            moved = lattice.decode(grid, grouped, b"", array.dtype, array.shape)
+            if within(array, moved, bound):
+                return moved
         reach = reach - 1 if reach < 8 else reach * 7 // 8  # uneven steps, or rounding of floats
     return None
 
 
-def _grouped(codes: npt.NDArray[np.int32], low: int, high: int, reach: int) -> npt.NDArray[np.int32]:
-    """Each code moved by at most ``reach``, to one of as few codes from ``low`` to ``high`` as possible."""
+def _anchors(grid: lattice.Lattice, dtype: np.dtype[Any], shape: tuple[int, ...]) -> list[Any]:
+    """Codes, of each column, of the value nearest to 0: the same place, whatever else is in a chunk.
+
+    A chunk that is written in pieces is moved with every piece. In groups that lie elsewhere each time,
+    values would go further and further. Of lattices that have no such place, an empty list.
+    """
+    if isinstance(grid, lattice.FloatMultiple):
+        return [0]
+    if not isinstance(grid, lattice.IntegerLattice):
+        return []
+    offsets = grid.offsets.astype(object)  # of 64 bits and no sign, too
+    if dtype.str[1:] == "u8":
+        offsets %= 1 << 64
+    return [spread(-(offsets // grid.steps.astype(object)), grid.axis, shape)]
+
+
+def _centre(low: int, high: int, reach: int) -> int:
+    """The middle of the first of as few groups as possible from ``low`` to ``high``, none of them beyond."""
     size = 2 * reach + 1
     spare = -(high - low + 1) % size  # by how much the groups together are wider than the codes
-    before = spare // 2
-    group = (codes.astype(np.int64) - low + before) // size
-    return (group * size + low - before + reach).astype(np.int32)
+    return low - spare // 2 + reach
+
+
+def _grouped(codes: npt.NDArray[np.int32], middle: Any, reach: int) -> npt.NDArray[np.int32]:
+    """Each code moved by at most ``reach``, to the middle of its group, of which one has its middle there."""
+    size = 2 * reach + 1
+    place = np.asarray(middle % size).astype(np.int64)
+    return ((codes.astype(np.int64) - place + reach) // size * size + place).astype(np.int32)
 
 
 def _on_powers_of_two(array: Array, bound: float) -> Array:

@@ -20,6 +20,8 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _unfinished: set[Path] = set()
 _naming = threading.Lock()
 """Held where temporary names are given and taken away."""
+_asking = threading.Lock()
+"""Held while the process has no mask: another thread would take none for its own, and leave it so."""
 
 
 def abandon_new_files() -> None:
@@ -146,8 +148,9 @@ def write_all(file: BinaryIO, data: bytes | memoryview) -> None:
 
 
 def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
+    with _asking:
+        mask = os.umask(0)
+        os.umask(mask)
     return mask
 
 

@@ -132,15 +132,21 @@ class StreamEncoder:
             kind |= _KEY
         codes, leftover = found
         kind |= _LEFTOVER if leftover else 0
-        assert self._encoder is not None
-        block = self._encoder.code(codes.T)
+        encoder, self._encoder = (
+            self._encoder,
+            None,
+        )  # unless all is well: receivers are not ahead
+        assert encoder is not None
+        block = encoder.code(codes.T)
         self._baseline.follow(codes.T)
         place = pack_varint(self._number) + pack_varint(len(array))
         lists = (_listed(leftover) if leftover else b"") + _listed(block.raw.tobytes())
         fields = bytes([kind]) + place + key + lists
+        packet = b"".join([fields, encoder.push(block, _checksum(array, fields))])
         self._number += 1
         self._since_key += 1
-        return b"".join([fields, self._encoder.push(block, _checksum(array, fields))])
+        self._encoder = encoder
+        return packet
 
     def request_key(self) -> None:
         """Let the next packet be a key packet: a receiver has joined, or lost one."""

@@ -614,6 +614,23 @@ class TestDamage:
         with Archive(packed) as archive, pytest.raises(CorruptFrameError, match="copy of the header"):
             verify_archive(archive)
 
+    def test_a_system_without_reads_at_a_place(
+        self, long: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Such as Windows: whoever reads an archive shares one place in its file, or opens it anew."""
+        source, packed = long
+        elsewhere = packed.read_bytes()
+        monkeypatch.delattr(os, "pread")
+        with worker_pool(3) as pool:
+            compress_file(source, packed, level=1, pool=pool, overwrite=True)
+        assert packed.read_bytes() == elsewhere
+        with Archive(packed) as archive:
+            verify_archive(archive)
+        packed.write_bytes(b"LNA\x01" + bytes([elsewhere[4] ^ 1]) + elsewhere[5:])
+        with pytest.raises(CorruptFrameError, match="--recover"):
+            Archive(packed)
+        assert restored(packed, recover=True)[0] == source.read_bytes()
+
     def test_short_archives_have_no_copy_and_say_that_nothing_is_left(self, tmp_path: Path) -> None:
         np.save(tmp_path / "short.npy", np.arange(100, dtype="<i2"))
         compress_file(tmp_path / "short.npy", tmp_path / "short.lnn")
@@ -625,11 +642,22 @@ class TestDamage:
                 Archive(tmp_path / "short.lnn", recover=recover)
 
     def test_a_newer_version_is_called_so(self, packed: Path) -> None:
+        with Archive(packed) as archive:
+            end = archive.header_length - 4
         content = bytearray(packed.read_bytes())
         content[3] = 2
+        content[end : end + 4] = google_crc32c.value(bytes(content[:end])).to_bytes(4, "little")
         packed.write_bytes(content)
         with pytest.raises(NewerFormatError, match="upgrade"):
             Archive(packed)
+
+    def test_an_altered_version_is_no_newer_one(self, packed: Path) -> None:
+        content = packed.read_bytes()
+        for bit in range(8):
+            packed.write_bytes(content[:3] + bytes([content[3] ^ 1 << bit]) + content[4:])
+            with pytest.raises(CorruptFrameError, match="version") as caught:
+                Archive(packed)
+            assert caught.type is CorruptFrameError
 
 
 GOLDEN = Path(__file__).parent / "golden"

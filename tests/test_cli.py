@@ -555,10 +555,11 @@ class TestRefusals:
         def refuse(*_: object) -> None:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-        monkeypatch.setattr(Path, "write_bytes", refuse)
+        monkeypatch.setattr("losslessnn.newfile.os.fsync", refuse)
         outcome = run("fit", "x.npy", "--quick", "-o", "p.profile")
         assert outcome.code == 1
-        assert outcome.err.endswith("losslessnn: p.profile: No space left on device\n")
+        assert "losslessnn: p.profile: No space left on device; nothing was left there" in outcome.err
+        assert os.listdir() == ["x.npy"]
 
     def test_one_bad_file_does_not_stop_the_others(self, run: Run) -> None:
         write_npy("a.npy")

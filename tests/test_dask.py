@@ -252,6 +252,16 @@ def test_workers_use_a_profile(client: Any, tmp_path: Path) -> None:
     assert with_it < without
 
 
+@pytest.mark.parametrize("settings", [{"shards": (70, 4)}, {"fill_value": "no number"}], ids=str)
+def test_what_cannot_be_made_replaces_nothing(settings: dict[str, Any], tmp_path: Path) -> None:
+    x = make_recording(250, 4)
+    to_zarr(x, tmp_path / "x.zarr", chunks=(50, 4))
+    there = contents(tmp_path / "x.zarr")
+    with pytest.raises((TypeError, ValueError)):
+        to_zarr(x, tmp_path / "x.zarr", chunks=(50, 4), overwrite=True, **settings)
+    assert contents(tmp_path / "x.zarr") == there
+
+
 def test_workers_may_move_values(client: Any, tmp_path: Path) -> None:
     x = make_recording(2000, 4)
     written = to_zarr(x, tmp_path / "x.zarr", chunks=CHUNKS, max_error=2)

@@ -27,6 +27,7 @@ from losslessnn.frame import (
     unpack_frame,
 )
 from losslessnn.wire import Reader, pack_signed, pack_varint
+from support import made_newer
 
 HEADER = FrameHeader(np.dtype("<i2"), (1000, 384), "C", Mode.NEURAL, 0x12345678)
 SECTIONS = {Section.LATTICE: b"lattice", Section.MODEL: b"", Section.PAYLOAD: b"payload" * 9}
@@ -181,10 +182,22 @@ def test_a_hostile_body_with_right_checksums_does_no_harm(data):
 
 
 def test_a_newer_version_is_named():
-    frame = bytearray(pack_frame(HEADER, SECTIONS))
-    frame[3] = 2
-    with pytest.raises(NewerFormatError, match="upgrade"):
-        unpack_frame(frame)
+    with pytest.raises(NewerFormatError, match=r"version 2, made by a newer losslessnn: upgrade losslessnn$"):
+        unpack_frame(made_newer(pack_frame(HEADER, SECTIONS)))
+
+
+def test_an_altered_version_is_no_newer_one():
+    frame = pack_frame(HEADER, SECTIONS)
+    for bit in range(8):
+        altered = bytearray(frame)
+        altered[3] ^= 1 << bit
+        with pytest.raises(CorruptFrameError, match="version") as caught:
+            unpack_frame(altered)
+        assert caught.type is CorruptFrameError
+        if altered[3] > 1:
+            altered[-5] ^= 1
+            with pytest.raises(NewerFormatError, match=r"newer .*; or it is damaged"):
+                unpack_frame(altered)
 
 
 @pytest.mark.parametrize(

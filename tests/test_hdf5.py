@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,15 +22,16 @@ import pytest
 
 import losslessnn
 from losslessnn import CorruptFrameError, NewerFormatError, compress, decompress
-from support import ADVERSARIAL, make_recording
+from support import ADVERSARIAL, made_newer, make_recording
 
 h5py = pytest.importorskip("h5py")
 
 import losslessnn.hdf5 as door  # noqa: E402
 from hdf5_reads import check_reads  # noqa: E402
 from losslessnn.hdf5 import FILTER_ID, Neural, check, read, write  # noqa: E402
+from losslessnn.hdf5.bulk import _stored  # noqa: E402
 from losslessnn.hdf5.entry import without_collections  # noqa: E402
-from losslessnn.hdf5.filter import stored_settings  # noqa: E402
+from losslessnn.hdf5.filter import _h5py_library, _make_filter_class, stored_settings  # noqa: E402
 from losslessnn.hdf5.layout import ChunkLayout, unpack_layout  # noqa: E402
 
 CHUNKS = (1500, 3)
@@ -192,6 +194,44 @@ class TestTheSameFrame:
         write(small, [[1, 2], [3, 4]])
         assert small[...].tolist() == [[1, 2], [3, 4]]
 
+    def test_a_buffer_never_becomes_smaller(self) -> None:
+        """H5Ocopy, as in ``file.copy``, puts the next chunk from its cache into it without looking."""
+        library, chunk = _h5py_library(), np.zeros(8000, "u1")
+        memory = library.allocate(chunk.nbytes, True)
+        buffer, size = ctypes.c_void_p(memory), ctypes.c_size_t(chunk.nbytes)
+        values = (ctypes.c_uint * 3)(5, 1, 0)
+        apply = _make_filter_class(library).callbacks[1]
+        length = apply(0, 3, values, chunk.nbytes, ctypes.byref(size), ctypes.byref(buffer))
+        assert np.array_equal(decompress(ctypes.string_at(buffer.value, length)), chunk)
+        library.free(buffer)
+        assert length < 100
+        assert size.value == chunk.nbytes
+
+    def test_from_what_is_only_like_an_array(self, file: Any) -> None:
+        """Slices are all that is asked of it; where a dtype is not numpy's, as torch's are, numpy decides."""
+        recording = make_recording()
+
+        class Slices:
+            shape, dtype = recording.shape, recording.dtype
+            rows = len(recording)
+
+            def __getitem__(self, place: Any) -> np.ndarray:
+                return recording[: self.rows][place]
+
+        class Tensor:
+            shape, dtype = recording.shape, "torch.int16"
+
+            def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
+                return recording
+
+        for source in (Slices(), Tensor()):
+            dset = file.create_dataset(f"x{len(file)}", (4000, 8), "<i2", chunks=CHUNKS, **Neural(2))
+            write(dset, source)
+            assert np.array_equal(dset, recording)
+        Slices.rows = 3500
+        with pytest.raises(ValueError, match=r"gave values of shape \(500, 3\) where \(1000, 3\)"):
+            write(dset, Slices())
+
     def test_values_are_converted_when_nothing_is_lost(self, file: Any) -> None:
         recording = make_recording()
         for dtype in (">i2", "<i4", "<f8"):
@@ -251,6 +291,17 @@ class TestReading:
         assert check(dset).chunks == 1
         assert np.array_equal(read(dset), dset[...])
         assert read(dset, (0, 0)) == -3
+
+    @pytest.mark.parametrize("error", [OSError, RuntimeError, MemoryError, SystemError])
+    def test_a_dataset_never_written_at_all(self, error: type[Exception]) -> None:
+        """HDF5 leaves the size of its chunks unset, and what h5py makes of that is chance."""
+
+        def fail(_: Any) -> None:
+            raise error("Negative size passed to PyBytes_FromStringAndSize")
+
+        nowhere = SimpleNamespace(byte_offset=None)
+        dset = SimpleNamespace(read_direct_chunk=fail, get_chunk_info_by_coord=lambda _: nowhere)
+        assert _stored(SimpleNamespace(id=dset), (0, 0)) == (0, None)
 
     @pytest.mark.parametrize("settings", [{}, {"fill_time": "alloc"}, {"fill_time": "never"}], ids=str)
     def test_fill_values_are_those_h5py_reads(self, file: Any, settings: dict[str, Any]) -> None:
@@ -454,9 +505,7 @@ class TestErrors:
 
     def test_a_newer_format(self, file: Any) -> None:
         dset = create(file, make_recording(1500, 3))
-        newer = bytearray(frames(dset)[0, 0])
-        newer[3] += 1
-        overwrite(dset, (0, 0), bytes(newer))
+        overwrite(dset, (0, 0), made_newer(frames(dset)[0, 0]))
         with pytest.raises(NewerFormatError, match="newer losslessnn"), door.real_errors():
             dset[...]
         with pytest.raises(NewerFormatError, match="newer losslessnn"):

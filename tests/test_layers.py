@@ -19,7 +19,7 @@ LAYERS = (
     ("cli",),
     ("dask",),
     ("zarr", "codec", "hdf5", "tensors", "functions", "stream", "archives", "recordings", "fitting"),  # doors
-    ("advice", "distortion", "workers", "newfile", "simulate"),
+    ("advice", "distortion", "workers", "simulate"),
     ("chunk",),
     ("training",),
     ("models", "nearby"),
@@ -35,7 +35,7 @@ LAYERS = (
     ),  # what samples become before they are modelled, or instead
     ("coding", "blocks"),
     ("kernels", "frame"),
-    ("wire", "memory", "device", "peers"),
+    ("wire", "memory", "device", "peers", "newfile"),
     ("errors",),
 )
 LAYER = {name: number for number, names in enumerate(LAYERS) for name in names}

@@ -92,6 +92,29 @@ def test_the_steps_of_the_converter_are_kept_whole() -> None:
     assert len(np.unique(quantise(volts, 0.4))) < 0.4 * len(np.unique(volts))
 
 
+@pytest.mark.parametrize("scale", [1, 16, 0.195])
+@pytest.mark.parametrize("dtype", ["<i2", "<u2", ">i4", "<u8", "<f4", "<f8"])
+def test_what_is_written_in_pieces_stays_within_the_bound(dtype: str, scale: float) -> None:
+    """As a Zarr array is that somebody appends to: every piece is coded with what is there already."""
+    if scale < 1 and np.dtype(dtype).kind != "f":
+        pytest.skip("no integers lie on such a lattice")
+    zero = 20_000 if np.dtype(dtype).kind == "u" else 0
+    x = ((make_recording(3000, 2, scale=100.0).astype(np.int64) + zero) * scale).astype(dtype)
+    x[:, 1] = x[::-1, 0] // 2 if scale == 1 else x[::-1, 0]
+    chunk = np.zeros_like(x)
+    for begin in range(0, 3000, 100):
+        chunk[begin : begin + 100] = x[begin : begin + 100]
+        chunk = quantise(chunk, 2.1 * scale).copy()
+    assert not np.array_equal(chunk, x)
+    assert_near(x, chunk, 2.1 * scale)
+
+
+@pytest.mark.filterwarnings("error")
+def test_values_that_are_no_numbers_are_no_reason_to_warn() -> None:
+    array = np.tile(np.array([0xD000, 0x3C00, 0x5800, 0x7D01], "<u2"), 100).view("<f2")  # one that signals
+    assert_near(array, quantise(array, 1), 1)
+
+
 def test_frames_say_what_was_done() -> None:
     x = make_recording(2000, 4)
     assert describe_chunk(compress(x)).max_error == 0

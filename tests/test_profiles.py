@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -232,6 +233,15 @@ def test_damaged_profiles_are_found_out(profile: Profile) -> None:
             Profile.from_bytes(bytes(data[:length]))
 
 
+@pytest.mark.parametrize("facts", ["[1]", "3", "null", '"ab"'])
+def test_facts_that_are_no_facts(facts: str, profile: Profile) -> None:
+    data = replace(profile, facts={}).to_bytes()
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = data[8:end].replace(b'"facts":"{}"', b'"facts":' + json.dumps(facts).encode())
+    with pytest.raises(ModelError, match="damaged"):
+        Profile.from_bytes(len(header).to_bytes(8, "little") + header + data[end:])
+
+
 def test_a_newer_profile_says_so(profile: Profile) -> None:
     data = profile.to_bytes().replace(b'"format":"1"', b'"format":"2"')
     with pytest.raises(losslessnn.NewerFormatError, match="upgrade"):
@@ -242,6 +252,48 @@ def test_impossible_numbers_are_refused_when_a_profile_is_read(profile: Profile,
     replace(profile, channels=9).save(tmp_path / "x.profile")
     with pytest.raises(ModelError, match=r"x\.profile"):
         load_model(tmp_path / "x.profile")
+
+
+@pytest.mark.usefixtures("forgotten")
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are POSIX's")
+def test_what_else_lies_where_profiles_are_looked_for(
+    profile: Profile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "folder.profile").mkdir()
+    (tmp_path / "gone.profile").symlink_to("nowhere")
+    (tmp_path / "junk.profile").write_bytes(b"junk")
+    os.mkfifo(tmp_path / "pipe.profile")
+    replace(profile, name="mine").save(tmp_path / "x.profile")
+    monkeypatch.setenv(store.VARIABLE, str(tmp_path))
+    assert load_model("mine") == profile
+    for name in ("nobody", "", "x" * 300, "a\0b"):
+        with pytest.raises(MissingModelError, match="no profile is called"):
+            load_model(name)
+
+
+@pytest.mark.usefixtures("forgotten")
+def test_a_user_without_a_home_has_profiles_elsewhere(
+    profile: Profile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(store, "user_folder", fail)
+    profile.save(tmp_path / "probe.profile")
+    with pytest.raises(MissingModelError):
+        load_model("probe")
+    monkeypatch.setenv(store.VARIABLE, str(tmp_path))
+    assert load_model("probe") == profile
+
+
+def test_one_profile_saved_by_many_at_once(profile: Profile, tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        saved = [pool.submit(profile.save, tmp_path / "x.profile") for _ in range(200)]
+        while not all(one.done() for one in saved):
+            if (tmp_path / "x.profile").exists():
+                assert (tmp_path / "x.profile").read_bytes() == profile.to_bytes()
+    assert [one.exception() for one in saved if one.exception()] == []
+    assert os.listdir(tmp_path) == ["x.profile"]
 
 
 # -- hostile frames

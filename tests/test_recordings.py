@@ -285,7 +285,18 @@ class TestSpikeGLX:
 
     def test_channels_given_by_hand_win(self, tmp_path: Path) -> None:
         path = self.write(tmp_path, "nSavedChans=5\n")
-        assert open_recording(path, Reading(10)).header.source == Source.RAW
+        found = open_recording(path, Reading(10))
+        assert only_samples(found).shape == (2000, 10)
+        assert not found.notes
+
+    def test_the_meta_file_goes_along_with_channels_given_by_hand(self, tmp_path: Path) -> None:
+        path = self.write(tmp_path, "imSampRate=30000\nnSavedChans=5\n")
+        compress_file(path, tmp_path / "a.lnn", reading=Reading(10))
+        meta = path.with_suffix(".meta").read_bytes()
+        path.with_suffix(".meta").unlink()
+        with Archive(tmp_path / "a.lnn") as archive:
+            restore_file(archive, path, overwrite=True)
+        assert path.with_suffix(".meta").read_bytes() == meta
 
 
 # ------------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 from collections.abc import Callable
@@ -288,6 +289,21 @@ class TestTrouble:
         monkeypatch.setattr(repacking, "write", write)
         with pytest.raises(RecordingError, match="differs"):
             repack(session, tmp_path / "x.nwb")
+        assert not list(tmp_path.iterdir())
+
+    def test_a_full_disk_is_called_so(
+        self, session: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from losslessnn.hdf5 import repacking
+
+        def write(*_: Any, **__: Any) -> None:
+            raise RuntimeError("Can't decrement id ref count (unable to extend file properly, errno = 28, …)")
+
+        monkeypatch.setattr(repacking, "write", write)
+        with pytest.raises(OSError, match="nothing was left there") as caught:
+            repack(session, tmp_path / "x.nwb")
+        assert caught.value.errno == errno.ENOSPC
+        assert caught.value.filename == str(tmp_path / "x.nwb")
         assert not list(tmp_path.iterdir())
 
     def test_a_reference_to_what_is_gone(self, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as npst
 
 import losslessnn
 from losslessnn import CorruptFrameError, NewerFormatError, compress, decompress
-from support import ADVERSARIAL, assert_same_bits, make_recording
+from support import ADVERSARIAL, assert_same_bits, made_newer, make_recording
 
 LAYOUTS = {
     "as made": lambda array: array,
@@ -292,10 +292,8 @@ class TestDamagedFramesAreRefused:
             decompress(b"LNN\x01" + noise)
 
     def test_a_newer_format_says_so(self, recording: np.ndarray) -> None:
-        newer = bytearray(compress(recording))
-        newer[3] += 1
         with pytest.raises(NewerFormatError, match="newer losslessnn"):
-            decompress(newer)
+            decompress(made_newer(compress(recording)))
 
     def test_the_error_is_one_line_and_an_ordinary_value_error(self) -> None:
         with pytest.raises(ValueError, match="frame") as caught:

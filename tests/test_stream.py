@@ -295,6 +295,18 @@ def test_numbers_tell_what_is_missing_before_a_key_packet(recording: np.ndarray,
     assert numbers == [0, 1, 4, 5]
 
 
+def test_after_an_interruption_the_sender_begins_anew(recording: np.ndarray, profile: Profile) -> None:
+    sender, receiver = StreamEncoder(profile), StreamDecoder(profile)
+    assert_same_bits(recording[:30], receiver.decode(sender.encode(recording[:30])))
+    interrupted = mock.patch("losslessnn.stream._checksum", side_effect=KeyboardInterrupt)
+    with interrupted, pytest.raises(KeyboardInterrupt):
+        sender.encode(recording[30:60])
+    for begin in (60, 90):
+        samples = recording[begin : begin + 30]
+        assert_same_bits(samples, receiver.decode(sender.encode(samples)))
+    assert receiver.number == 2
+
+
 def test_a_key_that_is_asked_for(recording: np.ndarray, profile: Profile) -> None:
     sender = StreamEncoder(profile)
     sender.encode(recording[:50])

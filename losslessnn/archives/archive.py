@@ -22,6 +22,7 @@ from losslessnn.archives.format import (
     ArchiveHeader,
     header_length,
     index_length,
+    of_this_version,
     unpack_header,
     unpack_index,
 )
@@ -282,7 +283,11 @@ class Archive:
             if self._header_length > self.archive_length:
                 raise CorruptFrameError("archive header is cut short, or damaged")
             return unpack_header(self._read_at(0, self._header_length))
-        except CorruptFrameError as error:
+        except CorruptFrameError as found:
+            altered = isinstance(found, NewerFormatError) and self._is_of_this_version(prefix)
+            error = (
+                CorruptFrameError("archive header is damaged: its version was altered") if altered else found
+            )
             copy = self._header_copy()
             if copy is None:
                 left = "" if isinstance(error, NewerFormatError) else self._what_is_left()
@@ -294,6 +299,15 @@ class Archive:
             self.header_damaged = True
             self._header_length = len(copy)
             return unpack_header(copy)
+
+    def _is_of_this_version(self, prefix: bytes) -> bool:
+        """Whether the header is whole, but for the version that it says it is of."""
+        try:
+            length = header_length(of_this_version(prefix))
+            unpack_header(of_this_version(self._read_at(0, length)))
+        except CorruptFrameError:
+            return False
+        return True
 
     def _header_copy(self) -> bytes | None:
         """The copy of a damaged header, whose length follows from the others'; None if it is not whole."""

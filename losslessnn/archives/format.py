@@ -198,6 +198,11 @@ def header_length(prefix: bytes) -> int:
     return reader.varint(_MAX_HEADER_BYTES) + reader.position + _CRC_BYTES
 
 
+def of_this_version(packed: bytes) -> bytes:
+    """A header, or its beginning, as if it said that it is of the version known here."""
+    return MAGIC + bytes([VERSION]) + packed[len(MAGIC) + 1 :]
+
+
 def unpack_header(packed: bytes) -> ArchiveHeader:
     """Read what `pack_header` wrote, all of it checked.
 

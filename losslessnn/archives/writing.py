@@ -176,7 +176,7 @@ def _write_archive(
     write_all(new.file, header)
     progress(0, len(header))
     try:
-        lengths = _write_frames(reader, new.file, len(header), settings, pool, progress)
+        lengths = _write_frames(reader, new, len(header), settings, pool, progress)
     except RecordingError as error:
         raise RecordingError(f"{recording.path}: {error}") from error
     repeated = is_repeated(header, lengths)
@@ -196,7 +196,7 @@ def _reads_back(header: bytes, recording: Recording) -> bool:
 
 def _write_frames(
     reader: SourceReader,
-    file: BinaryIO,
+    new: NewFile,
     position: int,
     settings: Settings,
     pool: tuple[Executor, int],
@@ -210,11 +210,11 @@ def _write_frames(
     def write(block: Block, encoding: Future[bytes]) -> None:
         nonlocal position
         frame = encoding.result()
-        write_all(file, frame)
+        write_all(new.file, frame)
         if isinstance(executor, RemoteEncoder):
-            _check_arrival(file, position, frame, block)
+            _check_arrival(new, position, frame, block)
         else:
-            under_way.append(executor.submit(_check_frame, file, position, len(frame), block).result)
+            under_way.append(executor.submit(_check_frame, new, position, len(frame), block).result)
         position += len(frame)
         lengths.append(len(frame))
         progress(block.file_bytes, len(frame))
@@ -232,8 +232,8 @@ def _write_frames(
     return lengths
 
 
-def _check_frame(file: BinaryIO, position: int, length: int, block: Block) -> None:
-    frame = _read_back(file, position, length)
+def _check_frame(new: NewFile, position: int, length: int, block: Block) -> None:
+    frame = _read_back(new, position, length)
     decoded = decode_chunk(frame, device="cpu")  # which checks what a GPU may have made
     source = block.array
     same_kind = decoded.dtype == source.dtype and decoded.shape == source.shape
@@ -243,18 +243,18 @@ def _check_frame(file: BinaryIO, position: int, length: int, block: Block) -> No
         )
 
 
-def _check_arrival(file: BinaryIO, position: int, frame: bytes, block: Block) -> None:
+def _check_arrival(new: NewFile, position: int, frame: bytes, block: Block) -> None:
     """Check a frame that was decoded and compared where it was made: of this block, and on disk unaltered."""
     header, _ = unpack_frame(frame)
     content = memory_bytes(block.array, memory_order(block.array))
-    if header.content_crc != content_checksum(content) or _read_back(file, position, len(frame)) != frame:
+    if header.content_crc != content_checksum(content) or _read_back(new, position, len(frame)) != frame:
         raise CorruptFrameError("a frame arrived or was written altered; no archive was written")
 
 
-def _read_back(file: BinaryIO, position: int, length: int) -> bytes:
+def _read_back(new: NewFile, position: int, length: int) -> bytes:
     if hasattr(os, "pread"):
-        return os.pread(file.fileno(), length, position)
-    with open(file.name, "rb") as again:
+        return os.pread(new.file.fileno(), length, position)
+    with open(new.path, "rb") as again:  # not by its number, which would close it: Windows
         again.seek(position)
         return again.read(length)
 

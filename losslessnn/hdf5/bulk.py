@@ -67,7 +67,7 @@ def write(dset: h5py.Dataset, array: Any, *, start: int = 0, threads: int = 0) -
     layout = _layout(dset)
     if dset.file.mode == "r":
         raise OSError(f"file {dset.file.filename} was opened for reading only: open it with mode 'r+'")
-    source = array if hasattr(array, "shape") and hasattr(array, "dtype") else as_array(array)
+    source = array if isinstance(getattr(array, "dtype", None), np.dtype) else as_array(array)
     _check_fits(dset, source, start)
     if not _is_stored_as_in_memory(dset):  # HDF5 must convert: it does so for whole arrays only
         dset[start : start + source.shape[0]] = source
@@ -115,6 +115,9 @@ class _Writer:
         first = slice(inside[0].start - self.start, inside[0].stop - self.start)
         given = np.asarray(self.source[(first, *inside[1:])])
         _check_values_fit(given.dtype, self.dtype)  # some sources scale their values when sliced
+        asked = tuple(part.stop - part.start for part in inside)
+        if given.shape != asked:  # it would be filled up as if it were at an edge
+            raise ValueError(f"the array gave values of shape {given.shape} where {asked} were asked for")
         values = np.ascontiguousarray(given, dtype=self.dtype)
         if values.shape != self.chunks:
             values = self._padded(values)
@@ -133,7 +136,7 @@ def _check_fits(dset: h5py.Dataset, source: Any, start: int) -> None:
         raise TypeError("a masked array would lose its mask: write x.data and x.mask, each on its own")
     _check_values_fit(source.dtype, dset.dtype.base)
     extent = dset.shape + dset.dtype.shape
-    if source.ndim != len(extent) or source.shape[1:] != extent[1:]:
+    if len(source.shape) != len(extent) or tuple(source.shape[1:]) != extent[1:]:
         raise ValueError(f"an array of shape {source.shape} does not fit a dataset of shape {extent}")
     stop, step = start + source.shape[0], dset.chunks[0]
     if start < 0 or stop > dset.shape[0]:
@@ -240,7 +243,7 @@ def _stored(dset: h5py.Dataset, offset: Offset) -> tuple[int, bytes | None]:
     with phil:  # which older versions of h5py forget here
         try:
             filter_mask, stored = dset.id.read_direct_chunk(offset)
-        except (OSError, RuntimeError, MemoryError):
+        except (OSError, RuntimeError, MemoryError, SystemError):  # the last two of a size that nobody set
             # Asked only now, because HDF5 may go through all chunks to answer.
             if dset.id.get_chunk_info_by_coord(offset).byte_offset is None:
                 return 0, None

@@ -346,13 +346,13 @@ def _make_filter_class(library: _Library) -> _FilterClass:
                 content = _decode(memory, values[:count])
             else:
                 content = np.frombuffer(_encode(memory, values[:count]), np.uint8)
-            target = library.allocate(max(content.nbytes, 1), False)
+            room = max(content.nbytes, size[0])  # no less than before: H5Ocopy puts the next chunk into it
+            target = library.allocate(room, False)
             if not target:
                 raise MemoryError(f"no memory for a chunk of {content.nbytes} bytes")
             ctypes.memmove(target, content.ctypes.data, content.nbytes)
             library.free(buffer[0])
-            buffer[0] = target
-            size[0] = max(content.nbytes, 1)
+            buffer[0], size[0] = target, room
             return content.nbytes
         except BaseException as error:  # nothing may be raised through C
             decoding = "a chunk could not be decoded"

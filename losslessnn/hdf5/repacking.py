@@ -7,9 +7,11 @@ object has its new one. What results is compared with the source, and gets its n
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -129,7 +131,8 @@ def repack(
     with NewFile(Path(destination), overwrite) as new:
         with _opened(source) as old:
             block = old.userblock_size
-            _make(old, new.path, settings, report)
+            with _system_errors():
+                _make(old, new.path, settings, report)
             with h5py.File(new.path, "r") as made:
                 refuse_difference(old, made, threads, lambda done: settings.progress(done, 0))
         if block:
@@ -139,6 +142,18 @@ def repack(
         report.after = new.path.stat().st_size
         new.publish(like=source.stat())
     return report
+
+
+@contextlib.contextmanager
+def _system_errors() -> Iterator[None]:
+    """Within this block, what HDF5 says of a full or a broken disk is raised as the system's own error."""
+    try:
+        yield
+    except (RuntimeError, OSError) as error:
+        number = re.search(r"errno = (\d+)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
 
 
 @dataclass(frozen=True)

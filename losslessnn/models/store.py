@@ -7,6 +7,7 @@ whoever decodes needs the profile: from the store or archive that embeds it, or 
 from __future__ import annotations
 
 import base64
+import contextlib
 import enum
 import hashlib
 import json
@@ -26,6 +27,7 @@ from safetensors.numpy import load
 
 from losslessnn.errors import CorruptFrameError, MissingModelError, ModelError, NewerFormatError
 from losslessnn.lattice import Lattice, unpack_lattice
+from losslessnn.newfile import NewFile, write_all
 
 if TYPE_CHECKING:
     from losslessnn.models.latent import FactorModel
@@ -155,7 +157,7 @@ class Profile:
             tensors = load(data)
             header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
             version, channels = int(header["format"]), int(header["channels"])
-            facts = json.loads(header.get("facts", "{}"))
+            facts = dict(json.loads(header.get("facts", "{}")))
         except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise ModelError(f"{where}: not a losslessnn profile, or damaged ({error})") from error
         if version > FORMAT:
@@ -167,7 +169,7 @@ class Profile:
         ):
             raise ModelError(f"{where}: does not hold the parts a profile has")
         parts = {name: tensor.tobytes() for name, tensor in tensors.items()}
-        profile = cls(channels, **parts, name=str(header.get("name", "")), facts=dict(facts))
+        profile = cls(channels, **parts, name=str(header.get("name", "")), facts=facts)
         if profile.id != header.get("id"):
             raise ModelError(f"{where}: damaged: it does not hold what its name says")
         return profile
@@ -193,16 +195,10 @@ class Profile:
         return latent.FactorModel(self.base.model, factors, networks).checked()
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the profile to a file, which appears whole or not at all."""
-        path = Path(path)
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        try:
-            partial.write_bytes(self.to_bytes())
-            os.replace(partial, path)
-        except OSError as error:  # which names the temporary file, or none
-            raise OSError(error.errno, error.strerror, str(path)) from error
-        finally:
-            partial.unlink(missing_ok=True)
+        """Write the profile to a file, which appears whole or not at all; its folder is made if need be."""
+        with NewFile(Path(path), overwrite=True) as new:
+            write_all(new.file, self.to_bytes())
+            new.publish()
 
     def __repr__(self) -> str:
         name = f"{self.name!r}, " if self.name else ""
@@ -220,7 +216,9 @@ def remember(profile: Profile) -> Profile:
 def search_path() -> list[Path]:
     """Folders profiles are looked for in: those of ``LOSSLESSNN_MODELS``, the user's, the package's."""
     chosen = [Path(part) for part in os.environ.get(VARIABLE, "").split(os.pathsep) if part]
-    return [*chosen, user_folder(), Path(__file__).parent / "weights"]
+    with contextlib.suppress(RuntimeError):  # a user without a home, as in some containers
+        chosen.append(user_folder())
+    return [*chosen, Path(__file__).parent / "weights"]
 
 
 def user_folder() -> Path:
@@ -237,7 +235,9 @@ def user_folder() -> Path:
 def installed() -> Iterator[tuple[Path, Profile]]:
     """All readable profiles on the search path."""
     for folder in search_path():
-        for path in sorted(folder.glob(f"*{SUFFIX}")) if folder.is_dir() else ():
+        for path in sorted(folder.glob(f"*{SUFFIX}")) if os.path.isdir(folder) else ():
+            if not os.path.isfile(path):  # to open a named pipe would wait for somebody to write
+                continue
             try:
                 yield path, read(path)
             except (OSError, ModelError, NewerFormatError):
@@ -305,7 +305,7 @@ def load_model(model: str | os.PathLike[str] | Profile) -> Profile:
     """
     if isinstance(model, Profile):
         return remember(model)
-    if Path(model).is_file():
+    if os.path.isfile(model):
         return remember(read(Path(model)))
     wanted = os.fspath(model)
     for path, profile in installed():

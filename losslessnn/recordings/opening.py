@@ -86,6 +86,7 @@ _DESCRIBED = {
     "BrainVision": _Described(brainvision.header_of, brainvision.describes, brainvision.read_brainvision),
     "WFDB": _Described(wfdb.header_of, wfdb.describes, wfdb.read_wfdb),
 }
+_WITH_SIDECARS = {"SpikeGLX": Source.SPIKEGLX, "BrainVision": Source.BRAINVISION, "WFDB": Source.WFDB}
 
 
 def open_recording(
@@ -143,15 +144,24 @@ def open_recording(
         finding.notes.append(
             "seconds per frame mean nothing without a sampling rate (-s): frames are as usual"
         )
+    source, sidecar = _description_to_keep(finding, path, name)
     header = ArchiveHeader(
         finding.layout,
-        finding.source,
+        source,
         path.name if name is None else name,
         finding.sampling_rate,
-        finding.sidecar,
+        sidecar,
         finding.facts,
     )
     return Recording(path, header, length, tuple(finding.notes), finding.guessed, finding.words)
+
+
+def _description_to_keep(finding: Finding, path: Path, name: str | None) -> tuple[Source, bytes | None]:
+    """The kind of file, and the text that goes along: also with samples that were read as somebody said."""
+    described = _find_description(path) if finding.source == Source.RAW and name != "" else None
+    if described is None or described[0] not in _WITH_SIDECARS:
+        return finding.source, finding.sidecar
+    return _WITH_SIDECARS[described[0]], described[1]
 
 
 def _without_effect(reading: Reading, finding: Finding) -> list[str]:
