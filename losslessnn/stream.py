@@ -132,11 +132,9 @@ class StreamEncoder:
             kind |= _KEY
         codes, leftover = found
         kind |= _LEFTOVER if leftover else 0
-        encoder, self._encoder = (
-            self._encoder,
-            None,
-        )  # unless all is well: receivers are not ahead
+        encoder = self._encoder
         assert encoder is not None
+        self._encoder = None  # until all is well: whoever is interrupted here begins anew with a key packet
         block = encoder.code(codes.T)
         self._baseline.follow(codes.T)
         place = pack_varint(self._number) + pack_varint(len(array))
