@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from losslessnn.cli.common import (
+    EncodingCommand,
     FiniteRange,
     in_one_line,
     level_option,
@@ -28,7 +29,7 @@ _PURPOSES = {
 }
 
 
-@click.command(short_help="Recommend chunk shapes, measured on a recording.")
+@click.command(cls=EncodingCommand, short_help="Recommend chunk shapes, measured on a recording.")
 @click.argument("file", type=click.Path(path_type=Path))
 @reading_options
 @level_option

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from losslessnn.cli.common import (
+    EncodingCommand,
     FiniteRange,
     complain,
     in_one_line,
@@ -38,7 +39,7 @@ QUICK = (
 _PICTURES = (".png", ".svg", ".pdf")
 
 
-@click.command(short_help="Compare a recording with other compressors.")
+@click.command(cls=EncodingCommand, short_help="Compare a recording with other compressors.")
 @click.argument("file", type=click.Path(path_type=Path))
 @reading_options
 @level_option

@@ -15,11 +15,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from losslessnn import kernels
 from losslessnn.device import DEVICES, VARIABLE, usual_device
 from losslessnn.errors import LosslessnnError
 
@@ -178,6 +180,23 @@ def make_reading(
                 f"{dtype!r} is no sample type; try int16, uint16, int24, int32 or float32", param_hint="'-d'"
             ) from None
     return Reading(channels, dtype, sampling_rate, as_bytes, time_axis=time_axis, **more)
+
+
+class EncodingCommand(click.Command):
+    """A command whose kernels, if they must be compiled, are compiled on more than one core."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run it; in somebody else's program without starting any process."""
+        if ctx.obj:
+            settings = ctx.params.get("level", 5), ctx.params.get("threads", 0)
+            kernels.when_compiling.append(partial(_start_helpers, *settings))
+        return super().invoke(ctx)
+
+
+def _start_helpers(level: int, threads: int) -> None:
+    from losslessnn.cli.helpers import start_helpers
+
+    start_helpers(level, threads)
 
 
 # ------------------------------------------------------------------------------------------------------------

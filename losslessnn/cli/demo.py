@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from losslessnn.cli.bench import Table
-from losslessnn.cli.common import FiniteRange, level_option, megabytes, thread_pool
+from losslessnn.cli.common import EncodingCommand, FiniteRange, level_option, megabytes, thread_pool
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _PEERS = ("gzip -6", "zstd -3", "Blosc zstd-5 bitshuffle")
 
 
-@click.command(short_help="Simulate a probe, compress it, verify, compare.")
+@click.command(cls=EncodingCommand, short_help="Simulate a probe, compress it, verify, compare.")
 @click.option(
     "--seconds",
     type=FiniteRange(0.01, 60),

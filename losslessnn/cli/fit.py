@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from losslessnn.cli.common import (
+    EncodingCommand,
     FiniteRange,
     files_argument,
     force_option,
@@ -21,7 +22,7 @@ from losslessnn.cli.common import (
 USUAL_MB = 64.0
 
 
-@click.command(short_help="Fit a profile to recordings, for others like them.")
+@click.command(cls=EncodingCommand, short_help="Fit a profile to recordings, for others like them.")
 @files_argument
 @click.option(
     "-o",
