@@ -2,5 +2,5 @@
 
 from collections.abc import Callable
 
-when_compiling: list[Callable[[], object]] = []
-"""What is called when a process begins to compile kernels, once; nothing is if all it needs are cached."""
+before_compiling: list[Callable[[str], bool]] = []
+"""Called with a kernel's name in the cache, where it is not there: whether it may be now."""

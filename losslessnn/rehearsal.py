@@ -1,6 +1,6 @@
-"""What an encoder and a decoder do, on a few samples made for it, so that kernels are compiled and cached.
+"""What an encoder and a decoder do, on a few samples, so that kernels are compiled and cached.
 
-Stages need each other's results in a program, but not here: each can be the first.
+Elsewhere a stage needs the results of those before it. Here it needs none, so that each can be the first.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from base64 import b64decode
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from losslessnn.models.autoregressive import NO_MARKS, AutoregressiveModel
 from losslessnn.models.decoding import Parsed
 from losslessnn.models.encoding import ALL_FAMILIES_LEVEL
 from losslessnn.models.fit import predict_by
+from losslessnn.models.fit.changes import SHORTEST_SEGMENT, find_changes
 from losslessnn.models.fit.effort import EFFORT
 from losslessnn.models.prediction import Prediction
 
@@ -42,16 +44,36 @@ def samples() -> Codes:
     return steps.cumsum(axis=0).astype(np.int16)
 
 
-def stages(level: int) -> list[str]:
-    """Names of what an encoder of a level, and a decoder, do after the linear fit, in the order of `STAGES`.
+class Stage(NamedTuple):
+    """A part of encoding or decoding.
 
-    What takes long and is needed late comes first: an encoder compiles all else meanwhile.
+    Attributes
+    ----------
+    rehearse : callable
+    seconds : float
+        What its kernels take to compile, more or less.
     """
-    effort = EFFORT[level]
-    unneeded = set() if effort.network.hidden else {"train", "look"}
+
+    rehearse: Callable[[], None]
+    seconds: float
+
+
+def deal(level: int, count: int) -> list[list[str]]:
+    """Stages after the linear fit, of a level's encoder and of a decoder, for some processes to rehearse.
+
+    What is needed late comes first, since an encoder begins with what it needs at once.
+    """
+    unneeded = set() if EFFORT[level].network.hidden else {"train", "look"}
     if level < ALL_FAMILIES_LEVEL:
         unneeded.add("latents")
-    return [name for name in STAGES if name not in unneeded]
+    dealt: list[list[str]] = [[] for _ in range(count)]
+    seconds = [0.0] * count
+    for name in STAGES:
+        if count and name not in unneeded:
+            least = seconds.index(min(seconds))
+            dealt[least].append(name)
+            seconds[least] += STAGES[name].seconds
+    return [names for names in dealt if names]
 
 
 def _decode() -> None:
@@ -68,6 +90,11 @@ def _train() -> None:
 def _look() -> None:
     model, prediction = _predicted()
     network.look(NO_MARKS, model, prediction, prediction.codes.size)
+
+
+def _changes() -> None:
+    codes = np.tile(samples().T, 2 * SHORTEST_SEGMENT // len(samples()) + 1)
+    find_changes(codes, _predicted()[0].positions)
 
 
 def _code() -> None:
@@ -93,10 +120,11 @@ def _parsed(frame: bytes) -> Parsed:
     return Parsed.read(sections, math.prod(header.shape))
 
 
-STAGES: dict[str, Callable[[], None]] = {
-    "decode": _decode,
-    "train": _train,
-    "look": _look,
-    "code": _code,
-    "latents": _latents,
+STAGES = {
+    "decode": Stage(_decode, 7.7),
+    "latents": Stage(_latents, 14.6),
+    "train": Stage(_train, 3.2),
+    "look": Stage(_look, 3.0),
+    "changes": Stage(_changes, 1.2),
+    "code": Stage(_code, 3.0),
 }

@@ -28,7 +28,7 @@ from numba.core.caching import IndexDataCacheFile
 from numba.core.runtime.nrt import rtsys
 from numba.extending import register_jitable
 
-from losslessnn.kernels import when_compiling
+from losslessnn.kernels import before_compiling
 from losslessnn.kernels.cpu.resident import forget_compiler
 
 _LINKED: dict[str, Any] = {}
@@ -84,7 +84,7 @@ def _compiled(function: Callable[..., Any], **more_options: Any) -> Any:
     if hasattr(cache, "load_overload") and hasattr(cache, "save_overload"):
         _forgive(cache)
     if hasattr(cache, "_cache_file"):
-        cache._cache_file = _Index(cache.cache_path, cache._impl.filename_base)
+        _keep_apart(cache)
     dispatcher._compile_for_args = _without_collecting(dispatcher._compile_for_args)
     return dispatcher
 
@@ -110,12 +110,33 @@ class _Index:
         index._save_data(name, code)
         index._save_index({key: name})
 
-    def _of(self, key: Any) -> Any:
+    def name_of(self, key: Any) -> str:
+        """The files' names, but for their suffixes."""
         signature, machine, _ = key
-        kind = hashlib.sha256(repr((str(signature), machine)).encode()).hexdigest()[:16]
-        index = IndexDataCacheFile(self._folder, f"{self._name}-{kind}", _FINGERPRINT)
+        kind = hashlib.sha256(repr((str(signature), machine)).encode()).hexdigest()
+        return f"{self._name}-{kind[:16]}"
+
+    def _of(self, key: Any) -> Any:
+        index = IndexDataCacheFile(self._folder, self.name_of(key), _FINGERPRINT)
         index._version = f"{index._version} {_FINGERPRINT[0]}"  # compared before the rest is unpickled
         return index
+
+
+def _keep_apart(cache: Any) -> None:
+    """Give every kind of arguments an index; ask whether somebody else is compiling for it before we do."""
+    index = cache._cache_file = _Index(cache.cache_path, cache._impl.filename_base)
+    load = cache.load_overload
+
+    def load_or_ask(signature: Any, target: Any) -> Any:
+        found = load(signature, target)
+        if found is None and before_compiling:
+            _stopwatch.compiles = True
+            name = index.name_of(cache._index_key(signature, target.codegen()))
+            if any(may_be_there(name) for may_be_there in before_compiling):
+                return load(signature, target)
+        return found
+
+    cache.load_overload = load_or_ask
 
 
 def _forgive(cache: Any) -> None:
@@ -227,8 +248,6 @@ class _Announcer(numba.core.event.Listener):  # type: ignore[misc]
             self._said = True
             once = "" if self._warned else ", once; they are kept"
             _LOGGER.info("compiling kernels for this kind of data: up to a minute%s", once)
-            for action in () if self._warned else when_compiling:
-                action()
 
     def on_end(self, event: numba.core.event.Event) -> None:
         pass

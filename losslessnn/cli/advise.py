@@ -16,6 +16,7 @@ from losslessnn.cli.common import (
     level_option,
     make_reading,
     megabytes,
+    mention_compiling,
     reading_options,
 )
 
@@ -95,6 +96,7 @@ def command(
     from losslessnn.cli.bench import load_start
     from losslessnn.errors import RecordingError
 
+    mention_compiling()
     recording, array = load_start(file, make_reading(**reading), None, round(max_mb * 1e6))
     if array is None or array.size == 0:
         raise RecordingError(f"{file}: holds no samples to measure with")

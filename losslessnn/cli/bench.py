@@ -16,6 +16,7 @@ from losslessnn.cli.common import (
     make_folder_for,
     make_reading,
     megabytes,
+    mention_compiling,
     reading_options,
 )
 
@@ -97,6 +98,7 @@ def command(
     from losslessnn.errors import RecordingError
     from losslessnn.peers import PeerError, find, measure, plot
 
+    mention_compiling()
     if output is not None:
         _check_drawing(output)
     try:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
@@ -27,6 +27,7 @@ from losslessnn.errors import LosslessnnError
 
 if TYPE_CHECKING:
     from losslessnn.archives.report import FileReport
+    from losslessnn.cli.helpers import Helpers
     from losslessnn.recordings import Reading
 
 SUFFIX = ".lnn"
@@ -188,15 +189,20 @@ class EncodingCommand(click.Command):
     def invoke(self, ctx: click.Context) -> Any:
         """Run it; in somebody else's program without starting any process."""
         if ctx.obj:
-            settings = ctx.params.get("level", 5), ctx.params.get("threads", 0)
-            kernels.when_compiling.append(partial(_start_helpers, *settings))
+            kernels.before_compiling.append(_helped(ctx.params.get("level", 5), ctx.params.get("threads", 0)))
         return super().invoke(ctx)
 
 
-def _start_helpers(level: int, threads: int) -> None:
-    from losslessnn.cli.helpers import start_helpers
+def _helped(level: int, threads: int) -> Callable[[str], bool]:
+    """Helpers that start when the first kernel must be compiled; nothing is imported before."""
 
-    start_helpers(level, threads)
+    @cache
+    def helpers() -> Helpers:
+        from losslessnn.cli.helpers import Helpers
+
+        return Helpers(level, threads)
+
+    return lambda kernel: helpers().wait_for(kernel)
 
 
 # ------------------------------------------------------------------------------------------------------------
@@ -395,6 +401,11 @@ class Talk:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+
+def mention_compiling(quiet: bool = False) -> None:
+    """Say it if the command that is running compiles kernels, as a `Talk` does; for those that have none."""
+    click.get_current_context().with_resource(Talk(0, quiet, progress=False))
 
 
 # ------------------------------------------------------------------------------------------------------------

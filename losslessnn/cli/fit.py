@@ -16,6 +16,7 @@ from losslessnn.cli.common import (
     make_folder_for,
     make_reading,
     megabytes,
+    mention_compiling,
     reading_options,
 )
 
@@ -114,6 +115,7 @@ def command(
     from losslessnn.newfile import refuse_existing
     from losslessnn.recordings import map_samples
 
+    mention_compiling(quiet)
     refuse_existing(output, force)
     make_folder_for(output)
     how = make_reading(**reading)
