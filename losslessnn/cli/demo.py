@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from losslessnn.peers import Measurement
 
+_WARM_UP_STEPS = 5000  # more than a block, so that every kernel is needed
 _PEERS = ("gzip -6", "zstd -3", "Blosc zstd-5 bitshuffle")
 
 
@@ -87,7 +88,7 @@ def _warm_up(samples: np.ndarray[Any, Any], level: int) -> None:
     """Load and compile kernels: that belongs to the installation, not to the recording."""
     from losslessnn.chunk import decode_chunk, encode_chunk
 
-    decode_chunk(encode_chunk(samples[:3000], level=level))
+    decode_chunk(encode_chunk(samples[:_WARM_UP_STEPS], level=level))
 
 
 def _store(folder: Path, samples: np.ndarray[Any, Any], rate: float, level: int) -> Measurement:
