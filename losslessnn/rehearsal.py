@@ -93,8 +93,8 @@ def _look() -> None:
 
 
 def _changes() -> None:
-    codes = np.tile(samples().T, 2 * SHORTEST_SEGMENT // len(samples()) + 1)
-    find_changes(codes, _predicted()[0].positions)
+    long = np.tile(samples(), (2 * SHORTEST_SEGMENT // len(samples()) + 1, 1))
+    find_changes(long.T, _predicted()[0].positions)
 
 
 def _code() -> None:
