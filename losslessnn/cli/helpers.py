@@ -20,7 +20,7 @@ from typing import Any
 from losslessnn import kernels
 
 MOST_HELPERS = 2  # what comes early is not rehearsed, and takes as long as what they do
-_LONGEST_WAIT = 10.0  # seconds for one kernel: a helper may get less of its core than we of ours
+_LONGEST_WAIT = 20.0  # seconds for one kernel; somebody may have stopped a helper
 
 
 class Helpers:
