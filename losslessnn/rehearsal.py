@@ -61,9 +61,12 @@ class Stage(NamedTuple):
 def deal(level: int, count: int) -> list[list[str]]:
     """Stages after the linear fit, of a level's encoder and of a decoder, for some processes to rehearse.
 
-    What is needed late comes first, since an encoder begins with what it needs at once.
+    What is needed late comes first, since an encoder begins with what it needs at once. A process that is
+    alone leaves coding out: an encoder gets there sooner.
     """
     unneeded = set() if EFFORT[level].network.hidden else {"train", "look"}
+    if count == 1:
+        unneeded.add("code")
     if level < ALL_FAMILIES_LEVEL:
         unneeded.add("latents")
     dealt: list[list[str]] = [[] for _ in range(count)]

@@ -27,6 +27,8 @@ def cores(monkeypatch: pytest.MonkeyPatch) -> set[int]:
     """The cores this process may use: four, unless a test takes some away."""
     some = {0, 1, 2, 3}
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: some, raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    monkeypatch.setattr(os, "getloadavg", lambda: (0.5, 0.0, 0.0), raising=False)
     monkeypatch.setattr(helpers, "_Helper", Counted)
     return some
 
@@ -46,6 +48,11 @@ class TestHowMany:
     def test_none_on_one_core(self, cores: set[int]) -> None:
         cores -= {1, 2, 3}
         assert started() == []
+
+    def test_none_where_all_cores_are_busy(self, cores: set[int], monkeypatch: pytest.MonkeyPatch) -> None:
+        for load, count in ((5.9, 2), (6.1, 1), (7.1, 0), (100.0, 0)):
+            monkeypatch.setattr(os, "getloadavg", lambda load=load: (load, 0.0, 0.0), raising=False)
+            assert len(started()) == count
 
     def test_no_more_than_the_user_allows_threads(self, cores: set[int]) -> None:
         assert len(started(threads=2)) == 1

@@ -24,7 +24,7 @@ _LONGEST_WAIT = 20.0  # seconds for one kernel; somebody may have stopped a help
 
 
 class Helpers:
-    """As many processes as there are other cores to use, if any; they end with this one at the latest.
+    """As many processes as there are idle cores to use, if any; they end with this one at the latest.
 
     Parameters
     ----------
@@ -38,7 +38,8 @@ class Helpers:
         from losslessnn.rehearsal import deal
         from losslessnn.workers import thread_count
 
-        count = min(thread_count(threads), thread_count(0), MOST_HELPERS + 1) - 1
+        cores = min(thread_count(threads), thread_count(0), _unused_cores())
+        count = max(0, min(cores - 1, MOST_HELPERS))
         if getattr(sys, "frozen", False):  # into a program that is no Python
             count = 0
         self._helpers: list[_Helper] = []
@@ -49,6 +50,14 @@ class Helpers:
     def wait_for(self, kernel: str) -> bool:
         """Wait while a helper is compiling a kernel; whether any was."""
         return any(helper.wait_for(kernel) for helper in self._helpers)
+
+
+def _unused_cores() -> int:
+    """Cores of this machine that nobody else has used lately, as far as is known."""
+    load = 0.0
+    with suppress(OSError, AttributeError):  # Windows does not say
+        load = os.getloadavg()[0]
+    return (os.cpu_count() or 1) - int(load)
 
 
 class _Helper:
