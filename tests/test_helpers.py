@@ -102,6 +102,21 @@ class TestWho:
         assert kernels.before_compiling == []
 
 
+def test_nothing_is_imported_before_something_must_be_compiled() -> None:
+    program = """
+import contextlib, sys
+from losslessnn.cli import main
+
+sys.argv = ["losslessnn", "compress", "nowhere.npy"]
+with contextlib.suppress(SystemExit):
+    main()
+from losslessnn import kernels
+print(len(kernels.before_compiling), *{"losslessnn.cli.helpers", "losslessnn.rehearsal"} & set(sys.modules))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "1\n"
+
+
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty one."""
