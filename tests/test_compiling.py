@@ -78,6 +78,60 @@ def test_a_process_loads_some_kernels_and_compiles_others(script: Path, tmp_path
     assert run(script, cache) == ("42 1\n1.0 2j\n", "")
 
 
+def test_two_that_compile_for_different_kinds_at_once_do_not_lose_each_others_code(
+    script: Path, tmp_path: Path
+) -> None:
+    meanwhile = """
+from numba.core.caching import IndexDataCacheFile
+
+other = kernel(double.py_func)  # as another process has it
+save_index = IndexDataCacheFile._save_index
+
+def save_index_later(self, entries):
+    IndexDataCacheFile._save_index = save_index
+    other(0.5)
+    save_index(self, entries)
+
+IndexDataCacheFile._save_index = save_index_later
+"""
+    uses_both = SCRIPT + "print(double(0.5), sum(double.stats.cache_hits.values()))"
+    cache = str(tmp_path / "cache")
+    script.write_text(SCRIPT.replace("print", meanwhile + "print"))
+    assert run(script, cache) == ("42 0\n", "")
+    script.write_text(uses_both)
+    assert run(script, cache) == ("42 1\n1.0 2\n", "")
+
+
+def test_somebody_may_be_asked_before_a_kernel_is_compiled(script: Path, tmp_path: Path) -> None:
+    asking = """
+from losslessnn import kernels
+
+def ask(kernel):
+    print(kernel.partition("-")[0])
+    return False
+
+kernels.before_compiling.append(ask)
+"""
+    script.write_text(SCRIPT.replace("print", asking + "print"))
+    cache = str(tmp_path / "cache")
+    assert run(script, cache) == ("script.double\n42 0\n", "")
+    assert run(script, cache) == ("42 1\n", "")
+
+
+def test_what_somebody_has_compiled_meanwhile_is_loaded(script: Path, tmp_path: Path) -> None:
+    asking = """
+from losslessnn import kernels
+
+def compile_elsewhere(name):
+    kernels.before_compiling.clear()
+    return kernel(double.py_func)(21) == 42
+
+kernels.before_compiling.append(compile_elsewhere)
+"""
+    script.write_text(SCRIPT.replace("print", asking + "print"))
+    assert run(script, str(tmp_path / "cache")) == ("42 1\n", "")
+
+
 PARTS = """
 from losslessnn.kernels.cpu.compiling import inlined, kernel, part
 

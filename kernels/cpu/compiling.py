@@ -4,6 +4,10 @@ numba's cache asks only whether the file a kernel stands in has changed. Kernels
 files, so after an upgrade it could run old arithmetic under a new name, and bits would differ. And an index
 that names types which are no more cannot even be read. Here the cache asks first whether any kernel file has
 changed.
+
+numba keeps one index of all kinds of arguments that a kernel was compiled for, and does not lock it. Of two
+processes that compile for different kinds at once, one loses what it has compiled, or worse: the index names
+the code of the other. Here every kind has an index of its own.
 """
 
 from __future__ import annotations
@@ -20,9 +24,11 @@ from typing import Any
 
 import numba.core.event
 from numba import njit
+from numba.core.caching import IndexDataCacheFile
 from numba.core.runtime.nrt import rtsys
 from numba.extending import register_jitable
 
+from losslessnn.kernels import before_compiling
 from losslessnn.kernels.cpu.resident import forget_compiler
 
 _LINKED: dict[str, Any] = {}
@@ -77,12 +83,60 @@ def _compiled(function: Callable[..., Any], **more_options: Any) -> Any:
     cache = getattr(dispatcher, "_cache", None)
     if hasattr(cache, "load_overload") and hasattr(cache, "save_overload"):
         _forgive(cache)
-    index = getattr(cache, "_cache_file", None)
-    if index is not None and hasattr(index, "_source_stamp") and hasattr(index, "_version"):
-        index._source_stamp = _FINGERPRINT
-        index._version = f"{index._version} {_FINGERPRINT[0]}"  # compared before the rest is unpickled
+    if hasattr(cache, "_cache_file"):
+        _keep_apart(cache)
     dispatcher._compile_for_args = _without_collecting(dispatcher._compile_for_args)
     return dispatcher
+
+
+class _Index:
+    """Where numba looks for compiled code, and keeps it: like an index of its own, for any kind of arguments.
+
+    A file that names the code, and one that is the code, for each of them. Whoever writes either replaces it
+    by one that says the same, so that nobody ever needs to wait.
+    """
+
+    def __init__(self, folder: str, name: str) -> None:
+        self._folder, self._name = folder, name
+
+    def load(self, key: Any) -> Any:
+        """The code for a key, None if there is none."""
+        return self._of(key).load(key)
+
+    def save(self, key: Any, code: Any) -> None:
+        """Keep it; the code first, so that nothing is named that is not there."""
+        index = self._of(key)
+        name = index._data_name(1)
+        index._save_data(name, code)
+        index._save_index({key: name})
+
+    def name_of(self, key: Any) -> str:
+        """The files' names, but for their suffixes."""
+        signature, machine, _ = key
+        kind = hashlib.sha256(repr((str(signature), machine)).encode()).hexdigest()
+        return f"{self._name}-{kind[:16]}"
+
+    def _of(self, key: Any) -> Any:
+        index = IndexDataCacheFile(self._folder, self.name_of(key), _FINGERPRINT)
+        index._version = f"{index._version} {_FINGERPRINT[0]}"  # compared before the rest is unpickled
+        return index
+
+
+def _keep_apart(cache: Any) -> None:
+    """Give every kind of arguments an index; ask whether somebody else is compiling for it before we do."""
+    index = cache._cache_file = _Index(cache.cache_path, cache._impl.filename_base)
+    load = cache.load_overload
+
+    def load_or_ask(signature: Any, target: Any) -> Any:
+        found = load(signature, target)
+        if found is None and before_compiling:
+            _stopwatch.compiles = True
+            name = index.name_of(cache._index_key(signature, target.codegen()))
+            if any(may_be_there(name) for may_be_there in before_compiling):
+                return load(signature, target)
+        return found
+
+    cache.load_overload = load_or_ask
 
 
 def _forgive(cache: Any) -> None:
@@ -95,8 +149,6 @@ def _forgive(cache: Any) -> None:
         try:
             return load(signature, target)
         except Exception:
-            with contextlib.suppress(OSError):
-                cache.flush()
             return None
 
     def save_if_possible(*arguments: Any) -> None:

@@ -127,7 +127,8 @@ def _end(code: int) -> NoReturn:
 
 def _run(arguments: Sequence[str] | None) -> int:
     try:
-        code = cli.main(args=arguments, prog_name="losslessnn", standalone_mode=False)
+        own_process = arguments is None  # commands find it as their context's `obj`
+        code = cli.main(args=arguments, prog_name="losslessnn", standalone_mode=False, obj=own_process)
         sys.stdout.flush()
         return code if isinstance(code, int) else OK
     except click.Abort:

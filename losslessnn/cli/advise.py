@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from losslessnn.cli.common import (
+    EncodingCommand,
     FiniteRange,
     in_one_line,
     level_option,
     make_reading,
     megabytes,
+    mention_compiling,
     reading_options,
 )
 
@@ -28,7 +30,7 @@ _PURPOSES = {
 }
 
 
-@click.command(short_help="Recommend chunk shapes, measured on a recording.")
+@click.command(cls=EncodingCommand, short_help="Recommend chunk shapes, measured on a recording.")
 @click.argument("file", type=click.Path(path_type=Path))
 @reading_options
 @level_option
@@ -94,6 +96,7 @@ def command(
     from losslessnn.cli.bench import load_start
     from losslessnn.errors import RecordingError
 
+    mention_compiling()
     recording, array = load_start(file, make_reading(**reading), None, round(max_mb * 1e6))
     if array is None or array.size == 0:
         raise RecordingError(f"{file}: holds no samples to measure with")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from losslessnn.cli.common import (
+    EncodingCommand,
     FiniteRange,
     complain,
     in_one_line,
@@ -15,6 +16,7 @@ from losslessnn.cli.common import (
     make_folder_for,
     make_reading,
     megabytes,
+    mention_compiling,
     reading_options,
 )
 
@@ -38,7 +40,7 @@ QUICK = (
 _PICTURES = (".png", ".svg", ".pdf")
 
 
-@click.command(short_help="Compare a recording with other compressors.")
+@click.command(cls=EncodingCommand, short_help="Compare a recording with other compressors.")
 @click.argument("file", type=click.Path(path_type=Path))
 @reading_options
 @level_option
@@ -96,6 +98,7 @@ def command(
     from losslessnn.errors import RecordingError
     from losslessnn.peers import PeerError, find, measure, plot
 
+    mention_compiling()
     if output is not None:
         _check_drawing(output)
     try:

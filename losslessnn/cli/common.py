@@ -15,16 +15,19 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from losslessnn import kernels
 from losslessnn.device import DEVICES, VARIABLE, usual_device
 from losslessnn.errors import LosslessnnError
 
 if TYPE_CHECKING:
     from losslessnn.archives.report import FileReport
+    from losslessnn.cli.helpers import Helpers
     from losslessnn.recordings import Reading
 
 SUFFIX = ".lnn"
@@ -178,6 +181,28 @@ def make_reading(
                 f"{dtype!r} is no sample type; try int16, uint16, int24, int32 or float32", param_hint="'-d'"
             ) from None
     return Reading(channels, dtype, sampling_rate, as_bytes, time_axis=time_axis, **more)
+
+
+class EncodingCommand(click.Command):
+    """A command whose kernels, if they must be compiled, are compiled on more than one core."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run it; in somebody else's program without starting any process."""
+        if ctx.obj:
+            kernels.before_compiling.append(_helped(ctx.params.get("level", 5), ctx.params.get("threads", 0)))
+        return super().invoke(ctx)
+
+
+def _helped(level: int, threads: int) -> Callable[[str], bool]:
+    """Helpers that start when the first kernel must be compiled; nothing is imported before."""
+
+    @cache
+    def helpers() -> Helpers:
+        from losslessnn.cli.helpers import Helpers
+
+        return Helpers(level, threads)
+
+    return lambda kernel: helpers().wait_for(kernel)
 
 
 # ------------------------------------------------------------------------------------------------------------
@@ -376,6 +401,11 @@ class Talk:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+
+def mention_compiling(quiet: bool = False) -> None:
+    """Say it if the command that is running compiles kernels, as a `Talk` does; for those that have none."""
+    click.get_current_context().with_resource(Talk(0, quiet, progress=False))
 
 
 # ------------------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ import click
 from losslessnn.cli.common import (
     STDIO,
     SUFFIX,
+    EncodingCommand,
     FiniteRange,
     Pool,
     Talk,
@@ -56,7 +57,7 @@ _CLOCK_SECONDS = 2
 """To which some file systems round times."""
 
 
-@click.command(short_help="Compress recordings into .lnn archives.")
+@click.command(cls=EncodingCommand, short_help="Compress recordings into .lnn archives.")
 @files_argument
 @click.option(
     "-o",

@@ -10,17 +10,25 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from losslessnn.cli.bench import Table
-from losslessnn.cli.common import FiniteRange, level_option, megabytes, thread_pool
+from losslessnn.cli.common import (
+    EncodingCommand,
+    FiniteRange,
+    level_option,
+    megabytes,
+    mention_compiling,
+    thread_pool,
+)
 
 if TYPE_CHECKING:
     import numpy as np
 
     from losslessnn.peers import Measurement
 
+_WARM_UP_STEPS = 5000  # more than a block, so that every kernel is needed
 _PEERS = ("gzip -6", "zstd -3", "Blosc zstd-5 bitshuffle")
 
 
-@click.command(short_help="Simulate a probe, compress it, verify, compare.")
+@click.command(cls=EncodingCommand, short_help="Simulate a probe, compress it, verify, compare.")
 @click.option(
     "--seconds",
     type=FiniteRange(0.01, 60),
@@ -52,6 +60,7 @@ def command(seconds: float, seed: int, output: Path | None, level: int) -> int:
     """
     from losslessnn.simulate import simulate_probe
 
+    mention_compiling()
     started = time.perf_counter()
     simulation = simulate_probe(seconds, seed=seed)
     samples = simulation.samples
@@ -61,10 +70,7 @@ def command(seconds: float, seed: int, output: Path | None, level: int) -> int:
         f"{simulation.sampling_rate:g} Hz, int16, {megabytes(samples.nbytes)}; "
         f"{len(simulation.spike_times)} spikes of {units} units"
     )
-    # Compiling belongs to the installation, not to the recording; its time is said, not hidden.
-    compiled = _time_compiling(samples, level)
-    if compiled > 1:
-        click.echo(f"kernels compiled in {compiled:.1f} s (once; kept on disk)")
+    _warm_up(samples, level)
     with tempfile.TemporaryDirectory(prefix="losslessnn-demo-") as temporary:
         folder = output or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
@@ -78,12 +84,11 @@ def command(seconds: float, seed: int, output: Path | None, level: int) -> int:
     return 0
 
 
-def _time_compiling(samples: np.ndarray[Any, Any], level: int) -> float:
+def _warm_up(samples: np.ndarray[Any, Any], level: int) -> None:
+    """Load and compile kernels: that belongs to the installation, not to the recording."""
     from losslessnn.chunk import decode_chunk, encode_chunk
 
-    started = time.perf_counter()
-    decode_chunk(encode_chunk(samples[:3000], level=level))
-    return time.perf_counter() - started
+    decode_chunk(encode_chunk(samples[:_WARM_UP_STEPS], level=level))
 
 
 def _store(folder: Path, samples: np.ndarray[Any, Any], rate: float, level: int) -> Measurement:

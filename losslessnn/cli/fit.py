@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from losslessnn.cli.common import (
+    EncodingCommand,
     FiniteRange,
     files_argument,
     force_option,
@@ -15,13 +16,14 @@ from losslessnn.cli.common import (
     make_folder_for,
     make_reading,
     megabytes,
+    mention_compiling,
     reading_options,
 )
 
 USUAL_MB = 64.0
 
 
-@click.command(short_help="Fit a profile to recordings, for others like them.")
+@click.command(cls=EncodingCommand, short_help="Fit a profile to recordings, for others like them.")
 @files_argument
 @click.option(
     "-o",
@@ -113,6 +115,7 @@ def command(
     from losslessnn.newfile import refuse_existing
     from losslessnn.recordings import map_samples
 
+    mention_compiling(quiet)
     refuse_existing(output, force)
     make_folder_for(output)
     how = make_reading(**reading)

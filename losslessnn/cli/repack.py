@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from losslessnn.cli.common import (
+    EncodingCommand,
     Talk,
     file_size,
     files_argument,
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 SUFFIXES = (".h5", ".hdf5", ".hdf", ".nwb", ".mat", ".he5", ".nc")
 
 
-@click.command(short_help="Rewrite HDF5 and NWB files with their datasets compressed.")
+@click.command(cls=EncodingCommand, short_help="Rewrite HDF5 and NWB files with their datasets compressed.")
 @files_argument
 @click.option(
     "-o",
