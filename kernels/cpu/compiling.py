@@ -24,7 +24,7 @@ from typing import Any
 
 import numba.core.event
 from numba import njit
-from numba.core.caching import IndexDataCacheFile
+from numba.core.caching import IndexDataCacheFile, NullCache
 from numba.core.runtime.nrt import rtsys
 from numba.extending import register_jitable
 
@@ -80,11 +80,14 @@ def _compiled(function: Callable[..., Any], **more_options: Any) -> Any:
             raise
         _announcer.warn("no folder for them can be written")
         dispatcher = njit(**(_OPTIONS | {"cache": False}), **more_options)(function)
-    cache = getattr(dispatcher, "_cache", None)
-    if hasattr(cache, "load_overload") and hasattr(cache, "save_overload"):
-        _forgive(cache)
-    if hasattr(cache, "_cache_file"):
-        _keep_apart(cache)
+    cache = dispatcher._cache
+    if not isinstance(cache, NullCache):
+        try:
+            _forgive(cache)
+            _keep_apart(cache)
+        except AttributeError:  # then nobody would notice that a kernel file has changed
+            _announcer.warn("this numba keeps them in another way")
+            dispatcher._cache = NullCache()
     dispatcher._compile_for_args = _without_collecting(dispatcher._compile_for_args)
     return dispatcher
 
