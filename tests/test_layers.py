@@ -19,7 +19,7 @@ LAYERS = (
     ("cli",),
     ("dask",),
     ("zarr", "codec", "hdf5", "tensors", "functions", "stream", "archives", "recordings", "fitting"),  # doors
-    ("advice", "distortion", "workers", "simulate"),
+    ("advice", "distortion", "workers", "simulate", "rehearsal"),
     ("chunk",),
     ("training",),
     ("models", "nearby"),
