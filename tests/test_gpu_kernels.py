@@ -101,7 +101,14 @@ def assert_all_agree(case: Case) -> None:
     np.testing.assert_array_equal(back, case.codes)
 
 
-@pytest.mark.parametrize("feature", FEATURES)
+@pytest.mark.parametrize(
+    "feature",
+    ["small network", "everything", "wild"]
+    + [
+        pytest.param(name, marks=pytest.mark.slow)
+        for name in ("nothing", "tables", "adaptive", "network", "marks")
+    ],
+)
 def test_oracle_cpu_and_gpu_write_the_same_bytes_and_read_each_other(feature: str) -> None:
     assert_all_agree(make_case(len(feature), feature))
 
@@ -116,7 +123,15 @@ def test_any_model_and_shape(
 
 
 @pytest.mark.parametrize(
-    ("n_channels", "n_times", "lanes"), [(1, 1, 1), (1, 20, 1), (2, 1, 2), (5, 9, 2), (17, 3, 16), (17, 2, 1)]
+    ("n_channels", "n_times", "lanes"),
+    [
+        (1, 1, 1),
+        (1, 20, 1),
+        (2, 1, 2),
+        (5, 9, 2),
+        (17, 3, 16),
+        pytest.param(17, 2, 1, marks=pytest.mark.slow),
+    ],
 )
 def test_odd_shapes_and_fewer_lanes_than_channels(n_channels: int, n_times: int, lanes: int) -> None:
     assert_all_agree(make_case(5, "adaptive", n_channels, n_times, lanes))
@@ -142,6 +157,7 @@ def test_scales_from_a_code_to_all_there_are(scale: int) -> None:
     assert_all_agree(plain_case(codes, fraction_bits=1, scale=scale))
 
 
+@pytest.mark.slow
 def test_references_a_ring_away() -> None:
     """Rows are kept for as long as any channel reaches back; here they come round once."""
     case = make_case(3, "nothing", 2, 2 * PAD + 5)

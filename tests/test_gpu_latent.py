@@ -104,7 +104,10 @@ def assert_all_agree(case: Case) -> None:
     np.testing.assert_array_equal(back, case.codes)
 
 
-@pytest.mark.parametrize("feature", ["nothing", "past factors", "everything", "wild"])
+@pytest.mark.parametrize(
+    "feature",
+    ["everything", "wild", *(pytest.param(name, marks=pytest.mark.slow) for name in FEATURES[:-2])],
+)
 def test_oracle_cpu_and_gpu_write_the_same_bytes_and_read_each_other(feature: str) -> None:
     assert_all_agree(make_case(len(feature), feature))
 
@@ -118,7 +121,13 @@ def test_any_model_and_shape(case: Case) -> None:
 
 @pytest.mark.parametrize(
     ("n_channels", "n_times", "n_factors", "lanes"),
-    [(1, 1, 1, 1), (2, 1, 0, 1), (5, 6, 3, 2), (3, 3, 17, 2), (17, 3, 1, 16)],
+    [
+        (1, 1, 1, 1),
+        (2, 1, 0, 1),
+        (5, 4, 3, 2),
+        pytest.param(3, 3, 17, 2, marks=pytest.mark.slow),
+        pytest.param(17, 3, 1, 16, marks=pytest.mark.slow),
+    ],
 )
 def test_odd_shapes_and_fewer_lanes_than_channels_or_factors(
     n_channels: int, n_times: int, n_factors: int, lanes: int
@@ -140,7 +149,7 @@ def test_chunks_of_a_batch_have_seeds_of_their_own() -> None:
         np.testing.assert_array_equal(back, case.codes)
 
 
-@pytest.mark.parametrize("scale", [0, 255])
+@pytest.mark.parametrize("scale", [pytest.param(0, marks=pytest.mark.slow), 255])
 def test_escapes_and_low_bits_from_none_to_all_there_are(scale: int) -> None:
     rng = np.random.default_rng(scale)
     case = make_case(1, "nothing", 4, 5, 2, 2)

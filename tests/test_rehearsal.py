@@ -55,6 +55,7 @@ def test_frames_hold_the_samples(frame: bytes) -> None:
     assert np.array_equal(decompress(frame), samples())
 
 
+@pytest.mark.slow
 def test_all_that_is_rehearsed_is_needed_and_what_takes_longest_is_rehearsed() -> None:
     rehearsed, needed = kernels_called(REHEARSING), kernels_called(ENCODING)
     assert sorted(rehearsed - needed) == []

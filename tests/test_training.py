@@ -360,6 +360,7 @@ def test_a_checkpoint_of_another_training_is_refused(beats: np.ndarray, tmp_path
         losslessnn.fit(beats[:4000], trainer="torch", hidden=2, shown=1, checkpoint=state)
 
 
+@pytest.mark.slow
 def test_the_command_line_trains_in_torch(beats: np.ndarray, tmp_path: Path) -> None:
     np.save(tmp_path / "monday.npy", beats[:20_000])
     beats[20_000:].tofile(tmp_path / "tuesday.dat")
