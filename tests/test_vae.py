@@ -171,7 +171,7 @@ def test_inspection_says_where_the_bits_went(profile: Profile, bursts: np.ndarra
 # -- bits back
 
 
-@pytest.mark.parametrize("times", [1 << 13, pytest.param(1 << 18, marks=pytest.mark.slow)])  # the longer has 4 MB
+@pytest.mark.parametrize("times", [1 << 13, pytest.param(1 << 18, marks=pytest.mark.slow)])  # or 4 MB
 def test_a_frame_costs_what_the_evidence_lower_bound_says(profile: Profile, times: int) -> None:
     array = make_bursts(times, CHANNELS, seed=9)
     codes = np.ascontiguousarray(array.T.astype(np.int32))
