@@ -111,14 +111,12 @@ def _pop_samples(
     states, n_lanes = lanes
     symbol = tl.zeros([BLOCK], tl.int64)
     for first in range(0, n_channels, n_lanes):
-        lane = column - first
-        mine = coded & (lane >= 0) & (lane < n_lanes)
-        state = tl.load(states + lane, mask=mine, other=0)
+        mine, place, state = message.turn_of(first, coded, lanes, column)
         slot = message.slot_of(state, _PRECISION)
         found, bottom, top = head.find_symbol(slot, mine, window, codes, tails, guesses, tables, TABLES)
         symbol = tl.where(mine, found, symbol)
         state, taken = message.pop(state, bottom, top - bottom, _PRECISION, mine, stack, height)
-        tl.store(states + lane, state, mask=mine)
+        tl.store(place, state, mask=mine)
         height = message.settled(height - taken, stack)
         tl.debug_barrier()
     coarse = window[1]
@@ -126,12 +124,10 @@ def _pop_samples(
     beyond, low_bits = tl.zeros([BLOCK], tl.int64), tl.zeros([BLOCK], tl.int64)
     if tl.max(tl.where(coded, coarse, 0) + escapes.to(tl.int64), 0) > 0:
         for first in range(0, n_channels, n_lanes):
-            lane = column - first
-            mine = coded & (lane >= 0) & (lane < n_lanes)
-            state = tl.load(states + lane, mask=mine, other=0)
+            mine, place, state = message.turn_of(first, coded, lanes, column)
             far, rest, state, taken = message.pop_rest(state, escapes & mine, coarse, mine, stack, height)
             beyond, low_bits = tl.where(mine, far, beyond), tl.where(mine, rest, low_bits)
-            tl.store(states + lane, state, mask=mine)
+            tl.store(place, state, mask=mine)
             height = message.settled(height - taken, stack)
             tl.debug_barrier()
     group = window[0] + symbol + tl.where(symbol == 0, -beyond, beyond)

@@ -181,19 +181,15 @@ def _push_samples(
     last = (n_channels - 1) // n_lanes
     if tl.max(tl.where(coded, coarse, 0) + beyond, 0) > 0:
         for g in range(0, last + 1):
-            lane = column - (last - g) * n_lanes
-            mine = coded & (lane >= 0) & (lane < n_lanes)
-            state = tl.load(states + lane, mask=mine, other=0)
+            mine, place, state = message.turn_of((last - g) * n_lanes, coded, lanes, column)
             state, given = message.push_rest(state, beyond, code, coarse, mine, stack, height)
-            tl.store(states + lane, state, mask=mine)
+            tl.store(place, state, mask=mine)
             height = message.settled(height + given, stack)
             tl.debug_barrier()
     for g in range(0, last + 1):
-        lane = column - (last - g) * n_lanes
-        mine = coded & (lane >= 0) & (lane < n_lanes)
-        state = tl.load(states + lane, mask=mine, other=0)
+        mine, place, state = message.turn_of((last - g) * n_lanes, coded, lanes, column)
         state, given = message.push(state, bottom, tl.where(mine, freq, 1), _PRECISION, mine, stack, height)
-        tl.store(states + lane, state, mask=mine)
+        tl.store(place, state, mask=mine)
         height = message.settled(height + given, stack)
         tl.debug_barrier()
     return height

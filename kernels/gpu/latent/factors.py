@@ -225,15 +225,6 @@ def _below(symbol, latent, forms):
 
 
 @triton.jit
-def _mine(begin, count, lanes, column):
-    """The columns that are coded at once, one on each lane from column ``begin`` on, and their states."""
-    states, n_lanes = lanes
-    lane = column - begin
-    mine = (column < count) & (lane >= 0) & (lane < n_lanes)
-    return mine, states + lane, tl.load(states + lane, mask=mine, other=0)
-
-
-@triton.jit
 def pop_latents(latent, count, lanes, stack, height, forms, column, BLOCK: tl.constexpr):
     """Draw latents from their posteriors: their bins, and the height.
 
@@ -243,7 +234,7 @@ def pop_latents(latent, count, lanes, stack, height, forms, column, BLOCK: tl.co
     symbol = tl.zeros([BLOCK], tl.int64)
     states, n_lanes = lanes
     for begin in range(0, count, n_lanes):
-        mine, place, state = _mine(begin, count, lanes, column)
+        mine, place, state = message.turn_of(begin, column < count, lanes, column)
         slot = message.slot_of(state, _PRECISION)
         bottom, top = tl.zeros([BLOCK], tl.int64), tl.zeros([BLOCK], tl.int64) + _BINS
         low, high = bottom, bottom + _TOTAL
@@ -269,7 +260,7 @@ def push_latents(symbol, latent, count, lanes, stack, height, forms, column):
     freq = tl.where(column < count, _below(symbol + 1, latent, forms) - low, 1)
     last = (count - 1) // n_lanes
     for g in range(0, last + 1):
-        mine, place, state = _mine((last - g) * n_lanes, count, lanes, column)
+        mine, place, state = message.turn_of((last - g) * n_lanes, column < count, lanes, column)
         state, given = message.push(state, low, freq, _PRECISION, mine, stack, height)
         tl.store(place, state, mask=mine)
         height = message.settled(height + given, stack)
@@ -283,7 +274,7 @@ def pop_bins(count, lanes, stack, height, column, BLOCK: tl.constexpr):
     symbol = tl.zeros([BLOCK], tl.int64)
     states, n_lanes = lanes
     for begin in range(0, count, n_lanes):
-        mine, place, state = _mine(begin, count, lanes, column)
+        mine, place, state = message.turn_of(begin, column < count, lanes, column)
         symbol = tl.where(mine, message.slot_of(state, _BIN_BITS), symbol)
         state, taken = message.pop(state, symbol, 1, _BIN_BITS, mine, stack, height)
         tl.store(place, state, mask=mine)
@@ -299,7 +290,7 @@ def push_bins(symbol, count, lanes, stack, height, column):
     one = tl.zeros_like(symbol) + 1
     last = (count - 1) // n_lanes
     for g in range(0, last + 1):
-        mine, place, state = _mine((last - g) * n_lanes, count, lanes, column)
+        mine, place, state = message.turn_of((last - g) * n_lanes, column < count, lanes, column)
         state, given = message.push(state, symbol, one, _BIN_BITS, mine, stack, height)
         tl.store(place, state, mask=mine)
         height = message.settled(height + given, stack)

@@ -30,6 +30,17 @@ def settled(height, stack):
 
 
 @triton.jit
+def turn_of(first, wanted, lanes, column):
+    """The ``wanted`` columns that are coded at once, one on each lane from ``first`` on; where the states of
+    their lanes are, and these.
+    """
+    states, n_lanes = lanes
+    lane = column - first
+    mine = wanted & (lane >= 0) & (lane < n_lanes)
+    return mine, states + lane, tl.load(states + lane, mask=mine, other=0)
+
+
+@triton.jit
 def slot_of(state, precision):
     """Where in its distribution of 2**precision the topmost symbol of each lane lies."""
     one = tl.zeros_like(state) + 1
