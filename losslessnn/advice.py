@@ -39,6 +39,7 @@ _AS_FAST = 0.8
 """Share of the best speed that counts as no slower: another machine may turn such a difference around."""
 _FEWEST_ROUNDS = 2
 _MOST_ROUNDS = 1000  # of chunks so small that seconds of them are too many to count
+_OFTEN_ENOUGH = 20  # to measure the same chunk
 
 
 def suggest_chunks(
@@ -318,11 +319,12 @@ def _measure(
 ) -> tuple[ChunkFigures, ...]:
     """Figures of every shape, one chunk of each in turns: whatever else runs meanwhile slows all of them."""
     chunks = [cycle(_spread_chunks(array, shape)) for shape in shapes]
+    most = [min(_MOST_ROUNDS, _OFTEN_ENOUGH * math.prod(_grid(array.shape, shape))) for shape in shapes]
     costs: list[list[_Cost]] = [[] for _ in shapes]
     for rounds in count(1):
-        for of_shape, chunks_of_shape in zip(costs, chunks, strict=True):
+        for of_shape, chunks_of_shape, most_of_shape in zip(costs, chunks, most, strict=True):
             spent = sum(cost.encode_seconds + cost.decode_seconds for cost in of_shape)
-            has_time = spent < seconds / len(shapes) and rounds <= _MOST_ROUNDS
+            has_time = spent < seconds / len(shapes) and rounds <= most_of_shape
             if rounds <= _FEWEST_ROUNDS or has_time:
                 of_shape.append(_measure_chunk(next(chunks_of_shape), level))
         if all(len(of_shape) < rounds for of_shape in costs):
@@ -351,9 +353,14 @@ def _measure_chunk(chunk: np.ndarray[Any, Any], level: int) -> _Cost:
     return _Cost(chunk.nbytes, len(frame), between - started, time.thread_time() - between)
 
 
+def _grid(lengths: Sequence[int], shape: Sequence[int]) -> list[int]:
+    """Whole chunks along each axis; one where there is none."""
+    return [max(n // c, 1) for n, c in zip(lengths, shape, strict=True)]
+
+
 def _spread_chunks(array: np.ndarray[Any, Any], shape: tuple[int, ...]) -> Iterator[np.ndarray[Any, Any]]:
     """The whole chunks of an array, those far from each other first; the only one if there is but one."""
-    grid = [max(n // c, 1) for n, c in zip(array.shape, shape, strict=True)]
+    grid = _grid(array.shape, shape)
     places = math.prod(grid)
     # Bit-reversed, so that stopping early leaves places all over the recording.
     bits = max(places - 1, 1).bit_length()

@@ -125,6 +125,10 @@ class TestMeasuring:
         assert slept.decode_seconds < 0.1
         assert usual.decode_seconds > 0
 
+    def test_the_same_chunk_is_not_measured_for_ever(self) -> None:
+        advised = advise(make_recording(2000, 2), level=1, seconds=30)
+        assert {one.measured for one in advised.figures} == {advice._OFTEN_ENOUGH}
+
     def test_a_slow_connection_wants_long_chunks(self) -> None:
         sample = make_recording(60_000, 16)
         cloud = advise(sample, level=1, seconds=2, latency=100.0).cloud

@@ -64,7 +64,7 @@ def as_the_oracle_has_it(samples: np.ndarray, width: int) -> bytes:
     return coded
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(samples=values(), width=st.integers(0, 3))
 def test_oracle_and_kernel_write_the_same_bytes(samples: np.ndarray, width: int) -> None:
     width = min(width, len(samples))

@@ -135,7 +135,7 @@ def test_altered_bytes_do_no_harm(recording: np.ndarray) -> None:
             assert decode_chunk(reseal(bytes(altered))).shape == (600, 8)
 
 
-@pytest.mark.parametrize("level", [5, 9])
+@pytest.mark.parametrize("level", [5, pytest.param(9, marks=pytest.mark.slow)])
 def test_parts_too_small_for_their_decoder_are_not_written(level: int) -> None:
     """A short recording in a chunk that is longer and wider, as at the edge of a store."""
     array = np.zeros((120_000, 40), np.int16)

@@ -84,7 +84,7 @@ class TestEveryArrayComesBack:
         array = ADVERSARIAL[name]()
         assert_same_bits(array, decompress(compress(array, level=level)))
 
-    @settings(max_examples=300)
+    @settings(max_examples=150)
     @given(arrays_of_any_bits(), st.sampled_from(list(LAYOUTS)))
     @example(np.array(0.0), "transposed")
     def test_any_dtype_shape_and_layout(self, array: np.ndarray, layout: str) -> None:

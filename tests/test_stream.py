@@ -58,7 +58,7 @@ def pieces(recording: np.ndarray, *lengths: int) -> list[np.ndarray]:
 # ------------------------------------------------------------------------------------------ the kernels
 
 
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(case=cases(), cuts=st.lists(st.integers(1, 30), max_size=6), size=st.integers(1, 40))
 def test_oracle_and_cpu_write_the_same_packets_and_read_each_other(
     case: Case, cuts: list[int], size: int

@@ -324,6 +324,7 @@ print(profile.id)
 """
 
 
+@pytest.mark.slow
 def test_a_killed_training_goes_on_where_it_was(beats: np.ndarray, tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", beats[:20_000])
     command = [sys.executable, "-c", FIT]

@@ -61,6 +61,7 @@ def test_layers_are_the_decoders(form: closed_form.ClosedLatents, alone: Profile
         np.testing.assert_array_equal(sums.detach().numpy(), ours, err_msg=name)
 
 
+@pytest.mark.slow
 def test_the_last_stage_is_what_a_frame_spends(form: closed_form.ClosedLatents, alone: Profile) -> None:
     networks, figures = trained(form, alone, training.Plan(hidden=8, shown=6_000_000))
     stages = list(figures.values())
