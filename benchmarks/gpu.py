@@ -2,12 +2,13 @@
 
     python -m benchmarks.gpu --data DIR [--only NAME…] [--seconds 1] [--batches 1 8 64]
 
-A stretch of every recording is coded on both, by both families of models, and compared; a difference ends the
-run. Then chunks of 384 channels, Neuropixels where that recording is there, else simulated, in batches:
-encode and decode with the model that the default level fits, in GB of int16 samples per second, by the wall
-clock (copies to the GPU and back included) and by the kernels' own time; each kernel's share; what one core
-of the CPU does with a chunk; and roofs, measured on the card: copying memory, and multiplying 8-bit integers.
-The same of the first 64 channels by factors. Last, rANS with tables alone.
+A stretch of every recording is fitted and coded on both, by both families of models, and compared; a
+difference ends the run. Then chunks of 384 channels, Neuropixels where that recording is there, else
+simulated: a linear fit, and, in batches, encode and decode with the model that the default level fits, in GB
+of int16 samples per second, by the wall clock (copies to the GPU and back included) and by the kernels' own
+time; each kernel's share; what one core of the CPU does with a chunk; and roofs, measured on the card:
+copying memory, and multiplying 8-bit integers. The same of the first 64 channels by factors. Last, rANS with
+tables alone.
 The results are kept in ``benchmarks/results/gpu-CARD-DATE.json``.
 
 Without a GPU it says so, and measures nothing. (With ``TRITON_INTERPRET=1`` it goes through the motions, and
@@ -39,6 +40,7 @@ from losslessnn.models import autoregressive, conversion, devices, latent
 from losslessnn.models.autoregressive import NO_MARKS, AutoregressiveModel
 from losslessnn.models.fit import add_network, fit
 from losslessnn.models.fit.effort import EFFORT
+from losslessnn.models.fit.linear import fit_taps
 from losslessnn.models.latent_fit import NEAR, fit_factors
 from losslessnn.models.prediction import Prediction
 from losslessnn.simulate import simulate_probe
@@ -85,6 +87,8 @@ def main() -> int:
     samples = make_chunk(folder, chosen.seconds)[: FEW if interpreted else None]
     model, prediction = next(models(samples))
     chunk = devices.Uncoded(model, prediction, NO_MARKS)
+    results["least squares"] = time_fit(samples, gpu)
+    print(json.dumps(results["least squares"]))
     latents = with_latents(np.ascontiguousarray(samples[:LATENT_CHANNELS]))
     for count in chosen.batches:
         results["chunks"].append(
@@ -143,6 +147,9 @@ def check(gpu: devices.Gpu, folder: Path, name: str, n_samples: int) -> bool:
         print(f"{name}: on no lattice")
         return True
     samples = np.ascontiguousarray(found[1].T)
+    if not same_predictors(gpu, samples):
+        print(f"{name}: {len(samples)} channels, least squares: DIFFERENT")
+        return False
     works = {
         f"{len(model.network.outward)} hidden units": _autoregressive(
             gpu, devices.Uncoded(model, prediction, NO_MARKS)
@@ -161,6 +168,12 @@ def check(gpu: devices.Gpu, folder: Path, name: str, n_samples: int) -> bool:
         if not same:
             return False
     return True
+
+
+def same_predictors(gpu: devices.Gpu, samples: Codes) -> bool:
+    """Whether a fit to (channels, time) codes is the same with sums from the GPU."""
+    taps = (fit_taps(samples, _positions(samples), EFFORT[LEVEL], where) for where in (None, gpu))
+    return gpu.trusted and all(map(np.array_equal, *taps))
 
 
 class Work(NamedTuple):
@@ -226,6 +239,15 @@ def time_batch(work: Work, device: Any, count: int) -> dict[str, Any]:
             "one CPU core GB/s": work.n_bytes / _processor_seconds(on_cpu) / 1e9,
         }
     return result
+
+
+def time_fit(samples: Codes, gpu: devices.Gpu) -> dict[str, float]:
+    """Seconds of a linear fit to (channels, time) codes, with sums from the GPU and from one core."""
+    positions = _positions(samples)
+    return {
+        "seconds": _fastest(lambda: fit_taps(samples, positions, EFFORT[LEVEL], gpu), gpu.device),
+        "one CPU core seconds": _processor_seconds(lambda: fit_taps(samples, positions, EFFORT[LEVEL])),
+    }
 
 
 def _macs(model: AutoregressiveModel) -> float:

@@ -284,7 +284,7 @@ class Encoder:
         if marks.size:
             samples = fill(samples, marks, self.low)
         positions = positions_of(samples, self.low, self.high, self.tables)
-        model, prediction = fit(samples, positions, self.effort)
+        model, prediction = fit(samples, positions, self.effort, gpu=devices.gpu_for(self.device))
         segment = self._encode(marks, model, prediction)
         if self.base is not None:
             ready = _encode_by_profile(samples, marks, self.low, self.high, self.base, self.device)

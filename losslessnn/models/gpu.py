@@ -5,16 +5,20 @@ from __future__ import annotations
 import logging
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
+
+import numpy as np
 
 from losslessnn.blocks import Codes
 from losslessnn.models import tasks
 from losslessnn.models.tasks import Task
 
 MEMORY_SHARE = 0.5  # of what is free on a GPU, for one launch
+
+Arrays = tuple[np.ndarray[Any, Any], ...]
 
 _log = logging.getLogger("losslessnn")
 
@@ -95,6 +99,24 @@ class Gpu:
         """Codes of a chunk that decodes on the CPU, but not here."""
         self._distrust()
         return self.tensor(codes)
+
+    def either(self, kind: Hashable, there: Callable[[], Arrays], here: Callable[[], Arrays]) -> Arrays:
+        """Arrays that a GPU makes, or the CPU where that fails; the first of a kind must be the CPU's."""
+        if not self.trusted:
+            return here()
+        try:
+            arrays = there()
+        except Exception as error:
+            self._mention(error)
+            return here()
+        if kind in self._proven:
+            return arrays
+        expected = here()
+        if not all(map(np.array_equal, arrays, expected)):
+            self._distrust()
+            return expected
+        self._proven.add(kind)
+        return arrays
 
     def tensor(self, codes: Codes) -> Any:
         """(channels, time) codes as the kernels would leave them."""

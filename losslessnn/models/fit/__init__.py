@@ -17,18 +17,20 @@ from losslessnn.models.fit.adaptive import fit_adaptive
 from losslessnn.models.fit.effort import Effort
 from losslessnn.models.fit.head import fit_head, starting_levels
 from losslessnn.models.fit.linear import fit_taps
+from losslessnn.models.gpu import Gpu
 from losslessnn.models.network import fit_network, may_pay
 from losslessnn.models.prediction import Prediction
 
 
 def fit(
-    codes: Codes, positions: Positions, effort: Effort, whole: bool = False
+    codes: Codes, positions: Positions, effort: Effort, whole: bool = False, gpu: Gpu | None = None
 ) -> tuple[AutoregressiveModel, Prediction]:
     """Fit a model to (channels, time) codes; also return the predictions `encode` needs.
 
-    Those keep all errors where ``whole``, as `Prediction` says.
+    Those keep all errors where ``whole``, as `Prediction` says. Products of samples are summed up on a GPU,
+    if there is one.
     """
-    taps = fit_taps(codes, positions, effort)
+    taps = fit_taps(codes, positions, effort, gpu)
     prediction = Prediction(codes, positions, taps, whole)
     stage = fit_adaptive(prediction, effort)
     head = fit_head(prediction.errors, positions.fraction_bits)

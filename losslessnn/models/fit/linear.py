@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from losslessnn.blocks import Codes
 from losslessnn.kernels.constants import PAD
 from losslessnn.kernels.cpu import linear_fit
-from losslessnn.kernels.cpu.sums import Reach, fit_memory, gram_matrices, samples_for_sums, windows_of
+from losslessnn.kernels.cpu.sums import Reach, fit_memory, samples_for_sums, windows_of
 from losslessnn.kernels.parameters import LinearTaps, Positions
 from losslessnn.models.fit.effort import Effort
 from losslessnn.models.fit.excerpt import SHORTEST_SPAN, cut_spans, excerpt, spans_of
 from losslessnn.models.fit.references import MANY_CHANNELS, choose_references
+from losslessnn.models.fit.statistics import gram_matrices
 from losslessnn.models.fit.weights import (
     WHITENING_TAPS,
     beside_median,
@@ -28,16 +29,21 @@ from losslessnn.models.fit.weights import (
     uneven,
     whiten,
 )
+from losslessnn.models.gpu import Gpu
 
 TAP_BITS = 8.0
 LATER_PILOTS = 8  # channels to try them and the skew on
 LATER_GAIN = 0.015  # bits a sample they must save there
 FEWEST_FIT_SAMPLES, FEWEST_OF_MANY = 5120, 4096  # of a channel; of one of many
 _GRAM_ENTRIES = 1 << 16  # of matrices that are in memory at once
+_GRAM_ENTRIES_ON_GPU = 1 << 24
 
 
-def fit_taps(codes: Codes, positions: Positions, effort: Effort) -> LinearTaps:
-    """Predictors of (channels, time) codes, as small as they and what they leave over become together."""
+def fit_taps(codes: Codes, positions: Positions, effort: Effort, gpu: Gpu | None = None) -> LinearTaps:
+    """Predictors of (channels, time) codes, as small as they and what they leave over become together.
+
+    Products are summed up on a GPU, if there is one.
+    """
     n_channels, n_times = codes.shape
     fewest = FEWEST_FIT_SAMPLES if n_channels <= MANY_CHANNELS else FEWEST_OF_MANY
     begins, ends = spans_of(n_times, max(fewest, effort.fit_samples // n_channels))
@@ -45,7 +51,7 @@ def fit_taps(codes: Codes, positions: Positions, effort: Effort) -> LinearTaps:
     coarser = down - down.min()  # than the finest
     quantum = 4.0 ** int(positions.fraction_bits - down.min())
     weights = np.ones((n_channels, begins.size))
-    looked_at = _LookedAt(reduced, coarser, begins, ends, weights, n_times, quantum)
+    looked_at = _LookedAt(reduced, coarser, begins, ends, weights, n_times, quantum, gpu)
     own = min(effort.own, PAD)
     none = np.full((n_channels, 0), -1, np.int32)
     whitening = _linear(looked_at, none, Reach(min(own, WHITENING_TAPS), 0, 0, 1))
@@ -54,7 +60,7 @@ def fit_taps(codes: Codes, positions: Positions, effort: Effort) -> LinearTaps:
     looked_at = replace(looked_at, weights=weights)
     chosen, reach = none, Reach(own, effort.past, effort.lead, 1)
     if effort.references and n_channels > 1:
-        chosen = choose_references(whitened, n_times, effort.references, effort.later)
+        chosen = choose_references(whitened, n_times, effort.references, effort.later, gpu)
         taps, chosen = _fit_references(looked_at, chosen, reach, effort)
         reach = reach._replace(skew=taps.skew)
     else:
@@ -120,6 +126,8 @@ class _LookedAt:
         Samples of a channel that will pay for its coefficients.
     quantum : float
         Squared width of a code in the finest channels.
+    gpu : Gpu or None
+        Where products are summed up.
     """
 
     reduced: NDArray[Any]
@@ -129,6 +137,7 @@ class _LookedAt:
     weights: NDArray[np.float64]
     n_times: int
     quantum: float
+    gpu: Gpu | None
 
 
 @dataclass(frozen=True)
@@ -165,7 +174,7 @@ class _Sums:
         memory = fit_memory(size - 1, references.shape[1], looked_at.begins.size)
         gram_matrices(
             samples_for_sums(looked_at.reduced), references, reach, channels,
-            looked_at.begins, looked_at.ends, looked_at.weights, memory, grams, weighed,
+            looked_at.begins, looked_at.ends, looked_at.weights, memory, grams, weighed, looked_at.gpu,
         )  # fmt: skip
         if looked_at.coarser.any():
             _to_one_unit(grams, channels, references, reach, looked_at.coarser)
@@ -180,7 +189,8 @@ def _linear(
 ) -> LinearTaps:
     """Predictors of all channels; the sums of some may be known."""
     size = _most_regressors(references, reach) + 1
-    together = max(_GRAM_ENTRIES // size**2, 1)
+    entries = _GRAM_ENTRIES if looked_at.gpu is None else _GRAM_ENTRIES_ON_GPU
+    together = max(entries // size**2, 1)
     left = np.ones(len(references), bool)
     if known is not None:
         left[known.channels] = False

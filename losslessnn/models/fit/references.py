@@ -7,9 +7,11 @@ from numpy.typing import NDArray
 
 from losslessnn.kernels.cpu import linear_fit
 from losslessnn.kernels.cpu.integers import TILE
-from losslessnn.kernels.cpu.sums import PRODUCT_LIMIT, sum_products
+from losslessnn.kernels.cpu.sums import PRODUCT_LIMIT
 from losslessnn.models.fit.excerpt import CHANNELS_TOGETHER, VECTOR
 from losslessnn.models.fit.matrices import both_halves
+from losslessnn.models.fit.statistics import products_of
+from losslessnn.models.gpu import Gpu
 
 MANY_CHANNELS = 512  # above which they cost more than each other's references may save
 REFERENCE_REACH = 256  # channels, if there are many
@@ -23,6 +25,7 @@ def choose_references(
     n_times: int,
     most: int,
     later: int,
+    gpu: Gpu | None = None,
 ) -> NDArray[np.int32]:
     """Earlier channels that explain each channel's whitened samples best, then later ones like it."""
     # what a reference explains at lag 0 saves n/2 log2(1 / (1 - gain)) bits; its other lags save more
@@ -36,7 +39,7 @@ def choose_references(
         base, end = max(0, begin - reach), min(n_channels, begin + reach)
         block = np.full((end - begin, most), -1, np.int32)
         known = begin - base
-        covariance = _covariance(whitened[base:end], covariance[len(covariance) - known :, -known:])
+        covariance = _covariance(whitened[base:end], covariance[len(covariance) - known :, -known:], gpu)
         linear_fit.choose_references(covariance, threshold, begin - base, *memory, block)
         chosen[begin:end, :most] = np.where(block < 0, -1, block + base)
         if later:
@@ -44,7 +47,9 @@ def choose_references(
     return chosen
 
 
-def _covariance(samples: NDArray[np.int32], known: NDArray[np.float64]) -> NDArray[np.float64]:
+def _covariance(
+    samples: NDArray[np.int32], known: NDArray[np.float64], gpu: Gpu | None
+) -> NDArray[np.float64]:
     """Sums of products of channels (channels, time), of which those of the first ones are known.
 
     Each channel is in units of its own: what is asked of them are correlations.
@@ -57,8 +62,7 @@ def _covariance(samples: NDArray[np.int32], known: NDArray[np.float64]) -> NDArr
         down = np.maximum(np.frexp(means.astype(np.float64))[1] - _PRODUCT_BITS, 0)
         limit = PRODUCT_LIMIT
         rows[first : first + len(some), :n_times] = np.clip(some >> down[:, None], -limit, limit)
-    products = np.zeros((len(rows), len(rows)))
-    sum_products(rows, len(known), np.empty(TILE * TILE, np.int64), products)
+    products = products_of(rows, len(known), gpu)
     covariance = both_halves(products[:n, :n])
     covariance[: len(known), : len(known)] = known
     return covariance
