@@ -200,7 +200,7 @@ def two_layers() -> dict[str, Codec]:
     }
 
 
-@pytest.mark.parametrize("order", ["Bit-Swap", "HiLLoC"])
+@pytest.mark.parametrize("order", ["Bit-Swap", pytest.param("HiLLoC", marks=pytest.mark.slow)])
 def test_with_exact_posteriors_symbols_cost_their_own_entropy(order: str) -> None:
     codec = two_layers()[order]
     one = JOINT.sum(axis=(0, 1))[1]

@@ -813,7 +813,12 @@ class TestInterruption:
         return process
 
     @pytest.mark.parametrize(
-        ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+        ("number", "code"),
+        [
+            (signal.SIGTERM, 143),
+            pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow),
+            pytest.param(signal.SIGHUP, 129, marks=pytest.mark.slow),
+        ],
     )
     def test_leaves_no_half_file(self, number: int, code: int, tmp_path: Path) -> None:
         np.save(tmp_path / "x.npy", make_recording(1000, 8).repeat(4000, axis=0))

@@ -272,7 +272,7 @@ class TestTheSameFrame:
 
 class TestReading:
     def test_random_reads_equal_numpys(self) -> None:
-        assert check_reads(2000, seed=4) == 2000
+        assert check_reads(1000, seed=4) == 1000
 
     @pytest.mark.slow
     def test_a_million_random_reads_equal_numpys(self) -> None:
@@ -644,7 +644,10 @@ print("survived")
 class TestCallbacks:
     """HDF5 crashes if Python closes the dataset from within that HDF5 is closing."""
 
-    @pytest.mark.parametrize("action", ["create", "close", "flush", "read", "fail"])
+    @pytest.mark.parametrize(
+        "action",
+        ["close", "fail", *(pytest.param(a, marks=pytest.mark.slow) for a in ("create", "flush", "read"))],
+    )
     def test_the_garbage_collector_waits_until_hdf5_is_done(self, action: str) -> None:
         done = run(FORGETTING.replace("ACTION", repr(action)))
         assert (done.stdout, done.returncode) == ("survived\n", 0), done.stderr

@@ -192,7 +192,7 @@ class TestRaw:
     @pytest.mark.parametrize("dtype", ["int32", "float32", "float64", ">i2"])
     def test_types_other_than_int16_are_told_apart(self, dtype: str, tmp_path: Path) -> None:
         path, gain = tmp_path / "x.dat", 0.195 if dtype[0] == "f" else 1
-        (make_recording(40_000, 5).astype(float) * gain).astype(dtype).tofile(path)
+        (make_recording(15_000, 5).astype(float) * gain).astype(dtype).tofile(path)
         with pytest.raises(RecordingError, match=f"it looks like 5 channels of {dtype}$"):
             open_recording(path)
         (note,) = open_recording(path, Reading(channels=5)).notes

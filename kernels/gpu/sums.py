@@ -39,6 +39,12 @@ class _Spans(NamedTuple):
     weight: NDArray[np.float64]
     rank: NDArray[np.int64]
 
+    def part(self, some: slice) -> _Spans:
+        """Some of them."""
+        return _Spans(
+            self.channel[some], self.begin[some], self.end[some], self.weight[some], self.rank[some]
+        )
+
 
 def gram_matrices(
     samples: Samples,
@@ -73,7 +79,7 @@ def gram_matrices(
         before = of_channel[first - 1] if first else 0
         last = max(first + 1, int(np.searchsorted(of_channel, before + together, side="right")))
         some = slice(*np.searchsorted(spans.channel, (first, last)).tolist())
-        part = _Spans(*(each[some] for each in spans))._replace(channel=spans.channel[some] - first)
+        part = spans.part(some)._replace(channel=spans.channel[some] - first)
         sums = _span_sums(flat, offsets[first:last], known[first:last], part, longest)
         grams[first:last] = _weighted(sums, part, last - first).tril().cpu().numpy()
         first = last
