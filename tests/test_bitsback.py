@@ -150,10 +150,10 @@ def test_popping_an_empty_message_is_an_error(name: str) -> None:
         repeat(codec, 100).pop(message)
 
 
-@pytest.mark.parametrize("words", [[], [1], [0] * 10, [2**31] * 10])
+@pytest.mark.parametrize("words", [[], [1], [0] * 10, [2**31] * 10, [2**32 + 1] * 10, [-1] * 10])
 def test_words_that_are_no_message_are_refused(words: list[int]) -> None:
     with pytest.raises(CorruptFrameError):
-        Message.unflatten(np.array(words, np.uint32), LANES)
+        Message.unflatten(np.array(words), LANES)
 
 
 @pytest.mark.parametrize(
@@ -161,15 +161,87 @@ def test_words_that_are_no_message_are_refused(words: list[int]) -> None:
     [
         lambda: bernoulli(0, 8),
         lambda: bernoulli(256, 8),
+        lambda: bernoulli(1, 32),
+        lambda: uniform(32),
+        lambda: uniform(-1),
         lambda: categorical([1, 2], 8),
         lambda: categorical([0, 256], 8),
+        lambda: categorical([1 << 32, 1 << 32], 33),
         lambda: frequencies(np.full(300, 1 / 300), 8),
+        lambda: frequencies([0.5, np.nan], 8),
+        lambda: frequencies([1.5, -0.5], 8),
+        lambda: frequencies([0.1, 0.1], 8),
+        lambda: ones_of(np.nan, 8),
+        lambda: latents(np.full(2, 256), np.zeros(2, int), np.full(2, 9), HEAD),
+        lambda: latents(np.full(2, 9), np.zeros(2, int), np.full(2, -1), HEAD),
+        lambda: samples(np.zeros(2, int), np.full(2, 256), POSITIONS, HEAD),
+        lambda: samples(np.zeros(3, int), np.full(3, 9), POSITIONS, HEAD),
         lambda: substack(uniform(1), lambda states: states[[0, 1]]).pop(a_message()),
     ],
 )  # fmt: skip
 def test_impossible_codecs_are_refused(make) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(ValueError, match=r"."):
         make()
+
+
+HEAD = make_head(np.random.default_rng(0), 2, True)
+POSITIONS = make_positions(np.random.default_rng(0), 2, -5, 5, False, 3)
+
+
+@pytest.mark.parametrize(
+    ("codec", "symbols"),
+    [
+        (uniform(4), [0, 16]),
+        (uniform(4), [0, -1]),
+        (uniform(4), [0, 1.5]),
+        (uniform([4, 2]), [15, 4]),
+        (uniform(4), [1, 2, 3]),
+        (bernoulli(100, 8), [0, 2]),
+        (categorical([100, 156], 8), [0, 2]),
+        (categorical([100, 156], 8), [0, 0.5]),
+        (latents([9, 9], [0, 0], [9, 9], HEAD), [0, LATENT_BINS]),
+        (latents([9], [0], [9], HEAD), [0]),
+        (samples([0, 0], [9, 9], POSITIONS, HEAD), [0, 6]),
+        (samples([0, 0], [9, 9], POSITIONS, HEAD), [1, 2, 3]),
+    ],
+)
+def test_symbols_that_cannot_be_are_refused_and_leave_the_message_as_it_is(
+    codec: Codec, symbols: list[float]
+) -> None:
+    """Another symbol would be popped, and all below it be lost."""
+    message = a_message(lanes=2)
+    before = message.flatten()
+    with pytest.raises((ValueError, TypeError), match=r"."):
+        codec.push(message, symbols)
+    np.testing.assert_array_equal(message.flatten(), before)
+
+
+@pytest.mark.parametrize("lanes", [1, 3])
+@pytest.mark.parametrize(
+    "codec", [latents([9, 9], [0, 0], [9, 9], HEAD), samples([0, 0], [9, 9], POSITIONS, HEAD)]
+)
+def test_a_message_of_other_lanes_is_refused(codec: Codec, lanes: int) -> None:
+    with pytest.raises(ValueError, match="lanes"):
+        codec.pop(a_message(lanes=lanes))
+
+
+@pytest.mark.parametrize(
+    ("start", "frequency"), [(0, 0), (-1, 2), (15, 2), (16, 1), (0, 17), (1 << 62, 1 << 62)]
+)
+def test_intervals_that_cannot_be_are_refused(start: int, frequency: int) -> None:
+    message = a_message()
+    for change in (message.push, message.pop):
+        with pytest.raises(ValueError, match="interval"):
+            change(start, frequency, 4)
+
+
+def test_an_interval_that_is_not_there_is_not_popped() -> None:
+    message = Message.empty(1)
+    message.push(4, 2, 4)
+    with pytest.raises(ValueError, match="not the interval"):
+        message.pop(6, 2, 4)
+    message.pop(4, 2, 4)
+    np.testing.assert_array_equal(message.flatten(), Message.empty(1).flatten())
 
 
 TOP = np.array([0.3, 0.7])

@@ -36,13 +36,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from losslessnn.coding.shapes import quantiles
 from losslessnn.errors import CorruptFrameError, EmptyMessageError
-from losslessnn.kernels.constants import LATENT_BINS_BITS, PRECISION, STATE_FLOOR, log2_fraction
+from losslessnn.kernels.constants import LATENT_BINS_BITS, N_SCALES, PRECISION, STATE_FLOOR, log2_fraction
 from losslessnn.kernels.cpu import drawing, given_latents
 from losslessnn.kernels.cpu import message as stack
 from losslessnn.kernels.parameters import Head, Positions
 
 Integers = NDArray[np.int64]
 _LEAST_ROOM = 64
+_MOST_BITS = 31  # of a precision: a state of 2**31 and a word below it hold no more
+_SLACK = 0.01  # by which probabilities may fail to add up to 1
+_FAR = 1 << 40  # no position lies further off, and differences of such numbers do not overflow
 # of a state that is folded: its length, the bits below its highest one that lead, the others' pieces
 _LEAST_LENGTH, _LENGTH_BITS, _LEADING, _PIECE = 31, 5, np.uint64(4), 16
 _BENFORD_BITS = 16
@@ -88,7 +91,9 @@ class Message:
     @classmethod
     def unflatten(cls, words: NDArray[np.uint32], lanes: int) -> Message:
         """The inverse of `flatten`; `CorruptFrameError` for words no message has."""
-        words = np.asarray(words, np.uint32)
+        words = _words(words)
+        if lanes < 0:
+            raise ValueError(f"a message of {lanes} lanes cannot be")
         if words.size < 2 * lanes:
             raise CorruptFrameError(f"{words.size} words are too few for a message of {lanes} lanes")
         states = words[:lanes].astype(np.uint64) << np.uint64(32) | words[lanes : 2 * lanes]
@@ -115,44 +120,55 @@ class Message:
 
     @classmethod
     def unfold(cls, words: NDArray[np.uint32], lanes: int) -> Message:
-        """The inverse of `fold`."""
-        message = cls.unflatten(words, 1)
+        """The inverse of `fold`; errors as for `unflatten`, and `EmptyMessageError` if a state is missing."""
+        message = cls.unflatten(words, min(lanes, 1))
         for _, missing in reversed(_foldings(lanes)):
             popped = _STATES.pop(Message(message.states[:missing], message.tail))
             message.states = np.concatenate([message.states, popped])
         return message
 
     def push(self, starts: ArrayLike, frequencies: ArrayLike, precision: ArrayLike) -> None:
-        """Push an interval of 2**-precision onto every lane."""
+        """Push an interval of 2**-precision onto every lane.
+
+        Raises
+        ------
+        ValueError
+            If there is no such interval: pushing it would ruin all that is below.
+        """
+        interval = self._interval(starts, frequencies, precision)
         states = self._lanes()
         self.tail.reserve(states.size)
-        self._settle(
-            states,
-            stack.push_lanes(
-                states, np.int64(self.tail.height), self.tail.words, self._each(starts),
-                self._each(frequencies), self._each(precision),
-            ),
-        )  # fmt: skip
+        height = np.int64(self.tail.height)
+        self._settle(states, stack.push_lanes(states, height, self.tail.words, *interval))
 
     def peek(self, precision: ArrayLike) -> Integers:
-        """Where in its distribution every lane's topmost symbol lies."""
-        mask = (np.uint64(1) << np.asarray(precision, np.uint64)) - np.uint64(1)
-        return (self.states & mask).astype(np.int64)
+        """Where in its distribution every lane's topmost symbol lies; precisions up to 31."""
+        mask = (np.int64(1) << _precision(precision)) - 1
+        return self.states.astype(np.int64) & mask
 
     def pop(self, starts: ArrayLike, frequencies: ArrayLike, precision: ArrayLike) -> None:
-        """Take the interval that `peek` points into off every lane."""
-        states = self._lanes()
-        self._settle(
-            states,
-            stack.pop_lanes(
-                states, np.int64(self.tail.height), self.tail.words, self._each(starts),
-                self._each(frequencies), self._each(precision),
-            ),
-        )  # fmt: skip
+        """Take the interval that `peek` points into off every lane.
+
+        Raises
+        ------
+        EmptyMessageError
+            If more is popped than was pushed.
+        ValueError
+            If `peek` points into another interval.
+        """
+        begin, size, bits = self._interval(starts, frequencies, precision)
+        inside = self.peek(precision).reshape(-1) - begin
+        if ((inside < 0) | (inside >= size)).any():
+            raise ValueError("what is popped is not the interval that `peek` points into")
+        states, height = self._lanes(), np.int64(self.tail.height)
+        self._settle(states, stack.pop_lanes(states, height, self.tail.words, begin, size, bits))
 
     def push_bits(self, values: ArrayLike, count: ArrayLike) -> None:
         """Push a number of ``count`` bits onto every lane."""
-        self.push(values, 1, count)
+        numbers, bits = _integers(values), _precision(count)
+        if ((numbers < 0) | (numbers >> bits > 0)).any():
+            raise ValueError(f"numbers of {count} bits are from 0 to 2**{count} - 1")
+        self.push(numbers, 1, bits)
 
     def pop_bits(self, count: ArrayLike) -> Integers:
         """Pop a number of ``count`` bits off every lane."""
@@ -172,8 +188,25 @@ class Message:
     def _lanes(self) -> NDArray[np.uint64]:
         return np.array(self.states, np.uint64).reshape(-1)
 
-    def _each(self, values: ArrayLike) -> Integers:
-        return np.array(np.broadcast_to(np.asarray(values), self.states.shape), np.int64).reshape(-1)
+    def _interval(
+        self, starts: ArrayLike, frequencies: ArrayLike, precision: ArrayLike
+    ) -> tuple[Integers, Integers, Integers]:
+        """Starts, frequencies and precisions of all lanes."""
+        start, size = self._each(_integers(starts)), self._each(_integers(frequencies))
+        bits = self._each(_precision(precision))
+        total = np.int64(1) << bits
+        if ((start < 0) | (size < 1) | (start >= total) | (size > total - start)).any():
+            raise ValueError(
+                "no interval of 2**-precision: it begins at 0 or above, is 1 or longer, and ends at "
+                "2**precision or below"
+            )
+        return start, size, bits
+
+    def _each(self, values: Integers) -> Integers:
+        """One value for each lane, in memory of their own, as kernels take them."""
+        if np.broadcast_shapes(values.shape, self.states.shape) != self.states.shape:
+            raise ValueError(f"{values.shape} values do not go with lanes of shape {self.states.shape}")
+        return np.array(np.broadcast_to(values, self.states.shape)).reshape(-1)
 
     def _settle(self, states: NDArray[np.uint64], height: int) -> None:
         if height == -1:
@@ -202,18 +235,19 @@ class Codec(NamedTuple):
 
 def uniform(precision: ArrayLike) -> Codec:
     """Numbers from 0 to 2**precision - 1, all as likely; precisions up to 31, of all lanes or each."""
-    return Codec(
-        lambda message, x: message.push_bits(x, precision), lambda message: message.pop_bits(precision)
-    )
+    bits = _precision(precision)
+    return Codec(lambda message, x: message.push_bits(x, bits), lambda message: message.pop_bits(bits))
 
 
 def bernoulli(ones: ArrayLike, precision: int) -> Codec:
     """0 or 1; ``ones`` of 2**precision is how likely 1 is, from 1 to 2**precision - 1."""
-    zeros = (1 << precision) - np.asarray(ones, np.int64)
-    _check(zeros, 1, (1 << precision) - 1)
+    zeros = (1 << int(_precision(precision))) - _integers(ones)
+    _check(zeros, 1, (1 << precision) - 1, "frequencies")
 
     def push(message: Message, x: ArrayLike) -> None:
-        one = np.asarray(x) != 0
+        symbols = _integers(x)
+        _check(symbols, 0, 1, "symbols")
+        one = symbols == 1
         message.push(np.where(one, zeros, 0), np.where(one, (1 << precision) - zeros, zeros), precision)
 
     def pop(message: Message) -> Integers:
@@ -226,15 +260,15 @@ def bernoulli(ones: ArrayLike, precision: int) -> Codec:
 
 def categorical(frequencies: ArrayLike, precision: int) -> Codec:
     """Symbols by a table: (..., symbols) frequencies above 0 that add up to 2**precision."""
-    table = np.asarray(frequencies, np.int64)
-    _check(table, 1, 1 << precision)
+    table = _integers(frequencies)
+    _check(table, 1, 1 << int(_precision(precision)), "frequencies")
     if (table.sum(axis=-1) != 1 << precision).any():
         raise ValueError(f"frequencies must add up to 2**{precision}")
     below = np.concatenate([np.zeros((*table.shape[:-1], 1), np.int64), np.cumsum(table, axis=-1)], axis=-1)
 
     def intervals(message: Message, x: ArrayLike) -> tuple[Integers, Integers]:
-        symbols = np.broadcast_to(np.asarray(x, np.int64), message.states.shape)[..., None]
-        _check(symbols, 0, table.shape[-1] - 1)
+        symbols = np.broadcast_to(_integers(x), message.states.shape)[..., None]
+        _check(symbols, 0, table.shape[-1] - 1, "symbols")
         rows = np.broadcast_to(below, (*message.states.shape, below.shape[-1]))
         start = np.take_along_axis(rows, symbols, -1)[..., 0]
         return start, np.take_along_axis(rows, symbols + 1, -1)[..., 0] - start
@@ -255,7 +289,11 @@ def frequencies(probabilities: ArrayLike, precision: int) -> Integers:
 
     Each is rounded by itself; what is missing then goes to the greatest. This is how craystack does it.
     """
-    table = np.rint(np.asarray(probabilities, np.float64) * (1 << precision)).astype(np.int64)
+    likely = np.asarray(probabilities, np.float64)
+    _refuse_improbable(likely)
+    if likely.ndim == 0 or likely.shape[-1] == 0 or (np.abs(likely.sum(axis=-1) - 1) > _SLACK).any():
+        raise ValueError("probabilities of all symbols must add up to 1")
+    table = np.rint(likely * (1 << int(_precision(precision)))).astype(np.int64)
     table = np.maximum(table, 1)
     greatest = table.argmax(axis=-1)[..., None]
     missing = (1 << precision) - table.sum(axis=-1, keepdims=True)
@@ -268,8 +306,10 @@ def frequencies(probabilities: ArrayLike, precision: int) -> Integers:
 
 def ones_of(probability: ArrayLike, precision: int) -> Integers:
     """The frequency of 1, of 2**precision, for `bernoulli`; the opposite's is rounded, a half down."""
-    zeros = np.ceil((1 - np.asarray(probability, np.float64)) * (1 << precision) - 0.5).astype(np.int64)
-    return (1 << precision) - np.clip(zeros, 1, (1 << precision) - 1)
+    likely, total = np.asarray(probability, np.float64), 1 << int(_precision(precision))
+    _refuse_improbable(likely)
+    zeros = np.ceil((1 - likely) * total - 0.5).astype(np.int64)
+    return total - np.clip(zeros, 1, total - 1)
 
 
 def latents(prior: ArrayLike, center: ArrayLike, posterior: ArrayLike, head: Head) -> Codec:
@@ -288,22 +328,30 @@ def latents(prior: ArrayLike, center: ArrayLike, posterior: ArrayLike, head: Hea
     -----
     Under the prior itself all 2**12 bins are as likely: that codec is ``uniform(LATENT_BINS_BITS)``.
     """
-    spread, middle, width = (np.asarray(v, np.int64) for v in (prior, center, posterior))
-    parameters = (quantiles(), spread, middle, width, head.tails)
+    spread, middle, width = (
+        np.array(v) for v in np.broadcast_arrays(*map(_integers, (prior, center, posterior)))
+    )
+    _check(spread, 0, N_SCALES - 1, "scale indices")
+    _check(width, 0, N_SCALES - 1, "scale indices")
+    _check(middle, -_FAR, _FAR, "means")
+    parameters = (quantiles(), spread.reshape(-1), middle.reshape(-1), width.reshape(-1), head.tails)
 
     def intervals(symbols: Integers) -> tuple[Integers, Integers]:
         starts, freqs = np.empty_like(symbols), np.empty_like(symbols)
-        drawing.latent_intervals(symbols, *parameters, starts, freqs)
+        drawing.latent_intervals(symbols.reshape(-1), *parameters, starts.reshape(-1), freqs.reshape(-1))
         return starts, freqs
 
     def push(message: Message, x: ArrayLike) -> None:
-        symbols = np.array(x, np.int64)
-        _check(symbols, 0, (1 << LATENT_BINS_BITS) - 1)
+        _check_lanes(message, spread.shape)
+        symbols = _for_lanes(x, spread.shape)
+        _check(symbols, 0, (1 << LATENT_BINS_BITS) - 1, "bins")
         message.push(*intervals(symbols), PRECISION)
 
     def pop(message: Message) -> Integers:
-        symbols = np.empty(spread.size, np.int64)
-        drawing.find_latents(message.peek(PRECISION), *parameters, symbols)
+        _check_lanes(message, spread.shape)
+        symbols = np.empty(spread.shape, np.int64)
+        slots = message.peek(PRECISION).reshape(-1)
+        drawing.find_latents(slots, *parameters, symbols.reshape(-1))
         message.pop(*intervals(symbols), PRECISION)
         return symbols
 
@@ -311,17 +359,34 @@ def latents(prior: ArrayLike, center: ArrayLike, posterior: ArrayLike, head: Hea
 
 
 def samples(mean: ArrayLike, scale: ArrayLike, positions: Positions, head: Head) -> Codec:
-    """Codes of a converter, one a lane, each around its mean (absolute position) with a scale index."""
-    means, scales = np.asarray(mean, np.int64), np.asarray(scale, np.int64)
+    """Codes of a converter, one a lane, each around its mean (absolute position) with a scale index.
+
+    Parameters
+    ----------
+    mean, scale : (lanes,) int
+    positions, head
+        Of as many channels as there are lanes.
+    """
+    means, scales = (np.array(v) for v in np.broadcast_arrays(_integers(mean), _integers(scale)))
+    _check(means, -_FAR, _FAR, "means")
+    _check(scales, 0, N_SCALES - 1, "scale indices")
+    if not means.size == positions.table.size == head.shape.size:
+        raise ValueError(
+            f"{means.size} means, positions of {positions.table.size} channels and a head of "
+            f"{head.shape.size} do not go together"
+        )
+    parameters = (means.reshape(-1), scales.reshape(-1), positions, head)
 
     def push(message: Message, x: ArrayLike) -> None:
-        codes = np.array(x, np.int64)
-        _check(codes, positions.low, positions.high)
-        message.run(given_latents.push_samples, codes, means, scales, positions, head, room=4 * codes.size)
+        _check_lanes(message, means.shape)
+        codes = _for_lanes(x, means.shape)
+        _check(codes, positions.low, positions.high, "codes")
+        message.run(given_latents.push_samples, codes.reshape(-1), *parameters, room=4 * codes.size)
 
     def pop(message: Message) -> Integers:
-        codes = np.empty(means.size, np.int64)
-        message.run(lambda *state: given_latents.pop_samples(means, scales, positions, head, *state, codes))
+        _check_lanes(message, means.shape)
+        codes = np.empty(means.shape, np.int64)
+        message.run(lambda *state: given_latents.pop_samples(*parameters, *state, codes.reshape(-1)))
         return codes
 
     return Codec(push, pop)
@@ -461,6 +526,52 @@ def _foldings(lanes: int) -> list[tuple[int, int]]:
     return [(small, large - small) for small, large in pairwise(sizes)][::-1]
 
 
-def _check(values: NDArray[np.int64], least: int, most: int) -> None:
+# ----------------------------------------------------------------------------------------------- checking
+
+
+def _check(values: Integers, least: int, most: int, what: str) -> None:
     if values.size and not (least <= int(values.min()) and int(values.max()) <= most):
-        raise ValueError(f"must be from {least} to {most}, got {int(values.min())} to {int(values.max())}")
+        raise ValueError(
+            f"{what} must be from {least} to {most}, got {int(values.min())} to {int(values.max())}"
+        )
+
+
+def _integers(values: ArrayLike) -> Integers:
+    """Numbers as they are; TypeError for reals, which would be cut off."""
+    array = np.asarray(values)
+    if array.size and array.dtype.kind not in "biu":
+        raise TypeError(f"integers are needed here, not {array.dtype}")
+    return array.astype(np.int64, copy=False)
+
+
+def _precision(bits: ArrayLike) -> Integers:
+    checked = _integers(bits)
+    _check(checked, 0, _MOST_BITS, "precisions")
+    return checked
+
+
+def _words(values: ArrayLike) -> NDArray[np.uint32]:
+    """Words of a message; `CorruptFrameError` for other numbers."""
+    array = np.asarray(values)
+    if array.dtype != np.uint32:
+        array = _integers(array)
+        if ((array < 0) | (array >> 32 > 0)).any():
+            raise CorruptFrameError("words of a message are from 0 to 2**32 - 1")
+    return array.astype(np.uint32, copy=False).reshape(-1)
+
+
+def _refuse_improbable(values: NDArray[np.float64]) -> None:
+    if not ((values >= -_SLACK) & (values <= 1 + _SLACK)).all():
+        raise ValueError("probabilities are from 0 to 1")
+
+
+def _check_lanes(message: Message, shape: tuple[int, ...]) -> None:
+    if message.states.shape != shape:
+        raise ValueError(
+            f"the codec is for lanes of shape {shape}, the message's are {message.states.shape}: "
+            "`substack` takes some of them"
+        )
+
+
+def _for_lanes(x: ArrayLike, shape: tuple[int, ...]) -> Integers:
+    return np.array(np.broadcast_to(_integers(x), shape))
