@@ -19,6 +19,7 @@ from losslessnn.blocks import Codes
 from losslessnn.errors import CorruptFrameError, LostPacketError, ModelError, NewerFormatError
 from losslessnn.functions import Model, as_array
 from losslessnn.lattice import Lattice
+from losslessnn.lattice.common import ordered_of
 from losslessnn.models import side
 from losslessnn.models.autoregressive import NO_MARKS, AutoregressiveModel, Decoder, refuse_endless
 from losslessnn.models.encoding import CODE_LIMIT
@@ -33,6 +34,7 @@ VERSION = 1
 _PACKET, _KEY, _LEFTOVER = 0xB0, 1, 2  # a packet's first byte, and what may be added to it
 _CHECKSUM_MASK = (1 << 31) - 1
 _DTYPES = tuple(map(np.dtype, ("i1", "u1", "<i2", "<u2", "<i4", "<u4", "<i8", "<u8", "<f2", "<f4", "<f8")))
+_KEPT = lattice.DifferenceLattice(1, 0)
 _AS_THEY_ARE = lattice.IntegerLattice(lattice.Axis.NONE, np.ones(1, np.int64), np.zeros(1, np.int64))
 
 
@@ -120,8 +122,6 @@ class StreamEncoder:
             If they are of another dtype than the stream.
         ValueError
             If they are too many or none, or of another number of channels than the profile.
-        ModelError
-            If no model can hold them, nor the profile.
         """
         array = self._checked(samples)
         going_on = self._grid is not None and self._encoder is not None and self._since_key < self.key_every
@@ -169,42 +169,57 @@ class StreamEncoder:
         """Codes and leftover of a key packet's samples, and its own fields."""
         for grid in self._lattices(array):
             found = None if grid is None else _on(grid, array)
-            if found is not None:
+            if grid is None or found is None:
+                continue
+            packed, last = lattice.pack_lattice(grid), self._grid
+            known = last is not None and packed == lattice.pack_lattice(last)
+            baseline = self._baseline if known else Baseline()  # codes are other ones now
+            start = self._fit_start(found[0].T, baseline)
+            if start is not None:
+                self._grid, self._baseline = grid, baseline
                 break
-        else:
-            raise ModelError(f"these {self.dtype} values lie on no lattice a model can work with")
-        assert grid is not None
-        packed = lattice.pack_lattice(grid)
-        if self._grid is None or packed != lattice.pack_lattice(self._grid):
-            self._baseline = Baseline()  # codes are other ones now
-        model, said = self._fit_start(found[0].T)
+        else:  # nothing but gaps, or further off than models reckon: a stream must not end for that
+            packed, found = lattice.pack_lattice(_KEPT), _KEPT.keep(array)
+            start = self._fit_start(found[0].T, Baseline())
+            self._grid = None  # the next packet begins anew
+        assert start is not None
+        model, said = start
         self._encoder = PacketEncoder(model, LONGEST_PACKET)
         self._range = range(model.positions.low, model.positions.high + 1)
-        self._grid, self._since_key = grid, 0
+        self._since_key = 0
         head = bytes([VERSION, _DTYPES.index(self.dtype)]) + self._profile.digest[:ID_BYTES]
         return found, head + _listed(packed) + _listed(said)
 
     def _lattices(self, array: np.ndarray[Any, Any]) -> Iterator[Lattice | None]:
-        """Lattices to try: the profile's, the one in use, and what would do for these samples."""
+        """Lattices to try: the profile's, the one in use, and what would do for these samples.
+
+        Last of all from the first sample on, where that is further off than models reckon.
+        """
         yield self._profile.lattice_for(self.dtype)
         yield self._grid
         if self.dtype.kind != "f":
             yield _AS_THEY_ARE
-        yield lattice.fit(array)
+        fitted = lattice.fit(array)
+        yield fitted
+        if isinstance(fitted, lattice.IntegerLattice) and fitted.axis is lattice.Axis.NONE:
+            yield lattice.IntegerLattice(lattice.Axis.NONE, fitted.steps, ordered_of(array[:1, 0]))
 
-    def _fit_start(self, codes: Codes) -> tuple[AutoregressiveModel, bytes]:
-        """The profile's model, ready for these codes and for some that are further off, and its own part."""
+    def _fit_start(self, codes: Codes, baseline: Baseline) -> tuple[AutoregressiveModel, bytes] | None:
+        """The profile's model, ready for these codes and for some that are further off, and its own part.
+
+        None if it cannot hold them.
+        """
         base, low, high = self._profile.base, int(codes.min()), int(codes.max())
         most = 2 * (high - low) + 64
         for headroom in (*(most >> shift for shift in range(0, most.bit_length(), 2)), 0):
             limits = max(low - headroom, 1 - CODE_LIMIT), min(high + headroom, CODE_LIMIT - 1)
             try:
-                model = start_model(base, codes, limits, self._baseline)
+                model = start_model(base, codes, limits, baseline)
             except CorruptFrameError:  # so far kernels cannot reckon
                 continue
             said = side.pack_difference(model)
             return side.unpack_difference(said, base), said
-        raise ModelError(f"the profile cannot hold codes from {low} to {high}: fit one to such recordings")
+        return None
 
 
 class StreamDecoder:

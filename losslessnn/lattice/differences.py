@@ -67,6 +67,11 @@ class DifferenceLattice:
         hold_last(codes, wrong)
         return codes.astype(np.int32).reshape(array.shape), pack_exceptions(wrong, bits)
 
+    def keep(self, array: npt.NDArray[Any]) -> tuple[Codes, bytes]:
+        """Codes of 0, and in the leftover all values, whatever they are."""
+        bits = _differences(array).reshape(-1).view(np.uint64)
+        return np.zeros(array.shape, np.int32), pack_exceptions(np.arange(array.size), bits)
+
     def decode(
         self,
         codes: npt.NDArray[Any],
