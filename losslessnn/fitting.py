@@ -160,7 +160,7 @@ def fit(
     say(f"fitting to {codes.shape[1]} time steps of {n_channels} channels")
     scored = _scored(unseen)
     if latents:
-        profiles, figures = _latent_profiles(codes, _codes(scored), training, say)
+        profiles, figures = _latent_profiles(codes, scored, training, say)
     elif in_torch:
         profiles, figures = _torch_profiles(codes, known, unseen, training, say)
     else:
@@ -262,7 +262,7 @@ def _trained(form: ClosedForm, effort: Effort, hidden: int, shown: int) -> Autor
 
 
 def _latent_profiles(
-    codes: NDArray[np.int32], unseen: NDArray[np.int32], training: _Training, say: Say
+    codes: NDArray[np.int32], scored: NDArray[Any], training: _Training, say: Say
 ) -> tuple[dict[str, Profile], dict[str, Any]]:
     """Factors without and, unless all is to be quick, with networks; and facts of the training."""
     from losslessnn.models import closed_form, latent, point_trial, side, vae
@@ -279,7 +279,14 @@ def _latent_profiles(
 
     hidden, shown = training.hidden or vae_training.HIDDEN, training.shown or _SHOWN_IN_TORCH
     plan = vae_training.Plan(hidden, shown, training.seed, training.checkpoint)
-    known, points = (form.samples, form.marks), point_trial.take_points(unseen)
+    try:
+        points = point_trial.take_points(_codes(scored))
+    except ModelError as error:
+        raise ModelError(
+            "the recordings' ends, where networks are measured, hold nothing to measure: leave these out, or "
+            "fit factors alone (quick)"
+        ) from error
+    known = form.samples, form.marks
     networks, stages = vae_training.train(known, points, alone.base, form.model, plan, say, training.progress)
     trained = replace(alone, networks=vae.pack_networks(networks))
     return {"factors": alone, "autoencoder": trained}, training.figures(stages)
@@ -315,7 +322,7 @@ def _check(recordings: Any) -> list[NDArray[Any]]:
     if not arrays:
         raise ModelError("no recordings to fit to")
     for array in arrays:
-        if array.ndim != 2 or array.dtype.kind not in "iuf":
+        if array.ndim != 2 or array.shape[1] == 0 or array.dtype.kind not in "iuf":
             raise ModelError(
                 f"a profile is fitted to (time, channels) numbers, not {array.dtype} of shape {array.shape}"
             )

@@ -457,6 +457,7 @@ def test_where_the_profile_goes_is_settled_before_the_work(
         ([np.zeros((5000, 4), "<i2"), np.zeros((5000, 4), "<f4")], "not alike"),
         (np.zeros((5000, 4), "<c8"), "complex"),
         (np.zeros((50, 4, 4), "<i2"), "shape"),
+        (np.zeros((5000, 0), "<i2"), "shape"),
         (np.full((5000, 4), np.nan, "<f4"), "lattice|constant"),
         (
             np.array([[1 << 29, 1], [2, 3]] * 2500, "<i4") + np.arange(5000, dtype="<i4")[:, None],

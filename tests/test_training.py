@@ -314,6 +314,12 @@ def test_the_seed_decides(beats: np.ndarray) -> None:
     assert trained(0).id == trained(0).id != trained(1).id
 
 
+@pytest.mark.parametrize("seed", [1 << 50, 1 << 64, -1])
+def test_any_number_is_a_seed(seed: int) -> None:
+    numbers = [sampling.chance_of(seed, number).initial_seed() for number in range(3)]
+    assert len(set(numbers)) == 3
+
+
 FIT = """
 import sys, numpy as np, losslessnn
 from losslessnn.training import stages

@@ -240,6 +240,18 @@ def test_factors_alone_are_fitted_without_torch(tmp_path: Path) -> None:
     assert profile.networks == b""
 
 
+@pytest.mark.parametrize("end", [0, np.nan])
+def test_factors_alone_need_no_end_to_be_measured_on(end: float) -> None:
+    """Recordings often end when electrodes are taken off."""
+    recording = make_bursts(4000, CHANNELS).astype("<f4")
+    recording[3400:] = end
+    profile = losslessnn.fit(recording, family="latent", quick=True)
+    assert profile.latents is not None
+    pytest.importorskip("torch")
+    with pytest.raises(ModelError, match="ends, where networks are measured"):
+        losslessnn.fit(recording, family="latent")
+
+
 def test_one_channel_shares_nothing() -> None:
     with pytest.raises(ModelError, match="2 to 4096 channels"):
         losslessnn.fit(make_recording(2000, 1), family="latent", quick=True)

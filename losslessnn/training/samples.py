@@ -54,6 +54,11 @@ def windows_of(recordings: Sequence[Array]) -> list[Window]:
     return windows
 
 
+def chance_of(seed: int, number: int) -> torch.Generator:
+    """Where the random numbers of a round come from; torch takes seeds of 64 bits, we any."""
+    return torch.Generator().manual_seed((seed * 1_000_003 + number) % (1 << 64))
+
+
 class Chunk(NamedTuple):
     """Codes of a window, as a frame would hold them: marked ones repeat the code before them."""
 
@@ -176,7 +181,7 @@ class Stream:
         return self._pool[1]
 
     def _chance(self, number: int) -> torch.Generator:
-        return torch.Generator().manual_seed(self._seed * 1_000_003 + number)
+        return chance_of(self._seed, number)
 
     def _read(self, windows: Sequence[Window]) -> tuple[Samples, Bins]:
         values = (self._recordings[number][begin:end] for number, begin, end in windows)

@@ -47,6 +47,7 @@ from losslessnn.models.latent import FactorModel
 from losslessnn.models.side import Base
 from losslessnn.training import checkpoint
 from losslessnn.training.graph import Bins, Halve, HeadGraph, Round, Samples
+from losslessnn.training.samples import chance_of
 from losslessnn.training.stages import one_thread, say_figures
 
 BLOCK, UPPER, HIDDEN = 4, 4, 32
@@ -103,6 +104,8 @@ class Blocks(NamedTuple):
 def blocks_of(codes: Codes, marks: Marks, base: Base, model: FactorModel) -> tuple[Blocks, Bins, Tensor]:
     """(channels, time) codes in blocks, how codes lie among positions, and the channels' offsets."""
     present = codes[marks == 0] if marks.size else codes
+    if present.size == 0:
+        raise ModelError("nothing to learn from, or to measure on: there is no signal, only a few values")
     low, high = int(present.min()), int(present.max())
     try:
         positions = base.positions(low, high, conversion.offsets_of(codes))
@@ -311,7 +314,7 @@ class _Run:
         self._key = hashlib.sha256(text).hexdigest()
 
     def _chance(self, number: int) -> torch.Generator:
-        return torch.Generator().manual_seed(self._plan.seed * 1_000_003 + number)
+        return chance_of(self._plan.seed, number)
 
     def _new_optimiser(self) -> torch.optim.Optimizer:
         return torch.optim.AdamW(self._parameters, lr=PACE, weight_decay=DECAY)
