@@ -37,8 +37,8 @@ from support import (
 
 torch = pytest.importorskip("torch")
 
+from losslessnn.training import checkpoint, stages  # noqa: E402
 from losslessnn.training import samples as sampling  # noqa: E402
-from losslessnn.training import stages  # noqa: E402
 from losslessnn.training.graph import BIAS_MAX, Bins, HeadGraph, NetworkGraph, Samples  # noqa: E402
 
 HEAD = HeadGraph()
@@ -312,6 +312,19 @@ def test_the_seed_decides(beats: np.ndarray) -> None:
         return losslessnn.fit(beats[:8000], trainer="torch", hidden=2, shown=1 << 17, device="cpu", seed=seed)
 
     assert trained(0).id == trained(0).id != trained(1).id
+
+
+def test_an_altered_checkpoint_is_refused_wherever_it_is_altered(tmp_path: Path) -> None:
+    """torch reads altered numbers without a word, and a training that goes on from them is another one."""
+    path = tmp_path / "new" / "folder" / "state"
+    checkpoint.save(path, "this", {"weights": torch.ones(100)})
+    whole = path.read_bytes()
+    for place in range(0, len(whole), 7):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 64]) + whole[place + 1 :])
+        with pytest.raises(ModelError, match="not a checkpoint, or damaged"):
+            checkpoint.load(path, "this")
+    path.write_bytes(whole)
+    assert checkpoint.load(path, "this") is not None
 
 
 @pytest.mark.parametrize("seed", [1 << 50, 1 << 64, -1])

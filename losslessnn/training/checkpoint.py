@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import os
 from pathlib import Path
 from typing import Any
@@ -10,15 +12,24 @@ import torch
 
 from losslessnn.errors import ModelError
 
-FORMAT = 1
+FORMAT = 2
+_MOST_BYTES = 1 << 30
+_DIGEST = 32  # bytes of a SHA-256, which the file begins with: torch's own reader checks no numbers
 
 
 def save(path: Path, key: str, state: dict[str, Any]) -> None:
-    """Write a state of numbers, strings and tensors; ``key`` says which training it belongs to."""
+    """Write a state of numbers, strings and tensors; ``key`` says which training it belongs to.
+
+    The file's folder is made if need be.
+    """
+    content = io.BytesIO()
+    torch.save({"format": FORMAT, "key": key, "state": state}, content)
+    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         with open(partial, "wb") as file:
-            torch.save({"format": FORMAT, "key": key, "state": state}, file)
+            file.write(hashlib.sha256(content.getbuffer()).digest())
+            file.write(content.getbuffer())
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
@@ -37,7 +48,11 @@ def load(path: Path, key: str) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        saved = torch.load(path, map_location="cpu", weights_only=True)
+        with open(path, "rb") as file:
+            data = file.read(_MOST_BYTES)
+        if hashlib.sha256(data[_DIGEST:]).digest() != data[:_DIGEST]:
+            raise ValueError("checksum")
+        saved = torch.load(io.BytesIO(data[_DIGEST:]), map_location="cpu", weights_only=True)
         version, belongs, state = saved["format"], saved["key"], saved["state"]
     except Exception as error:  # whatever torch's reader meets in a file that is none
         raise ModelError(f"{path}: not a checkpoint, or damaged ({type(error).__name__})") from error

@@ -189,6 +189,7 @@ class Stream:
         usable = [chunk for chunk in chunks if chunk is not None]
         if not usable:
             raise ModelError(
-                "nothing to learn from: the parts of the recordings that were drawn are constant"
+                "nothing to learn from: the parts of the recordings that were drawn are constant, or of "
+                "a few values"
             )
         return observe(usable, self._base, self._resident)

@@ -292,7 +292,10 @@ def _held_out(unseen: Sequence[Array], to_codes: ToCodes, form: Profile) -> list
     chunks = [chunk_of(end[:times], to_codes, form.base) for end in chosen]
     usable = [chunk for chunk in chunks if chunk is not None]
     if not usable:
-        raise ModelError("the recordings' ends are constant: there is nothing to measure a network on")
+        raise ModelError(
+            "the recordings' ends are constant, or of a few values: there is nothing to measure a network "
+            "on; leave these out, or fit without torch"
+        )
     return usable
 
 
