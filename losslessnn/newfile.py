@@ -126,7 +126,7 @@ def refuse_itself(source: Path, destination: Path) -> None:
         return
     elsewhere = one.st_nlink > 1 and not _same_place(source, destination)  # the bytes stay, by another name
     if os.path.samestat(one, other) and not elsewhere:
-        raise RecordingError(f"{destination} is what is read: -o must name another file")
+        raise RecordingError(f"{destination} is what is read: the output must be another file")
 
 
 def _same_place(one: Path, other: Path) -> bool:

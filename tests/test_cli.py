@@ -446,7 +446,7 @@ class TestRefusals:
         recording.tofile("x.lnn")
         os.symlink("x.lnn", "link.lnn")
         outcome = run("compress", "-n", "4", source, "-f", "-o", "x.lnn")
-        assert "x.lnn is what is read: -o must name another file" in self.one_line(outcome)
+        assert "x.lnn is what is read: the output must be another file" in self.one_line(outcome)
         assert Path("x.lnn").read_bytes() == recording.tobytes()
 
     def test_another_name_of_what_is_read_may_be_overwritten(self, run: Run) -> None:

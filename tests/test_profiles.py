@@ -34,6 +34,7 @@ from losslessnn.archives.restoring import restore_file
 from losslessnn.archives.writing import compress_file
 from losslessnn.chunk import encode_chunk
 from losslessnn.cli import cli
+from losslessnn.errors import RecordingError
 from losslessnn.frame import Mode, Section, pack_frame, unpack_frame
 from losslessnn.models import encoding, store
 from support import (
@@ -416,6 +417,22 @@ def test_the_command_line_fits_uses_and_exports(recording: np.ndarray, tmp_path:
 
 
 @pytest.mark.usefixtures("forgotten")
+def test_no_profile_takes_the_place_of_what_it_is_made_from(recording: np.ndarray, tmp_path: Path) -> None:
+    """Not even by force: a recording cannot be made again."""
+    np.save(tmp_path / "x.npy", recording)
+    path, packed = str(tmp_path / "x.npy"), str(tmp_path / "x.lnn")
+    cli.main(["fit", path, "-o", str(tmp_path / "x.profile"), "--quick", "-q"], standalone_mode=False)
+    cli.main(["compress", path, "-o", packed, "-m", str(tmp_path / "x.profile"), "-q"], standalone_mode=False)
+    for file, arguments in (
+        (path, ["fit", path, "-o", path, "--quick", "-f"]),
+        (packed, ["models", "export", packed, packed, "-f"]),
+    ):
+        before = Path(file).read_bytes()
+        with pytest.raises(RecordingError, match="is what is read"):
+            cli.main(arguments, standalone_mode=False)
+        assert Path(file).read_bytes() == before
+
+
 def test_inspect_names_the_profile_that_an_archive_lacks(
     recording: np.ndarray, profile: Profile, tmp_path: Path
 ) -> None:

@@ -112,10 +112,12 @@ def command(
     from losslessnn.errors import RecordingError
     from losslessnn.fitting import fit
     from losslessnn.models.store import SUFFIX
-    from losslessnn.newfile import refuse_existing
+    from losslessnn.newfile import refuse_existing, refuse_itself
     from losslessnn.recordings import map_samples
 
     mention_compiling(quiet)
+    for path in files:
+        refuse_itself(path, output)
     refuse_existing(output, force)
     make_folder_for(output)
     how = make_reading(**reading)

@@ -78,8 +78,9 @@ def export_command(model: str, output: Path, force: bool) -> int:
 
     PROFILE is a file, an archive (.lnn) that embeds one, a name, or six or more first digits of an id.
     """
-    from losslessnn.newfile import refuse_existing
+    from losslessnn.newfile import refuse_existing, refuse_itself
 
+    refuse_itself(Path(model), output)
     refuse_existing(output, force)
     profile = _find(model)
     make_folder_for(output)
