@@ -505,6 +505,9 @@ def test_blocks_are_chained_without_seeds_as_codecs_also_under_craystack() -> No
     whole.push(message, blocks)
     theirs = craystack.wrap(whole).push(craystack.to_craystack(Message.empty(lanes)), blocks)
     np.testing.assert_array_equal(craystack.from_craystack(theirs).flatten(), message.flatten())
+    for other in (blocks[0][:3], blocks[0][:, :100], np.full_like(blocks[0], positions.high + 1)):
+        with pytest.raises(ValueError, match="codes"):  # others would be popped
+            follows.push(message, other)
     for popped, block in zip(whole.pop(message), blocks, strict=True):
         np.testing.assert_array_equal(popped, block)
     np.testing.assert_array_equal(message.flatten(), Message.empty(lanes).flatten())

@@ -289,7 +289,13 @@ def codec(model: FactorModel, n_times: int) -> Codec:
     is enough, the model needs no seed.
     """
 
+    positions = model.base.positions
+
     def push(message: Message, codes: Codes) -> None:
+        if codes.shape != (positions.offset.size, n_times):
+            raise ValueError(f"{codes.shape} codes, not {positions.offset.size} channels of {n_times} times")
+        if codes.size and not positions.low <= codes.min() <= codes.max() <= positions.high:
+            raise ValueError(f"codes are not between {positions.low} and {positions.high}")
         nothing = np.zeros((0, 0), np.uint8)
         foreseen, _, _ = foresee(predict(codes, model), model, nothing)
         by_time, base = np.ascontiguousarray(codes.T, np.int32), model.base
@@ -302,7 +308,7 @@ def codec(model: FactorModel, n_times: int) -> Codec:
         )  # fmt: skip
 
     def pop(message: Message) -> Codes:
-        codes: Codes = np.empty((n_times, model.base.positions.offset.size), np.int32)
+        codes: Codes = np.empty((n_times, positions.offset.size), np.int32)
         message.run(lambda s, w, h: _pop_all(s, w, h, model, NO_MARKS, codes), room=SPARE_WORDS)
         return codes.T
 
