@@ -167,7 +167,7 @@ class Message:
         """Push a number of ``count`` bits onto every lane."""
         numbers, bits = _integers(values), _precision(count)
         if ((numbers < 0) | (numbers >> bits > 0)).any():
-            raise ValueError(f"numbers of {count} bits are from 0 to 2**{count} - 1")
+            raise ValueError(f"numbers of {bits} bits are from 0 to 2**{bits} - 1")
         self.push(numbers, 1, bits)
 
     def pop_bits(self, count: ArrayLike) -> Integers:
