@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import random
 import subprocess
@@ -580,17 +579,14 @@ class TestDamage:
                 pass
 
     def test_names_of_many_arrays_of_one_name_stay_short(self, tmp_path: Path) -> None:
-        array = io.BytesIO()
-        np.save(array, np.arange(5))
-        with zipfile.ZipFile(tmp_path / "x.npz", "w") as file, pytest.warns(UserWarning, match="Duplicate"):
-            for _ in range(40):
-                file.writestr("x.npy", array.getvalue())
-        compress_file(tmp_path / "x.npz", tmp_path / "x.lnn", level=1)
+        one = Samples(1, (), np.dtype("<i2"))
+        header = ArchiveHeader(tuple(Member("x", Method.STORED, 0, 2, 0, (one,)) for _ in range(40)))
+        (tmp_path / "x.lnn").write_bytes(pack_header(header) + pack_index([0] * 40, 0))
         with Archive(tmp_path / "x.lnn") as archive:
             names = list(archive.arrays)
         assert names[:5] == ["x", "x'", "x''", "x'''", "x'4"]
         assert len(names) == 40
-        assert max(map(len, names)) == 4  # 50,000 of them took hours to name, and a gigabyte
+        assert max(map(len, names)) == 4  # 50,000 of them would take hours to name, and a gigabyte
 
     def test_what_is_no_archive_is_called_so(self, tmp_path: Path) -> None:
         for content in (b"", b"L", b"LNA", b"RIFF" * 10, b"LNN\x01" + bytes(100), bytes(1000)):
