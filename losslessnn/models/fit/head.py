@@ -51,9 +51,9 @@ def fit_head(errors: NDArray[Any], fraction_bits: int, kinds: slice = ALL_SHAPES
     bias = np.zeros(n_channels, np.int32)
     shape = np.zeros(n_channels, np.int32)
     for first in range(0, n_channels, HISTOGRAMS):
-        some = slice(first, first + HISTOGRAMS)
-        histogram = _histogram(errors[some], fraction_bits, weights[some], center[some], initial[some])
-        scales.choose_shapes(histogram, shapes.costs[kinds], bias[some], shape[some])
+        part = slice(first, first + HISTOGRAMS)
+        histogram = _histogram(errors[part], fraction_bits, weights[part], center[part], initial[part])
+        scales.choose_shapes(histogram, shapes.costs[kinds], bias[part], shape[part])
     bias = np.clip(bias + center, -BIAS_LIMIT, BIAS_LIMIT).astype(np.int32)
     shape += kinds.indices(len(shapes.costs))[0]
     return Head(weights, bias, shape, initial, shapes.tails, shapes.guesses)
@@ -66,7 +66,7 @@ def _histogram(
     center: NDArray[np.int64],
     initial: NDArray[np.int64],
 ) -> NDArray[np.int64]:
-    """What `scales.error_histogram` counts of some channels, the first of which is one of every eighth."""
+    """What `scales.error_histogram` counts of some channels; the first is number 0, 8, 16, …, for the dither."""
     n_channels, n_times = errors.shape
     histogram = np.zeros((n_channels, load_shapes().costs.shape[1]), np.int64)
     stride = min(max(2 * n_times // MANY_TIMES, 1), MOST_SKIPPED)
