@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 
-from losslessnn import compress, decompress, memory
+from losslessnn import adc, compress, decompress, memory
 from losslessnn.adc import plain_positions
 from losslessnn.blocks import codes_between, put_codes, row_groups, time_blocks
 from losslessnn.models import prediction
@@ -161,3 +161,10 @@ def test_many_channels_of_few_samples_take_memory_for_these() -> None:
     assert peak < 100 * codes.nbytes
     _, peak = peak_of(lambda: encode(model, prediction))
     assert peak < 60 * codes.nbytes
+
+
+def test_codes_of_channels_too_many_for_tables_are_counted_together() -> None:
+    codes = np.random.default_rng(0).integers(0, 1000, (40_000, 10)).astype(np.int16)
+    for each in (codes, np.asfortranarray(codes)):
+        _, peak = peak_of(lambda each=each: adc.estimate(each, 0, 999, 100.0))
+        assert peak < 3 * codes.nbytes

@@ -66,7 +66,7 @@ def _histogram(
     center: NDArray[np.int64],
     initial: NDArray[np.int64],
 ) -> NDArray[np.int64]:
-    """What `scales.error_histogram` counts of some channels; the first is number 0, 8, 16, …, for the dither."""
+    """What `scales.error_histogram` counts of channels of which the first is number 0, 8, 16, …."""
     n_channels, n_times = errors.shape
     histogram = np.zeros((n_channels, load_shapes().costs.shape[1]), np.int64)
     stride = min(max(2 * n_times // MANY_TIMES, 1), MOST_SKIPPED)
