@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from losslessnn.blocks import Codes, by_time, row_groups
+from losslessnn.blocks import ROWS, Codes, by_time, row_groups
 from losslessnn.coding.sequence import SequenceReader, SequenceWriter
 from losslessnn.errors import CorruptFrameError
 from losslessnn.kernels.constants import POSITION_LIMIT, SCALE
@@ -156,19 +156,21 @@ def estimate(codes: Codes, low: int, high: int, spread: float) -> AdcTables | No
     n_codes = high - low + 1
     if not 4 <= n_codes <= MAX_CODES or spread < 1.5 or codes.size < 64 * 16:
         return None
-    counts = np.zeros((len(codes), n_codes), np.int32)
-    if by_time(codes):
+    ways = list(_groupings(len(codes)))
+    counts = np.zeros(
+        (len(codes) if ways else ROWS, n_codes), np.int32
+    )  # of each channel, if that is asked for
+    if ways and by_time(codes):
         kernel.count_codes(codes, low, counts)
     else:
         for group, some in row_groups(codes):
-            kernel.count_codes(some, low, counts[group])
+            kernel.count_codes(some, low, counts[group] if ways else counts[: len(some)])
     total = counts.sum(axis=0)
     reach = int(min(8.0, max(1.0, 0.5 * spread)))
     common = _widths(total[None], np.ones(n_codes), reach)[0]
     if _gain(total, common, np.zeros_like(common)) <= _price(common):
         return None
     plain = AdcTables(low, common[None], np.zeros(len(codes), np.int32))
-    ways = list(_groupings(len(codes)))
     extras = [_own_tables(counts, table, common, reach, _TRIED)[1] for table in ways]
     if max(extras, default=0.0) <= 0:
         return plain

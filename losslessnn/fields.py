@@ -85,6 +85,20 @@ def pieces_of(dtype: np.dtype[Any]) -> list[Piece] | None:
     return pieces if len(pieces) > 1 else None
 
 
+def are_alike(pieces: list[Piece]) -> bool:
+    """Whether elements are rows of numbers of one type.
+
+    Examples
+    --------
+    >>> are_alike(pieces_of(np.dtype("<i2,<i2,<i2")))
+    True
+    >>> are_alike(pieces_of(np.dtype("<i2,>i2")))
+    False
+    """
+    first = pieces[0].dtype
+    return first.kind in "iuf" and first.itemsize <= 8 and all(piece.dtype == first for piece in pieces)
+
+
 def nesting(dtype: np.dtype[Any]) -> int:
     """How deep fields within fields go; 0: there are none.
 

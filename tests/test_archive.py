@@ -578,6 +578,16 @@ class TestDamage:
             except (CorruptFrameError, RecordingError):
                 pass
 
+    def test_names_of_many_arrays_of_one_name_stay_short(self, tmp_path: Path) -> None:
+        one = Samples(1, (), np.dtype("<i2"))
+        header = ArchiveHeader(tuple(Member("x", Method.STORED, 0, 2, 0, (one,)) for _ in range(40)))
+        (tmp_path / "x.lnn").write_bytes(pack_header(header) + pack_index([0] * 40, 0))
+        with Archive(tmp_path / "x.lnn") as archive:
+            names = list(archive.arrays)
+        assert names[:5] == ["x", "x'", "x''", "x'''", "x'4"]
+        assert len(names) == 40
+        assert max(map(len, names)) == 4  # 50,000 of them would take hours to name, and a gigabyte
+
     def test_what_is_no_archive_is_called_so(self, tmp_path: Path) -> None:
         for content in (b"", b"L", b"LNA", b"RIFF" * 10, b"LNN\x01" + bytes(100), bytes(1000)):
             (tmp_path / "x").write_bytes(content)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from typing import Literal
 
 import google_crc32c
 import numpy as np
@@ -101,6 +102,17 @@ def test_one_thing_or_fields_that_overlap_are_not_cut(dtype: np.dtype) -> None:
     assert pieces_of(dtype) is None
     array = np.zeros(200, dtype)
     assert decode_chunk(encode_chunk(array)).tobytes() == array.tobytes()
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_many_fields_of_one_type_are_the_columns_of_one_frame(order: Literal["C", "F"]) -> None:
+    columns = make_recording(200, 100).astype("<f4")
+    array = columns.view([(f"channel {i}", "<f4") for i in range(100)])[:, 0].reshape(50, 4, order=order)
+    frame = encode_chunk(array)
+    report = describe_chunk(frame)
+    assert report.mode is Mode.VIEW  # a hundred frames took a hundred times as long, and more bytes
+    assert len(frame) - report.section_bytes["header"] < len(encode_chunk(columns))
+    assert_same_bits(array, decode_chunk(frame))
 
 
 def test_fields_cost_what_their_arrays_do() -> None:

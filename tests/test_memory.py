@@ -12,10 +12,11 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 
-from losslessnn import compress, decompress, memory
+from losslessnn import adc, compress, decompress, memory
 from losslessnn.adc import plain_positions
 from losslessnn.blocks import codes_between, put_codes, row_groups, time_blocks
 from losslessnn.models import prediction
+from losslessnn.models.autoregressive import encode
 from losslessnn.models.fit import fit
 from losslessnn.models.fit.effort import EFFORT
 from losslessnn.models.prediction import Passage, Prediction
@@ -150,3 +151,20 @@ def test_a_heap_that_is_kept_small_holds_what_any_other_does() -> None:
     memory.keep_heap_small()
     x = make_recording(30000, 64)
     assert_same_bits(x, decompress(compress(x, 1)))
+
+
+def test_many_channels_of_few_samples_take_memory_for_these() -> None:
+    rng = np.random.default_rng(0)
+    codes = (50 * rng.normal(size=(20_000, 10)).cumsum(axis=1)).astype(np.int16)
+    positions = plain_positions(int(codes.min()), int(codes.max()), 5, np.zeros(len(codes), np.int64))
+    (model, prediction), peak = peak_of(lambda: fit(codes, positions, EFFORT[1]))
+    assert peak < 100 * codes.nbytes
+    _, peak = peak_of(lambda: encode(model, prediction))
+    assert peak < 60 * codes.nbytes
+
+
+def test_codes_of_channels_too_many_for_tables_are_counted_together() -> None:
+    codes = np.random.default_rng(0).integers(0, 1000, (40_000, 10)).astype(np.int16)
+    for each in (codes, np.asfortranarray(codes)):
+        _, peak = peak_of(lambda each=each: adc.estimate(each, 0, 999, 100.0))
+        assert peak < 3 * codes.nbytes

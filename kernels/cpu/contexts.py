@@ -14,6 +14,7 @@ from losslessnn.kernels.mixing import (
     CHANCE_BITS,
     CODED_BITS,
     FINE_BITS,
+    FIRST_CHANCE,
     LEARNING_SHIFT,
     MANTISSA_BITS,
     MEAN_PACE,
@@ -92,7 +93,8 @@ def code_symbols(
     rest : int32, of the same shape, or (0, 0) if symbols leave nothing open
     width : int64
         Channels of a row of an image, 0 if they are no image.
-    chances : (N_TABLES, 2**(bits + context_bits)) int32, all `FIRST_CHANCE`
+    chances : (N_TABLES, 2**(bits + context_bits)) int32, all 0
+        Each is stored with the bits of `FIRST_CHANCE` turned round, so that 0 is a chance's beginning.
     weights : (bits, N_TABLES + 1) int64, all `FIRST_WEIGHT`
     means : (channels,) int64, all -1
     scratch : (3, N_TABLES + 1) int64
@@ -138,7 +140,8 @@ def code_symbols(
                 for j in range(N_TABLES):
                     place = pattern << 4 | i if j == N_TABLES - 1 else scratch[0, j] << bits | node
                     scratch[1, j] = place
-                    scratch[2, j] = STRETCH[np.uintp(chances[j, np.uintp(place)] >> _STRETCH_SHIFT)]
+                    chance = np.int64(chances[j, np.uintp(place)] ^ FIRST_CHANCE)
+                    scratch[2, j] = STRETCH[np.uintp(chance >> _STRETCH_SHIFT)]
                     total += scratch[2, j] * weights[i, j]
                 mixed = min(max(total >> WEIGHT_BITS, -SQUASH_LIMIT), SQUASH_LIMIT - 1)
                 yes = np.int64(SQUASH[np.uintp(mixed + SQUASH_LIMIT)])
@@ -147,7 +150,8 @@ def code_symbols(
                 for j in range(N_TABLES):
                     weights[i, j] += scratch[2, j] * error >> LEARNING_SHIFT
                     place = np.uintp(scratch[1, j])
-                    chances[j, place] = np.int32(_learned(np.int64(chances[j, place]), bit))
+                    learned = _learned(np.int64(chances[j, place] ^ FIRST_CHANCE), bit)
+                    chances[j, place] = np.int32(learned ^ FIRST_CHANCE)
                 weights[i, N_TABLES] += BIAS * error >> LEARNING_SHIFT
                 node = node << 1 | bit
             symbol = node - (1 << bits)

@@ -7,6 +7,7 @@ import itertools
 import os
 import re
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -37,6 +38,8 @@ from losslessnn.newfile import refuse_special
 
 _SEARCHED_BYTES = 1 << 20
 """Headers are seldom longer."""
+
+_MOST_PRIMES = 3
 
 
 class Archive:
@@ -391,6 +394,7 @@ class Archive:
 
     def _name_arrays(self) -> dict[str, StoredArray]:
         arrays: dict[str, StoredArray] = {}
+        alike: Counter[str] = Counter()
         first_frames = iter(self._first_frames)
         for segment in self.header.layout:
             for samples in all_samples((segment,)):
@@ -398,10 +402,17 @@ class Archive:
                     name = segment.name.removesuffix(".npy")
                 else:
                     name = f"part {len(arrays) + 1}" if arrays else ""
-                while name in arrays:
-                    name += "'"
+                wanted = name
+                while name in arrays:  # counted on from the last of this name, not from the first again
+                    alike[wanted] += 1
+                    name = wanted + _mark(alike[wanted])
                 arrays[name] = StoredArray(self, name, samples, next(first_frames))
         return arrays
+
+
+def _mark(number: int) -> str:
+    """What tells arrays of one name apart: some primes; for many of them their number."""
+    return "'" * number if number <= _MOST_PRIMES else f"'{number}"
 
 
 def open_archive(path: str | os.PathLike[str], *, recover: bool = False) -> Archive:

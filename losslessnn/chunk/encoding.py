@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from losslessnn import lattice
 from losslessnn.device import device_or_default
-from losslessnn.fields import MOST_NESTED, may_hold, nesting, pack_fields, pieces_of
+from losslessnn.fields import MOST_NESTED, are_alike, may_hold, nesting, pack_fields, pieces_of
 from losslessnn.fixed import find_fixed, pack_fixed
 from losslessnn.frame import FrameHeader, Mode, Section, content_checksum, pack_frame
 from losslessnn.models.store import Family, Profile, remember
@@ -25,7 +25,7 @@ from losslessnn.nearby import quantise
 from losslessnn.parts import Part, Parts, as_columns, find_parts, pack_parts
 from losslessnn.plain import encode_plain
 from losslessnn.repeats import find_layout
-from losslessnn.views import are_noise, find_view, pack_view
+from losslessnn.views import View, are_noise, find_view, pack_view
 from losslessnn.wire import Bytes, pack_double
 
 from .elements import memory_bytes, memory_order
@@ -38,6 +38,7 @@ Content = npt.NDArray[np.uint8]
 _log = logging.getLogger("losslessnn.chunk")
 
 _FEWEST_SAMPLES = 64
+_MANY_FIELDS = 64  # of one kind: a table's columns, rather than fields each of which means something else
 _SECTION_OVERHEAD = 4
 _SAMPLE_BYTES, _FEWEST_BYTES = 1 << 16, 1 << 14
 _TRIAL_SAMPLES, _TRIAL_LEVEL = 1 << 18, 2  # to see whether columns had better be coded apart
@@ -185,7 +186,7 @@ def _encode_content(
     itemsize = max(array.dtype.itemsize, 1)
     try:
         if apart or viewed:
-            modelled = _encode_fields(array, how) or _encode_modelled(array, how, apart)
+            modelled = _encode_fields(array, content, how) or _encode_modelled(array, how, apart)
         else:
             modelled = _encode_best(array, content, how)
         if modelled is not None and modelled.mode is Mode.NEURAL:
@@ -213,7 +214,7 @@ def _encode_best(array: Array, content: Content, how: Settings) -> _Coded | None
     """Fields, a view or a model, the first that applies; None where a plain mode is best."""
     if are_noise(array, content):
         return None
-    found = _encode_fields(array, how) or _encode_view(array, content, how)
+    found = _encode_fields(array, content, how) or _encode_view(array, content, how)
     if found is not None or _is_text(array, content, how):
         return found
     return _encode_modelled(array, how, apart=False)
@@ -258,12 +259,14 @@ def _share_apart(array: Array, found: Parts, how: Settings) -> float:
     return 0.0 if whole is None else _encode_parts(piece, found.parts, how).size / whole.size
 
 
-def _encode_fields(array: Array, how: Settings) -> _Coded | None:
+def _encode_fields(array: Array, content: Content, how: Settings) -> _Coded | None:
     """An array whose elements are several values, coded apart; None for others."""
     pieces = pieces_of(array.dtype) if array.size >= _FEWEST_SAMPLES else None
     if pieces is None or nesting(array.dtype) > MOST_NESTED:  # a decoder's stack is only so deep
         return None
     piecewise = Settings(how.level, device=how.device, verify=False)  # they are decoded with the whole
+    if len(pieces) > _MANY_FIELDS and are_alike(pieces):
+        return _as_view(View(pieces[0].dtype, pieces[0].dtype.itemsize, len(pieces)), content, piecewise)
     frames = [piecewise.encode(piece.take(array)) for piece in pieces]
     section = pack_fields(frames)
     return _Coded(Mode.FIELDS, {Section.FIELDS: section}) if may_hold(array.nbytes, len(section)) else None
@@ -281,6 +284,11 @@ def _encode_view(array: Array, content: Content, how: Settings) -> _Coded | None
     view = find_view(array, content, size_of, min(how.level, _VIEW_LEVEL))
     if view is None:
         return None
+    return _as_view(view, content, how)
+
+
+def _as_view(view: View, content: Content, how: Settings) -> _Coded:
+    """The array that a view of the content is."""
     frame = _frame_within(view.take(content), how, viewed=True)
     return _Coded(Mode.VIEW, {Section.VIEW: pack_view(view.kept, view.ends(content), frame)})
 

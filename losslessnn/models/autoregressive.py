@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -206,6 +206,17 @@ def code_steps(
     return Intervals(steps, begin_of, start, freq, raw, raw_bits)
 
 
+class _Copied(NamedTuple):
+    """Codes, marks and errors of some times, (channels, time), as kernels take them."""
+
+    codes: NDArray[np.int32]
+    marks: Marks
+    errors: NDArray[np.int32]
+
+
+NOTHING_COPIED = _Copied(np.zeros((0, 0), np.int32), NO_MARKS, np.zeros((0, 0), np.int32))
+
+
 class _Encoder:
     """Goes through a recording in blocks of steps, in either direction.
 
@@ -218,34 +229,53 @@ class _Encoder:
         self._passage = Passage(prediction.errors_between)
         self._n_channels, self._n_times = prediction.codes.shape
         self._corrected = correct(model, prediction, marked)
+        self._window_copied, self._copies = slice(0, 0), NOTHING_COPIED
         self._working = kernel.working_memory(self._n_channels)
         kernel.start(self._working, model.head)
         n_steps = self._n_times + model.taps.skew * (self._n_channels - 1)
         size = block_size(self._n_channels)
-        self._starts = [(0, self._working.averages.copy())]
-        for begin in range(size, n_steps, size):
-            averages = self._starts[-1][1].copy()
+        averages = self._working.averages.copy()
+        self._begins = list(range(0, n_steps, size))
+        self._ends = [*self._begins[1:], n_steps]
+        self._averages = [self._of_block(averages, 0)]
+        for begin, end in zip(self._begins, self._begins[1:], strict=False):
             if prediction.whole:  # they need not be copied
-                errors, marks, steps = prediction.errors, marked, Steps(begin - size, begin, self._n_times)
+                errors, marks, steps = prediction.errors, marked, Steps(begin, end, self._n_times)
             else:
-                window, steps = self._window(begin - size, begin)
-                errors, marks = self._errors(window), _part(marked, window)
+                window, steps = self._window(begin, end)
+                _, marks, errors = self._copied(window)
             kernel.pass_averages(errors, marks, steps, model.taps.skew, averages)
-            self._starts.append((begin, averages))
-        self._ends = [*(begin for begin, _ in self._starts[1:]), n_steps]
-        self._room = Room(min(size, n_steps) * self._n_channels)
+            self._averages.append(self._of_block(averages, end))
+        self._room = Room(min(size * self._n_channels, prediction.codes.size))
 
     def backwards(self) -> Iterator[Intervals]:
         """The intervals of each block, last to first; the next one writes over them."""
-        for (begin, averages), end in zip(self._starts[::-1], self._ends[::-1], strict=True):
-            self._working.averages[:] = averages
+        blocks = list(zip(self._begins, self._ends, self._averages, strict=True))
+        for begin, end, (first, averages) in blocks[::-1]:
+            self._working.averages[:, first : first + averages.shape[1]] = averages
             yield self._intervals(begin, end)
+
+    def _of_block(self, averages: NDArray[np.int64], begin: int) -> tuple[int, NDArray[np.int64]]:
+        """A copy of the averages of all channels that a block of steps comes to, and which is the first."""
+        skew = self._model.taps.skew
+        first = max(0, (begin - self._n_times) // skew)
+        end = (begin + block_size(self._n_channels)) // skew + 1
+        return first, averages[:, first:end].copy()
 
     def _window(self, begin: int, end: int) -> tuple[slice, Steps]:
         """All times that some steps may touch, and the steps counted from there."""
         origin = max(0, begin - self._model.taps.skew * (self._n_channels - 1))
         steps = Steps(begin - origin, end - origin, self._n_times - origin)
         return slice(origin, min(end, self._n_times)), steps
+
+    def _copied(self, window: slice) -> _Copied:
+        """What kernels read of some times; blocks of more channels than steps share it."""
+        if self._window_copied != window:
+            self._copies = NOTHING_COPIED  # goes before the next comes
+            codes = codes_between(self._prediction.codes, window.start, window.stop)
+            self._copies = _Copied(codes, _part(self._marked, window), self._errors(window))
+            self._window_copied = window
+        return self._copies
 
     def _errors(self, window: slice) -> NDArray[np.int32]:
         if self._prediction.whole:
@@ -254,13 +284,12 @@ class _Encoder:
 
     def _intervals(self, begin: int, end: int) -> Intervals:
         window, steps = self._window(begin, end)
-        codes = codes_between(self._prediction.codes, window.start, window.stop)
+        here = self._copied(window)
         corrected = Corrected(*(_part(values, window) for values in self._corrected))
         corrected = corrected._replace(means=corrected.means.astype(np.int32))
         return code_steps(
-            self._model, self._working, codes, _part(self._marked, window), self._errors(window), corrected,
-            steps, self._room,
-        )  # fmt: skip
+            self._model, self._working, here.codes, here.marks, here.errors, corrected, steps, self._room
+        )
 
 
 def _part(values: NDArray[Any], window: slice) -> NDArray[Any]:

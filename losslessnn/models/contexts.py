@@ -294,7 +294,8 @@ def _run(
     """`code_symbols` from the beginning; return how many bytes were used, of an encoder's with the last."""
     bits = max(int(_split(np.array([[top]]), top)[0].max()).bit_length(), 1)
     context_bits = min(mixing.TABLE_BITS - bits, mixing.MAX_CONTEXT_BITS)
-    chances = np.full((mixing.N_TABLES, 1 << bits + context_bits), mixing.FIRST_CHANCE, np.int32)
+    # up to 38 MB, of which few samples touch little: zeros are no memory yet, other numbers are
+    chances = np.zeros((mixing.N_TABLES, 1 << bits + context_bits), np.int32)
     weights = np.full((bits, mixing.N_TABLES + 1), mixing.FIRST_WEIGHT, np.int64)
     means = np.full(symbols.shape[1], -1, np.int64)
     scratch = np.zeros((3, mixing.N_TABLES + 1), np.int64)

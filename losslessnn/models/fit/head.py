@@ -24,6 +24,7 @@ ALL_SHAPES = slice(None)
 HISTOGRAM_BLOCK = 512  # samples
 MANY_TIMES = 8192  # samples of a channel of which every second block tells enough of its errors
 MOST_SKIPPED = 4  # every fourth of still more
+HISTOGRAMS = 4096  # channels whose errors are counted at a time, each in 1.5 KB; a multiple of eight
 FIRST_ERRORS = 32  # of a channel, from which its averages start
 
 
@@ -46,8 +47,28 @@ def fit_head(errors: NDArray[Any], fraction_bits: int, kinds: slice = ALL_SHAPES
     if np.abs(_centers(levels, chosen)).max() >= BIAS_LIMIT:  # only noise makes such weights
         chosen = np.rint(256 * np.array(USUAL_WEIGHTS)).astype(np.int32)
     weights = np.repeat(chosen[None], n_channels, axis=0)
-    histogram = np.zeros((n_channels, shapes.costs.shape[1]), np.int64)
     center = _centers(levels, chosen)
+    bias = np.zeros(n_channels, np.int32)
+    shape = np.zeros(n_channels, np.int32)
+    for first in range(0, n_channels, HISTOGRAMS):
+        part = slice(first, first + HISTOGRAMS)
+        histogram = _histogram(errors[part], fraction_bits, weights[part], center[part], initial[part])
+        scales.choose_shapes(histogram, shapes.costs[kinds], bias[part], shape[part])
+    bias = np.clip(bias + center, -BIAS_LIMIT, BIAS_LIMIT).astype(np.int32)
+    shape += kinds.indices(len(shapes.costs))[0]
+    return Head(weights, bias, shape, initial, shapes.tails, shapes.guesses)
+
+
+def _histogram(
+    errors: NDArray[Any],
+    fraction_bits: int,
+    weights: NDArray[np.int32],
+    center: NDArray[np.int64],
+    initial: NDArray[np.int64],
+) -> NDArray[np.int64]:
+    """What `scales.error_histogram` counts of channels of which the first is number 0, 8, 16, …."""
+    n_channels, n_times = errors.shape
+    histogram = np.zeros((n_channels, load_shapes().costs.shape[1]), np.int64)
     stride = min(max(2 * n_times // MANY_TIMES, 1), MOST_SKIPPED)
     rows = new_rows(8, n_channels)
     averages, of_averages, centers, ratios = rows[:3], rows[3:6], rows[6], rows[7]
@@ -56,12 +77,7 @@ def fit_head(errors: NDArray[Any], fraction_bits: int, kinds: slice = ALL_SHAPES
     for begin in range(0, n_times, HISTOGRAM_BLOCK * stride):
         some = codes_between(errors, begin, begin + HISTOGRAM_BLOCK)
         scales.error_histogram(some, fraction_bits, of_averages, centers, averages, ratios, histogram)
-    bias = np.zeros(n_channels, np.int32)
-    shape = np.zeros(n_channels, np.int32)
-    scales.choose_shapes(histogram, shapes.costs[kinds], bias, shape)
-    bias = np.clip(bias + center, -BIAS_LIMIT, BIAS_LIMIT).astype(np.int32)
-    shape += kinds.indices(len(shapes.costs))[0]
-    return Head(weights, bias, shape, initial, shapes.tails, shapes.guesses)
+    return histogram
 
 
 def _centers(levels: NDArray[np.int64], weights: NDArray[np.int32]) -> NDArray[np.int64]:
