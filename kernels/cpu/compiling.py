@@ -31,11 +31,12 @@ from numba.extending import register_jitable
 from losslessnn.kernels import before_compiling
 from losslessnn.kernels.cpu.resident import forget_compiler
 
+_KERNEL: dict[str, Any] = {}
 _LINKED: dict[str, Any] = {}
 try:
-    from losslessnn.kernels.cpu.linking import LinkingCompiler
+    from losslessnn.kernels.cpu.linking import KernelCompiler, LinkingCompiler
 
-    _LINKED["pipeline_class"] = LinkingCompiler
+    _KERNEL["pipeline_class"], _LINKED["pipeline_class"] = KernelCompiler, LinkingCompiler
 except (ImportError, AttributeError):  # another numba, of other parts: compiling takes longer
     pass
 
@@ -69,7 +70,7 @@ def lean_kernel(function: Callable[..., Any]) -> Any:
     numba counts the users of every array that is taken out of a tuple, each time, with an atomic addition:
     where a step has a few numbers to add up, that is nine tenths of the time.
     """
-    return _compiled(function, _nrt=False)
+    return _compiled(function, _nrt=False, **_KERNEL)
 
 
 def _compiled(function: Callable[..., Any], **more_options: Any) -> Any:

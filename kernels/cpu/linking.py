@@ -1,6 +1,9 @@
-"""Functions that are only ever linked into kernels: no machine code is made of them by themselves.
+"""What LLVM does with functions and kernels, which is most of the time that they take to compile.
 
-numba would make each ready to be called first, which takes a tenth of all time to compile.
+Functions that are only ever linked into kernels get no machine code of their own; numba would make each ready
+to be called first, which takes a tenth of all time. And all is improved once, in the kernel it ends up in.
+numba would improve every function on its own before, and a kernel twice, the first time to find out which
+counts of references cancel each other; kernels that allocate nothing have none. That is another third.
 """
 
 from __future__ import annotations
@@ -21,7 +24,18 @@ class _NoEnvironments:
         """Do nothing."""
 
 
-class _Linked(JITCodeLibrary):  # type: ignore[misc]
+class _Lean(JITCodeLibrary):  # type: ignore[misc]
+    """LLVM's code of a kernel that counts no references."""
+
+    def _optimize_functions(self, ll_module: Any) -> None:
+        ll_module.data_layout = self._codegen._data_layout  # as numba's does before it improves them
+
+    def _optimize_final_module(self) -> None:
+        passes, builder = self._codegen._module_pass_manager()
+        passes.run(self._final_module, builder)
+
+
+class _Linked(_Lean):
     """LLVM's code of a function, for others to take in."""
 
     codegen = _NoEnvironments
@@ -43,6 +57,23 @@ class _Inlined(_Linked):
 
 
 @register_pass(mutates_CFG=False, analysis_only=True)
+class _AsKernel(FunctionPass):  # type: ignore[misc]
+    """Says where numba is to put a kernel's code."""
+
+    _name = "losslessnn_as_kernel"
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def run_pass(self, state: Any) -> bool:
+        """Nothing about the kernel changes."""
+        if not state.flags.nrt:
+            state.library = _Lean(state.targetctx.codegen(), state.func_id.func_qualname)
+            state.library.enable_object_caching()
+        return False
+
+
+@register_pass(mutates_CFG=False, analysis_only=True)
 class _ForLinking(FunctionPass):  # type: ignore[misc]
     """Says where numba is to put a function's code."""
 
@@ -58,12 +89,20 @@ class _ForLinking(FunctionPass):  # type: ignore[misc]
         return False
 
 
-class LinkingCompiler(CompilerBase):  # type: ignore[misc]
-    """numba's own compiler, but for `_ForLinking`."""
+class KernelCompiler(CompilerBase):  # type: ignore[misc]
+    """numba's own compiler, but for what becomes of a kernel's code."""
+
+    where_to: type[FunctionPass] = _AsKernel
 
     def define_pipelines(self) -> list[Any]:
         """All passes."""
         passes = DefaultPassBuilder.define_nopython_pipeline(self.state)
-        passes.add_pass_after(_ForLinking, IRProcessing)
+        passes.add_pass_after(self.where_to, IRProcessing)
         passes.finalize()
         return [passes]
+
+
+class LinkingCompiler(KernelCompiler):
+    """The same for a function that kernels take in."""
+
+    where_to = _ForLinking
