@@ -214,7 +214,7 @@ class _Copied(NamedTuple):
     errors: NDArray[np.int32]
 
 
-NOTHING_COPIED = _Copied(np.zeros((0, 0), np.int32), NO_MARKS, np.zeros((0, 0), np.int32))
+_NOTHING_COPIED = _Copied(np.zeros((0, 0), np.int32), NO_MARKS, np.zeros((0, 0), np.int32))
 
 
 class _Encoder:
@@ -229,7 +229,7 @@ class _Encoder:
         self._passage = Passage(prediction.errors_between)
         self._n_channels, self._n_times = prediction.codes.shape
         self._corrected = correct(model, prediction, marked)
-        self._window_copied, self._copies = slice(0, 0), NOTHING_COPIED
+        self._window_copied, self._copies = slice(0, 0), _NOTHING_COPIED
         self._working = kernel.working_memory(self._n_channels)
         kernel.start(self._working, model.head)
         n_steps = self._n_times + model.taps.skew * (self._n_channels - 1)
@@ -271,7 +271,7 @@ class _Encoder:
     def _copied(self, window: slice) -> _Copied:
         """What kernels read of some times; blocks of more channels than steps share it."""
         if self._window_copied != window:
-            self._copies = NOTHING_COPIED  # goes before the next comes
+            self._copies = _NOTHING_COPIED  # goes before the next comes
             codes = codes_between(self._prediction.codes, window.start, window.stop)
             self._copies = _Copied(codes, _part(self._marked, window), self._errors(window))
             self._window_copied = window
