@@ -8,12 +8,20 @@ from numba import njit
 
 from losslessnn.chunk import decode_chunk, describe_chunk, encode_chunk
 from losslessnn.kernels import reference
-from losslessnn.kernels.constants import ACTIVATION_ZERO, NETWORK_INPUTS
+from losslessnn.kernels.constants import (
+    ACTIVATION_ZERO,
+    GAUSSIAN,
+    N_SCALES,
+    NETWORK_INPUTS,
+    POSITION_LIMIT,
+    SCALE,
+)
 from losslessnn.kernels.cpu import network as network_kernel
-from losslessnn.kernels.cpu import training
+from losslessnn.kernels.cpu import network_narrow, training
+from losslessnn.kernels.cpu.vectors import Array, Numbers, in_lanes
 from losslessnn.models import conversion, side
 from losslessnn.models import network as networks
-from losslessnn.models.autoregressive import NO_MARKS, encode
+from losslessnn.models.autoregressive import NO_MARKS, blank_network, encode
 from losslessnn.models.fit import add_network, fit
 from losslessnn.models.fit.effort import EFFORT
 from support import assert_same_bits, make_beats, make_recording
@@ -22,8 +30,7 @@ HIDDEN = 8
 
 # parts of kernels, made kernels of their own
 forward, loss = njit(training.forward), njit(training.loss)
-think = njit(network_kernel.think)
-corrected_index, corrected_shape = njit(network_kernel.corrected_index), njit(network_kernel.corrected_shape)
+think, think_one = njit(network_kernel.think), njit(network_narrow.think)
 
 
 @pytest.fixture(scope="module")
@@ -95,12 +102,32 @@ def test_what_is_trained_is_what_is_coded_with() -> None:
     training.round_weights(weights, HIDDEN, memory.rounded)
     memory.seen[:-1] = (inputs.T.astype(np.float32) - ACTIVATION_ZERO) / 16
     forward(memory.rounded, HIDDEN, memory.seen, memory.hidden, memory.outputs)
-    units, fired = np.empty((len(inputs), integers.bias.size), np.int32), np.empty(HIDDEN, np.int16)
-    network, pairs = network_kernel.in_pairs(integers), inputs.astype(np.int16).view(np.int32)
-    for n in range(len(inputs)):
-        think(network, n, pairs, units, fired, fired.view(np.int32))
-        assert units[n, HIDDEN : HIDDEN + 3].tolist() == reference.think(inputs[n].tolist(), integers)
-    np.testing.assert_allclose(memory.outputs.T * 2048, units[:, HIDDEN : HIDDEN + 3], atol=2.0)
+    outputs = np.array([reference.think(seen.tolist(), integers) for seen in inputs])
+    np.testing.assert_allclose(memory.outputs.T * 2048, outputs, atol=2.0)
+
+
+@pytest.mark.parametrize("hidden", [1, 3, 8, 13, 16, 40, 64])
+@pytest.mark.parametrize("count", [1, network_kernel.LANES, network_kernel.LANES + 1, network_kernel.MANY])
+def test_a_network_thinks_alike_of_many_samples_and_of_each(hidden: int, count: int) -> None:
+    rng = np.random.default_rng(hidden)
+    blank = blank_network(hidden, np.zeros((count, 0), np.int32))
+    for weights in (blank.inward[:, : hidden + 3], blank.outward[:, :3]):
+        weights[:] = rng.integers(-127, 128, weights.shape)
+    blank.bias[: hidden + 3] = rng.integers(-(1 << 15), 1 << 15, hidden + 3)
+    inputs = rng.integers(0, 128, (count, NETWORK_INPUTS)).astype(np.int16)
+    expected = [reference.think(seen.tolist(), blank) for seen in inputs]
+
+    weights = network_kernel.weights_of(blank)
+    pairs = network_kernel.room_for_pairs(weights, 2)
+    pairs[1, : network_kernel.PAIRS, :count] = inputs.view(np.int32).T
+    think(weights, pairs, 1, count > network_kernel.LANES)
+    assert pairs[1, -3:, :count].T.tolist() == expected
+
+    one = network_narrow.new_narrow(blank, 1)
+    one.inputs[:] = inputs
+    for n in range(count):
+        think_one(one, n)
+    assert one.units[:, hidden : hidden + 3].tolist() == expected
 
 
 TAILS = (networks.load_shapes().tails / float(networks.MASS)).astype(np.float32)
@@ -217,7 +244,38 @@ def test_bits_are_those_of_all_samples_shown() -> None:
     assert bits == pytest.approx(sum(each), rel=1e-6)
 
 
-def test_a_corrected_scale_may_not_leave_its_table() -> None:
-    assert corrected_index(np.int64(250), np.int64(1 << 30)) == 255
-    assert corrected_index(np.int64(3), np.int64(-(1 << 30))) == 0
-    assert corrected_shape(np.int64(8), np.int64(0)) == 7
+@in_lanes
+def correct(samples: Array, outputs: Array, scale: Array) -> Numbers:
+    """Three rows of eight numbers each, corrected in place."""
+    rows = [samples.length * n for n in range(3)]
+    moved = network_kernel.corrected(
+        *(samples.load(row) for row in rows), [outputs.load(row) for row in rows], scale
+    )
+    for row, numbers in zip(rows, moved, strict=True):
+        samples.store(row, numbers)
+    return samples.length
+
+
+@njit
+def corrected(samples, outputs, scale):  # type: ignore[no-untyped-def]
+    correct(8, samples, outputs, scale)
+
+
+@pytest.mark.parametrize("size", [1, 1 << 11, 1 << 20, 1 << 30])
+def test_a_corrected_sample_stays_within_all_tables(size: int) -> None:
+    rng = np.random.default_rng(size)
+    limits = np.array(
+        [[POSITION_LIMIT], [N_SCALES], [GAUSSIAN + 2]]
+    )  # the last: a shape that no network knows
+    samples = rng.integers(np.array([[1 - POSITION_LIMIT], [0], [0]]), limits, (3, 8))
+    outputs = rng.integers(-size, size, (3, 8), dtype=np.int64)
+    functions = reference.corrected_mean, reference.corrected_index, reference.corrected_shape
+    mean, index, shape = samples.tolist()
+    by_mean, by_scale, by_shape = outputs.tolist()
+    expected = [
+        [functions[0](*numbers) for numbers in zip(mean, index, by_mean, strict=True)],
+        [functions[1](*numbers) for numbers in zip(index, by_scale, strict=True)],
+        [functions[2](*numbers) for numbers in zip(shape, by_shape, strict=True)],
+    ]
+    corrected(samples, outputs, SCALE)
+    assert samples.tolist() == expected

@@ -14,15 +14,12 @@ from numpy.typing import NDArray
 from losslessnn.kernels.constants import (
     INVERSE,
     LOG2,
-    MAX_HIDDEN,
-    NETWORK_INPUTS,
-    OUTPUT_LANES,
     PAD,
     POSITION_LIMIT,
     SCALE,
     WINDOW,
 )
-from losslessnn.kernels.cpu import adaptive, head, head_lanes, network, rans
+from losslessnn.kernels.cpu import adaptive, head, head_lanes, network_narrow, network_wide, rans
 from losslessnn.kernels.cpu.compiling import inlined, lean_kernel, part
 from losslessnn.kernels.cpu.integers import dot_octets, highest_bit, lowest_bit, prefetch
 from losslessnn.kernels.cpu.octets import margin
@@ -302,17 +299,10 @@ class Working(NamedTuple):
     columns: head_lanes.Columns
     states: NDArray[np.uint64]  # (lanes and more,) of rANS
     read: NDArray[np.int64]  # (2,) how many words and raw bits a decoder has read
-    inputs: NDArray[np.int16]  # (lines, NETWORK_INPUTS) of a network
-    pairs: NDArray[np.int32]  # the same bytes, two inputs in one number
-    units: NDArray[np.int32]  # (lines, hidden + OUTPUT_LANES)
-    fired: NDArray[np.int16]  # hidden units of one line
-    hidden: NDArray[np.int32]  # the same bytes, in pairs
 
 
-def working_memory(n_channels: int, lanes: int = 0, n_units: int = OUTPUT_LANES) -> Working:
+def working_memory(n_channels: int, lanes: int = 0) -> Working:
     """Memory for `code_intervals` and `decode`, which `start` makes ready."""
-    inputs = np.zeros((max(n_channels, network.LINES), NETWORK_INPUTS), np.int16)
-    fired = np.zeros((MAX_HIDDEN + LANES - 1) // LANES * LANES, np.int16)
     rows = head_lanes.new_rows(12 + len(head_lanes.Columns._fields), n_channels)
     return Working(
         rows[:3],
@@ -321,11 +311,6 @@ def working_memory(n_channels: int, lanes: int = 0, n_units: int = OUTPUT_LANES)
         head_lanes.Columns(*rows[12:]),
         np.zeros(lanes + MANY, np.uint64),
         np.zeros(2, np.int64),
-        inputs,
-        inputs.view(np.int32),
-        np.empty((len(inputs), n_units), np.int32),
-        fired,
-        fired.view(np.int32),
     )
 
 
@@ -360,8 +345,8 @@ class _Rows(NamedTuple):
 
 @lean_kernel
 def decode(
-    words, raw, marked, positions, taps, octets, flat, history, stage, rate, parameters, correction,
-    memory, working, lanes, steps, n_words, codes,
+    words, raw, marked, positions, taps, octets, flat, history, stage, rate, parameters, narrow, wide,
+    working, lanes, steps, n_words, codes,
 ):  # fmt: skip
     """Fill ``history`` and ``codes`` in some steps; return 0, or a positive number if the bytes are wrong.
 
@@ -373,13 +358,14 @@ def decode(
     ``marked`` is (channels, time), or empty for none: such samples repeat the code before them (the first:
     the lowest).
     """
-    n_channels, n_times = history.shape[0], steps.n_times
+    n_channels, n_times, row_length = history.shape[0], steps.n_times, np.int64(history.shape[1])
     skew = taps.skew
     averages, columns, numbers = working.averages, working.columns, working.numbers
     start_columns(parameters, positions, columns)
     bins = Bins(positions.fraction_bits, positions.low, positions.high, positions.edges, positions.inverse)
     tables = head_lanes.Tables(_SCALE, _INVERSE, _LOG2, parameters.tails, parameters.guesses)
-    networked = working.units.shape[1] > OUTPUT_LANES
+    many, few = wide.shape.size > 0, narrow.units.size > 0  # channels with a network
+    networked = many or few
     mean = numbers[4] if networked else columns.centre
     index = numbers[5] if networked else columns.scale
     rows = _Rows(numbers[0], numbers[1], numbers[2], numbers[3], mean, index)
@@ -392,11 +378,17 @@ def decode(
     for s in range(steps.begin, steps.end):
         k_begin, k_end = max(0, (s - n_times + skew) // skew), min(n_channels, s // skew + 1)
         _predict(octets, flat, stage, columns, rows, together, s, k_begin, k_end)
-        head.scale_indices(averages, working.weights, parameters.bias, k_begin, k_end, rows.scale_index)
-        if networked:
-            _correct(
-                correction, parameters, history, memory, working, rows, bins.fraction_bits, skew, n_times, s,
-                k_begin, k_end,
+        if many:
+            network_wide.correct(
+                wide, rows, columns, averages, working.weights, bins.fraction_bits, skew, n_times, s, k_begin,
+                k_end,
+            )  # fmt: skip
+        else:
+            head.scale_indices(averages, working.weights, parameters.bias, k_begin, k_end, rows.scale_index)
+        if few:
+            network_narrow.correct(
+                narrow, parameters.shape, rows, columns, averages, history, bins.fraction_bits, skew, n_times,
+                s, k_begin, k_end,
             )  # fmt: skip
         if marked.size > 0:
             for k in range(k_begin, k_end):
@@ -415,8 +407,10 @@ def decode(
         _write(flat, history, codes, columns, skew, s, k_begin, k_end)
         for k in range(k_begin, k_end):
             rows.error[k] = columns.position[k] - rows.mean[k]
-        if networked:
-            _remember(memory, rows, skew, s, k_begin, k_end)
+        if many:
+            network_wide.remember(wide, rows, columns, row_length, skew, s, k_begin, k_end)
+        if few:
+            network_narrow.remember(narrow, rows, skew, s, k_begin, k_end)
         if marked.size > 0:
             head.move_unmarked_averages(averages, rows.error, marked, s, skew, k_begin, k_end)
         else:
@@ -446,48 +440,6 @@ def _predict(octets, flat, stage, columns, rows, together, s, k_begin, k_end):
         adaptive.predict(stage, s, k_begin, k_end, rows.error)
         for k in range(k_begin, k_end):
             rows.mean[k] = min(max(rows.linear[k] + rows.error[k], -_LIMIT), _LIMIT) + columns.offset[k]
-
-
-@inlined
-def _correct(
-    correction, parameters, history, memory, working, rows, fraction_bits, skew, n_times, s, k_begin, k_end
-):
-    """What the network makes of a step's means, scales and shapes."""
-    columns, units, pairs = working.columns, working.units, working.pairs
-    size, length = units.shape[1], memory.error.shape[1]
-    for k in range(k_begin, k_end):
-        network.see(
-            memory, history, correction.sources, skew, k, s - skew * k, n_times, rows.scale_index[k],
-            rows.linear[k], rows.mean[k] - columns.offset[k], k, working.inputs, pairs,
-        )  # fmt: skip
-    finest, tables = network.finest_scale(fraction_bits), network.looked_up()
-    step = LANES if k_end - k_begin >= LANES else 1
-    for some in range(k_begin, k_end, step):
-        k = min(some, k_end - step)
-        before = k * (length - skew) + s + network.BACK - 2
-        network.see_scales(
-            step, pairs, k, memory.magnitude, before, length - skew, working.averages, k, rows.scale_index, k,
-            finest, tables,
-        )  # fmt: skip
-    for k in range(k_begin, k_end):
-        network.think(correction, k, pairs, units, working.fired, working.hidden)
-    for some in range(k_begin, k_end, step):
-        k = min(some, k_end - step)
-        at = k * size + size - OUTPUT_LANES
-        network.correct(step, units, at, k, rows.mean, rows.scale_index, parameters.shape, columns, tables)
-
-
-@inlined
-def _remember(memory, rows, skew, s, k_begin, k_end):
-    """What the network will want to know of a step's samples."""
-    length, tables = memory.error.shape[1], network.looked_up()
-    step = LANES if k_end - k_begin >= LANES else 1
-    for some in range(k_begin, k_end, step):
-        k = min(some, k_end - step)
-        place = k * (length - skew) + s + network.BACK
-        network.remember(
-            step, memory, place, length - skew, rows.error, k, rows.scale_index, k, tables
-        )  # fmt: skip
 
 
 @inlined

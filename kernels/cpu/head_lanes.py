@@ -7,6 +7,7 @@ and nobody looks at them.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -294,16 +295,20 @@ def log2_of(value: Numbers, table: Array) -> Numbers:
     return ((63 - zeros) << LOG_BITS) + table[(value << zeros).unsigned_shift(55) & 255]
 
 
-def _log_scale(averages: Array, weights: Array, k: Numbers, log2: Array) -> Numbers:
+def logarithms_of(averages: Array, k: Numbers, log2: Array) -> list[Numbers]:
+    """Those of the three running averages, in 2**-8 octave."""
+    return [log2_of(averages.load(k + averages.length * row), log2) - _UNIT for row in range(3)]
+
+
+def _log_scale(logarithms: list[Numbers], weights: Array, k: Numbers) -> Numbers:
     """`head.log_scale`."""
-    rows = [k + averages.length * row for row in range(3)]
-    octaves = [weights.load(row) * (log2_of(averages.load(row), log2) - _UNIT) for row in rows]
+    octaves = [weights.load(k + weights.length * row) * octave for row, octave in enumerate(logarithms)]
     return octaves[0] + octaves[1] + octaves[2]
 
 
-def _scale_index(averages: Array, weights: Array, columns: Any, k: Numbers, log2: Array) -> Numbers:
+def scale_index(logarithms: list[Numbers], weights: Array, columns: Any, k: Numbers) -> Numbers:
     """`head.scale_indices`."""
-    octave = (_log_scale(averages, weights, k, log2) >> 8) + columns.bias.load(k)
+    octave = (_log_scale(logarithms, weights, k) >> 8) + columns.bias.load(k)
     place = (octave + _ROUND) >> _INDEX_SHIFT
     return minimum(maximum(place, 0), N_SCALES - 1)
 
@@ -349,7 +354,8 @@ def ratio_step(
     dither = ((((t * 5 + channel * 3) & 7) << 1) - 7) << fraction_bits
     dithered = (error << 4) + dither
     magnitude = maximum(dithered, 0 - dithered) + 1
-    octaves = log2_of(magnitude, log2) - (4 << LOG_BITS) - (_log_scale(averages, weights, k, log2) >> 8)
+    scale = _log_scale(logarithms_of(averages, k, log2), weights, k)
+    octaves = log2_of(magnitude, log2) - (4 << LOG_BITS) - (scale >> 8)
     ratios.store(k, (octaves - center.load(k)) >> (LOG_BITS - 3))
     _move_averages(averages, k, error, real)
     return k
@@ -374,10 +380,11 @@ def code_step(
     mine = _Bins(bins, columns.table.load(k))
     edges = mine.edges_of(code)
     mean = _middle(edges) - error
+    logarithms = partial(logarithms_of, averages, k, tables.log2)
     centre, scale, shape = either(
         corrected.means.length > 0,
         lambda: (mean + corrected.means[place], corrected.scales[place], corrected.shapes[place]),
-        lambda: (mean, _scale_index(averages, weights, columns, k, tables.log2), columns.shape.load(k)),
+        lambda: (mean, scale_index(logarithms(), weights, columns, k), columns.shape.load(k)),
     )
     window = _Window(mine, tables, centre, scale, shape)
     first = window.first()

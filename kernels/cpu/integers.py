@@ -10,7 +10,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from losslessnn.kernels.constants import LOG2
+from losslessnn.kernels.constants import ACTIVATION_MAX, HIDDEN_SHIFT, LOG2
 from losslessnn.kernels.cpu.compiling import inlined
 
 _LOG2 = LOG2
@@ -372,6 +372,75 @@ def weigh_pairs(  # type: ignore[no-untyped-def]
         return None
     i64 = types.int64
     return types.void(sums, i64, first, i64, inputs, i64, i64, weights, i64, i64, lanes), codegen
+
+
+@intrinsic
+def weigh_samples(  # type: ignore[no-untyped-def]
+    typing_context, pairs, at, n, weights, first, bias, to, count, fires, lanes
+):
+    """Sums of many samples at once: bias[first + j] and products of ``n`` pairs with weights[i, first + j].
+
+    pairs : int32, (inputs / 2, samples), the first pair of the first sample at the place ``at``; j-th sums
+    become the j-th row from ``to`` on, j < ``count``. What ``fires`` is a hidden unit, two of which become a
+    pair. Samples are as many as ``lanes``; that, ``count`` and ``fires`` are written as constants.
+    """
+
+    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        i32, i64 = ir.IntType(32), ir.IntType(64)
+        count, fires, lanes = (kind.literal_value for kind in signature.args[7:])
+        vector = ir.VectorType(i32, lanes)
+        halves, wide = (ir.VectorType(ir.IntType(bits), 2 * lanes) for bits in (16, 32))
+        arrays = [context.make_array(signature.args[i])(context, builder, arguments[i]) for i in (0, 3, 5)]
+        seen, weight, begin = (array.data for array in arrays)
+        stride, row_length = (cgutils.unpack_tuple(builder, array.shape)[-1] for array in arrays[:2])
+        at, n, first, to = (arguments[i] for i in (1, 2, 4, 6))
+
+        def numbers(pairs):  # type: ignore[no-untyped-def]
+            return builder.sext(builder.bitcast(pairs, halves), wide)
+
+        def spread(array, place, j):  # type: ignore[no-untyped-def]
+            return _spread(
+                builder, builder.load(builder.gep(array, [builder.add(place, ir.Constant(i64, j))])), vector
+            )
+
+        totals = [cgutils.alloca_once_value(builder, spread(begin, first, j)) for j in range(count)]
+        with cgutils.for_range_slice(builder, ir.Constant(i64, 0), n, ir.Constant(i64, 1)) as (i, _):
+            inputs = numbers(_load(builder, seen, builder.add(at, builder.mul(i, stride)), vector))
+            row = builder.add(first, builder.mul(i, row_length))
+            for j, total in enumerate(totals):
+                products = builder.mul(inputs, numbers(spread(weight, row, j)), flags=["nsw"])
+                _add_to(
+                    builder,
+                    total,
+                    builder.add(*(_every_second(builder, products, half) for half in range(2))),
+                )
+        sums = [builder.load(total) for total in totals]
+        if fires:
+            units = [_fired(builder, total) for total in sums]
+            half = ir.Constant(vector, [16] * lanes)
+            sums = [
+                builder.or_(a, builder.shl(b, half)) for a, b in zip(units[::2], units[1::2], strict=True)
+            ]
+        for j, total in enumerate(sums):
+            place = builder.gep(seen, [builder.add(to, builder.mul(stride, ir.Constant(i64, j)))])
+            builder.store(total, builder.bitcast(place, vector.as_pointer()), align=4)
+        return context.get_dummy_value()
+
+    if not all(isinstance(kind, types.Literal) for kind in (count, fires, lanes)):
+        return None
+    i64 = types.int64
+    return types.void(pairs, i64, i64, weights, i64, bias, i64, count, fires, lanes), codegen
+
+
+def _fired(builder, total):  # type: ignore[no-untyped-def]
+    """Hidden units, from the sums of what they are given."""
+    half, shift, most, least = (
+        ir.Constant(total.type, [number] * total.type.count)
+        for number in (1 << (HIDDEN_SHIFT - 1), HIDDEN_SHIFT, ACTIVATION_MAX, 0)
+    )
+    unit = builder.ashr(builder.add(total, half), shift)
+    unit = builder.select(builder.icmp_signed("<", unit, most), unit, most)
+    return builder.select(builder.icmp_signed(">", unit, least), unit, least)
 
 
 @intrinsic

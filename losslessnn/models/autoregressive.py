@@ -20,9 +20,11 @@ from losslessnn.kernels.constants import (
     PRECISION,
     STATE_FLOOR,
 )
-from losslessnn.kernels.cpu import adaptive, octets
+from losslessnn.kernels.cpu import adaptive, network_narrow, network_times, network_wide, octets
 from losslessnn.kernels.cpu import autoregressive as kernel
 from losslessnn.kernels.cpu import network as network_kernel
+from losslessnn.kernels.cpu.network import BACK
+from losslessnn.kernels.cpu.vectors import FEW
 from losslessnn.kernels.parameters import Adaptive, Corrected, Head, LinearTaps, Network, Positions, Steps
 from losslessnn.memory import room
 from losslessnn.models.prediction import Passage, Prediction, farthest, put
@@ -125,17 +127,16 @@ def correct(model: AutoregressiveModel, prediction: Prediction, marked: Marks) -
     moved: NDArray[Any] = np.empty((n_channels, n_times), np.int16)
     scales, shapes = (np.empty((n_channels, n_times), np.uint8) for _ in range(2))
     channels = np.arange(n_channels, dtype=np.int64)
-    working = kernel.working_memory(n_channels, n_units=model.network.bias.size)
-    kernel.start(working, model.head)
     no_inputs = np.empty((0, 0, NETWORK_INPUTS), np.uint8)
-    network = network_kernel.in_pairs(model.network)
+    weights = network_kernel.weights_of(model.network)
+    pairs = network_kernel.room_for_pairs(weights, 1)
     for seen in look_around(prediction, model.head, marked, channels, model.network.sources):
         size = (n_channels, seen.end - seen.first)
         part = Corrected(np.empty(size, np.int32), np.empty(size, np.uint8), np.empty(size, np.uint8))
-        network_kernel.go_through(
-            seen.history, seen.linear, seen.means, seen.marks, model.taps.skew, model.positions.fraction_bits,
-            model.head, network, seen.memory, seen.indices, channels, 1, seen.first, seen.steps,
-            working, no_inputs, part,
+        network_times.go_through(
+            seen.history, seen.linear, seen.means, model.taps.skew, model.positions.fraction_bits,
+            model.head.shape, model.network.sources, weights, pairs, seen.memory, seen.indices, channels, 1,
+            seen.first, seen.steps, no_inputs, part,
         )  # fmt: skip
         inside = slice(seen.steps.begin, seen.steps.end)
         moves = part.means[:, inside] - seen.means[:, inside]
@@ -401,9 +402,12 @@ class Window:
             model.adaptive.unit,
             model.adaptive.own,
         )
-        self._networked = model.network.outward.size > 0
-        self.memory = network_kernel.new_memory(n_channels, size if self._networked else 0)
+        self._moving: list[tuple[NDArray[Any], int]] = [(self.history, PAD), (self.units, PAD)]
         self.origin = 0
+
+    def carry(self, arrays: Iterable[NDArray[Any]], before: int) -> None:
+        """Move others along; their (channels, time) begin so many columns ``before`` the first sample."""
+        self._moving += [(array, before) for array in arrays]
 
     def move(self, begin: int, n_times: int) -> None:
         """Make room for steps of a recording of ``n_times`` from ``begin`` on."""
@@ -425,10 +429,8 @@ class Window:
 
     def _keep(self, moved: int, kept: int) -> None:
         """Keep ``kept`` columns from the ``moved``-th on, and what lies before them."""
-        for array in (self.history, self.units):
-            slide(array, EVERYTHING, moved, kept + PAD)
-        for array in self.memory if self._networked else ():
-            slide(array, EVERYTHING, moved, kept + network_kernel.BACK)
+        for array, before in self._moving:
+            slide(array, EVERYTHING, moved, kept + before)
 
     def give(self, begin: int, codes: Codes) -> None:
         """Fill (channels, time) codes with those from a time on."""
@@ -467,6 +469,10 @@ def decode(
     return codes
 
 
+_NOT_WIDE = network_wide.new_wide(no_network(0), np.empty(0, np.int32), 1, 0)
+_NOT_NARROW = network_narrow.new_narrow(no_network(0), 0)
+
+
 class Decoder:
     """Decodes recordings that follow each other, each where the one before it has ended.
 
@@ -485,11 +491,17 @@ class Decoder:
     def __init__(self, model: AutoregressiveModel, longest: int) -> None:
         n_channels = model.positions.offset.size
         self._model, self.seed = model, 0
-        self._working = kernel.working_memory(n_channels, model.lanes, model.network.bias.size)
+        self._working = kernel.working_memory(n_channels, model.lanes)
         kernel.start(self._working, model.head)
-        self._window = Window(model, longest)
-        self._network = network_kernel.in_pairs(model.network)
-        row_length = self._window.history.shape[1]
+        window = self._window = Window(model, longest)
+        row_length = window.history.shape[1]
+        self._wide, self._narrow = _NOT_WIDE, _NOT_NARROW
+        if model.network.outward.size > 0 and n_channels > FEW:
+            self._wide = network_wide.new_wide(model.network, model.head.shape, model.taps.skew, row_length)
+            window.carry([network_wide.units_of(self._wide, row_length)], 0)
+        elif model.network.outward.size > 0:
+            self._narrow = network_narrow.new_narrow(model.network, window.size)
+            window.carry(self._narrow.memory, BACK)
         self._octets = octets.cut_octets(model.taps, row_length, farthest(model.positions))
 
     def decode(
@@ -526,7 +538,7 @@ class Decoder:
             here = slice(origin, origin + window.size)
             status: Any = kernel.decode(
                 few, bits, _part(marked, here), model.positions, model.taps, self._octets, window.flat,
-                window.history, window.stage, model.adaptive.rate, model.head, self._network, window.memory,
+                window.history, window.stage, model.adaptive.rate, model.head, self._narrow, self._wide,
                 working, model.lanes, Steps(begin - origin, end - origin, n_times - origin), n_words - word,
                 window.codes,
             )  # fmt: skip
@@ -546,6 +558,8 @@ class Decoder:
     def go_on(self, n_times: int) -> None:
         """Remember the last recording, of ``n_times`` steps, as what came before the next."""
         self._window.go_on(n_times)
+        # the next recording's first steps are beside the last ones of this one's first channel
+        self._wide.step[0] -= self._model.taps.skew * (self._model.positions.offset.size - 1)
 
     def _room_for_codes(self, n_times: int, by_time: bool) -> Codes:
         positions = self._model.positions

@@ -17,8 +17,7 @@ from losslessnn.blocks import Codes
 from losslessnn.coding.shapes import load_shapes
 from losslessnn.kernels.constants import ACTIVATION_ZERO, GAUSSIAN, MASS, NETWORK_INPUTS, SCALE
 from losslessnn.kernels.cpu import network as network_kernel
-from losslessnn.kernels.cpu import training
-from losslessnn.kernels.cpu.autoregressive import start, working_memory
+from losslessnn.kernels.cpu import network_times, training
 from losslessnn.kernels.parameters import Network, Positions
 from losslessnn.models.autoregressive import (
     NOTHING_CORRECTED,
@@ -189,14 +188,13 @@ def look(
         np.empty((*shape, NETWORK_INPUTS), np.uint8), np.empty(shape, np.uint8), np.empty(shape, np.int32),
     )  # fmt: skip
     nothing = no_network(n_channels)._replace(sources=network_sources(model.taps))
-    network = network_kernel.in_pairs(nothing)
-    working = working_memory(n_channels)
-    start(working, model.head)
+    weights = network_kernel.weights_of(nothing)
+    pairs = network_kernel.room_for_pairs(weights, 1)
     for seen in look_around(prediction, model.head, marks, channels, nothing.sources):
-        network_kernel.go_through(
-            seen.history, seen.linear, seen.means, seen.marks, model.taps.skew, model.positions.fraction_bits,
-            model.head, network, seen.memory, seen.indices, channels, stride, seen.first, seen.steps,
-            working, sights.inputs, NOTHING_CORRECTED,
+        network_times.go_through(
+            seen.history, seen.linear, seen.means, model.taps.skew, model.positions.fraction_bits,
+            model.head.shape, nothing.sources, weights, pairs, seen.memory, seen.indices, channels, stride,
+            seen.first, seen.steps, sights.inputs, NOTHING_CORRECTED,
         )  # fmt: skip
         times = np.arange(-(-seen.begin // stride) * stride, seen.end, stride)
         sights.indices[:, times // stride] = seen.indices[channels[:, None], times - seen.first]

@@ -16,6 +16,7 @@ from losslessnn.blocks import Codes, as_kernels_take_them, codes_between
 from losslessnn.kernels.constants import NETWORK_INPUTS, PAD
 from losslessnn.kernels.cpu import autoregressive as kernel
 from losslessnn.kernels.cpu import network as network_kernel
+from losslessnn.kernels.cpu import network_times
 from losslessnn.kernels.parameters import Corrected, Steps
 from losslessnn.models.autoregressive import (
     NO_MARKS,
@@ -95,9 +96,13 @@ class PacketEncoder:
         self._model = model
         self._channels = np.arange(n_channels, dtype=np.int64)
         self._window = Window(model, longest, lockstep=True)
-        self._working = kernel.working_memory(n_channels, n_units=model.network.bias.size)
+        self._working = kernel.working_memory(n_channels)
         kernel.start(self._working, model.head)
-        self._network = network_kernel.in_pairs(model.network)
+        self._weights = network_kernel.weights_of(model.network)
+        self._pairs = network_kernel.room_for_pairs(self._weights, 1)
+        networked = model.network.outward.size > 0
+        self._memory = network_kernel.new_memory(n_channels, longest) if networked else None
+        self._window.carry(self._memory or (), network_kernel.BACK)
         self._sums = room_for_sums(farthest(model.positions), model.taps)
         self._room = Room(n_channels * longest)
 
@@ -130,21 +135,19 @@ class PacketEncoder:
 
     def _corrected(self, history: Int32s, linear: Int32s, means: Int32s) -> Corrected:
         """What the network makes of the packet, as `autoregressive.correct`."""
-        model, working, memory = self._model, self._working, self._window.memory
-        if model.network.outward.size == 0:
+        model, memory = self._model, self._memory
+        if memory is None:
             return NOTHING_CORRECTED
         n_times = means.shape[1]
-        averages, indices = working.averages.copy(), np.empty(means.shape, np.uint8)
-        network_kernel.observe(
-            history, means, NO_MARKS, model.head, self._channels, np.int64(0), working.averages, memory,
-            indices,
+        indices = np.empty(means.shape, np.uint8)
+        network_times.observe(
+            history, means, NO_MARKS, model.head, self._channels, np.int64(0), self._working.averages.copy(),
+            memory, indices,
         )  # fmt: skip
-        working.averages[:] = averages
         made = Corrected(*(np.empty(means.shape, kind) for kind in (np.int32, np.uint8, np.uint8)))
-        network_kernel.go_through(
-            history, linear, means, NO_MARKS, model.taps.skew, model.positions.fraction_bits, model.head,
-            self._network, memory, indices, self._channels, 1, 0, Steps(0, n_times, n_times), working,
-            np.empty((0, 0, NETWORK_INPUTS), np.uint8), made,
+        network_times.go_through(
+            history, linear, means, model.taps.skew, model.positions.fraction_bits, model.head.shape,
+            model.network.sources, self._weights, self._pairs, memory, indices, self._channels, 1, 0,
+            Steps(0, n_times, n_times), np.empty((0, 0, NETWORK_INPUTS), np.uint8), made,
         )  # fmt: skip
-        working.averages[:] = averages
         return made._replace(means=made.means - means)

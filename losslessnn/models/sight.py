@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from losslessnn.blocks import block_size
 from losslessnn.kernels.constants import PAD
 from losslessnn.kernels.cpu import network as kernel
+from losslessnn.kernels.cpu import network_times
 from losslessnn.kernels.cpu.autoregressive import start, working_memory
 from losslessnn.kernels.parameters import Head, Steps
 from losslessnn.models.prediction import Int32s, Prediction
@@ -83,7 +84,7 @@ def look_around(
             slide(indices, seen, moved, observed - first)
         history, linear, means = _predicted(prediction, first, until, chosen, seen)
         marks = np.ascontiguousarray(marked[:, first:until])
-        kernel.observe(
+        network_times.observe(
             history, means, marks, head, seen, np.int64(observed - first), working.averages, memory, indices
         )
         observed = until
