@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from functools import reduce
 
 import numpy as np
 from llvmlite import ir
@@ -335,6 +336,9 @@ def _every_second(builder, vector, first):  # type: ignore[no-untyped-def]
     return builder.shuffle_vector(vector, ir.Constant(vector.type, ir.Undefined), places)
 
 
+_CHAINS = 12  # sums that keep a processor busy: each waits for itself, five cycles long
+
+
 @intrinsic
 def weigh_pairs(  # type: ignore[no-untyped-def]
     typing_context, sums, at_s, first, at_f, inputs, at_i, n, weights, at_w, row_length, lanes
@@ -382,7 +386,8 @@ def weigh_samples(  # type: ignore[no-untyped-def]
 
     pairs : int32, (inputs / 2, samples), the first pair of the first sample at the place ``at``; j-th sums
     become the j-th row from ``to`` on, j < ``count``. What ``fires`` is a hidden unit, two of which become a
-    pair. Samples are as many as ``lanes``; that, ``count`` and ``fires`` are written as constants.
+    pair. Samples are as many as ``lanes``; that, ``count`` and ``fires`` are written as constants. ``n`` is a
+    multiple of 4, since a few sums are taken in that many parts: a sum waits for the one before it.
     """
 
     def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
@@ -403,18 +408,25 @@ def weigh_samples(  # type: ignore[no-untyped-def]
                 builder, builder.load(builder.gep(array, [builder.add(place, ir.Constant(i64, j))])), vector
             )
 
-        totals = [cgutils.alloca_once_value(builder, spread(begin, first, j)) for j in range(count)]
-        with cgutils.for_range_slice(builder, ir.Constant(i64, 0), n, ir.Constant(i64, 1)) as (i, _):
-            inputs = numbers(_load(builder, seen, builder.add(at, builder.mul(i, stride)), vector))
-            row = builder.add(first, builder.mul(i, row_length))
-            for j, total in enumerate(totals):
-                products = builder.mul(inputs, numbers(spread(weight, row, j)), flags=["nsw"])
-                _add_to(
-                    builder,
-                    total,
-                    builder.add(*(_every_second(builder, products, half) for half in range(2))),
-                )
-        sums = [builder.load(total) for total in totals]
+        parts = _CHAINS // count
+        zero = ir.Constant(vector, [0] * lanes)
+        totals = [
+            [
+                cgutils.alloca_once_value(builder, zero if part else spread(begin, first, j))
+                for part in range(parts)
+            ]
+            for j in range(count)
+        ]
+        with cgutils.for_range_slice(builder, ir.Constant(i64, 0), n, ir.Constant(i64, parts)) as (i, _):
+            for part in range(parts):
+                row = builder.add(i, ir.Constant(i64, part))
+                inputs = numbers(_load(builder, seen, builder.add(at, builder.mul(row, stride)), vector))
+                row = builder.add(first, builder.mul(row, row_length))
+                for j in range(count):
+                    products = builder.mul(inputs, numbers(spread(weight, row, j)), flags=["nsw"])
+                    both = builder.add(*(_every_second(builder, products, half) for half in range(2)))
+                    _add_to(builder, totals[j][part], both)
+        sums = [reduce(builder.add, [builder.load(part) for part in total]) for total in totals]
         if fires:
             units = [_fired(builder, total) for total in sums]
             half = ir.Constant(vector, [16] * lanes)

@@ -35,6 +35,7 @@ CODE_LIMIT = 1 << 28
 _PROFILE_BYTES = ID_BYTES + 3  # its section
 LONGEST_PACKET = 1 << 10  # time steps
 NORMAL_BITS = 2.047  # a normal number of variance 1 takes, in units of 1
+KEPT_SHARE = 0.5  # of the gain asked for of a network that the frame must show: samples held out promise more
 MOST_CUTS = 2  # of a part into two, one within another
 CUT_TRIAL = EFFORT[2]  # the model by which a cut is judged first
 FAST_LATENTS_LEVEL = 6  # up to this level, no more factors than a fast decoder likes
@@ -328,7 +329,8 @@ class Encoder:
         if networked is None:
             return coded.segment
         other = self._encode(coded.marks, networked, coded.prediction)
-        return min(coded.segment, other, key=lambda segment: segment.size)
+        least = 1.0 - KEPT_SHARE * self.effort.network.least_gain
+        return other if other.size <= least * coded.segment.size else coded.segment
 
 
 def _encode_by_profile(

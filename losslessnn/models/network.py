@@ -47,6 +47,7 @@ FEWEST_EXAMPLES = 1024
 SAMPLES_OF_A_CHANNEL = 16384  # to train on, rather than looking at more channels
 TRIAL_SHARE = 0.35  # of the gain asked for that a trial must show
 TRIAL_DOUBT = 0.6  # of that, where it is worth another trial, twice as long
+LITTLE = 4  # part of the training that a network gets that promises little
 REHEARSED, REHEARSAL_SHARE = 8, 0.75  # part of what training takes, and of the gain that shows there
 FAR = float(1 << 30)  # positions: beyond any edge
 NARROWEST_BIN = np.float32(1 / 4)  # in scales
@@ -87,6 +88,8 @@ class Training:
         What a weight costs the frame.
     small_pace : float
         `pace` on chunks of which a trial cannot look at as many.
+    much : float
+        Share of the bits that it must save in a rehearsal to be shown all of ``samples``.
     """
 
     hidden: int
@@ -99,6 +102,7 @@ class Training:
     batch: int = BATCH
     weight_bits: float = BITS_PER_WEIGHT
     small_pace: float = 0.0
+    much: float = 0.0
 
     def of_chunk(self, n_samples: int) -> Training:
         """The same for a chunk of so many samples.
@@ -385,16 +389,25 @@ def fit_network(
     while hidden > FEWEST_HIDDEN and effort.weight_bits * weight_count(hidden) > MOST_PRICE * n_samples:
         hidden //= 2
     shown = min(effort.samples, effort.passes * n_samples)
-    rehearsal = effort.seen // REHEARSED, shown // (2 * REHEARSED), SMALL_BATCH, REHEARSAL_SHARE
-    in_earnest = effort.seen, shown, effort.batch, 1.0
-    for seen, samples, batch, share in (rehearsal, in_earnest):
-        if share < 1.0 and n_samples < 2 * seen:
-            continue  # too few to tell by a part of them
+    least = effort.least_gain, effort.weight_bits * weight_count(hidden) / n_samples
+
+    def trained(seen: int, samples: int, batch: int) -> Trainer | None:
         examples = gather(marks, model, prediction, seen)
         if examples.low.size < FEWEST_EXAMPLES:
             return None
         trainer = Trainer(examples, hidden)
         trainer.train(samples, effort.pace, batch)
-        if trainer.gain(effort.least_gain, effort.weight_bits * weight_count(hidden) / n_samples) <= share:
+        return trainer
+
+    seen = effort.seen // REHEARSED
+    if n_samples >= 2 * seen:  # else there are too few to tell by a part of them
+        rehearsed = trained(seen, shown // (2 * REHEARSED), SMALL_BATCH)
+        gain = 0.0 if rehearsed is None else rehearsed.gain(*least)
+        if gain <= REHEARSAL_SHARE:
             return None
+        if gain * effort.least_gain < effort.much:
+            shown //= LITTLE
+    trainer = trained(effort.seen, shown, effort.batch)
+    if trainer is None or trainer.gain(*least) <= 1.0:
+        return None
     return to_network(trainer.weights, hidden, network_sources(model.taps))
