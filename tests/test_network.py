@@ -45,14 +45,14 @@ def model_of(recording: np.ndarray, level: int = 6):
 
 
 def test_a_recording_it_understands_becomes_smaller(beats: np.ndarray) -> None:
-    model, prediction = model_of(beats)
-    networked = add_network(NO_MARKS, model, prediction, EFFORT[6])
+    model, prediction = model_of(beats, level=5)
+    networked = add_network(NO_MARKS, model, prediction, EFFORT[5])
     assert networked is not None
     plain, _ = encode(model, prediction)
     words, _ = encode(networked, prediction)
     weights = len(side.pack_model(networked)) - len(side.pack_model(model))
     assert len(words) + weights < 0.98 * len(plain)
-    frame = encode_chunk(beats, level=6)
+    frame = encode_chunk(beats, level=5)
     assert_same_bits(beats, decode_chunk(frame))
     assert describe_chunk(frame).section_bytes["payload"] == len(words)
 
