@@ -69,9 +69,7 @@ def add_four_rows(typing_context, target, k, weights, at, stride, rows, i, lengt
         for n in range(4):
             place = builder.add(at, builder.mul(_number(n), stride))
             weight = builder.load(builder.gep(weights, [place]))
-            one = builder.insert_element(ir.Constant(_VECTOR, ir.Undefined), weight, ir.Constant(_LANE, 0))
-            everywhere = ir.Constant(ir.VectorType(_LANE, WIDTH), [0] * WIDTH)
-            factors.append(builder.shuffle_vector(one, one, everywhere))
+            factors.append(_everywhere(builder, weight))
         with cgutils.for_range_slice(builder, _number(0), length, _number(WIDTH)) as (n, _):
             a, b, c, d = (
                 builder.fmul(factor, _load(builder, rows, builder.add(builder.mul(_number(row), length), n)))
@@ -84,6 +82,56 @@ def add_four_rows(typing_context, target, k, weights, at, stride, rows, i, lengt
 
     i64 = types.int64
     return types.void(target, i64, weights, i64, i64, rows, i64, i64), codegen
+
+
+@intrinsic
+def take_columns(typing_context, numbers, first, zero, unit, columns, n):  # type: ignore[no-untyped-def]
+    """`WIDTH` rows of ``numbers`` from ``first`` on, as columns from n on: (number - zero) * unit.
+
+    numbers : (n, a multiple of `WIDTH`) uint8; columns : float32. Squares of bytes are turned around in four
+    rounds, in each of which the first half is interleaved with the second.
+    """
+
+    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        numbers, first, zero, unit, columns, n = arguments
+        whole, there = (
+            context.make_array(signature.args[i])(context, builder, array)
+            for i, array in ((0, numbers), (4, columns))
+        )
+        width, length = (cgutils.unpack_tuple(builder, array.shape)[1] for array in (whole, there))
+        kind, integers = (ir.VectorType(ir.IntType(bits), WIDTH) for bits in (8, 32))
+        zero, unit = (_everywhere(builder, number) for number in (zero, unit))
+        with cgutils.for_range_slice(builder, _number(0), width, _number(WIDTH)) as (column, _):
+            rows = []
+            for row in range(WIDTH):
+                place = builder.add(builder.mul(builder.add(first, _number(row)), width), column)
+                pointer = builder.bitcast(builder.gep(whole.data, [place]), kind.as_pointer())
+                rows.append(builder.load(pointer, align=1))
+            half = WIDTH // 2
+            for _ in range(4):
+                pairs = list(zip(rows[:half], rows[half:], strict=True))
+                rows = [_interleaved(builder, pair, part) for pair in pairs for part in (0, half)]
+            for i, row in enumerate(rows):
+                reals = builder.uitofp(builder.zext(row, integers), _VECTOR)
+                place = builder.add(builder.mul(builder.add(column, _number(i)), length), n)
+                pointer = builder.bitcast(builder.gep(there.data, [place]), _VECTOR.as_pointer())
+                builder.store(builder.fmul(builder.fsub(reals, zero), unit), pointer, align=4)
+        return context.get_dummy_value()
+
+    i64, real = types.int64, types.float32
+    return types.void(numbers, i64, real, real, columns, i64), codegen
+
+
+def _interleaved(builder, pair, first):  # type: ignore[no-untyped-def]
+    """Numbers of two vectors in turn, from the ``first`` of each on."""
+    places = [first + i // 2 + WIDTH * (i % 2) for i in range(WIDTH)]
+    return builder.shuffle_vector(*pair, ir.Constant(ir.VectorType(_LANE, WIDTH), places))
+
+
+def _everywhere(builder, number):  # type: ignore[no-untyped-def]
+    """A vector of equal numbers."""
+    one = builder.insert_element(ir.Constant(_VECTOR, ir.Undefined), number, ir.Constant(_LANE, 0))
+    return builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(_LANE, WIDTH), [0] * WIDTH))
 
 
 def _number(value):  # type: ignore[no-untyped-def]

@@ -26,13 +26,14 @@ from losslessnn.kernels.constants import (
     TAIL_REACH,
 )
 from losslessnn.kernels.cpu.compiling import lean_kernel, part
-from losslessnn.kernels.cpu.reals import ROWS, add_four_rows, add_product_sums
+from losslessnn.kernels.cpu.reals import ROWS, WIDTH, add_four_rows, add_product_sums, take_columns
 from losslessnn.kernels.cpu.solving import log2_of
 
 LANES, FEW_LANES = 64, 16  # samples; multiples of `reals.WIDTH`
 _PER_SCALE = np.float32(TAIL_CELLS // TAIL_REACH)
 _LAST_CELL = np.float32(TAIL_CELLS - 1)
 _STEP, _STEPS = np.float32(1 / 16), np.float32(16)  # of activations
+_ACTIVATION_ZERO = np.float32(ACTIVATION_ZERO)
 _MOST = np.float32(ACTIVATION_MAX / 16)
 _HIDDEN_UNIT = np.float32(1 << HIDDEN_SHIFT)
 _OUTPUT_UNIT = np.float32(1 << (OUTPUT_BITS - 4))
@@ -252,8 +253,12 @@ def _take(inputs, low, high, scale, shape, first, count, seen, samples):
         at = np.uintp(first) + n
         samples[_LOW, n], samples[_HIGH, n] = low[at], high[at]
         samples[_SCALE, n], samples[_SHAPE, n] = scale[at], shape[at]
+    some = count // WIDTH * WIDTH
+    for n in range(0, some, WIDTH):
+        take_columns(inputs, first + n, _ACTIVATION_ZERO, _STEP, seen, n)
+    for n in range(np.uintp(some), np.uintp(count)):
         for i in range(np.uintp(NETWORK_INPUTS)):
-            seen[i, n] = (np.float32(inputs[at, i]) - np.float32(ACTIVATION_ZERO)) * _STEP
+            seen[i, n] = (np.float32(inputs[np.uintp(first) + n, i]) - _ACTIVATION_ZERO) * _STEP
 
 
 @part
