@@ -90,11 +90,15 @@ def test_the_network_is_the_decoders(hidden: int, kind: str) -> None:
     network = networks.to_network(weights, hidden, np.zeros((1, 0), np.int32))
     outputs = graph_of(weights, hidden)(torch.from_numpy(inputs), rounding=True)
     assert torch.equal(outputs, torch.floor(outputs))
-    paired, pairs = network_kernel.in_pairs(network), inputs.astype(np.int16).view(np.int32)
-    units, fired = np.empty((len(inputs), network.bias.size), np.int32), np.empty(MAX_HIDDEN, np.int16)
-    for n, row in enumerate(outputs.tolist()):
-        think(paired, n, pairs, units, fired, fired.view(np.int32))
-        assert row == reference.think(inputs[n].tolist(), network) == units[n, hidden : hidden + 3].tolist()
+    weights_in_pairs = network_kernel.weights_of(network)
+    pairs = network_kernel.room_for_pairs(weights_in_pairs, 1)
+    for begin in range(0, len(inputs), network_kernel.MANY):
+        some = inputs[begin : begin + network_kernel.MANY]
+        pairs[0, : network_kernel.PAIRS, : len(some)] = some.astype(np.int16).view(np.int32).T
+        think(weights_in_pairs, pairs, 0, True)
+        found = pairs[0, -network_kernel.OUTPUTS :, : len(some)].T.tolist()
+        assert found == outputs[begin : begin + network_kernel.MANY].tolist()
+        assert found == [reference.think(seen.tolist(), network) for seen in some]
 
 
 def test_no_sum_of_the_network_outgrows_float32() -> None:

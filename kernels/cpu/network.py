@@ -46,7 +46,6 @@ from losslessnn.kernels.cpu.vectors import (
     Array,
     Numbers,
     in_lanes,
-    lane_numbers,
     maximum,
     minimum,
     when,
@@ -135,22 +134,21 @@ def octaves_of(logarithms: Numbers, index: Numbers) -> Numbers:
 
 @in_lanes
 def take_in(
-    memory: Any, place: Numbers, apart: Numbers, errors: Array, at: Numbers,
-    indices: Array, at_index: Numbers, tables: Any,
-) -> Numbers:  # fmt: skip
-    """Take in the errors of some samples, and the scales the averages gave them.
-
-    These are in ``errors`` and ``indices`` from a place on; in ``memory`` the samples lie ``apart``.
-    """
-    lane = lane_numbers(place) * apart + place
+    memory: Any, place: Numbers, errors: Array, at: Numbers, indices: Array, at_index: Numbers, tables: Any
+) -> Numbers:
+    """Remember a channel's samples, from a place on: their errors, and the scales averages gave them."""
     error, index = errors.load(at), indices.load(at_index)
     magnitude = log2_of(maximum(maximum(error, 0 - error), 1), tables.log2)
     unit = activations(error, tables.reach[index], tables.inverse[index], 41)
     unit = unit + (octaves_of(magnitude, index) << 16) - NOTHING
-    memory.error.scatter(lane, error)
-    memory.magnitude.scatter(lane, magnitude)
-    memory.unit.scatter(lane, unit)
+    for row, numbers in ((memory.error, error), (memory.magnitude, magnitude), (memory.unit, unit)):
+        row.store(place, numbers)
     return place
+
+
+def finest_scale(fraction_bits: Numbers) -> Numbers:
+    """The index of a scale beside which others say how narrow codes are."""
+    return (fraction_bits + 2) << 3
 
 
 def see_own(
@@ -179,7 +177,7 @@ def see_own(
     octaves = [own.magnitude(1), own.magnitude(2), *logarithms]
     seen = [error(back) for back in range(1, NETWORK_ERRORS + 1)]
     seen += [octaves_of(logarithm, index) for logarithm in octaves]
-    seen.append(octaves_of(index << 5, (fraction_bits + 2) << 3))
+    seen.append(octaves_of(index << 5, finest_scale(fraction_bits)))
     for n in range(REFERENCES):
         put_pair(n, seen[2 * n : 2 * n + 2])
     for n in range(NETWORK_REFERENCES):

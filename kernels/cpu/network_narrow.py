@@ -24,16 +24,16 @@ from losslessnn.kernels.constants import (
     REACH,
 )
 from losslessnn.kernels.cpu.compiling import inlined
-from losslessnn.kernels.cpu.head_lanes import log2_of
+from losslessnn.kernels.cpu.head_lanes import logarithms_of
 from losslessnn.kernels.cpu.integers import weigh_pairs
 from losslessnn.kernels.cpu.network import (
     BACK,
     NOTHING,
     OUTPUTS,
-    UNIT,
     Memory,
     activations,
     corrected,
+    finest_scale,
     looked_up,
     new_memory,
     octaves_of,
@@ -92,23 +92,18 @@ def new_narrow(network: Network, n_times: int) -> Narrow:
 
 @in_lanes
 def _see_scales(
-    pairs: Array, line: Numbers, magnitudes: Array, place: Numbers, apart: Numbers, averages: Array,
-    k: Numbers, indices: Array, at_index: Numbers, finest: Numbers, tables: Any,
+    pairs: Array, k: Numbers, magnitudes: Array, before_last: Numbers, averages: Array, indices: Array,
+    fraction_bits: Numbers, tables: Any,
 ) -> Numbers:  # fmt: skip
-    """After `_see`: last magnitudes and the running averages, beside scales, into lines from one on.
-
-    Of the sample before last, ``magnitudes`` have that of the first lane at ``place``, others ``apart``.
-    ``finest`` is the index of a scale beside which others say how narrow codes are.
-    """
-    lane, index = lane_numbers(place), indices.load(at_index)
-    to = (line + lane) * pairs.length + NETWORK_ERRORS // 2
-    before, last = magnitudes.pairs(lane * apart + place)
-    running = (averages.load(k + averages.length * row) for row in range(3))
-    logarithms = last, before, *(log2_of(average, tables.log2) - UNIT for average in running)
-    seen = [*(octaves_of(logarithm, index) for logarithm in logarithms), octaves_of(index << 5, finest)]
+    """The magnitudes of a channel's two last samples and its running averages, beside its scale."""
+    index, to = indices.load(k), k * pairs.length + NETWORK_ERRORS // 2
+    before, last = (magnitudes.load(before_last + n) for n in range(2))
+    octaves = last, before, *logarithms_of(averages, k, tables.log2)
+    seen = [octaves_of(logarithm, index) for logarithm in octaves]
+    seen.append(octaves_of(index << 5, finest_scale(fraction_bits)))
     for n in range(3):
-        pairs.scatter(to + n, seen[2 * n] | (seen[2 * n + 1] << 16))
-    return place
+        pairs.store(to + n, seen[2 * n] | (seen[2 * n + 1] << 16))
+    return k
 
 
 @in_lanes
@@ -236,10 +231,9 @@ def _correct(
     units: Array, at: Numbers, k: Numbers, means: Array, indices: Array, shapes: Array,
     columns: Any, tables: Any,
 ) -> Numbers:  # fmt: skip
-    """Means, scales and shapes of channels from ``k`` on, by outputs in a row of ``units`` each."""
-    out = lane_numbers(k) * units.length + at
+    """A channel's mean, scale and shape, by the outputs from ``at`` on."""
     offset = columns.offset.load(k)
-    outputs = [units[out + n] for n in range(OUTPUTS)]
+    outputs = [units.load(at + n) for n in range(OUTPUTS)]
     mean, index, shape = corrected(
         means.load(k) - offset, indices.load(k), shapes.load(k), outputs, tables.scale
     )  # fmt: skip
@@ -256,15 +250,14 @@ def correct(
     """What the network makes of a step's means, scales and shapes, in channels ``k_begin:k_end``."""
     memory, units, pairs, tables = narrow.memory, narrow.units, narrow.pairs, looked_up()
     size, length = np.int64(units.shape[1]), np.int64(memory.error.shape[1])
-    finest = 8 * (np.int64(fraction_bits) + 2)
     for k in range(k_begin, k_end):
         _see(
             memory, history, narrow.sources, skew, k, s - skew * k, n_times, rows.scale_index[k],
             rows.linear[k], rows.mean[k] - columns.offset[k], k, narrow.inputs, pairs,
         )  # fmt: skip
-        before = k * (length - skew) + s + BACK - 2
+        before_last = k * (length - skew) + s + BACK - 2
         _see_scales(
-            1, pairs, k, memory.magnitude, before, length, averages, k, rows.scale_index, k, finest, tables
+            1, pairs, k, memory.magnitude, before_last, averages, rows.scale_index, fraction_bits, tables
         )  # fmt: skip
     for k in range(k_begin, k_end):
         think(narrow, k)
@@ -278,7 +271,7 @@ def remember(narrow, rows, skew, s, k_begin, k_end):
     length = np.int64(narrow.memory.error.shape[1])
     for k in range(k_begin, k_end):
         place = k * (length - skew) + s + BACK
-        take_in(1, narrow.memory, place, length, rows.error, k, rows.scale_index, k, looked_up())
+        take_in(1, narrow.memory, place, rows.error, k, rows.scale_index, k, looked_up())
 
 
 assert OUTPUT_LANES == 8

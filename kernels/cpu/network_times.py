@@ -55,7 +55,7 @@ def observe(history, means, marked, parameters, channels, begin, averages, memor
         for t in range(begin, n_times, step):
             at = min(t, n_times - step)
             place = k * memory.error.shape[1] + BACK + at
-            take_in(step, memory, place, 1, memory.error, place, indices, k * indices.shape[1] + at, tables)
+            take_in(step, memory, place, memory.error, place, indices, k * indices.shape[1] + at, tables)
 
 
 @in_lanes
