@@ -558,8 +558,8 @@ class Decoder:
     def go_on(self, n_times: int) -> None:
         """Remember the last recording, of ``n_times`` steps, as what came before the next."""
         self._window.go_on(n_times)
-        # the next recording's first steps are beside the last ones of this one's first channel
-        self._wide.step[0] -= self._model.taps.skew * (self._model.positions.offset.size - 1)
+        if self._wide is not _NOT_WIDE:  # the next one's first steps are beside the last of the first channel
+            self._wide.step[0] -= self._model.taps.skew * (self._model.positions.offset.size - 1)
 
     def _room_for_codes(self, n_times: int, by_time: bool) -> Codes:
         positions = self._model.positions
