@@ -19,7 +19,7 @@ from losslessnn.kernels.constants import (
 from losslessnn.kernels.cpu import network as network_kernel
 from losslessnn.kernels.cpu import network_narrow, training
 from losslessnn.kernels.cpu.vectors import Array, Numbers, in_lanes
-from losslessnn.models import conversion, side
+from losslessnn.models import conversion, encoding, side
 from losslessnn.models import network as networks
 from losslessnn.models.autoregressive import NO_MARKS, blank_network, encode
 from losslessnn.models.fit import add_network, fit
@@ -55,6 +55,26 @@ def test_a_recording_it_understands_becomes_smaller(beats: np.ndarray) -> None:
     frame = encode_chunk(beats, level=5)
     assert_same_bits(beats, decode_chunk(frame))
     assert describe_chunk(frame).section_bytes["payload"] == len(words)
+
+
+def test_a_network_that_saves_too_little_of_the_frame_is_left_out(
+    beats: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = encode_chunk(beats, level=5)
+    asked = EFFORT[5].network.of_channels(beats.shape[1]).least_gain
+    monkeypatch.setattr(encoding, "KEPT_SHARE", 0.9 / asked)  # nine tenths of all bits
+    refused = encode_chunk(beats, level=5)
+    monkeypatch.setattr(encoding, "add_network", lambda *_: None)
+    assert refused == encode_chunk(beats, level=5)
+    assert len(chosen) < 0.99 * len(refused)
+
+
+def test_a_network_of_few_channels_must_save_more() -> None:
+    """A decoder's vectors are half empty there."""
+    training = EFFORT[5].network
+    assert training.of_channels(4).least_gain > 2 * training.of_channels(5).least_gain
+    assert training.of_channels(5) == training
+    assert EFFORT[9].network.of_channels(1) == EFFORT[9].network
 
 
 def test_noise_leaves_nothing_to_learn() -> None:

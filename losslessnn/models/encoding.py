@@ -329,8 +329,9 @@ class Encoder:
         if networked is None:
             return coded.segment
         other = self._encode(coded.marks, networked, coded.prediction)
-        least = 1.0 - KEPT_SHARE * self.effort.network.least_gain
-        return other if other.size <= least * coded.segment.size else coded.segment
+        least_gain = self.effort.network.of_channels(len(coded.samples)).least_gain
+        pays = other.size <= (1.0 - KEPT_SHARE * least_gain) * coded.segment.size
+        return other if pays else coded.segment
 
 
 def _encode_by_profile(

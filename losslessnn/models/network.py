@@ -47,6 +47,7 @@ FEWEST_EXAMPLES = 1024
 SAMPLES_OF_A_CHANNEL = 16384  # to train on, rather than looking at more channels
 TRIAL_SHARE = 0.35  # of the gain asked for that a trial must show
 TRIAL_DOUBT = 0.6  # of that, where it is worth another trial, twice as long
+FEW_CHANNELS = 4
 LITTLE = 4  # part of the training that a network gets that promises little
 REHEARSED, REHEARSAL_SHARE = 8, 0.75  # part of what training takes, and of the gain that shows there
 FAR = float(1 << 30)  # positions: beyond any edge
@@ -90,6 +91,8 @@ class Training:
         `pace` on chunks of which a trial cannot look at as many.
     much : float
         Share of the bits that it must save in a rehearsal to be shown all of ``samples``.
+    least_of_few : float
+        `least_gain` of so few channels that a decoder's vectors are half empty; 0 if it is the same.
     """
 
     hidden: int
@@ -103,6 +106,12 @@ class Training:
     weight_bits: float = BITS_PER_WEIGHT
     small_pace: float = 0.0
     much: float = 0.0
+    least_of_few: float = 0.0
+
+    def of_channels(self, count: int) -> Training:
+        """The same for so many channels."""
+        few = count <= FEW_CHANNELS and self.least_of_few > 0
+        return replace(self, least_gain=self.least_of_few) if few else self
 
     def of_chunk(self, n_samples: int) -> Training:
         """The same for a chunk of so many samples.

@@ -53,10 +53,11 @@ def add_network(
     marks: Marks, model: AutoregressiveModel, prediction: Prediction, effort: Effort
 ) -> AutoregressiveModel | None:
     """The model with a network trained on the chunk, or None if none seems to pay."""
-    if effort.network.hidden == 0 or not may_pay(marks, model, prediction, effort.network):
+    training = effort.network.of_channels(len(prediction.codes))
+    if training.hidden == 0 or not may_pay(marks, model, prediction, training):
         return None
     model = for_network(model, prediction)
-    network = fit_network(marks, model, prediction, effort.network)
+    network = fit_network(marks, model, prediction, training)
     return None if network is None else replace(model, network=network)
 
 
