@@ -286,7 +286,8 @@ def corrected_index(index, output):
     return min(max(index + ((output + (1 << (shift - 1))) >> shift), 0), N_SCALES - 1)
 
 
-assert NETWORK_MAGNITUDES == 2 and len(NETWORK_OLDER) == 4
+assert NETWORK_MAGNITUDES == 2
+assert len(NETWORK_OLDER) == 4
 _OF_ITS_OWN = NETWORK_ERRORS + NETWORK_MAGNITUDES + 8 + len(NETWORK_OLDER)
 assert _OF_ITS_OWN + 2 * NETWORK_REFERENCES + 4 == NETWORK_INPUTS
 assert len(NETWORK_INSTEAD) == 2 * NETWORK_REFERENCES
