@@ -31,6 +31,7 @@ HIDDEN = 8
 # parts of kernels, made kernels of their own
 forward, loss = njit(training.forward), njit(training.loss)
 think, think_one = njit(network_kernel.think), njit(network_narrow.think)
+corrected_mean, corrected_index = njit(network_kernel.corrected_mean), njit(network_kernel.corrected_index)
 
 
 @pytest.fixture(scope="module")
@@ -284,9 +285,7 @@ def corrected(samples, outputs, scale):  # type: ignore[no-untyped-def]
 @pytest.mark.parametrize("size", [1, 1 << 11, 1 << 20, 1 << 30])
 def test_a_corrected_sample_stays_within_all_tables(size: int) -> None:
     rng = np.random.default_rng(size)
-    limits = np.array(
-        [[POSITION_LIMIT], [N_SCALES], [GAUSSIAN + 2]]
-    )  # the last: a shape that no network knows
+    limits = np.array([[POSITION_LIMIT], [N_SCALES], [GAUSSIAN + 2]])  # and a shape that no network knows
     samples = rng.integers(np.array([[1 - POSITION_LIMIT], [0], [0]]), limits, (3, 8))
     outputs = rng.integers(-size, size, (3, 8), dtype=np.int64)
     functions = reference.corrected_mean, reference.corrected_index, reference.corrected_shape
@@ -299,3 +298,5 @@ def test_a_corrected_sample_stays_within_all_tables(size: int) -> None:
     ]
     corrected(samples, outputs, SCALE)
     assert samples.tolist() == expected
+    assert [corrected_mean(*each) for each in zip(mean, index, by_mean, strict=True)] == expected[0]
+    assert [corrected_index(*each) for each in zip(index, by_scale, strict=True)] == expected[1]

@@ -356,7 +356,7 @@ def decode(
     There are ``n_words``; of ``words`` those are needed that so many samples may take, and one more than
     channels, which may be looked at. ``octets`` are those of `cut_octets`; ``history`` is a view of ``flat``.
     ``marked`` is (channels, time), or empty for none: such samples repeat the code before them (the first:
-    the lowest).
+    the lowest). A network is the ``narrow`` or the ``wide`` one, the other or both are of no channels.
     """
     n_channels, n_times, row_length = history.shape[0], steps.n_times, np.int64(history.shape[1])
     skew = taps.skew

@@ -13,6 +13,7 @@ from numba.extending import intrinsic
 
 from losslessnn.kernels.constants import ACTIVATION_MAX, HIDDEN_SHIFT, LOG2
 from losslessnn.kernels.cpu.compiling import inlined
+from losslessnn.kernels.cpu.vectors import LANES, MANY
 
 _LOG2 = LOG2
 
@@ -380,68 +381,74 @@ def weigh_pairs(  # type: ignore[no-untyped-def]
 
 @intrinsic
 def weigh_samples(  # type: ignore[no-untyped-def]
-    typing_context, pairs, at, n, weights, first, bias, to, count, fires, lanes
+    typing_context, pairs, at, n, weights, first, bias, to, several, count, fires
 ):
     """Sums of many samples at once: bias[first + j] and products of ``n`` pairs with weights[i, first + j].
 
-    pairs : int32, (inputs / 2, samples), the first pair of the first sample at the place ``at``; j-th sums
-    become the j-th row from ``to`` on, j < ``count``. What ``fires`` is a hidden unit, two of which become a
-    pair. Samples are as many as ``lanes``; that, ``count`` and ``fires`` are written as constants. ``n`` is a
-    multiple of 4, since a few sums are taken in that many parts: a sum waits for the one before it.
+    pairs : int32, (inputs / 2, `MANY` samples), the first pair of the first sample at the place ``at``; j-th
+    sums become the j-th row from ``to`` on, j < ``count``. What ``fires`` is a hidden unit, and two of these
+    become a pair; both are written as constants. Of the first `LANES` samples only, unless there are
+    ``several`` more. ``n`` is a multiple of 4, since a few sums are taken in that many parts: a sum waits for
+    the one before it.
     """
 
     def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        i32, i64 = ir.IntType(32), ir.IntType(64)
-        count, fires, lanes = (kind.literal_value for kind in signature.args[7:])
-        vector = ir.VectorType(i32, lanes)
-        halves, wide = (ir.VectorType(ir.IntType(bits), 2 * lanes) for bits in (16, 32))
+        i64 = ir.IntType(64)
+        count, fires = (kind.literal_value for kind in signature.args[8:])
         arrays = [context.make_array(signature.args[i])(context, builder, arguments[i]) for i in (0, 3, 5)]
         seen, weight, begin = (array.data for array in arrays)
         stride, row_length = (cgutils.unpack_tuple(builder, array.shape)[-1] for array in arrays[:2])
         at, n, first, to = (arguments[i] for i in (1, 2, 4, 6))
-
-        def numbers(pairs):  # type: ignore[no-untyped-def]
-            return builder.sext(builder.bitcast(pairs, halves), wide)
-
-        def spread(array, place, j):  # type: ignore[no-untyped-def]
-            return _spread(
-                builder, builder.load(builder.gep(array, [builder.add(place, ir.Constant(i64, j))])), vector
-            )
-
         parts = _CHAINS // count
-        zero = ir.Constant(vector, [0] * lanes)
-        totals = [
-            [
-                cgutils.alloca_once_value(builder, zero if part else spread(begin, first, j))
-                for part in range(parts)
+
+        def run(lanes):  # type: ignore[no-untyped-def]
+            vector = ir.VectorType(ir.IntType(32), lanes)
+            halves, wide = (ir.VectorType(ir.IntType(bits), 2 * lanes) for bits in (16, 32))
+            zero = ir.Constant(vector, [0] * lanes)
+
+            def numbers(pairs):  # type: ignore[no-untyped-def]
+                return builder.sext(builder.bitcast(pairs, halves), wide)
+
+            def spread(array, place, j):  # type: ignore[no-untyped-def]
+                number = builder.load(builder.gep(array, [builder.add(place, ir.Constant(i64, j))]))
+                return _spread(builder, number, vector)
+
+            totals = [
+                [
+                    cgutils.alloca_once_value(builder, zero if part else spread(begin, first, j))
+                    for part in range(parts)
+                ]
+                for j in range(count)
             ]
-            for j in range(count)
-        ]
-        with cgutils.for_range_slice(builder, ir.Constant(i64, 0), n, ir.Constant(i64, parts)) as (i, _):
-            for part in range(parts):
-                row = builder.add(i, ir.Constant(i64, part))
-                inputs = numbers(_load(builder, seen, builder.add(at, builder.mul(row, stride)), vector))
-                row = builder.add(first, builder.mul(row, row_length))
-                for j in range(count):
-                    products = builder.mul(inputs, numbers(spread(weight, row, j)), flags=["nsw"])
-                    both = builder.add(*(_every_second(builder, products, half) for half in range(2)))
-                    _add_to(builder, totals[j][part], both)
-        sums = [reduce(builder.add, [builder.load(part) for part in total]) for total in totals]
-        if fires:
-            units = [_fired(builder, total) for total in sums]
-            half = ir.Constant(vector, [16] * lanes)
-            sums = [
-                builder.or_(a, builder.shl(b, half)) for a, b in zip(units[::2], units[1::2], strict=True)
-            ]
-        for j, total in enumerate(sums):
-            place = builder.gep(seen, [builder.add(to, builder.mul(stride, ir.Constant(i64, j)))])
-            builder.store(total, builder.bitcast(place, vector.as_pointer()), align=4)
+            with cgutils.for_range_slice(builder, ir.Constant(i64, 0), n, ir.Constant(i64, parts)) as (i, _):
+                for part in range(parts):
+                    row = builder.add(i, ir.Constant(i64, part))
+                    inputs = numbers(_load(builder, seen, builder.add(at, builder.mul(row, stride)), vector))
+                    row = builder.add(first, builder.mul(row, row_length))
+                    for j in range(count):
+                        products = builder.mul(inputs, numbers(spread(weight, row, j)), flags=["nsw"])
+                        both = builder.add(*(_every_second(builder, products, half) for half in range(2)))
+                        _add_to(builder, totals[j][part], both)
+            sums = [reduce(builder.add, [builder.load(part) for part in total]) for total in totals]
+            if fires:
+                units = [_fired(builder, total) for total in sums]
+                half = ir.Constant(vector, [16] * lanes)
+                both = zip(units[::2], units[1::2], strict=True)
+                sums = [builder.or_(a, builder.shl(b, half)) for a, b in both]
+            for j, total in enumerate(sums):
+                place = builder.gep(seen, [builder.add(to, builder.mul(stride, ir.Constant(i64, j)))])
+                builder.store(total, builder.bitcast(place, vector.as_pointer()), align=4)
+
+        with builder.if_else(builder.trunc(arguments[7], ir.IntType(1))) as branches:
+            for branch, lanes in zip(branches, (MANY, LANES), strict=True):
+                with branch:
+                    run(lanes)
         return context.get_dummy_value()
 
-    if not all(isinstance(kind, types.Literal) for kind in (count, fires, lanes)):
+    if not all(isinstance(kind, types.Literal) for kind in (count, fires)):
         return None
     i64 = types.int64
-    return types.void(pairs, i64, i64, weights, i64, bias, i64, count, fires, lanes), codegen
+    return types.void(pairs, i64, i64, weights, i64, bias, i64, types.boolean, count, fires), codegen
 
 
 def _fired(builder, total):  # type: ignore[no-untyped-def]

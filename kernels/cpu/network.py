@@ -138,12 +138,19 @@ def take_in(
 ) -> Numbers:
     """Remember a channel's samples, from a place on: their errors, and the scales averages gave them."""
     error, index = errors.load(at), indices.load(at_index)
-    magnitude = log2_of(maximum(maximum(error, 0 - error), 1), tables.log2)
-    unit = activations(error, tables.reach[index], tables.inverse[index], 41)
-    unit = unit + (octaves_of(magnitude, index) << 16) - NOTHING
+    magnitude, unit = remembered(error, index, tables.reach[index], tables.inverse[index], tables)
     for row, numbers in ((memory.error, error), (memory.magnitude, magnitude), (memory.unit, unit)):
         row.store(place, numbers)
     return place
+
+
+def remembered(
+    error: Numbers, index: Numbers, reach: Numbers, inverse: Numbers, tables: Any
+) -> tuple[Numbers, Numbers]:
+    """What `Memory` calls the magnitude and the unit of an error at a scale."""
+    magnitude = log2_of(maximum(maximum(error, 0 - error), 1), tables.log2)
+    unit = activations(error, reach, inverse, 41) + (octaves_of(magnitude, index) << 16)
+    return magnitude, unit - NOTHING
 
 
 def finest_scale(fraction_bits: Numbers) -> Numbers:
@@ -206,6 +213,18 @@ def corrected(
     )
 
 
+def correct_columns(
+    rows: Any, columns: Any, k: Numbers, shape: Numbers, outputs: Sequence[Numbers], tables: Any
+) -> None:
+    """What a decoder's head is given of the channels from ``k`` on."""
+    offset = columns.offset.load(k)
+    mean, index = rows.mean.load(k) - offset, rows.scale_index.load(k)
+    mean, index, shape = corrected(mean, index, shape, outputs, tables.scale)
+    columns.centre.store(k, mean + offset)
+    columns.scale.store(k, index)
+    columns.shape.store(k, shape)
+
+
 class Weights(NamedTuple):
     """A network whose weights lie in pairs: two inputs' in one number, the first one's in the low half."""
 
@@ -254,20 +273,10 @@ def think(weights, pairs, n, several):
     n_seen = PAIRS + hidden // 2
     at = n * np.int64(pairs.shape[1]) * MANY
     fired, sums = at + PAIRS * MANY, at + n_seen * MANY
-    if several:
-        for h in range(0, hidden, AT_ONCE):
-            to = fired + h // 2 * MANY
-            weigh_samples(pairs, at, PAIRS, weights.inward, h, weights.inward_bias, to, AT_ONCE, True, MANY)
-        weigh_samples(
-            pairs, at, n_seen, weights.outward, 0, weights.outward_bias, sums, OUTPUTS, False, MANY
-        )  # fmt: skip
-    else:
-        for h in range(0, hidden, AT_ONCE):
-            to = fired + h // 2 * MANY
-            weigh_samples(pairs, at, PAIRS, weights.inward, h, weights.inward_bias, to, AT_ONCE, True, LANES)
-        weigh_samples(
-            pairs, at, n_seen, weights.outward, 0, weights.outward_bias, sums, OUTPUTS, False, LANES
-        )  # fmt: skip
+    for h in range(0, hidden, AT_ONCE):
+        to = fired + h // 2 * MANY
+        weigh_samples(pairs, at, PAIRS, weights.inward, h, weights.inward_bias, to, several, AT_ONCE, True)
+    weigh_samples(pairs, at, n_seen, weights.outward, 0, weights.outward_bias, sums, several, OUTPUTS, False)
 
 
 @inlined

@@ -32,7 +32,7 @@ from losslessnn.kernels.cpu.network import (
     OUTPUTS,
     Memory,
     activations,
-    corrected,
+    correct_columns,
     finest_scale,
     looked_up,
     new_memory,
@@ -228,18 +228,11 @@ def _product(a, b):
 
 @in_lanes
 def _correct(
-    units: Array, at: Numbers, k: Numbers, means: Array, indices: Array, shapes: Array,
-    columns: Any, tables: Any,
-) -> Numbers:  # fmt: skip
+    units: Array, at: Numbers, k: Numbers, rows: Any, shapes: Array, columns: Any, tables: Any
+) -> Numbers:
     """A channel's mean, scale and shape, by the outputs from ``at`` on."""
-    offset = columns.offset.load(k)
     outputs = [units.load(at + n) for n in range(OUTPUTS)]
-    mean, index, shape = corrected(
-        means.load(k) - offset, indices.load(k), shapes.load(k), outputs, tables.scale
-    )  # fmt: skip
-    columns.centre.store(k, mean + offset)
-    columns.scale.store(k, index)
-    columns.shape.store(k, shape)
+    correct_columns(rows, columns, k, shapes.load(k), outputs, tables)
     return k
 
 
@@ -262,7 +255,7 @@ def correct(
     for k in range(k_begin, k_end):
         think(narrow, k)
         at = k * size + size - OUTPUT_LANES
-        _correct(1, units, at, k, rows.mean, rows.scale_index, shapes, columns, tables)
+        _correct(1, units, at, k, rows, shapes, columns, tables)
 
 
 @inlined

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from losslessnn.kernels.constants import NETWORK_INSTEAD, NETWORK_OLDER
 from losslessnn.kernels.cpu.compiling import inlined
-from losslessnn.kernels.cpu.head_lanes import log2_of, logarithms_of, scale_index
+from losslessnn.kernels.cpu.head_lanes import logarithms_of, scale_index
 from losslessnn.kernels.cpu.network import (
     LAST,
     LEADS,
@@ -23,10 +23,9 @@ from losslessnn.kernels.cpu.network import (
     OUTPUTS,
     REFERENCES,
     Weights,
-    activations,
-    corrected,
+    correct_columns,
     looked_up,
-    octaves_of,
+    remembered,
     room_for_pairs,
     see_own,
     think,
@@ -39,7 +38,6 @@ from losslessnn.kernels.cpu.vectors import (
     Numbers,
     in_lanes,
     lane_numbers,
-    maximum,
     select,
     when,
 )
@@ -148,14 +146,8 @@ def _see_reference(
 @in_lanes
 def _correct(wide: Any, at: Numbers, k: Numbers, rows: Any, columns: Any, tables: Any) -> Numbers:
     """Means, scales and shapes of channels from ``k`` on, by the sums from ``at`` on."""
-    offset = columns.offset.load(k)
     outputs = [wide.pairs.load(at + MANY * n) for n in range(OUTPUTS)]
-    mean, index, shape = corrected(
-        rows.mean.load(k) - offset, rows.scale_index.load(k), wide.shape.load(k), outputs, tables.scale
-    )  # fmt: skip
-    columns.centre.store(k, mean + offset)
-    columns.scale.store(k, index)
-    columns.shape.store(k, shape)
+    correct_columns(rows, columns, k, wide.shape.load(k), outputs, tables)
     return k
 
 
@@ -168,7 +160,7 @@ def _take_in(
     channel = lane_numbers(k) + k
     real = (channel >= begin) & (channel < end)
     error, index = rows.error.load(k), rows.scale_index.load(k)
-    magnitude = log2_of(maximum(maximum(error, 0 - error), 1), tables.log2)
+    magnitude, unit = remembered(error, index, wide.reach.load(k), wide.inverse.load(k), tables)
     position = columns.position.load(k) - columns.offset.load(k)
 
     def keep(row: Array, at: Numbers, numbers: Numbers) -> None:
@@ -178,8 +170,6 @@ def _take_in(
     keep(wide.error, at, error)
     keep(wide.magnitude, at, magnitude)
     keep(wide.position, (step & (_ROWS - 1)) * wide.position.length + k, position)
-    unit = activations(error, wide.reach.load(k), wide.inverse.load(k), 41)
-    unit = unit + (octaves_of(magnitude, index) << 16) - NOTHING
     place = channel * (row_length - skew) + (s + _UNITS_AT)
     wide.units.scatter(select(real, place, _NOBODY_AT), unit)
     return k
