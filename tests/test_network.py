@@ -16,6 +16,7 @@ from losslessnn.kernels.constants import (
     POSITION_LIMIT,
     SCALE,
 )
+from losslessnn.kernels.cpu import losses as loss_kernel
 from losslessnn.kernels.cpu import network as network_kernel
 from losslessnn.kernels.cpu import network_narrow, training
 from losslessnn.kernels.cpu.vectors import Array, Numbers, in_lanes
@@ -29,7 +30,7 @@ from support import assert_same_bits, make_beats, make_recording
 HIDDEN = 8
 
 # parts of kernels, made kernels of their own
-forward, loss = njit(training.forward), njit(training.loss)
+forward, loss, pack = njit(training.forward), njit(loss_kernel.loss), njit(training.pack)
 think, think_one = njit(network_kernel.think), njit(network_narrow.think)
 corrected_mean, corrected_index = njit(network_kernel.corrected_mean), njit(network_kernel.corrected_index)
 
@@ -112,19 +113,28 @@ def test_training_twice_gives_the_same_weights(beats: np.ndarray) -> None:
     assert side.pack_model(once) == side.pack_model(again)
 
 
+def shown(weights: np.ndarray, inputs: np.ndarray) -> training.TrainMemory:
+    """What training remembers of a block of samples that a network has seen."""
+    memory = training.train_memory(weights.size, HIDDEN, len(inputs))
+    training.round_weights(weights, HIDDEN, memory.rounded)
+    pack(memory.rounded, HIDDEN, memory.network)
+    around_zero = (inputs.astype(np.int16) - ACTIVATION_ZERO).view(np.int32)
+    blocks = around_zero.reshape(-1, network_kernel.MANY, network_kernel.PAIRS)
+    memory.pairs[:, : network_kernel.PAIRS] = blocks.transpose(0, 2, 1)
+    forward(memory, len(inputs))
+    return memory
+
+
 def test_what_is_trained_is_what_is_coded_with() -> None:
-    """Rounded weights in floating point, and the integers they become, give the same outputs."""
+    """Rounded weights, and the integers of the network they become, give the same outputs."""
     rng = np.random.default_rng(1)
     weights = networks.first_weights(HIDDEN)
     weights += rng.normal(0, 0.3, weights.size).astype(np.float32)
-    inputs = rng.integers(0, 128, (training.LANES, NETWORK_INPUTS)).astype(np.uint8)
+    inputs = rng.integers(0, 128, (LANES, NETWORK_INPUTS)).astype(np.uint8)
     integers = networks.to_network(weights, HIDDEN, np.zeros((1, 0), np.int32))
-    memory = training.train_memory(weights.size, HIDDEN)
-    training.round_weights(weights, HIDDEN, memory.rounded)
-    memory.seen[:-1] = (inputs.T.astype(np.float32) - ACTIVATION_ZERO) / 16
-    forward(memory.rounded, HIDDEN, memory.seen, memory.hidden, memory.outputs)
+    memory = shown(weights, inputs)
     outputs = np.array([reference.think(seen.tolist(), integers) for seen in inputs])
-    np.testing.assert_allclose(memory.outputs.T * 2048, outputs, atol=2.0)
+    np.testing.assert_array_equal(memory.outputs.T * 2048, outputs)
 
 
 @pytest.mark.parametrize("hidden", [1, 3, 8, 13, 16, 40, 64])
@@ -151,21 +161,23 @@ def test_a_network_thinks_alike_of_many_samples_and_of_each(hidden: int, count: 
     assert one.units[:, hidden : hidden + 3].tolist() == expected
 
 
-TAILS = (networks.load_shapes().tails / float(networks.MASS)).astype(np.float32)
+CORNERS = loss_kernel.corners_of((networks.load_shapes().tails / float(networks.MASS)).astype(np.float32))
+LANES = training.MOST_LANES
 
 
 def losses(samples: np.ndarray, outputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Bits of samples (low, high, scale, shape; a column each), and their gradient by outputs."""
     memory = training.train_memory(networks.weight_count(HIDDEN), HIDDEN)
     memory.samples[:], memory.outputs[:] = samples, outputs
-    loss(memory.samples, memory.outputs, TAILS, memory.left, memory.right, memory.mass, memory.gradient)
+    m = memory
+    loss(m.samples, m.outputs, CORNERS, m.corner, m.left, m.right, m.mass, m.gradient, LANES)
     return -np.log2(memory.mass.astype(np.float64)), memory.gradient[:3]
 
 
 def some_samples(rng: np.random.Generator) -> np.ndarray:
     """Bins of 32 positions, some of them far out or without an end; as `losses` takes them."""
-    low = rng.normal(size=training.LANES) * rng.choice([30, 3000], training.LANES)
-    shape = rng.integers(1, 6, training.LANES) + 0.5
+    low = rng.normal(size=LANES) * rng.choice([30, 3000], LANES)
+    shape = rng.integers(1, 6, LANES) + 0.5
     samples = np.array([low, low + 32, np.full_like(low, 20), shape], np.float32)
     samples[0, :5], samples[1, 5:10] = -networks.FAR, networks.FAR
     return samples
@@ -175,7 +187,7 @@ def test_the_gradient_is_that_of_the_bits() -> None:
     """Against differences of the loss, where rounding is too fine to matter."""
     rng = np.random.default_rng(2)
     samples = some_samples(rng)
-    outputs = rng.normal(0, 0.2, (3, training.LANES)).astype(np.float32)
+    outputs = rng.normal(0, 0.2, (3, LANES)).astype(np.float32)
     _, gradient = losses(samples, outputs)
     near = np.abs(samples[0]) < 90
     assert np.count_nonzero(near) > 20
@@ -192,7 +204,7 @@ def test_a_bin_far_finer_than_its_scale_has_a_probability() -> None:
     samples = some_samples(np.random.default_rng(6))
     samples[2] = 1e9
     samples[1] = samples[0] + 32
-    bits, gradient = losses(samples, np.zeros((3, training.LANES), np.float32))
+    bits, gradient = losses(samples, np.zeros((3, LANES), np.float32))
     assert np.isfinite(bits).all()
     assert (bits > 20).all()
     assert np.isfinite(gradient).all()
@@ -201,7 +213,7 @@ def test_a_bin_far_finer_than_its_scale_has_a_probability() -> None:
 def test_gradients_stop_where_corrections_do() -> None:
     rng = np.random.default_rng(3)
     samples = some_samples(rng)
-    outputs = np.full((3, training.LANES), 1e6, np.float32)
+    outputs = np.full((3, LANES), 1e6, np.float32)
     bits, gradient = losses(samples, outputs)
     assert np.isfinite(bits).all()
     assert not gradient[:2].any()
@@ -209,7 +221,35 @@ def test_gradients_stop_where_corrections_do() -> None:
     assert np.isfinite(losses(samples, -outputs)[0]).all()
 
 
-@pytest.mark.parametrize(("batch", "hidden"), [(1, 8), (63, 1), (64, 5), (200, 6)])
+@pytest.mark.parametrize("hidden", [1, 7, 8, 20])
+@pytest.mark.parametrize("batch", [1, 16, 77, 256])
+def test_gradients_of_weights_follow_from_those_of_outputs(batch: int, hidden: int) -> None:
+    """By the chain rule, in reals: those that are rounded on their way add up to nearly the same."""
+    rng = np.random.default_rng(hidden)
+    columns = np.concatenate([some_samples(rng) for _ in range(2)], axis=1)[:, :batch]
+    inputs = rng.integers(0, 128, (batch, NETWORK_INPUTS)).astype(np.uint8)
+    weights = networks.first_weights(hidden)
+    weights += rng.normal(0, 0.1, weights.size).astype(np.float32)
+    memory = training.train_memory(weights.size, hidden)
+    training.train(inputs, *columns, weights.copy(), hidden, CORNERS, 1, batch, np.float32(0.01), memory)
+
+    ends = np.cumsum([NETWORK_INPUTS * hidden, hidden, 3 * NETWORK_INPUTS, 3 * hidden])
+    inward, bias, skip, outward, last = np.split(memory.rounded.astype(np.float64), ends)
+    seen = (inputs.astype(np.float64) - ACTIVATION_ZERO) / 16
+    given = seen @ inward.reshape(NETWORK_INPUTS, hidden) + bias
+    units = np.clip(np.floor(given * 16 + 0.5), 0, 127) / 16
+    outputs = seen @ skip.reshape(3, -1).T + units @ outward.reshape(3, -1).T + last
+    np.testing.assert_allclose(memory.outputs[:, :batch].T, outputs, rtol=1e-6)
+    gradient = memory.gradient[:, :batch].T.astype(np.float64)
+    flow = gradient @ outward.reshape(3, hidden) * ((units > 0) & (units < 127 / 16))
+    expected = [seen.T @ flow, flow.sum(0), gradient.T @ seen, gradient.T @ units, gradient.sum(0)]
+    found = np.split(memory.total.astype(np.float64), ends)
+    for part, there, most_seen in zip(found, expected, (5, 1, 5, 10, 1), strict=True):
+        near = most_seen * 0.001 * (8 + batch) ** 0.5  # roundings of 1/2048 at most, as often up as down
+        np.testing.assert_allclose(part, there.ravel(), atol=near)
+
+
+@pytest.mark.parametrize(("batch", "hidden"), [(1, 8), (63, 1), (64, 5), (200, 6), (300, 8)])
 def test_a_step_follows_the_mean_gradient_of_its_batch(batch: int, hidden: int) -> None:
     """Adam's first step goes against the sign of every weight's gradient, however lanes are filled."""
     rng = np.random.default_rng(4)
@@ -222,7 +262,7 @@ def test_a_step_follows_the_mean_gradient_of_its_batch(batch: int, hidden: int) 
         weights = networks.first_weights(hidden)
         memory = training.train_memory(weights.size, hidden)
         training.train(
-            inputs[shown], *columns[:, shown], weights, hidden, TAILS, 1, size, np.float32(0.01), memory,
+            inputs[shown], *columns[:, shown], weights, hidden, CORNERS, 1, size, np.float32(0.01), memory,
         )  # fmt: skip
         return weights, memory.total[: weights.size]
 
@@ -240,14 +280,12 @@ def test_fewer_samples_side_by_side_teach_the_same(hidden: int) -> None:
     columns = np.concatenate([some_samples(rng) for _ in range(5)], axis=1)
     inputs = rng.integers(0, 128, (columns.shape[1], NETWORK_INPUTS)).astype(np.uint8)
     found = []
-    for lanes in (training.FEW_LANES, training.LANES):
+    for lanes in (20, 64, LANES):
         weights = networks.first_weights(hidden)
         memory = training.train_memory(weights.size, hidden, lanes)
-        training.train(
-            inputs, *columns, weights, hidden, TAILS, 30, training.FEW_LANES, np.float32(0.02), memory
-        )
+        training.train(inputs, *columns, weights, hidden, CORNERS, 30, 20, np.float32(0.02), memory)
         found.append(weights.tobytes())
-    assert found[0] == found[1] != networks.first_weights(hidden).tobytes()
+    assert found[0] == found[1] == found[2] != networks.first_weights(hidden).tobytes()
 
 
 def test_bits_are_those_of_all_samples_shown() -> None:
@@ -257,10 +295,10 @@ def test_bits_are_those_of_all_samples_shown() -> None:
     inputs = np.full((n, NETWORK_INPUTS), ACTIVATION_ZERO, np.uint8)
     nothing = np.zeros(networks.weight_count(HIDDEN), np.float32)
     memory = training.train_memory(nothing.size, HIDDEN)
-    bits = training.train(inputs, *columns, nothing, HIDDEN, TAILS, 1, n, np.float32(0), memory)
+    bits = training.train(inputs, *columns, nothing, HIDDEN, CORNERS, 1, n, np.float32(0), memory)
     each = [
-        losses(columns[:, at : at + training.LANES], np.zeros((3, training.LANES), np.float32))[0].sum()
-        for at in range(0, n, training.LANES)
+        losses(columns[:, at : at + LANES], np.zeros((3, LANES), np.float32))[0].sum()
+        for at in range(0, n, LANES)
     ]
     assert bits == pytest.approx(sum(each), rel=1e-6)
 

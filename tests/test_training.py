@@ -21,6 +21,7 @@ from losslessnn.coding.shapes import load_shapes
 from losslessnn.fitting import _codes
 from losslessnn.kernels import reference
 from losslessnn.kernels.constants import MAX_HIDDEN, NETWORK_INPUTS
+from losslessnn.kernels.cpu import losses as loss_kernel
 from losslessnn.kernels.cpu import network as network_kernel
 from losslessnn.kernels.cpu import training as kernel
 from losslessnn.models import closed_form, side
@@ -43,7 +44,7 @@ from losslessnn.training.graph import BIAS_MAX, Bins, HeadGraph, NetworkGraph, S
 
 HEAD = HeadGraph()
 TAILS = load_shapes().tails
-think, loss = njit(network_kernel.think), njit(kernel.loss)
+think, loss = njit(network_kernel.think), njit(loss_kernel.loss)
 
 
 def graph_of(weights: np.ndarray, hidden: int) -> NetworkGraph:
@@ -189,8 +190,9 @@ def test_a_whole_recording_costs_what_the_coder_takes(make) -> None:
 
 def test_the_smooth_loss_is_the_kernels() -> None:
     rng = np.random.default_rng(6)
-    tails = (TAILS / float(networks.MASS)).astype(np.float32)
-    n = 3 * kernel.LANES
+    corners = loss_kernel.corners_of((TAILS / float(networks.MASS)).astype(np.float32))
+    lanes = 64
+    n = 3 * lanes
     samples = columns(
         code=rng.integers(-50, 50, n), mean=rng.integers(-900, 900, n), offset=np.zeros(n),
         index=rng.integers(24, 80, n), shape=rng.integers(0, 8, n), table=-np.ones(n),
@@ -202,13 +204,13 @@ def test_the_smooth_loss_is_the_kernels() -> None:
     scale = networks.SCALE[samples.index.numpy()] / 256
     columns_of = np.array([low, low + 32, scale, samples.shape.numpy()], np.float32)
     mass, expected = np.zeros(n, np.float32), np.zeros((3, n), np.float32)
-    memory = kernel.train_memory(networks.weight_count(8), 8)
+    m = kernel.train_memory(networks.weight_count(8), 8, lanes)
     y = outputs.numpy().T / np.float32(2048)
-    for begin in range(0, n, kernel.LANES):
-        block = slice(begin, begin + kernel.LANES)
-        memory.samples[:], memory.outputs[:] = columns_of[:, block], y[:, block]
-        loss(memory.samples, memory.outputs, tails, memory.left, memory.right, memory.mass, memory.gradient)
-        mass[block], expected[:, block] = memory.mass, memory.gradient[:3]
+    for begin in range(0, n, lanes):
+        block = slice(begin, begin + lanes)
+        m.samples[:], m.outputs[:] = columns_of[:, block], y[:, block]
+        loss(m.samples, m.outputs, corners, m.corner, m.left, m.right, m.mass, m.gradient, lanes)
+        mass[block], expected[:, block] = m.mass, m.gradient[:3]
     np.testing.assert_allclose(bits.numpy(), -np.log2(mass), rtol=1e-3, atol=1e-3)
     near = np.isclose(gradient.numpy().T * 2048, expected, rtol=0.02, atol=0.02).all(axis=0)
     far = np.count_nonzero(~near)

@@ -234,6 +234,13 @@ class Weights(NamedTuple):
     outward_bias: NDArray[np.int32]  # (outputs and one more,)
 
 
+def blank_weights(hidden: int) -> Weights:
+    """Those of a network that has not learned anything."""
+    size = -(-hidden // AT_ONCE) * AT_ONCE
+    shapes = (PAIRS, size), size, (PAIRS + size // 2, OUTPUTS + 1), OUTPUTS + 1
+    return Weights(*(np.zeros(shape, np.int32) for shape in shapes))
+
+
 def weights_of(network: Network) -> Weights:
     """A network's, as `think` wants them."""
     hidden = len(network.outward)

@@ -1,11 +1,13 @@
 """Training the network on one recording, on the encoder's side: Adam on the exact code length.
 
-D. Kingma, J. Ba, "Adam", 2015. Weights are rounded to their integers in every forward pass and the gradient
-goes through the rounding as if it were not there (Y. Bengio et al., "Estimating or propagating gradients
-through stochastic neurons", 2013). Only + - * / and square roots, in one fixed order, so encoders agree.
+D. Kingma, J. Ba, "Adam", 2015. Weights are rounded to their integers in every forward pass, which is the
+decoder's own (`network.think`), and the gradient goes through the rounding as if it were not there (Y. Bengio
+et al., "Estimating or propagating gradients through stochastic neurons", 2013). Gradients of outputs and of
+hidden units are rounded as well, to 1/1024, so that their products with what was seen are sums of integers.
+What is real has + - * / and square roots only, in one fixed order, so encoders agree.
 
-Everything is done for some samples side by side, in loops that a compiler turns into vectors: `LANES` of
-them, or `FEW_LANES` where a batch has no more.
+Everything is done for some samples side by side, in loops that a compiler turns into vectors. Of two
+samples as many as `MANY` apart, numbers of 16 bits share one of 32: a pair.
 """
 
 from __future__ import annotations
@@ -18,192 +20,127 @@ from numpy.typing import NDArray
 from losslessnn.kernels.constants import (
     ACTIVATION_MAX,
     ACTIVATION_ZERO,
-    GAUSSIAN,
     HIDDEN_SHIFT,
     NETWORK_INPUTS,
     OUTPUT_BITS,
-    TAIL_CELLS,
-    TAIL_REACH,
 )
-from losslessnn.kernels.cpu.compiling import lean_kernel, part
-from losslessnn.kernels.cpu.reals import ROWS, WIDTH, add_four_rows, add_product_sums, take_columns
+from losslessnn.kernels.cpu.compiling import inlined, lean_kernel, part
+from losslessnn.kernels.cpu.losses import GRADIENT_MAX, HIGH, LOW, SCALE, SHAPE, loss, within
+from losslessnn.kernels.cpu.network import OUTPUTS, PAIRS, Weights, blank_weights, room_for_pairs, think
+from losslessnn.kernels.cpu.products import (
+    ROWS,
+    add_products,
+    flow_through,
+    rounded_pairs,
+    take_apart,
+    take_pairs,
+)
 from losslessnn.kernels.cpu.solving import log2_of
+from losslessnn.kernels.cpu.vectors import MANY
 
-LANES, FEW_LANES = 64, 16  # samples; multiples of `reals.WIDTH`
-_PER_SCALE = np.float32(TAIL_CELLS // TAIL_REACH)
-_LAST_CELL = np.float32(TAIL_CELLS - 1)
-_STEP, _STEPS = np.float32(1 / 16), np.float32(16)  # of activations
-_ACTIVATION_ZERO = np.float32(ACTIVATION_ZERO)
-_MOST = np.float32(ACTIVATION_MAX / 16)
+MOST_LANES = 256  # samples at once
+_TWICE = 2 * MANY
+_ACTIVATION_UNIT = 16
 _HIDDEN_UNIT = np.float32(1 << HIDDEN_SHIFT)
 _OUTPUT_UNIT = np.float32(1 << (OUTPUT_BITS - 4))
 _WEIGHT_MAX = np.float32(127)
-_FINER, _BIAS_MAX = np.float32(16), np.float32(1 << 20)  # biases
-_FAR = np.float32(1 << 30)
-_OCTAVES = np.float32(6)  # a correction moves the scale by no more
-_SCALES = np.float32(4)  # nor the mean
-_GAUSSIAN = np.float32(GAUSSIAN)
-_GRADIENT_MAX = np.float32(20)
+_FINER, _BIAS_MAX = np.float32(_ACTIVATION_UNIT), np.float32(1 << 20)  # biases
+_OUTPUT = np.float32(1 / (1 << OUTPUT_BITS))
+_GRADIENT_UNIT = np.float32(1 << 10)
+_PRODUCT = np.float32(1 / (_ACTIVATION_UNIT << 10))
 _FIRST_MOMENT, _SECOND_MOMENT = np.float32(0.9), np.float32(0.995)
 _TINY = np.float32(1e-8)
+_NOTHING = np.float32(1e-30)  # processors take very long over numbers that vanish
 _ZERO, _HALF, _ONE = np.float32(0), np.float32(0.5), np.float32(1)
 _LITTLE = 1e-250  # a product that leaves room for one more probability
-_LOW, _HIGH, _SCALE, _SHAPE = range(4)  # rows of a block's samples
-_BEYOND, _DENSITY, _CHANGE = range(3)  # rows of a block's tails: mass, its density, its change with the shape
 
 
 @part
-def _within(value, most):
-    """The number nearest to ``value`` from -most to most."""
-    return min(max(value, -most), most)
+def forward(memory, count):
+    """What the network makes of so many samples: `network.think`, outputs in scales, octaves and shapes."""
+    m = memory
+    for n in range(0, count, MANY):
+        think(m.network, m.pairs, n // MANY, True)
+        sums = m.pairs[n // MANY, -OUTPUTS:]
+        for j in range(np.uintp(OUTPUTS)):
+            for i in range(np.uintp(MANY)):
+                m.outputs[j, np.uintp(n) + i] = np.float32(sums[j, i]) * _OUTPUT
 
 
 @part
-def _power_of_two(octaves):
-    """2**octaves by repeated squaring: no library's exponential."""
-    power = 1.0 + octaves * (0.6931471805599453 / 1024)
-    for _ in range(10):
-        power *= power
-    return np.float32(power)
+def _see_samples(pairs, n_rows, first, count, numbers):
+    """``numbers``, of two samples in a pair, from rows of ``pairs`` of two numbers of a sample."""
+    group = np.int64(pairs.shape[1]) * MANY
+    for n in range(0, count, _TWICE):
+        for p in range(n_rows):
+            place = n // MANY * group + (first + p) * MANY
+            take_apart(pairs, place, place + group, numbers, 2 * p, n // 2)
+
+
+@inlined
+def _whole(rounded, unit):
+    """A rounded weight, in units."""
+    return np.int32(rounded * unit)
+
+
+@inlined
+def _pair_of_weights(rounded, first, second, unit):
+    """Two rounded weights as one number."""
+    return (_whole(rounded[first], unit) & 0xFFFF) | (_whole(rounded[second], unit) << 16)
 
 
 @part
-def _correct(samples, outputs):
-    """Bins, scales and shapes as ``outputs`` correct them: edges become distances from the mean in scales.
-
-    A scale becomes what it was as a part of what it is now.
-    """
-    lanes = np.uintp(samples.shape[1])
-    for n in range(lanes):
-        scale = samples[_SCALE, n]
-        wide = max(scale * _power_of_two(_within(outputs[1, n], _OCTAVES)), _ONE)
-        shift = _within(outputs[0, n], _SCALES) * scale
-        samples[_LOW, n] = (samples[_LOW, n] - shift) / wide
-        samples[_HIGH, n] = (samples[_HIGH, n] - shift) / wide
-        samples[_SCALE, n] = scale / wide
-        samples[_SHAPE, n] = min(max(samples[_SHAPE, n] + outputs[2, n], _ZERO), _GAUSSIAN)
+def _flow_back(rounded, width, memory, count):
+    """Gradients of outputs and of what hidden units are given, in pairs."""
+    m, outward = memory, rounded.size - OUTPUTS * (width + 1)
+    rounded_pairs(m.gradient, _GRADIENT_UNIT, m.moves, count)
+    lanes = np.int64(m.moves.shape[1])
+    for n in range(0, count, _TWICE):
+        for j in range(2):
+            take_apart(m.moves, j * lanes + n, j * lanes + n + MANY, m.change, 2 * j, n // 2)
+    for h in range(width):
+        two = _pair_of_weights(rounded, outward + h, outward + width + h, _OUTPUT_UNIT)
+        third = _whole(rounded[outward + 2 * width + h], _OUTPUT_UNIT) & 0xFFFF
+        flow_through(m.moves, m.hidden, m.back, h, two, third, count)
 
 
 @part
-def _look_up(samples, edge, tails, found):
-    """Tails beyond one edge of every bin; ``found`` has a row for each of their numbers."""
-    lanes = np.uintp(samples.shape[1])
-    for n in range(lanes):
-        place = min(abs(samples[edge, n]) * _PER_SCALE, _LAST_CELL)
-        shape = samples[_SHAPE, n]
-        kind, cell = min(np.int64(shape), GAUSSIAN - 1), min(np.int64(place), TAIL_CELLS - 2)
-        part, inside = shape - np.float32(kind), place - np.float32(cell)
-        kind, cell = np.uintp(kind), np.uintp(cell)
-        heavy, light = tails[kind, cell], tails[kind + np.uintp(1), cell]
-        heavy_slope = heavy - tails[kind, cell + np.uintp(1)]
-        light_slope = light - tails[kind + np.uintp(1), cell + np.uintp(1)]
-        heavy -= heavy_slope * inside
-        light -= light_slope * inside
-        there = _ZERO if place == _LAST_CELL else _ONE
-        found[_BEYOND, n] = there * (heavy + part * (light - heavy))
-        found[_DENSITY, n] = there * ((heavy_slope + part * (light_slope - heavy_slope)) * _PER_SCALE)
-        found[_CHANGE, n] = there * (light - heavy)
-
-
-@part
-def loss(samples, outputs, tails, left, right, mass, gradient):
-    """Probabilities of bins under corrected parameters; ``gradient`` of their bits by the three outputs.
-
-    ``samples`` is overwritten.
-    """
-    lanes = np.uintp(samples.shape[1])
-    _correct(samples, outputs)
-    _look_up(samples, _LOW, tails, left)
-    _look_up(samples, _HIGH, tails, right)
-    for n in range(lanes):
-        begin, end, shape = samples[_LOW, n], samples[_HIGH, n], samples[_SHAPE, n]
-        below = _ONE if begin >= 0 else -_ONE  # the mean is below the bin
-        above = _ONE if end <= 0 else -_ONE
-        whole = _ONE if (begin < 0) & (end > 0) else _ZERO
-        inside = whole + below * left[_BEYOND, n] + above * right[_BEYOND, n]  # rounding may bring it below 0
-        inside = max(inside, _ZERO) * np.float32(0.99993896484375) + np.float32(1.5e-8)
-        weight = np.float32(-1.4426950408889634) / inside
-        begin, end = _within(begin, _FAR), _within(end, _FAR)
-        before, behind = left[_DENSITY, n], right[_DENSITY, n]
-        by_mean = weight * (before - behind) * samples[_SCALE, n]
-        by_scale = weight * (before * begin - behind * end) * np.float32(0.6931471805599453)
-        by_shape = weight * (below * left[_CHANGE, n] + above * right[_CHANGE, n])
-        stays = ((shape == 0) & (by_shape > 0)) | ((shape == _GAUSSIAN) & (by_shape < 0))
-        gradient[0, n] = _ZERO if abs(outputs[0, n]) > _SCALES else _within(by_mean, _GRADIENT_MAX)
-        gradient[1, n] = _ZERO if abs(outputs[1, n]) > _OCTAVES else _within(by_scale, _GRADIENT_MAX)
-        gradient[2, n] = _ZERO if stays else _within(by_shape, _GRADIENT_MAX)
-        mass[n] = inside
-
-
-@part
-def _add_rows(target, row, weights, at, stride, rows, n_rows):
-    """Add so many of ``rows`` to a row of ``target``, each times its weight.
-
-    Four at a time: behind the last of them there are rows of 0, and other weights that do not matter.
-    """
-    for i in range(0, n_rows, 4):
-        place = np.int64(at) + i * np.int64(stride)
-        length = np.int64(rows.shape[1])
-        add_four_rows(target, np.int64(row), weights, place, np.int64(stride), rows, i, length)
-
-
-@part
-def forward(rounded, width, seen, hidden, outputs):
-    """Outputs under rounded weights: to hidden units, their biases, skip, to outputs, output biases."""
-    lanes = np.uintp(seen.shape[1])
-    first = NETWORK_INPUTS * width
-    skip = first + width
-    outward = skip + 3 * NETWORK_INPUTS
-    for h in range(np.uintp(width)):
-        for n in range(lanes):
-            hidden[h, n] = rounded[np.uintp(first) + h]
-        _add_rows(hidden, h, rounded, h, width, seen, NETWORK_INPUTS)
-        for n in range(lanes):
-            level = np.floor(hidden[h, n] * _STEPS + _HALF) * _STEP
-            hidden[h, n] = min(max(level, _ZERO), _MOST)
-    for j in range(np.uintp(3)):
-        for n in range(lanes):
-            outputs[j, n] = rounded[np.uintp(outward + 3 * width) + j]
-        _add_rows(outputs, j, rounded, np.uintp(skip) + j * np.uintp(NETWORK_INPUTS), 1, seen, NETWORK_INPUTS)
-        _add_rows(outputs, j, rounded, np.uintp(outward) + j * np.uintp(width), 1, hidden, width)
-
-
-@part
-def _add_products(total, at, a, i, b, n_rows):
-    """Add to ``total``, from ``at`` on, the sums of products of row i of ``a`` and so many rows of ``b``.
+def _add(sums, at, a, i, b, n_rows, n_pairs):
+    """Add to ``sums``, from ``at`` on, the products of row i of ``a`` and so many rows of ``b``.
 
     Behind the last of them, up to a multiple of `ROWS`, there are rows of 0.
     """
     for j in range(0, n_rows, ROWS):
-        add_product_sums(total, at + j, a, i, b, j, np.int64(a.shape[1]))
+        add_products(sums, np.int64(at) + j, a, i, b, j, n_pairs)
 
 
 @part
-def _backward(rounded, width, seen, hidden, back, gradient, total):
-    """Add to ``total`` the gradient of a block's bits by each weight."""
-    lanes = np.uintp(seen.shape[1])
-    first = NETWORK_INPUTS * width
-    skip = first + width
-    outward = skip + 3 * NETWORK_INPUTS
-    for h in range(np.uintp(width)):
-        at = np.uintp(outward) + h
-        a, b, c = rounded[at], rounded[at + np.uintp(width)], rounded[at + np.uintp(2 * width)]
-        for n in range(lanes):
-            flow = (gradient[0, n] * a + gradient[1, n] * b) + gradient[2, n] * c
-            back[h, n] = flow if (hidden[h, n] > 0) & (hidden[h, n] < _MOST) else _ZERO
+def _backward(rounded, width, memory, count):
+    """Add to ``memory.total`` the gradient of so many samples' bits by each weight."""
+    m = memory
+    count = -(-count // _TWICE) * _TWICE
+    _see_samples(m.pairs, PAIRS, 0, count, m.seen)
+    _see_samples(m.pairs, (width + 1) // 2, PAIRS, count, m.hidden)
+    _flow_back(rounded, width, m, count)
+    for i in range(np.uintp(m.sums.size)):
+        m.sums[i] = 0
+    n_pairs, skip = count // 2, (NETWORK_INPUTS + 1) * width
+    outward = skip + OUTPUTS * NETWORK_INPUTS
     for i in range(NETWORK_INPUTS + 1):
-        _add_products(total, i * width, seen, i, back, width)
-    for j in range(3):
-        _add_products(total, skip + j * NETWORK_INPUTS, gradient, j, seen, NETWORK_INPUTS)
-        _add_products(total, outward + j * width, gradient, j, hidden, width)
-    _add_products(total, outward + 3 * width, seen, NETWORK_INPUTS, gradient, 3)
+        _add(m.sums, i * width, m.seen, i, m.back, width, n_pairs)
+    for j in range(OUTPUTS):
+        _add(m.sums, skip + j * NETWORK_INPUTS, m.change, j, m.seen, NETWORK_INPUTS, n_pairs)
+        _add(m.sums, outward + j * width, m.change, j, m.hidden, width, n_pairs)
+    _add(m.sums, outward + OUTPUTS * width, m.seen, NETWORK_INPUTS, m.change, OUTPUTS, n_pairs)
+    for i in range(np.uintp(m.total.size)):
+        m.total[i] += np.float32(m.sums[i]) * _PRODUCT
 
 
 @part
 def _round(weights, begin, end, unit, most, rounded):
     for i in range(np.uintp(begin), np.uintp(end)):
         level = np.floor(weights[i] * unit + _HALF)
-        rounded[i] = _within(level, most) / unit
+        rounded[i] = within(level, most) / unit
 
 
 @lean_kernel
@@ -216,49 +153,89 @@ def round_weights(weights, width, rounded):
     _round(weights, biases, weights.size, _OUTPUT_UNIT * _FINER, _BIAS_MAX, rounded)
 
 
+@part
+def pack(rounded, width, network):
+    """Rounded weights as `network.think` wants them, of inputs around 0."""
+    first = NETWORK_INPUTS * width
+    skip, outward = first + width, first + width + OUTPUTS * NETWORK_INPUTS
+    for h in range(np.uintp(width)):
+        network.inward_bias[h] = _whole(rounded[np.uintp(first) + h], _HIDDEN_UNIT * _FINER)
+    for p in range(np.uintp(PAIRS)):
+        at = 2 * p * np.uintp(width)
+        for h in range(np.uintp(width)):
+            pair = _pair_of_weights(rounded, at + h, at + np.uintp(width) + h, _HIDDEN_UNIT)
+            network.inward[p, h] = pair
+    for j in range(OUTPUTS):
+        network.outward_bias[j] = _whole(rounded[outward + OUTPUTS * width + j], _OUTPUT_UNIT * _FINER)
+        for p in range(PAIRS):
+            at = skip + j * NETWORK_INPUTS + 2 * p
+            network.outward[p, j] = _pair_of_weights(rounded, at, at + 1, _OUTPUT_UNIT)
+        for p in range((width + 1) // 2):
+            at = outward + j * width + 2 * p
+            pair = _pair_of_weights(rounded, at, at + 1, _OUTPUT_UNIT)
+            network.outward[PAIRS + p, j] = pair if 2 * p + 1 < width else pair & 0xFFFF
+
+
 class TrainMemory(NamedTuple):
-    """Memory for what `train` works with, float32."""
+    """Memory for what `train` works with."""
 
     rounded: NDArray[np.float32]  # (weights,) here and in the next three
-    total: NDArray[np.float32]  # and `ROWS` more, which nobody reads
+    total: NDArray[np.float32]
     moment: NDArray[np.float32]
     square: NDArray[np.float32]
-    seen: NDArray[np.float32]  # (NETWORK_INPUTS + 1, lanes); the last row is 1: a bias's input
-    hidden: NDArray[np.float32]  # (width, lanes); this and the next end in rows of 0
-    back: NDArray[np.float32]  # (width, lanes)
-    gradient: NDArray[np.float32]  # (3, lanes)
+    network: Weights
+    sums: NDArray[np.int32]  # (weights,) and `ROWS` more, which nobody reads
+    pairs: NDArray[np.int32]  # of `room_for_pairs`
+    seen: NDArray[np.int32]  # (NETWORK_INPUTS + 1, lanes / 2); the last row is 1: a bias's input
+    hidden: NDArray[np.int32]  # (width, lanes / 2); this and the next two end in rows of 0
+    back: NDArray[np.int32]  # (width, lanes / 2) gradients of what hidden units are given
+    change: NDArray[np.int32]  # (3, lanes / 2) those of outputs
+    moves: NDArray[np.int32]  # (2, lanes) the same of each sample: a pair, and one beside nothing
+    gradient: NDArray[np.float32]  # (3, lanes) the same as reals
     outputs: NDArray[np.float32]  # (3, lanes)
     samples: NDArray[np.float32]  # (4, lanes)
+    corner: NDArray[np.float32]  # (lanes, 4)
     left: NDArray[np.float32]  # (3, lanes)
     right: NDArray[np.float32]  # (3, lanes)
     mass: NDArray[np.float32]  # (lanes,)
 
 
-def train_memory(size: int, width: int, lanes: int = LANES) -> TrainMemory:
-    """Memory for `train` with so many weights and hidden units, which takes so many samples at once."""
-    vectors = [np.zeros(n, np.float32) for n in (size, size + ROWS, size, size)]
+def train_memory(size: int, width: int, batch: int = MOST_LANES) -> TrainMemory:
+    """Memory for `train` with so many weights and hidden units, and so many samples a step."""
+    lanes = min(-(-batch // _TWICE) * _TWICE, MOST_LANES)
     filled = -(-width // ROWS) * ROWS
-    rows = (NETWORK_INPUTS + 1, filled, filled, ROWS, 3, 4, 3, 3)
+    network = blank_weights(width)
     memory = TrainMemory(
-        *vectors, *(np.zeros((n, lanes), np.float32) for n in rows), np.zeros(lanes, np.float32)
+        *(np.zeros(size, np.float32) for _ in range(4)),
+        network,
+        np.zeros(size + ROWS, np.int32),
+        room_for_pairs(network, lanes // MANY),
+        *(np.zeros((rows, lanes // 2), np.int32) for rows in (NETWORK_INPUTS + 1, filled, filled, ROWS)),
+        np.zeros((2, lanes), np.int32),
+        *(np.zeros((rows, lanes), np.float32) for rows in (3, 3, 4)),
+        np.zeros((lanes, 4), np.float32),
+        *(np.zeros((rows, lanes), np.float32) for rows in (3, 3)),
+        np.zeros(lanes, np.float32),
     )
-    memory.seen[-1] = 1
+    memory.seen[-1] = _ACTIVATION_UNIT * 0x10001
     return memory
 
 
 @part
-def _take(inputs, low, high, scale, shape, first, count, seen, samples):
+def _take(inputs, low, high, scale, shape, first, count, memory):
     """The next samples, as many as there are; the lanes behind them keep what they had."""
+    samples, pairs = memory.samples, memory.pairs
     for n in range(np.uintp(count)):
         at = np.uintp(first) + n
-        samples[_LOW, n], samples[_HIGH, n] = low[at], high[at]
-        samples[_SCALE, n], samples[_SHAPE, n] = scale[at], shape[at]
-    some = count // WIDTH * WIDTH
-    for n in range(0, some, WIDTH):
-        take_columns(inputs, first + n, _ACTIVATION_ZERO, _STEP, seen, n)
-    for n in range(np.uintp(some), np.uintp(count)):
-        for i in range(np.uintp(NETWORK_INPUTS)):
-            seen[i, n] = (np.float32(inputs[np.uintp(first) + n, i]) - _ACTIVATION_ZERO) * _STEP
+        samples[LOW, n], samples[HIGH, n] = low[at], high[at]
+        samples[SCALE, n], samples[SHAPE, n] = scale[at], shape[at]
+    some = count // MANY * MANY
+    for n in range(0, some, MANY):
+        take_pairs(inputs, first + n, pairs, n // MANY * np.int64(pairs.shape[1]) * MANY)
+    for n in range(some, count):
+        for p in range(PAIRS):
+            a, b = np.int64(inputs[first + n, 2 * p]), np.int64(inputs[first + n, 2 * p + 1])
+            pairs[n // MANY, p, n % MANY] = ((a - ACTIVATION_ZERO) & 0xFFFF) | ((b - ACTIVATION_ZERO) << 16)
 
 
 @part
@@ -266,13 +243,14 @@ def _step(weights, total, moment, square, share, rate, unbiased):
     """Adam."""
     for i in range(np.uintp(weights.size)):
         g = total[i] * share
-        moment[i] = _FIRST_MOMENT * moment[i] + (_ONE - _FIRST_MOMENT) * g
+        mean = _FIRST_MOMENT * moment[i] + (_ONE - _FIRST_MOMENT) * g
+        moment[i] = mean if abs(mean) > _NOTHING else _ZERO
         square[i] = _SECOND_MOMENT * square[i] + (_ONE - _SECOND_MOMENT) * (g * g)
         weights[i] -= rate * moment[i] / (np.sqrt(square[i] * unbiased) + _TINY)
 
 
 @lean_kernel
-def train(inputs, low, high, scale, shape, weights, width, tails, steps, batch, pace, memory):
+def train(inputs, low, high, scale, shape, weights, width, corners, steps, batch, pace, memory):
     """Improve ``weights`` in place by so many steps over batches of the samples, which come mixed.
 
     With a ``pace`` of 0 weights stay as they are, and the bits of all samples gone through, raw bits left
@@ -287,16 +265,17 @@ def train(inputs, low, high, scale, shape, weights, width, tails, steps, batch, 
     bits, likelihood = 0.0, 1.0
     for step in range(steps):
         round_weights(weights, width, m.rounded)
+        pack(m.rounded, width, m.network)
         for i in range(weights.size):
             m.total[i] = 0
         left = batch
         while left > 0:
             count = min(lanes, left, low.size - first)
-            _take(inputs, low, high, scale, shape, first, count, m.seen, m.samples)
+            _take(inputs, low, high, scale, shape, first, count, m)
             first = first + count if first + count < low.size else 0
             left -= count
-            forward(m.rounded, width, m.seen, m.hidden, m.outputs)
-            loss(m.samples, m.outputs, tails, m.left, m.right, m.mass, m.gradient)
+            forward(m, count)
+            loss(m.samples, m.outputs, corners, m.corner, m.left, m.right, m.mass, m.gradient, count)
             if pace == 0:
                 for n in range(count):
                     likelihood *= np.float64(m.mass[n])
@@ -304,9 +283,9 @@ def train(inputs, low, high, scale, shape, weights, width, tails, steps, batch, 
                         bits -= log2_of(likelihood)
                         likelihood = 1.0
                 continue
-            for n in range(count, lanes):
+            for n in range(count, m.mass.size):
                 m.gradient[0, n] = m.gradient[1, n] = m.gradient[2, n] = 0
-            _backward(m.rounded, width, m.seen, m.hidden, m.back, m.gradient, m.total)
+            _backward(m.rounded, width, m, count)
         if pace == 0:
             continue
         moment_left *= _FIRST_MOMENT
@@ -318,3 +297,8 @@ def train(inputs, low, high, scale, shape, weights, width, tails, steps, batch, 
             weights, m.total, m.moment, m.square, _ONE / np.float32(batch), rate, _ONE / (_ONE - square_left)
         )
     return bits - log2_of(likelihood)
+
+
+_FLOW_MAX = OUTPUTS * GRADIENT_MAX * _GRADIENT_UNIT * _WEIGHT_MAX / _OUTPUT_UNIT + 1
+assert _FLOW_MAX < 1 << 15
+assert MOST_LANES * _FLOW_MAX * ACTIVATION_MAX < 1 << 31

@@ -18,6 +18,7 @@ from losslessnn.coding.shapes import load_shapes
 from losslessnn.kernels.constants import ACTIVATION_ZERO, GAUSSIAN, MASS, NETWORK_INPUTS, SCALE
 from losslessnn.kernels.cpu import network as network_kernel
 from losslessnn.kernels.cpu import network_times, training
+from losslessnn.kernels.cpu.losses import corners_of
 from losslessnn.kernels.parameters import Network, Positions
 from losslessnn.models.autoregressive import (
     NOTHING_CORRECTED,
@@ -289,16 +290,15 @@ class Trainer:
         self._held_out = examples.part(n - n // held_out, n)
         self._examples = examples.part(0, n - n // held_out)
         self._hidden = hidden
-        self._tails = (load_shapes().tails / float(MASS)).astype(np.float32)
+        self._corners = corners_of((load_shapes().tails / float(MASS)).astype(np.float32))
         self.weights = first_weights(hidden)
 
     def train(self, samples: int, pace: float, batch: int = BATCH) -> None:
         """Show it so many samples, ``batch`` for each step; ``pace`` is Adam's step size, at first."""
         e, steps = self._examples, max(1, samples // batch)
-        lanes = training.FEW_LANES if batch <= training.FEW_LANES else training.LANES
         training.train(
-            e.inputs, e.low, e.high, e.scale, e.shape, self.weights, self._hidden, self._tails,
-            steps, batch, np.float32(pace), training.train_memory(self.weights.size, self._hidden, lanes),
+            e.inputs, e.low, e.high, e.scale, e.shape, self.weights, self._hidden, self._corners,
+            steps, batch, np.float32(pace), training.train_memory(self.weights.size, self._hidden, batch),
         )  # fmt: skip
 
     def held_out_bits(self, weights: Float32s | None = None) -> float:
@@ -306,7 +306,7 @@ class Trainer:
         e = self._held_out
         chosen = self.weights if weights is None else weights
         bits = training.train(
-            e.inputs, e.low, e.high, e.scale, e.shape, chosen, self._hidden, self._tails,
+            e.inputs, e.low, e.high, e.scale, e.shape, chosen, self._hidden, self._corners,
             1, e.low.size, np.float32(0), training.train_memory(self.weights.size, self._hidden),
         )  # fmt: skip
         return float(bits) / max(e.low.size, 1)
