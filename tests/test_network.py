@@ -116,8 +116,8 @@ def test_training_twice_gives_the_same_weights(beats: np.ndarray) -> None:
 def shown(weights: np.ndarray, inputs: np.ndarray) -> training.TrainMemory:
     """What training remembers of a block of samples that a network has seen."""
     memory = training.train_memory(weights.size, HIDDEN, len(inputs))
-    training.round_weights(weights, HIDDEN, memory.rounded)
-    pack(memory.rounded, HIDDEN, memory.network)
+    training.round_weights(weights, HIDDEN, memory.whole)
+    pack(memory.whole, HIDDEN, memory.network)
     around_zero = (inputs.astype(np.int16) - ACTIVATION_ZERO).view(np.int32)
     blocks = around_zero.reshape(-1, network_kernel.MANY, network_kernel.PAIRS)
     memory.pairs[:, : network_kernel.PAIRS] = blocks.transpose(0, 2, 1)
@@ -234,7 +234,9 @@ def test_gradients_of_weights_follow_from_those_of_outputs(batch: int, hidden: i
     training.train(inputs, *columns, weights.copy(), hidden, CORNERS, 1, batch, np.float32(0.01), memory)
 
     ends = np.cumsum([NETWORK_INPUTS * hidden, hidden, 3 * NETWORK_INPUTS, 3 * hidden])
-    inward, bias, skip, outward, last = np.split(memory.rounded.astype(np.float64), ends)
+    parts = np.split(memory.whole, ends)
+    in_one = 32, 512, 128, 128, 2048
+    inward, bias, skip, outward, last = (part / unit for part, unit in zip(parts, in_one, strict=True))
     seen = (inputs.astype(np.float64) - ACTIVATION_ZERO) / 16
     given = seen @ inward.reshape(NETWORK_INPUTS, hidden) + bias
     units = np.clip(np.floor(given * 16 + 0.5), 0, 127) / 16

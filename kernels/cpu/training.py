@@ -78,29 +78,23 @@ def _see_samples(pairs, n_rows, first, count, numbers):
 
 
 @inlined
-def _whole(rounded, unit):
-    """A rounded weight, in units."""
-    return np.int32(rounded * unit)
-
-
-@inlined
-def _pair_of_weights(rounded, first, second, unit):
-    """Two rounded weights as one number."""
-    return (_whole(rounded[first], unit) & 0xFFFF) | (_whole(rounded[second], unit) << 16)
+def _pair(whole, first, second):
+    """Two weights as one number."""
+    return (whole[first] & 0xFFFF) | (whole[second] << 16)
 
 
 @part
-def _flow_back(rounded, width, memory, count):
+def _flow_back(width, memory, count):
     """Gradients of outputs and of what hidden units are given, in pairs."""
-    m, outward = memory, rounded.size - OUTPUTS * (width + 1)
+    m, outward = memory, memory.whole.size - OUTPUTS * (width + 1)
     rounded_pairs(m.gradient, _GRADIENT_UNIT, m.moves, count)
     lanes = np.int64(m.moves.shape[1])
     for n in range(0, count, _TWICE):
         for j in range(2):
             take_apart(m.moves, j * lanes + n, j * lanes + n + MANY, m.change, 2 * j, n // 2)
     for h in range(width):
-        two = _pair_of_weights(rounded, outward + h, outward + width + h, _OUTPUT_UNIT)
-        third = _whole(rounded[outward + 2 * width + h], _OUTPUT_UNIT) & 0xFFFF
+        two = _pair(m.whole, outward + h, outward + width + h)
+        third = m.whole[outward + 2 * width + h] & 0xFFFF
         flow_through(m.moves, m.hidden, m.back, h, two, third, count)
 
 
@@ -115,13 +109,13 @@ def _add(sums, at, a, i, b, n_rows, n_pairs):
 
 
 @part
-def _backward(rounded, width, memory, count):
+def _backward(width, memory, count):
     """Add to ``memory.total`` the gradient of so many samples' bits by each weight."""
     m = memory
     count = -(-count // _TWICE) * _TWICE
     _see_samples(m.pairs, PAIRS, 0, count, m.seen)
     _see_samples(m.pairs, (width + 1) // 2, PAIRS, count, m.hidden)
-    _flow_back(rounded, width, m, count)
+    _flow_back(width, m, count)
     for i in range(np.uintp(m.sums.size)):
         m.sums[i] = 0
     n_pairs, skip = count // 2, (NETWORK_INPUTS + 1) * width
@@ -137,49 +131,47 @@ def _backward(rounded, width, memory, count):
 
 
 @part
-def _round(weights, begin, end, unit, most, rounded):
+def _round(weights, begin, end, unit, most, whole):
     for i in range(np.uintp(begin), np.uintp(end)):
-        level = np.floor(weights[i] * unit + _HALF)
-        rounded[i] = within(level, most) / unit
+        whole[i] = np.int32(within(np.floor(weights[i] * unit + _HALF), most))
 
 
 @lean_kernel
-def round_weights(weights, width, rounded):
-    """The weights as they will be written: 8 bits, biases finer."""
-    first, biases = NETWORK_INPUTS * width, weights.size - 3
-    _round(weights, 0, first, _HIDDEN_UNIT, _WEIGHT_MAX, rounded)
-    _round(weights, first, first + width, _HIDDEN_UNIT * _FINER, _BIAS_MAX, rounded)
-    _round(weights, first + width, biases, _OUTPUT_UNIT, _WEIGHT_MAX, rounded)
-    _round(weights, biases, weights.size, _OUTPUT_UNIT * _FINER, _BIAS_MAX, rounded)
+def round_weights(weights, width, whole):
+    """The weights as they will be written, int32: 8 bits, biases finer."""
+    first, biases = NETWORK_INPUTS * width, weights.size - OUTPUTS
+    _round(weights, 0, first, _HIDDEN_UNIT, _WEIGHT_MAX, whole)
+    _round(weights, first, first + width, _HIDDEN_UNIT * _FINER, _BIAS_MAX, whole)
+    _round(weights, first + width, biases, _OUTPUT_UNIT, _WEIGHT_MAX, whole)
+    _round(weights, biases, weights.size, _OUTPUT_UNIT * _FINER, _BIAS_MAX, whole)
 
 
 @part
-def pack(rounded, width, network):
+def pack(whole, width, network):
     """Rounded weights as `network.think` wants them, of inputs around 0."""
     first = NETWORK_INPUTS * width
     skip, outward = first + width, first + width + OUTPUTS * NETWORK_INPUTS
     for h in range(np.uintp(width)):
-        network.inward_bias[h] = _whole(rounded[np.uintp(first) + h], _HIDDEN_UNIT * _FINER)
+        network.inward_bias[h] = whole[np.uintp(first) + h]
     for p in range(np.uintp(PAIRS)):
         at = 2 * p * np.uintp(width)
         for h in range(np.uintp(width)):
-            pair = _pair_of_weights(rounded, at + h, at + np.uintp(width) + h, _HIDDEN_UNIT)
-            network.inward[p, h] = pair
+            network.inward[p, h] = _pair(whole, at + h, at + np.uintp(width) + h)
     for j in range(OUTPUTS):
-        network.outward_bias[j] = _whole(rounded[outward + OUTPUTS * width + j], _OUTPUT_UNIT * _FINER)
+        network.outward_bias[j] = whole[outward + OUTPUTS * width + j]
         for p in range(PAIRS):
             at = skip + j * NETWORK_INPUTS + 2 * p
-            network.outward[p, j] = _pair_of_weights(rounded, at, at + 1, _OUTPUT_UNIT)
+            network.outward[p, j] = _pair(whole, at, at + 1)
         for p in range((width + 1) // 2):
             at = outward + j * width + 2 * p
-            pair = _pair_of_weights(rounded, at, at + 1, _OUTPUT_UNIT)
+            pair = _pair(whole, at, at + 1)
             network.outward[PAIRS + p, j] = pair if 2 * p + 1 < width else pair & 0xFFFF
 
 
 class TrainMemory(NamedTuple):
     """Memory for what `train` works with."""
 
-    rounded: NDArray[np.float32]  # (weights,) here and in the next three
+    whole: NDArray[np.int32]  # (weights,) here and in the next three; rounded weights
     total: NDArray[np.float32]
     moment: NDArray[np.float32]
     square: NDArray[np.float32]
@@ -206,7 +198,8 @@ def train_memory(size: int, width: int, batch: int = MOST_LANES) -> TrainMemory:
     filled = -(-width // ROWS) * ROWS
     network = blank_weights(width)
     memory = TrainMemory(
-        *(np.zeros(size, np.float32) for _ in range(4)),
+        np.zeros(size, np.int32),
+        *(np.zeros(size, np.float32) for _ in range(3)),
         network,
         np.zeros(size + ROWS, np.int32),
         room_for_pairs(network, lanes // MANY),
@@ -264,8 +257,8 @@ def train(inputs, low, high, scale, shape, weights, width, corners, steps, batch
     first = np.int64(0)
     bits, likelihood = 0.0, 1.0
     for step in range(steps):
-        round_weights(weights, width, m.rounded)
-        pack(m.rounded, width, m.network)
+        round_weights(weights, width, m.whole)
+        pack(m.whole, width, m.network)
         for i in range(weights.size):
             m.total[i] = 0
         left = batch
@@ -285,7 +278,7 @@ def train(inputs, low, high, scale, shape, weights, width, corners, steps, batch
                 continue
             for n in range(count, m.mass.size):
                 m.gradient[0, n] = m.gradient[1, n] = m.gradient[2, n] = 0
-            _backward(m.rounded, width, m, count)
+            _backward(width, m, count)
         if pace == 0:
             continue
         moment_left *= _FIRST_MOMENT

@@ -335,24 +335,20 @@ def first_weights(hidden: int) -> Float32s:
 
 def to_network(weights: Float32s, hidden: int, sources: NDArray[np.int32]) -> Network:
     """The integers that trained weights stand for."""
-    rounded = np.empty_like(weights)
-    training.round_weights(weights, hidden, rounded)
+    whole = np.empty(weights.size, np.int32)
+    training.round_weights(weights, hidden, whole)
     inward = NETWORK_INPUTS * hidden
     outward = inward + hidden + 3 * NETWORK_INPUTS
     network = blank_network(hidden, sources)
     outputs = slice(hidden, hidden + 3)
-    network.inward[:, :hidden] = _integers(rounded[:inward], 32).reshape(NETWORK_INPUTS, hidden)
-    network.inward[:, outputs] = _integers(rounded[inward + hidden : outward], 128).reshape(3, -1).T
-    network.outward[:, :3] = _integers(rounded[outward:-3], 128).reshape(3, hidden).T
+    network.inward[:, :hidden] = whole[:inward].reshape(NETWORK_INPUTS, hidden)
+    network.inward[:, outputs] = whole[inward + hidden : outward].reshape(3, -1).T
+    network.outward[:, :3] = whole[outward:-3].reshape(3, hidden).T
     # activations are coded around ACTIVATION_ZERO: biases take that off
-    network.bias[:hidden] = _integers(rounded[inward : inward + hidden], 512)
-    network.bias[outputs] = _integers(rounded[-3:], 2048)
+    network.bias[:hidden] = whole[inward : inward + hidden]
+    network.bias[outputs] = whole[-3:]
     network.bias[:] -= ACTIVATION_ZERO * network.inward.sum(axis=0)
     return network
-
-
-def _integers(values: Float32s, unit: int) -> NDArray[np.int32]:
-    return np.rint(values.astype(np.float64) * unit).astype(np.int32)
 
 
 def may_pay(marks: Marks, model: AutoregressiveModel, prediction: Prediction, effort: Training) -> bool:
