@@ -49,7 +49,7 @@ SAMPLES_OF_A_CHANNEL = 16384  # to train on, rather than looking at more channel
 TRIAL_SHARE = 0.35  # of the gain asked for that a trial must show
 TRIAL_DOUBT = 0.6  # of that, where it is worth another trial, twice as long
 FEW_CHANNELS = 4  # with which a network makes a decoder twice as slow
-LITTLE = 4  # part of the training that a network gets that promises little
+LITTLE = 8  # part of the training that a network gets that promises little
 REHEARSED, REHEARSAL_SHARE = 8, 0.75  # part of what training takes, and of the gain that shows there
 FAR = float(1 << 30)  # positions: beyond any edge
 NARROWEST_BIN = np.float32(1 / 4)  # in scales
@@ -121,7 +121,7 @@ class Training:
         """
         if n_samples >= TRIAL_PART * self.trial or not self.small_pace:
             return self
-        return replace(self, pace=self.small_pace, passes=self.passes // 2, batch=SMALL_BATCH)
+        return replace(self, pace=self.small_pace, batch=SMALL_BATCH)
 
 
 @dataclass(frozen=True)
