@@ -49,7 +49,7 @@ SAMPLES_OF_A_CHANNEL = 16384  # to train on, rather than looking at more channel
 TRIAL_SHARE = 0.35  # of the gain asked for that a trial must show
 TRIAL_DOUBT = 0.6  # of that, where it is worth another trial, twice as long
 FEW_CHANNELS = 4  # with which a network makes a decoder twice as slow
-LITTLE = 8  # part of the training that a network gets that promises little
+LITTLE = 8  # the least part of its samples that a network is shown that promises little
 REHEARSED, REHEARSAL_SHARE = 8, 0.75  # part of what training takes, and of the gain that shows there
 FAR = float(1 << 30)  # positions: beyond any edge
 NARROWEST_BIN = np.float32(1 / 4)  # in scales
@@ -91,7 +91,8 @@ class Training:
     small_pace : float
         `pace` on chunks of which a trial cannot look at as many.
     much : float
-        Share of the bits that it must save in a rehearsal to be shown all of ``samples``.
+        Share of the bits that it must save in a rehearsal to be shown all of ``samples``; one that saves less
+        is shown as much less.
     least_of_few : float
         `least_gain` of so few channels that a decoder's vectors are half empty; 0 if it is the same.
     """
@@ -410,8 +411,9 @@ def fit_network(
         gain = 0.0 if rehearsed is None else rehearsed.gain(*least)
         if gain <= REHEARSAL_SHARE:
             return None
-        if gain * effort.least_gain < effort.much:
-            shown //= LITTLE
+        promised = gain * effort.least_gain
+        if promised < effort.much:
+            shown = int(shown * max(promised / effort.much, 1 / LITTLE))
     trainer = trained(effort.seen, shown, effort.batch)
     if trainer is None or trainer.gain(*least) <= 1.0:
         return None
