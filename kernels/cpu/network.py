@@ -244,15 +244,14 @@ def blank_weights(hidden: int) -> Weights:
 def weights_of(network: Network) -> Weights:
     """A network's, as `think` wants them."""
     hidden = len(network.outward)
-    size = -(-hidden // AT_ONCE) * AT_ONCE
-    inward, inward_bias = np.zeros((NETWORK_INPUTS, size), np.int32), np.zeros(size, np.int32)
-    inward[:, :hidden], inward_bias[:hidden] = network.inward[:, :hidden], network.bias[:hidden]
-    outward = np.zeros((NETWORK_INPUTS + size, OUTPUTS + 1), np.int32)
-    outward_bias = np.zeros(OUTPUTS + 1, np.int32)
-    out, outputs = slice(hidden, hidden + OUTPUTS), slice(OUTPUTS)
-    outward[:NETWORK_INPUTS, outputs], outward_bias[outputs] = network.inward[:, out], network.bias[out]
-    outward[NETWORK_INPUTS : NETWORK_INPUTS + hidden, outputs] = network.outward[:, outputs]
-    return Weights(pairs_of_rows(inward), inward_bias, pairs_of_rows(outward), outward_bias)
+    weights, out, outputs = blank_weights(hidden), slice(hidden, hidden + OUTPUTS), slice(OUTPUTS)
+    units = slice(PAIRS, PAIRS + (hidden + 1) // 2)
+    weights.inward[:, :hidden] = pairs_of_rows(network.inward[:, :hidden])
+    weights.inward_bias[:hidden] = network.bias[:hidden]
+    weights.outward[:PAIRS, outputs] = pairs_of_rows(network.inward[:, out])
+    weights.outward[units, outputs] = pairs_of_rows(network.outward[:, outputs])
+    weights.outward_bias[outputs] = network.bias[out]
+    return weights
 
 
 def room_for_pairs(weights: Weights, n: int) -> NDArray[np.int32]:
