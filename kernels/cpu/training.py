@@ -192,23 +192,38 @@ class TrainMemory(NamedTuple):
     mass: NDArray[np.float32]  # (lanes,)
 
 
+def _whole(*shape: int) -> NDArray[np.int32]:
+    return np.zeros(shape, np.int32)
+
+
+def _reals(*shape: int) -> NDArray[np.float32]:
+    return np.zeros(shape, np.float32)
+
+
 def train_memory(size: int, width: int, batch: int = MOST_LANES) -> TrainMemory:
     """Memory for `train` with so many weights and hidden units, and so many samples a step."""
     lanes = min(-(-batch // _TWICE) * _TWICE, MOST_LANES)
-    filled = -(-width // ROWS) * ROWS
-    network = blank_weights(width)
+    half, filled, network = lanes // 2, -(-width // ROWS) * ROWS, blank_weights(width)
     memory = TrainMemory(
-        np.zeros(size, np.int32),
-        *(np.zeros(size, np.float32) for _ in range(3)),
-        network,
-        np.zeros(size + ROWS, np.int32),
-        room_for_pairs(network, lanes // MANY),
-        *(np.zeros((rows, lanes // 2), np.int32) for rows in (NETWORK_INPUTS + 1, filled, filled, ROWS)),
-        np.zeros((2, lanes), np.int32),
-        *(np.zeros((rows, lanes), np.float32) for rows in (3, 3, 4)),
-        np.zeros((lanes, 4), np.float32),
-        *(np.zeros((rows, lanes), np.float32) for rows in (3, 3)),
-        np.zeros(lanes, np.float32),
+        whole=_whole(size),
+        total=_reals(size),
+        moment=_reals(size),
+        square=_reals(size),
+        network=network,
+        sums=_whole(size + ROWS),
+        pairs=room_for_pairs(network, lanes // MANY),
+        seen=_whole(NETWORK_INPUTS + 1, half),
+        hidden=_whole(filled, half),
+        back=_whole(filled, half),
+        change=_whole(ROWS, half),
+        moves=_whole(2, lanes),
+        gradient=_reals(3, lanes),
+        outputs=_reals(3, lanes),
+        samples=_reals(4, lanes),
+        corner=_reals(lanes, 4),
+        left=_reals(3, lanes),
+        right=_reals(3, lanes),
+        mass=_reals(lanes),
     )
     memory.seen[-1] = _ACTIVATION_UNIT * 0x10001
     return memory
