@@ -61,7 +61,7 @@ def _load(builder, start, i, kind, align=None):  # type: ignore[no-untyped-def]
     return builder.load(place, align=align or kind.element.width // 8)
 
 
-def _spread(builder, value, kind):  # type: ignore[no-untyped-def]
+def spread_out(builder, value, kind):  # type: ignore[no-untyped-def]
     """A vector of equal lanes."""
     one = builder.insert_element(ir.Constant(kind, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
     lanes = ir.Constant(ir.VectorType(ir.IntType(32), kind.count), [0] * kind.count)
@@ -222,12 +222,7 @@ def tile_of_products(typing_context, rows, a, b, length, n, sums):  # type: igno
             numbers = [builder.sext(_load(builder, start, t, samples), products) for start in starts]
             for place, total in enumerate(totals):
                 factors = numbers[place // TILE], numbers[TILE + place % TILE]
-                product = builder.mul(*factors, flags=["nsw"])
-                _add_to(
-                    builder,
-                    total,
-                    builder.add(*(_every_second(builder, product, first) for first in range(2))),
-                )
+                _add_to(builder, total, products_in_pairs(builder, *factors))
         for place, total in enumerate(totals):
             halves = _even_and_odd(builder, builder.bitcast(builder.load(total), _WIDE))
             result = _sum_of_lanes(builder, builder.add(*halves))
@@ -275,9 +270,7 @@ def _add_narrow(builder, starts, n, totals):  # type: ignore[no-untyped-def]
         with cgutils.for_range_slice(builder, begin, end, ir.Constant(i64, _NARROW_PART)) as (t, _):
             numbers = [builder.sext(_load(builder, start, t, samples), products) for start in starts]
             for part, moving in zip(some, numbers[1:], strict=True):
-                product = builder.mul(numbers[0], moving, flags=["nsw"])
-                pairs = [_every_second(builder, product, first) for first in range(2)]
-                _add_to(builder, part, builder.add(*pairs))
+                _add_to(builder, part, products_in_pairs(builder, numbers[0], moving))
         for i, part in enumerate(some):
             halves = _even_and_odd(builder, builder.bitcast(builder.load(part), _WIDE))
             for total, half in zip(totals[2 * i : 2 * i + 2], halves, strict=True):
@@ -314,7 +307,7 @@ def move_eights(typing_context, weights, at_w, samples, at_s, n, step, limit):  
         i32 = ir.IntType(32)
         narrow = ir.VectorType(i32, 8)
         weight_start, sample_start = _starts(context, builder, signature, arguments)
-        step, most = (_spread(builder, builder.trunc(value, i32), narrow) for value in arguments[5:])
+        step, most = (spread_out(builder, builder.trunc(value, i32), narrow) for value in arguments[5:])
         least = builder.sub(ir.Constant(narrow, [0] * 8), most)
         with _eights(builder, arguments[4]) as i:
             change = builder.mul(step, _load(builder, sample_start, i, narrow))
@@ -335,6 +328,12 @@ def _every_second(builder, vector, first):  # type: ignore[no-untyped-def]
     count = vector.type.count
     places = ir.Constant(ir.VectorType(ir.IntType(32), count // 2), list(range(first, count, 2)))
     return builder.shuffle_vector(vector, ir.Constant(vector.type, ir.Undefined), places)
+
+
+def products_in_pairs(builder, a, b):  # type: ignore[no-untyped-def]
+    """Products of numbers of 16 bits that were widened, neighbouring ones added: often one instruction."""
+    products = builder.mul(a, b, flags=["nsw"])
+    return builder.add(*(_every_second(builder, products, first) for first in range(2)))
 
 
 _CHAINS = 12  # sums that keep a processor busy: each waits for itself, five cycles long
@@ -364,11 +363,9 @@ def weigh_pairs(  # type: ignore[no-untyped-def]
         with cgutils.for_range_slice(builder, ir.Constant(i64, 0), n, ir.Constant(i64, 1)) as (i, _):
             pair = builder.load(builder.gep(data[2], [builder.add(at_i, i)]))
             place = builder.add(at_w, builder.mul(i, row_length))
-            pairs = (_spread(builder, pair, vector), _load(builder, data[3], place, vector))
+            pairs = (spread_out(builder, pair, vector), _load(builder, data[3], place, vector))
             factors = (builder.sext(builder.bitcast(both, halves), wide) for both in pairs)
-            products = builder.mul(*factors, flags=["nsw"])
-            product = builder.add(*(_every_second(builder, products, first) for first in range(2)))
-            builder.store(builder.add(builder.load(total), product), total)
+            _add_to(builder, total, products_in_pairs(builder, *factors))
         place = builder.bitcast(builder.gep(data[0], [at_s]), vector.as_pointer())
         builder.store(builder.load(total), place, align=4)
         return context.get_dummy_value()
@@ -411,7 +408,7 @@ def weigh_samples(  # type: ignore[no-untyped-def]
 
             def spread(array, place, j):  # type: ignore[no-untyped-def]
                 number = builder.load(builder.gep(array, [builder.add(place, ir.Constant(i64, j))]))
-                return _spread(builder, number, vector)
+                return spread_out(builder, number, vector)
 
             totals = [
                 [
@@ -426,8 +423,7 @@ def weigh_samples(  # type: ignore[no-untyped-def]
                     inputs = numbers(_load(builder, seen, builder.add(at, builder.mul(row, stride)), vector))
                     row = builder.add(first, builder.mul(row, row_length))
                     for j in range(count):
-                        products = builder.mul(inputs, numbers(spread(weight, row, j)), flags=["nsw"])
-                        both = builder.add(*(_every_second(builder, products, half) for half in range(2)))
+                        both = products_in_pairs(builder, inputs, numbers(spread(weight, row, j)))
                         _add_to(builder, totals[j][part], both)
             sums = [reduce(builder.add, [builder.load(part) for part in total]) for total in totals]
             if fires:

@@ -56,7 +56,7 @@ def _correct(samples, outputs, lanes):
 
 
 def corners_of(tails: NDArray[np.float32]) -> NDArray[np.float32]:
-    """What `train` looks up: of every two neighbouring shapes the tails at two neighbouring distances.
+    """What training looks up: of every two neighbouring shapes the tails at two neighbouring distances.
 
     (GAUSSIAN, TAIL_CELLS - 1, 4), the nearer distance first: four numbers that are loaded together.
     """

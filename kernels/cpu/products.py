@@ -12,6 +12,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from losslessnn.kernels.constants import ACTIVATION_MAX, ACTIVATION_ZERO
+from losslessnn.kernels.cpu.integers import products_in_pairs, spread_out
 from losslessnn.kernels.cpu.vectors import MANY
 
 ROWS = 8  # whose products are summed up together
@@ -36,12 +37,10 @@ def add_products(typing_context, sums, at, a, i, b, j, n):  # type: ignore[no-un
         ]
         zero = ir.Constant(_PAIRS, [0] * MANY)
         totals = [cgutils.alloca_once_value(builder, zero) for _ in range(ROWS)]
-        for total in totals:
-            builder.store(zero, total)
         with cgutils.for_range_slice(builder, _number(0), n, _number(MANY)) as (place, _):
             factor = _numbers(builder, _load(builder, left, place))
             for row, total in zip(rows, totals, strict=True):
-                both = _products(builder, _load(builder, row, place), factor)
+                both = products_in_pairs(builder, factor, _numbers(builder, _load(builder, row, place)))
                 builder.store(builder.add(builder.load(total), both), total)
         sums = [builder.load(total) for total in totals]
         sums = [builder.add(*(_part(builder, value, first, 8) for first in (0, 8))) for value in sums]
@@ -127,7 +126,7 @@ def rounded_pairs(typing_context, reals, unit, pairs, n):  # type: ignore[no-unt
         real = ir.VectorType(ir.FloatType(), MANY)
         rows = [_row(context, builder, signature.args[0], arguments[0], _number(j)) for j in range(3)]
         targets = [_row(context, builder, signature.args[2], arguments[2], _number(j)) for j in range(2)]
-        unit = _everywhere(builder, arguments[1], real)
+        unit = spread_out(builder, arguments[1], real)
         floor = cgutils.get_or_insert_function(
             builder.module, ir.FunctionType(real, [real]), f"llvm.floor.v{MANY}f32"
         )
@@ -162,7 +161,7 @@ def flow_through(typing_context, gradients, units, back, row, two, third, n):  #
         )
         rows = [_row(context, builder, signature.args[0], arguments[0], _number(j)) for j in range(2)]
         weights = [
-            _numbers(builder, _everywhere(builder, builder.trunc(weight, _I32), _PAIRS))
+            _numbers(builder, spread_out(builder, builder.trunc(weight, _I32), _PAIRS))
             for weight in arguments[4:6]
         ]
         half, shift = ir.Constant(_PAIRS, [64] * MANY), ir.Constant(_PAIRS, [7] * MANY)
@@ -172,7 +171,8 @@ def flow_through(typing_context, gradients, units, back, row, two, third, n):  #
             for part in range(2):
                 place, total = builder.add(at, _number(part * MANY)), half
                 for row, weight in zip(rows, weights, strict=True):
-                    total = builder.add(total, _products(builder, _load(builder, row, place), weight))
+                    numbers = _numbers(builder, _load(builder, row, place))
+                    total = builder.add(total, products_in_pairs(builder, numbers, weight))
                 flow.append(builder.ashr(total, shift))
             total = builder.bitcast(_joined(builder, *flow), _HALVES)
             place = builder.lshr(at, _number(1))
@@ -206,26 +206,14 @@ def _load(builder, row, place):  # type: ignore[no-untyped-def]
     return builder.load(_place(builder, row, place), align=4)
 
 
-def _everywhere(builder, number, kind):  # type: ignore[no-untyped-def]
-    """A vector of equal numbers."""
-    nothing = ir.Constant(kind, ir.Undefined)
-    one = builder.insert_element(nothing, number, ir.Constant(_I32, 0))
-    return builder.shuffle_vector(one, nothing, ir.Constant(ir.VectorType(_I32, MANY), [0] * MANY))
-
-
 def _joined(builder, a, b):  # type: ignore[no-untyped-def]
     """The low halves of two, as a pair."""
     low, half = (ir.Constant(_PAIRS, [number] * MANY) for number in (0xFFFF, 16))
     return builder.or_(builder.and_(a, low), builder.shl(b, half))
 
 
-def _products(builder, pairs, numbers):  # type: ignore[no-untyped-def]
-    """Those of pairs and of numbers that were some, added in pairs."""
-    products = builder.mul(_numbers(builder, pairs), numbers, flags=["nsw"])
-    return builder.add(*(_part(builder, products, first, MANY, 2) for first in range(2)))
-
-
 def _numbers(builder, pairs):  # type: ignore[no-untyped-def]
+    """Numbers of 16 bits, widened, of which two are a pair."""
     return builder.sext(builder.bitcast(pairs, _HALVES), _WIDE)
 
 
@@ -241,7 +229,7 @@ def _halves(builder, pair, first, half):  # type: ignore[no-untyped-def]
     return builder.shuffle_vector(*pair, ir.Constant(ir.VectorType(_I32, ROWS), places))
 
 
-def _part(builder, vector, first, count, step=1):  # type: ignore[no-untyped-def]
+def _part(builder, vector, first, count):  # type: ignore[no-untyped-def]
     """``count`` lanes of a vector, from ``first`` on."""
-    places = ir.Constant(ir.VectorType(_I32, count), list(range(first, first + count * step, step)))
+    places = ir.Constant(ir.VectorType(_I32, count), list(range(first, first + count)))
     return builder.shuffle_vector(vector, ir.Constant(vector.type, ir.Undefined), places)

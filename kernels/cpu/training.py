@@ -186,7 +186,7 @@ class TrainMemory(NamedTuple):
     gradient: NDArray[np.float32]  # (3, lanes) the same as reals
     outputs: NDArray[np.float32]  # (3, lanes)
     samples: NDArray[np.float32]  # (4, lanes)
-    corner: NDArray[np.float32]  # (lanes, 4)
+    corner: NDArray[np.float32]  # (lanes, 4) what was looked up of an edge
     left: NDArray[np.float32]  # (3, lanes)
     right: NDArray[np.float32]  # (3, lanes)
     mass: NDArray[np.float32]  # (lanes,)
@@ -291,7 +291,7 @@ def train(inputs, low, high, scale, shape, weights, width, corners, steps, batch
                         bits -= log2_of(likelihood)
                         likelihood = 1.0
                 continue
-            for n in range(count, m.mass.size):
+            for n in range(count, lanes):
                 m.gradient[0, n] = m.gradient[1, n] = m.gradient[2, n] = 0
             _backward(width, m, count)
         if pace == 0:
