@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numba import njit
@@ -77,6 +79,25 @@ def test_a_network_of_few_channels_must_save_more() -> None:
     assert training.of_channels(4).least_gain > 2 * training.of_channels(5).least_gain
     assert training.of_channels(5) == training
     assert EFFORT[9].network.of_channels(1) == EFFORT[9].network
+
+
+def test_what_a_network_is_shown_follows_from_what_it_promises(
+    beats: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, prediction = model_of(beats, level=5)
+    effort = replace(EFFORT[5].network, seen=1 << 15, samples=1 << 17)
+    shown: list[int] = []
+    monkeypatch.setattr(networks.Trainer, "train", lambda _, samples, *__: shown.append(samples))
+
+    def shown_when(promised: float) -> int:
+        monkeypatch.setattr(networks.Trainer, "gain", lambda *_: promised / effort.least_gain)
+        networks.fit_network(NO_MARKS, model, prediction, effort)
+        return shown.pop()
+
+    assert shown_when(2 * effort.much) == shown_when(effort.much) == effort.samples
+    assert shown_when(effort.much / 2) == effort.samples // 2
+    assert shown_when(effort.least_gain) == effort.samples // 8
+    assert shown_when(0.1 * effort.least_gain) < effort.samples // 8  # a rehearsal was enough
 
 
 def test_noise_leaves_nothing_to_learn() -> None:
