@@ -3,7 +3,7 @@
 Real converters have codes four times as wide as their neighbours and codes that never occur. The pattern
 belongs to the converter, so it is counted over all channels that share one: a bin's width is how often its
 code occurs over how often it would occur if bins were equal, the latter from the histogram smoothed over
-less than the signal's unpredictable part. Widths are kept as 1/8 octaves, so a table is a row of small
+about as much as the signal's unpredictable part. Widths are kept as 1/8 octaves, so a table is a row of small
 integers; a converter's own table is stored as its difference from the chunk's common one.
 """
 
@@ -33,6 +33,7 @@ _BORDERS = np.full(127, np.inf)  # between neighbouring steps
 _BORDERS[: _WIDTH.size - 1] = np.sqrt(_WIDTH[:-1] * _WIDTH[1:])
 _PRIOR = 24.0  # a width moves half way to what was counted after this many samples
 _BITS_PER_WIDTH = 3.5
+_REACH, _FARTHEST = 1.25, 16.0  # what a histogram is smoothed over to each side: of the spread, and codes
 _TRIED = 4  # one in so many tables tells how much a way to share them may save
 
 
@@ -166,7 +167,7 @@ def estimate(codes: Codes, low: int, high: int, spread: float) -> AdcTables | No
         for group, some in row_groups(codes):
             kernel.count_codes(some, low, counts[group] if ways else counts[: len(some)])
     total = counts.sum(axis=0)
-    reach = int(min(8.0, max(1.0, 0.5 * spread)))
+    reach = int(min(_FARTHEST, max(1.0, _REACH * spread)))
     common = _widths(total[None], np.ones(n_codes), reach)[0]
     if _gain(total, common, np.zeros_like(common)) <= _price(common):
         return None
