@@ -24,7 +24,7 @@ _MIN_RUN_BYTES = 1024
 _MIN_RUN_ROWS = 8
 _MIN_ROW_BYTES = 16
 _MULTIPLIER = 0x9E3779B97F4A7C15
-_BLOCK_BYTES = 1 << 22
+_BLOCK_BYTES = 1 << 17  # of rows that are hashed at once: what they become stays in cache
 _MOST_REPEATED = (7, 8)  # of all rows, so that a few bytes do not stand for endless ones
 
 

@@ -22,6 +22,8 @@ SHORTEST_SEGMENT = 512  # samples
 CHANGE_LEAVES = 8  # a change is looked for at their borders
 MOST_CHANGES = 3  # times to try
 CHANGE_GAIN = 0.05  # bits a sample that make it worth trying two models
+STRETCHES = 4  # between two borders, that are looked at
+SAMPLES = 1 << 19  # of all pilots in all stretches
 
 
 def find_changes(codes: Codes, positions: Positions) -> list[int]:
@@ -44,11 +46,13 @@ def find_changes(codes: Codes, positions: Positions) -> list[int]:
     pilots = pilot_channels(len(codes))
     down = down[pilots]
     noise = np.maximum(4.0 ** (positions.fraction_bits - down), 1.0) / 12.0
-    spans = [
-        _grams((positions_between(codes, positions, *span, pilots) >> down[:, None]).astype(kind))
-        for span in pairwise(edges)
-    ]
-    grams = np.stack(spans, axis=1)
+    grams = np.zeros((pilots.size, len(edges) - 1, WHITENING_TAPS + 1, WHITENING_TAPS + 1))
+    for i, span in enumerate(pairwise(edges)):
+        stretches = _stretches(*span, SAMPLES // (pilots.size * len(edges)))
+        for begin, end in stretches:
+            history = positions_between(codes, positions, begin, end, pilots) >> down[:, None]
+            grams[:, i] += _grams(history.astype(kind))
+        grams[:, i] *= (span[1] - span[0]) / sum(end - begin for begin, end in stretches)
     gains = np.zeros(borders.size)
     n = grams.shape[-1]
     memory = np.empty((n, n)), np.empty((n, n)), np.empty(n), np.empty(n - 1)
@@ -57,6 +61,15 @@ def find_changes(codes: Codes, positions: Positions) -> list[int]:
         gains[i] = solving.split_gain(*sides, border, n_times - border, noise, *memory)
     likeliest = np.argsort(-gains, kind="stable")[:MOST_CHANGES]
     return [int(borders[i]) for i in likeliest if gains[i] > CHANGE_GAIN * n_times * len(grams)]
+
+
+def _stretches(begin: int, end: int, most: int) -> list[tuple[int, int]]:
+    """Evenly spread parts of a stretch of time, so many samples together; all of it, if it has no more."""
+    if end - begin <= most:
+        return [(begin, end)]
+    size = max(most // STRETCHES, 1)
+    starts = [begin + i * (end - begin - size) // (STRETCHES - 1) for i in range(STRETCHES)]
+    return [(start, start + size) for start in starts]
 
 
 def _grams(history: NDArray[Any]) -> NDArray[np.float64]:

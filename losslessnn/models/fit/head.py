@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from losslessnn.blocks import codes_between, time_blocks
+from losslessnn.blocks import codes_between
 from losslessnn.coding.shapes import load_shapes
 from losslessnn.kernels.constants import AVERAGE_BITS
 from losslessnn.kernels.cpu import scales, solving
@@ -21,6 +21,8 @@ USUAL_WEIGHTS = (0.2, 0.2, 0.5)  # of the fast, middle and slow running average
 WEIGHT_DOUBT = 0.15
 LOG_SPREAD = 1.6 * 256  # of an error's logarithm around its scale's, in 2**-8 octave
 ALL_SHAPES = slice(None)
+STATISTICS_BLOCK = 2048  # samples of a channel
+STATISTICS_SAMPLES = 1 << 20  # of all pilots: enough to tell how errors follow their averages
 HISTOGRAM_BLOCK = 512  # samples
 MANY_TIMES = 8192  # samples of a channel of which every second block tells enough of its errors
 MOST_SKIPPED = 4  # every fourth of still more
@@ -33,17 +35,11 @@ def fit_head(errors: NDArray[Any], fraction_bits: int, kinds: slice = ALL_SHAPES
 
     ``errors`` are (channels, time) integers.
     """
-    n_channels, n_times = errors.shape
+    n_channels = len(errors)
     shapes = load_shapes()
     levels = starting_levels(errors)
     initial = np.left_shift(np.int64(1), levels)
-    pilots = pilot_channels(n_channels)
-    sums, row = np.zeros((pilots.size, 5, 5), np.int64), np.zeros(5, np.int64)
-    averages = np.stack([initial[pilots]] * 3)
-    for begin, end in time_blocks(n_channels, n_times):
-        some = np.ascontiguousarray(errors[pilots, begin:end], np.int32)
-        scales.scale_statistics(some, fraction_bits, pilots, averages, row, sums)
-    chosen = _scale_weights(sums)
+    chosen = _scale_weights(_statistics(errors, fraction_bits, initial))
     if np.abs(_centers(levels, chosen)).max() >= BIAS_LIMIT:  # only noise makes such weights
         chosen = np.rint(256 * np.array(USUAL_WEIGHTS)).astype(np.int32)
     weights = np.repeat(chosen[None], n_channels, axis=0)
@@ -57,6 +53,20 @@ def fit_head(errors: NDArray[Any], fraction_bits: int, kinds: slice = ALL_SHAPES
     bias = np.clip(bias + center, -BIAS_LIMIT, BIAS_LIMIT).astype(np.int32)
     shape += kinds.indices(len(shapes.costs))[0]
     return Head(weights, bias, shape, initial, shapes.tails, shapes.guesses)
+
+
+def _statistics(
+    errors: NDArray[Any], fraction_bits: int, initial: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """`scales.scale_statistics` of the pilot channels, in evenly spread blocks of a long recording."""
+    pilots = pilot_channels(len(errors))
+    sums, row = np.zeros((pilots.size, 5, 5), np.int64), np.zeros(5, np.int64)
+    averages = np.stack([initial[pilots]] * 3)
+    stride = max(errors.shape[1] * pilots.size // STATISTICS_SAMPLES, 1)
+    for begin in range(0, errors.shape[1], STATISTICS_BLOCK * stride):
+        some = np.ascontiguousarray(errors[pilots, begin : begin + STATISTICS_BLOCK], np.int32)
+        scales.scale_statistics(some, fraction_bits, pilots, averages, row, sums)
+    return sums
 
 
 def _histogram(
