@@ -36,11 +36,17 @@ def outstanding_codes(samples, fewest, counts, residues):
     """
     n_channels, n_times = samples.shape
     for k in range(n_channels):
-        low, high = np.int64(samples[k, 0]), np.int64(samples[k, 0])
+        low, high, most = np.int64(samples[k, 0]), np.int64(samples[k, 0]), np.int64(0)
         for t in range(n_times):
             code = np.int64(samples[k, t])
             low, high = min(low, code), max(high, code)
-            counts[np.uintp(code & (RESIDUES - 1))] += 1
+            place = np.uintp(code & (RESIDUES - 1))
+            counts[place] += 1
+            most = max(most, counts[place])
+        if most < fewest:  # of a wide range few codes are there, and looking at all of it takes longer
+            for t in range(n_times):
+                counts[np.uintp(np.int64(samples[k, t]) & (RESIDUES - 1))] = 0
+            continue
         size = min(high - low + 1, RESIDUES)
         for i in range(2):
             around = np.int64(0)

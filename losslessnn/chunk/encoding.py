@@ -50,6 +50,8 @@ _TEXT_TRIALS = ((1 << 16, 1.1), (1 << 17, 1.0))  # bytes, and times what plain m
 _QUICK_VIEW_LEVEL, _VIEW_LEVEL = 3, 5  # to see what bytes take as numbers of another kind, and as bytes
 _HOPELESS_SHARE = 0.7
 """A neural frame this much smaller than the plain modes look to be makes trying them a waste of time."""
+_UNLIKELY_SHARE = 0.9
+"""Of what plain modes take at their fastest: so much they gain by nothing but stretches found again far away."""
 
 
 @dataclass(frozen=True)
@@ -196,12 +198,22 @@ def _encode_content(
             "modelling a chunk of %s failed; it is kept in a plain mode: please report", array.dtype
         )
         modelled = None
-    if modelled is not None and modelled.size < _HOPELESS_SHARE * _plain_estimate(content, itemsize):
+    if modelled is not None and _is_hopeless(modelled.size, content, itemsize, how.level):
         return modelled
     plain = _plain(content, itemsize, how.level)
     if modelled is not None and modelled.size + _SECTION_OVERHEAD * len(modelled.sections) < plain.size:
         return modelled
     return plain
+
+
+def _is_hopeless(size: int, content: Content, itemsize: int, level: int) -> bool:
+    """Whether plain modes need not be tried beside a model of so many bytes.
+
+    A piece of the content tells in most cases; in most others, until there is leisure, zstd at its fastest.
+    """
+    if size < _HOPELESS_SHARE * _plain_estimate(content, itemsize):
+        return True
+    return level < _LEISURE and size < _UNLIKELY_SHARE * _plain(content, itemsize, 1).size
 
 
 def _plain(content: Content, itemsize: int, level: int) -> _Coded:
