@@ -17,7 +17,7 @@ from losslessnn.models.prediction import codes_around, largest_positions
 SHORTEST_SPAN, LONGEST_SPAN = 64, 128  # samples
 PILOTS = 48  # channels whose statistics stand for all
 VECTOR = 32  # samples that a sum of products takes at once
-RUN = 4  # neighbouring spans to look at
+RUN = 8  # neighbouring spans to look at
 CHANNELS_TOGETHER = 32  # channels, whose squares are in memory at once
 _SUM_BITS = 22  # magnitudes summed over: 22 + 22 bits leave room for 2**19 samples in 63
 _LEAST_FRACTION = 1  # bits of a code, kept of samples that are summed over as 16-bit numbers
