@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from losslessnn.blocks import ROWS, Codes, codes_between
+from losslessnn.blocks import ROWS, Codes, by_time, codes_between
 from losslessnn.coding.sequence import SequenceReader, SequenceWriter
 from losslessnn.errors import CorruptFrameError
 from losslessnn.kernels.constants import PRECISION
@@ -175,7 +175,10 @@ def find_points(samples: Codes) -> Points | None:
     looked_at = samples[:, ::stride]
     for first in range(0, n_channels, ROWS):
         rows = slice(first, first + ROWS)
-        some = codes_between(looked_at[rows], 0, looked_at.shape[1])
+        some = looked_at[rows]
+        if by_time(samples):  # some channels of all are turned around number by number, copies in tiles
+            some = np.ascontiguousarray(some.T).T
+        some = codes_between(some, 0, some.shape[1])
         kernel.outstanding_codes(some, np.int64(fewest), counts, residues[rows])
     count, codes = np.zeros(n_channels, np.int64), np.zeros((n_channels, 2), np.int64)
     for k, residue in np.argwhere(residues >= 0):
