@@ -221,7 +221,7 @@ def _sample(array: npt.NDArray[Any]) -> Int64s:
 def _occupancy(array: npt.NDArray[Any], step: int) -> float:
     """Share of lattice points in the middle four fifths of a sample that occur; 1 where none can tell."""
     sample = _sample(array).astype(array.dtype.newbyteorder("="))  # the shorter, the faster
-    sample = np.sort(sample, kind="stable" if sample.itemsize <= 2 else None)  # by radix, if that is asked for
+    sample = np.sort(sample, kind="stable" if sample.itemsize <= 2 else None)  # by radix, if asked to
     middle = sample[sample.size // 10 : sample.size - sample.size // 10]
     distinct = int(np.count_nonzero(middle[1:] != middle[:-1])) + 1
     if middle.size < _MIN_REPEATS * distinct or distinct < 3:
