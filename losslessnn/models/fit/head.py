@@ -55,9 +55,7 @@ def fit_head(errors: NDArray[Any], fraction_bits: int, kinds: slice = ALL_SHAPES
     return Head(weights, bias, shape, initial, shapes.tails, shapes.guesses)
 
 
-def _statistics(
-    errors: NDArray[Any], fraction_bits: int, initial: NDArray[np.int64]
-) -> NDArray[np.int64]:
+def _statistics(errors: NDArray[Any], fraction_bits: int, initial: NDArray[np.int64]) -> NDArray[np.int64]:
     """`scales.scale_statistics` of the pilot channels, in evenly spread blocks of a long recording."""
     pilots = pilot_channels(len(errors))
     sums, row = np.zeros((pilots.size, 5, 5), np.int64), np.zeros(5, np.int64)
