@@ -22,9 +22,9 @@ from losslessnn.kernels.cpu.sums import (
 from losslessnn.models import autoregressive, encoding, side
 from losslessnn.models.autoregressive import NO_MARKS
 from losslessnn.models.conversion import positions_of
-from losslessnn.models.fit import fit
+from losslessnn.models.fit import changes, fit, head
 from losslessnn.models.fit.effort import EFFORT
-from support import assert_same_bits, make_recording
+from support import assert_same_bits, make_recording, make_two_trials
 
 
 def test_a_wave_that_arrives_at_later_channels_first() -> None:
@@ -144,6 +144,27 @@ def test_channels_are_compared_exactly() -> None:
     sum_products(rows, known, sums, products)
     exact = (rows.astype(object) @ rows.T.astype(object)).astype(float)
     assert np.array_equal(np.tril(products)[known:], np.tril(exact)[known:])
+
+
+def test_a_change_in_a_long_recording_is_seen_by_parts_of_it() -> None:
+    """Each channel is looked at in four stretches between any two borders, 16,384 samples together."""
+    trials = make_two_trials(120_000)
+    codes = np.ascontiguousarray(trials.T, np.int32)
+    assert codes.size > changes.SAMPLES
+    positions = positions_of(codes, int(codes.min()), int(codes.max()), None)
+    assert changes.find_changes(codes, positions)[0] == codes.shape[1] // 2
+    half = codes[:, : codes.shape[1] // 2]
+    assert changes.find_changes(half, positions) == []
+
+
+def test_blocks_of_a_long_recording_tell_how_scales_follow_averages(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(8)
+    loud = np.exp(np.convolve(rng.normal(size=600_500), np.ones(500) / 40, mode="valid"))[:600_000]
+    errors = np.rint(rng.normal(size=(4, 600_000)) * 300 * loud).astype(np.int32)
+    assert errors.size > 2 * head.STATISTICS_SAMPLES
+    some = head.fit_head(errors, 5).weights
+    monkeypatch.setattr(head, "STATISTICS_SAMPLES", errors.size)
+    assert np.abs(some - head.fit_head(errors, 5).weights).max() <= 13  # of 256; twice as far costs 0.05 % at most
 
 
 def test_a_quick_model_chooses_where_to_cut(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from losslessnn.chunk import decode_chunk, describe_chunk, encode_chunk
 from losslessnn.frame import Section, unpack_frame
+from losslessnn.kernels.cpu import points as kernel
 from losslessnn.models.points import find_points
 from support import assert_same_bits, make_recording, make_two_trials
 
@@ -62,6 +63,17 @@ def test_channels_have_codes_of_their_own_and_two_of_them(recording: np.ndarray)
         [0], [-32768, 32767], [], [11, 4095],
     ]  # fmt: skip
     assert "points" in describe_chunk(frame_of(recording)).section_bytes
+
+
+def test_a_wide_range_with_no_code_often_is_not_searched_and_leaves_no_counts() -> None:
+    """The next channel is counted in the same memory."""
+    rng = np.random.default_rng(5)
+    samples = rng.integers(-30_000, 30_000, (2, 4000)).astype(np.int32)
+    samples[1, rng.random(4000) < 0.1] = 77
+    counts, residues = np.zeros(kernel.RESIDUES, np.int64), np.full((2, 2), -1, np.int64)
+    kernel.outstanding_codes(samples, np.int64(32), counts, residues)
+    assert residues.tolist() == [[-1, -1], [77, -1]]
+    assert not counts.any()
 
 
 def test_codes_of_24_bits_too() -> None:

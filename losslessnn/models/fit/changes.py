@@ -46,9 +46,10 @@ def find_changes(codes: Codes, positions: Positions) -> list[int]:
     pilots = pilot_channels(len(codes))
     down = down[pilots]
     noise = np.maximum(4.0 ** (positions.fraction_bits - down), 1.0) / 12.0
-    grams = np.zeros((pilots.size, len(edges) - 1, WHITENING_TAPS + 1, WHITENING_TAPS + 1))
-    for i, span in enumerate(pairwise(edges)):
-        stretches = _stretches(*span, SAMPLES // (pilots.size * len(edges)))
+    leaves = list(pairwise(edges))
+    grams = np.zeros((pilots.size, len(leaves), WHITENING_TAPS + 1, WHITENING_TAPS + 1))
+    for i, span in enumerate(leaves):
+        stretches = _stretches(*span, SAMPLES // (pilots.size * len(leaves)))
         for begin, end in stretches:
             history = positions_between(codes, positions, begin, end, pilots) >> down[:, None]
             grams[:, i] += _grams(history.astype(kind))
