@@ -158,13 +158,14 @@ def test_a_change_in_a_long_recording_is_seen_by_parts_of_it() -> None:
 
 
 def test_blocks_of_a_long_recording_tell_how_scales_follow_averages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights are within 13 of 256; twice as far off, they make most recordings 0.02 to 0.05 % larger."""
     rng = np.random.default_rng(8)
     loud = np.exp(np.convolve(rng.normal(size=600_500), np.ones(500) / 40, mode="valid"))[:600_000]
     errors = np.rint(rng.normal(size=(4, 600_000)) * 300 * loud).astype(np.int32)
     assert errors.size > 2 * head.STATISTICS_SAMPLES
     some = head.fit_head(errors, 5).weights
     monkeypatch.setattr(head, "STATISTICS_SAMPLES", errors.size)
-    assert np.abs(some - head.fit_head(errors, 5).weights).max() <= 13  # of 256; twice as far costs 0.05 % at most
+    assert np.abs(some - head.fit_head(errors, 5).weights).max() <= 13
 
 
 def test_a_quick_model_chooses_where_to_cut(monkeypatch: pytest.MonkeyPatch) -> None:
