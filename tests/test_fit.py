@@ -150,7 +150,7 @@ def test_a_change_in_a_long_recording_is_seen_by_parts_of_it() -> None:
     """Each channel is looked at in four stretches between any two borders, 16,384 samples together."""
     trials = make_two_trials(120_000)
     codes = np.ascontiguousarray(trials.T, np.int32)
-    assert codes.size > changes.SAMPLES
+    assert codes.size > changes.CHANGE_SAMPLES
     positions = positions_of(codes, int(codes.min()), int(codes.max()), None)
     assert changes.find_changes(codes, positions)[0] == codes.shape[1] // 2
     half = codes[:, : codes.shape[1] // 2]

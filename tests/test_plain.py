@@ -10,9 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from losslessnn.chunk import encode_chunk
+from losslessnn.chunk import encoding as chunk_encoding
 from losslessnn.errors import CorruptFrameError
 from losslessnn.frame import Mode
 from losslessnn.plain import PLAIN_MODES, decode_plain, encode_plain, zstd_compress, zstd_decompress
+from support import make_recording
 
 rng = np.random.default_rng(7)
 
@@ -149,3 +152,29 @@ def test_very_compressible_content_is_not_mistaken_for_a_bomb():
     mode, payload = encode_plain(content, 1, level=9)
     assert len(payload) < 1 << 14
     assert decode_plain(mode, payload, content.size, 1).tobytes() == content.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("scale", "level", "asked"),
+    [(5.0, 5, []), (500.0, 1, [1]), (500.0, 5, [1]), (500.0, 7, [7])],
+    ids=["a piece tells", "no faster level", "the fastest tells", "at leisure"],
+)
+def test_beside_a_model_plain_modes_are_tried_on_all_of_a_chunk_only_where_they_may_win(
+    scale: float, level: int, asked: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recording = make_recording(20_000, 4, scale=scale)
+    levels: list[int] = []
+
+    def watched(content: np.ndarray, itemsize: int, *, level: int = 5) -> tuple[Mode, bytes]:
+        levels.extend([level] * (content.size == recording.nbytes))
+        return encode_plain(content, itemsize, level=level)
+
+    monkeypatch.setattr(chunk_encoding, "encode_plain", watched)
+    encode_chunk(recording, level=level)
+    assert levels == asked
+
+
+def test_what_plain_modes_find_far_away_is_still_theirs() -> None:
+    """Noise that comes back: no row repeats, since it is one channel, and a piece of it shows nothing."""
+    noise = np.tile(rng.integers(-3000, 3000, 50_000).astype("<i2"), 4)
+    assert len(encode_chunk(noise)) < 0.3 * noise.nbytes

@@ -51,7 +51,7 @@ _QUICK_VIEW_LEVEL, _VIEW_LEVEL = 3, 5  # to see what bytes take as numbers of an
 _HOPELESS_SHARE = 0.7
 """A neural frame this much smaller than the plain modes look to be makes trying them a waste of time."""
 _UNLIKELY_SHARE = 0.9
-"""Of what plain modes take at their fastest, which at other levels is hardly ever less by a tenth."""
+"""Of what plain modes take at their fastest, beside which they hardly ever save a tenth."""
 
 
 @dataclass(frozen=True)
@@ -198,7 +198,7 @@ def _encode_content(
             "modelling a chunk of %s failed; it is kept in a plain mode: please report", array.dtype
         )
         modelled = None
-    if modelled is not None and _is_hopeless(modelled.size, content, itemsize, how.level):
+    if modelled is not None and _plain_is_hopeless(modelled.size, content, itemsize, how.level):
         return modelled
     plain = _plain(content, itemsize, how.level)
     if modelled is not None and modelled.size + _SECTION_OVERHEAD * len(modelled.sections) < plain.size:
@@ -206,14 +206,15 @@ def _encode_content(
     return plain
 
 
-def _is_hopeless(size: int, content: Content, itemsize: int, level: int) -> bool:
+def _plain_is_hopeless(size: int, content: Content, itemsize: int, level: int) -> bool:
     """Whether plain modes need not be tried beside a model of so many bytes.
 
-    A piece of the content tells in most cases; in most others, until there is leisure, zstd at its fastest.
+    A piece of the content tells in most cases; in most others, until there is leisure, zstd at its fastest
+    (level 1 has no faster one to ask).
     """
     if size < _HOPELESS_SHARE * _plain_estimate(content, itemsize):
         return True
-    return level < _LEISURE and size < _UNLIKELY_SHARE * _plain(content, itemsize, 1).size
+    return 1 < level < _LEISURE and size < _UNLIKELY_SHARE * _plain(content, itemsize, 1).size
 
 
 def _plain(content: Content, itemsize: int, level: int) -> _Coded:

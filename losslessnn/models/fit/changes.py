@@ -22,8 +22,8 @@ SHORTEST_SEGMENT = 512  # samples
 CHANGE_LEAVES = 8  # a change is looked for at their borders
 MOST_CHANGES = 3  # times to try
 CHANGE_GAIN = 0.05  # bits a sample that make it worth trying two models
-STRETCHES = 4  # between two borders, that are looked at
-SAMPLES = 1 << 19  # of all pilots in all stretches
+CHANGE_STRETCHES = 4  # between two borders, that are looked at
+CHANGE_SAMPLES = 1 << 19  # of all pilots in all stretches
 
 
 def find_changes(codes: Codes, positions: Positions) -> list[int]:
@@ -49,7 +49,7 @@ def find_changes(codes: Codes, positions: Positions) -> list[int]:
     leaves = list(pairwise(edges))
     grams = np.zeros((pilots.size, len(leaves), WHITENING_TAPS + 1, WHITENING_TAPS + 1))
     for i, span in enumerate(leaves):
-        stretches = _stretches(*span, SAMPLES // (pilots.size * len(leaves)))
+        stretches = _stretches(*span, CHANGE_SAMPLES // (pilots.size * len(leaves)))
         for begin, end in stretches:
             history = positions_between(codes, positions, begin, end, pilots) >> down[:, None]
             grams[:, i] += _grams(history.astype(kind))
@@ -68,8 +68,8 @@ def _stretches(begin: int, end: int, most: int) -> list[tuple[int, int]]:
     """Evenly spread parts of a stretch of time, so many samples together; all of it, if it has no more."""
     if end - begin <= most:
         return [(begin, end)]
-    size = max(most // STRETCHES, 1)
-    starts = [begin + i * (end - begin - size) // (STRETCHES - 1) for i in range(STRETCHES)]
+    size = max(most // CHANGE_STRETCHES, 1)
+    starts = [begin + i * (end - begin - size) // (CHANGE_STRETCHES - 1) for i in range(CHANGE_STRETCHES)]
     return [(start, start + size) for start in starts]
 
 
