@@ -155,6 +155,7 @@ def test_a_change_in_a_long_recording_is_seen_by_parts_of_it() -> None:
     assert changes.find_changes(codes, positions)[0] == codes.shape[1] // 2
     half = codes[:, : codes.shape[1] // 2]
     assert changes.find_changes(half, positions) == []
+    assert changes._stretches(100, 1100, 400) == [(100, 200), (400, 500), (700, 800), (1000, 1100)]
 
 
 def test_blocks_of_a_long_recording_tell_how_scales_follow_averages(monkeypatch: pytest.MonkeyPatch) -> None:

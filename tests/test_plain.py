@@ -154,15 +154,23 @@ def test_very_compressible_content_is_not_mistaken_for_a_bomb():
     assert decode_plain(mode, payload, content.size, 1).tobytes() == content.tobytes()
 
 
+NOISE_THAT_COMES_BACK = np.tile(rng.integers(-3000, 3000, 50_000).astype("<i2"), 4)
+
+
 @pytest.mark.parametrize(
-    ("scale", "level", "asked"),
-    [(5.0, 5, []), (500.0, 1, [1]), (500.0, 5, [1]), (500.0, 7, [7])],
-    ids=["a piece tells", "no faster level", "the fastest tells", "at leisure"],
+    ("recording", "level", "asked"),
+    [
+        (make_recording(20_000, 4, scale=5.0), 5, []),
+        (make_recording(20_000, 4), 5, [1]),
+        (make_recording(20_000, 4), 7, [7]),
+        (NOISE_THAT_COMES_BACK, 5, [1, 5]),
+        (NOISE_THAT_COMES_BACK, 1, [1]),
+    ],
+    ids=["a piece tells", "the fastest tells", "at leisure", "zstd may win", "zstd may win, no faster level"],
 )
 def test_beside_a_model_plain_modes_are_tried_on_all_of_a_chunk_only_where_they_may_win(
-    scale: float, level: int, asked: list[int], monkeypatch: pytest.MonkeyPatch
+    recording: np.ndarray, level: int, asked: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recording = make_recording(20_000, 4, scale=scale)
     levels: list[int] = []
 
     def watched(content: np.ndarray, itemsize: int, *, level: int = 5) -> tuple[Mode, bytes]:
@@ -175,6 +183,5 @@ def test_beside_a_model_plain_modes_are_tried_on_all_of_a_chunk_only_where_they_
 
 
 def test_what_plain_modes_find_far_away_is_still_theirs() -> None:
-    """Noise that comes back: no row repeats, since it is one channel, and a piece of it shows nothing."""
-    noise = np.tile(rng.integers(-3000, 3000, 50_000).astype("<i2"), 4)
-    assert len(encode_chunk(noise)) < 0.3 * noise.nbytes
+    """No row repeats, since it is one channel, and a piece of it shows nothing."""
+    assert len(encode_chunk(NOISE_THAT_COMES_BACK)) < 0.3 * NOISE_THAT_COMES_BACK.nbytes
