@@ -79,6 +79,11 @@ class Head(NamedTuple):
     tails: NDArray[np.int32]  # (shapes, TAIL_CELLS + 1) mass beyond each distance, of MASS
     guesses: NDArray[np.int32]  # (shapes, 2**GUESS_BITS + 1) quantiles, where a decoder starts its search
 
+    @property
+    def steady(self) -> bool:
+        """Whether scales stay as they are: no running average has any weight."""
+        return not self.weights.any()
+
 
 class Network(NamedTuple):
     """A small network that corrects mean, scale and shape of every sample; off where ``outward`` is empty.

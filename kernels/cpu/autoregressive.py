@@ -31,6 +31,7 @@ _LIMIT = np.int64(POSITION_LIMIT - 1)
 _SCALE, _INVERSE, _LOG2 = SCALE, INVERSE, LOG2
 STEPS = 256
 BLOCK = 1024
+LINE = 16  # samples of a cache line
 
 
 @lean_kernel
@@ -211,6 +212,9 @@ def code_intervals(
     bins = Bins(positions.fraction_bits, positions.low, positions.high, positions.edges, positions.inverse)
     tables = head_lanes.Tables(_SCALE, _INVERSE, _LOG2, parameters.tails, parameters.guesses)
     lanes = LANES if n_channels > FEW else 1
+    steady = corrected.means.size == 0 and are_steady(parameters)
+    if steady:
+        start_scales(columns)
     # a few channels for a while, and then the next: what they need stays in cache
     for block in range(steps.begin, steps.end, STEPS):
         for k in range(0, n_channels, lanes):
@@ -220,8 +224,8 @@ def code_intervals(
                 here = begin_of[s - steps.begin] + k - k_begin
                 begin, end = max(k, k_begin), min(last + 1, k_end)
                 odd = head_lanes.code_step(
-                    lanes, codes, marked, errors, corrected, memory.averages, memory.weights, columns, tables,
-                    bins, s, k, begin, end, start, freq, here,
+                    lanes, codes, marked, errors, corrected, memory.averages, memory.weights, columns, steady,
+                    tables, bins, s, k, begin, end, start, freq, here,
                 )  # fmt: skip
                 here -= k
                 if end - begin < lanes:
@@ -332,6 +336,24 @@ def start_columns(parameters, positions, columns):
         columns.table[k] = positions.table[k]
 
 
+@part
+def are_steady(parameters):
+    """Whether scales say the same all along: no running average has any weight."""
+    for k in range(parameters.weights.shape[0]):
+        for i in range(parameters.weights.shape[1]):
+            if parameters.weights[k, i] != 0:
+                return False
+    return True
+
+
+@part
+def start_scales(columns):
+    """Scales that stay as they are, from biases."""
+    for k in range(columns.scale.size):
+        scale = np.uintp(head.scale_index(np.int64(0), columns.bias[k]))
+        columns.scale[k], columns.unit[k], columns.inverse[k] = scale, _SCALE[scale], _INVERSE[scale]
+
+
 class _Rows(NamedTuple):
     """What a step of the decoder notes of every channel."""
 
@@ -366,6 +388,9 @@ def decode(
     tables = head_lanes.Tables(_SCALE, _INVERSE, _LOG2, parameters.tails, parameters.guesses)
     many, few = wide.shape.size > 0, narrow.units.size > 0  # channels with a network
     networked = many or few
+    steady = not networked and are_steady(parameters)
+    if steady:
+        start_scales(columns)
     mean = numbers[4] if networked else columns.centre
     index = numbers[5] if networked else columns.scale
     rows = _Rows(numbers[0], numbers[1], numbers[2], numbers[3], mean, index)
@@ -383,8 +408,9 @@ def decode(
                 wide, rows, columns, averages, working.weights, bins.fraction_bits, skew, n_times, s, k_begin,
                 k_end,
             )  # fmt: skip
-        else:
-            head.scale_indices(averages, working.weights, parameters.bias, k_begin, k_end, rows.scale_index)
+        elif not steady:
+            for k in range(k_begin, k_end, together):
+                head_lanes.scales(together, averages, working.weights, columns, _LOG2, k, rows.scale_index)
         if few:
             network_narrow.correct(
                 narrow, parameters.shape, rows, columns, averages, history, bins.fraction_bits, skew, n_times,
@@ -394,7 +420,7 @@ def decode(
             for k in range(k_begin, k_end):
                 columns.held[k] = marked[k, s - skew * k]
         word = _take_symbols(
-            working.states, words, word, parameters, positions, columns, tables, bins, lanes, together,
+            working.states, words, word, parameters, positions, columns, steady, tables, bins, lanes, together,
             k_begin, k_end,
         )  # fmt: skip
         if word > n_words:
@@ -404,14 +430,18 @@ def decode(
         )
         if place < 0:
             return 2
-        _write(flat, history, codes, columns, skew, s, k_begin, k_end)
+        _write(flat, history, codes, columns, together, skew, s, k_begin, k_end)
+        if steady and stage.own_weights.shape[1] == 0:
+            continue
         for k in range(k_begin, k_end):
             rows.error[k] = columns.position[k] - rows.mean[k]
         if many:
             network_wide.remember(wide, rows, columns, row_length, skew, s, k_begin, k_end)
         if few:
             network_narrow.remember(narrow, rows, skew, s, k_begin, k_end)
-        if marked.size > 0:
+        if steady:
+            pass
+        elif marked.size > 0:
             head.move_unmarked_averages(averages, rows.error, marked, s, skew, k_begin, k_end)
         else:
             head.move_averages(averages, rows.error, k_begin, k_end)
@@ -444,7 +474,7 @@ def _predict(octets, flat, stage, columns, rows, together, s, k_begin, k_end):
 
 @inlined
 def _take_symbols(
-    states, words, word, parameters, positions, columns, tables, bins, lanes, together, k_begin, k_end
+    states, words, word, parameters, positions, columns, steady, tables, bins, lanes, together, k_begin, k_end
 ):
     """Pop a step's symbols off the lanes' states, ``lanes`` at a time; return the next word's place."""
     batch = k_begin
@@ -452,7 +482,7 @@ def _take_symbols(
         batch_end = min(k_end, (batch // lanes + 1) * lanes)
         many = MANY if together > 1 and batch_end - batch > LANES else together
         for k in range(batch, batch_end, many):
-            head_lanes.guess(many, states, k % lanes, columns, k, tables, bins)
+            head_lanes.guess(many, states, k % lanes, columns, steady, k, tables, bins)
         for k in range(batch, batch_end, many):
             n = batch_end - k
             missed = head_lanes.check(many, states, k % lanes, columns, k, n, tables, bins)
@@ -509,21 +539,36 @@ def _code_before(history, codes, positions, columns, k, t):
 
 
 @inlined
-def _write(flat, history, codes, columns, skew, s, k_begin, k_end):
-    """Write a step's positions and, if there are any to write, codes.
-
-    A cache line holds 16 samples, and no processor foresees so many rows' next ones: they are fetched ahead.
-    """
-    row_length, ahead = np.int64(history.shape[1]), margin(skew) + PAD + 32
-    for k in range(k_begin, k_end):
+def _write(flat, history, codes, columns, together, skew, s, k_begin, k_end):
+    """Write a step's positions and, if there are any to write, codes."""
+    row, code_row = np.int64(history.shape[1]), np.int64(codes.shape[1])
+    first = margin(skew) + PAD + s  # where channel 0 is, or would be
+    full = k_begin + (k_end - k_begin) // together * together
+    for k in range(k_begin, full, together):
+        head_lanes.write(
+            together, flat, codes, columns, k, first + k * (row - skew), row - skew, s + k * (code_row - skew),
+            code_row - skew,
+        )  # fmt: skip
+    for k in range(full, k_end):
         t = s - skew * k
         history[k, PAD + t] = columns.position[k] - columns.offset[k]
-        if t & 15 == 0:
-            prefetch(flat, ahead + k * row_length + t)
-    if codes.size > 0:
-        flat_codes = codes.reshape(-1)
-        for k in range(k_begin, k_end):
-            t = s - skew * k
+        if codes.size > 0:
             codes[k, t] = columns.code[k]
-            if t & 15 == 0:
-                prefetch(flat_codes, k * np.int64(codes.shape[1]) + t + 32)
+    _fetch_ahead(flat, first, row - skew, skew, s, k_begin, k_end)
+    if codes.size > 0:
+        _fetch_ahead(codes.reshape(-1), s, code_row - skew, skew, s, k_begin, k_end)
+
+
+@inlined
+def _fetch_ahead(flat, first, apart, skew, s, k_begin, k_end):
+    """Ask for the cache lines that rows come to soon: no processor foresees so many rows' next ones.
+
+    Channel 0 is at ``first``, or would be, every other one ``apart`` from the one before it. A line holds 16
+    samples, or more: a channel asks when its time is a multiple of 16, as every so many channels do at once.
+    """
+    k, last = k_begin, min(k_end, k_begin + LINE)
+    while k < last and (s - skew * k) & (LINE - 1) != 0:
+        k += 1
+    if k < last:
+        for n in range(k, k_end, LINE >> lowest_bit(skew | LINE)):
+            prefetch(flat, first + n * apart + 2 * LINE)

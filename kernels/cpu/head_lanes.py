@@ -7,7 +7,6 @@ and nobody looks at them.
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -72,6 +71,8 @@ class Columns(NamedTuple):
     held: NDArray[np.int64]  # whether this step's sample is marked and takes no bits
     centre: NDArray[np.int64]  # of the distribution, in positions
     scale: NDArray[np.int64]
+    unit: NDArray[np.int64]  # of that scale, and one over it
+    inverse: NDArray[np.int64]
     first: NDArray[np.int64]
     symbol: NDArray[np.int64]
     start: NDArray[np.int64]
@@ -167,11 +168,13 @@ class _Bins:
 class _Window:
     """Symbols around the middle of a distribution, and how probable they are."""
 
-    def __init__(self, mine: _Bins, tables: Any, centre: Numbers, scale: Numbers, shape: Numbers) -> None:
+    def __init__(
+        self, mine: _Bins, tails: Array, centre: Numbers, scale: tuple[Numbers, Numbers, Numbers], shape: Numbers
+    ) -> None:
         self._bins, self.centre = mine, centre
-        self.coarse = maximum(mine.coarseness(scale) >> 3, 0)
-        self.unit, self._inverse = tables.scale[scale], tables.inverse[scale]
-        self._tails, self._tail = tables.tails, shape * (TAIL_CELLS + 1)
+        index, self.unit, self._inverse = scale
+        self.coarse = maximum(mine.coarseness(index) >> 3, 0)
+        self._tails, self._tail = tails, shape * (TAIL_CELLS + 1)
 
     def first(self) -> Numbers:
         """The code of symbol 0, without its low bits."""
@@ -200,12 +203,25 @@ class _Window:
 
 def _window(columns: Any, k: Numbers, tables: Any, bins: Any) -> tuple[_Bins, _Window]:
     mine = _Bins(bins, columns.table.load(k))
-    return mine, _Window(mine, tables, *(c.load(k) for c in (columns.centre, columns.scale, columns.shape)))
+    scale = (columns.scale.load(k), columns.unit.load(k), columns.inverse.load(k))
+    return mine, _Window(mine, tables.tails, columns.centre.load(k), scale, columns.shape.load(k))
+
+
+def _look_up(columns: Any, k: Numbers, tables: Any) -> None:
+    scale = columns.scale.load(k)
+    columns.unit.store(k, tables.scale[scale])
+    columns.inverse.store(k, tables.inverse[scale])
 
 
 @in_many_lanes
-def guess(states: Array, lane: Numbers, columns: Any, k: Numbers, tables: Any, bins: Any) -> Numbers:
-    """Symbols that very probably are those at which states point."""
+def guess(
+    states: Array, lane: Numbers, columns: Any, steady: Numbers, k: Numbers, tables: Any, bins: Any
+) -> Numbers:
+    """Symbols that very probably are those at which states point.
+
+    Where scales are not ``steady``, what they stand for is looked up.
+    """
+    when(steady < 1, lambda: _look_up(columns, k, tables))
     mine, window = _window(columns, k, tables, bins)
     slot = states.load(lane) & (TOTAL - 1)
     curve = columns.shape.load(k) * ((1 << GUESS_BITS) + 1)
@@ -285,6 +301,21 @@ def settle(columns: Any, k: Numbers, n: Numbers, bins: Any) -> Numbers:
     return as_bits(odd & (lane_numbers(k) < n))
 
 
+@in_lanes
+def write(
+    history: Array, codes: Array, columns: Any, k: Numbers, place: Numbers, apart: Numbers,
+    code_place: Numbers, codes_apart: Numbers,
+) -> Numbers:  # fmt: skip
+    """Write the positions of the channels from ``k`` on, and their codes if there are any to write.
+
+    The first one's go to ``place`` and ``code_place``, those of the next so far behind it.
+    """
+    lane = lane_numbers(k)
+    history.scatter(lane * apart + place, columns.position.load(k) - columns.offset.load(k))
+    when(codes.length > 0, lambda: codes.scatter(lane * codes_apart + code_place, columns.code.load(k)))
+    return k
+
+
 def _middle(edges: tuple[Numbers, Numbers]) -> Numbers:
     return (edges[0] + edges[1]) >> 1
 
@@ -311,6 +342,13 @@ def scale_index(logarithms: list[Numbers], weights: Array, columns: Any, k: Numb
     octave = (_log_scale(logarithms, weights, k) >> 8) + columns.bias.load(k)
     place = (octave + _ROUND) >> _INDEX_SHIFT
     return minimum(maximum(place, 0), N_SCALES - 1)
+
+
+@in_lanes
+def scales(averages: Array, weights: Array, columns: Any, log2: Array, k: Numbers, index: Array) -> Numbers:
+    """The scales of the channels from ``k`` on, from their running averages."""
+    index.store(k, scale_index(logarithms_of(averages, k, log2), weights, columns, k))
+    return k
 
 
 def _move_averages(averages: Array, k: Numbers, error: Numbers, moving: Numbers) -> None:
@@ -364,12 +402,12 @@ def ratio_step(
 @in_lanes
 def code_step(
     codes: Array, marked: Array, errors: Array, corrected: Any, averages: Array, weights: Array, columns: Any,
-    tables: Any, bins: Any, step: Numbers, k: Numbers, begin: Numbers, end: Numbers,
+    steady: Numbers, tables: Any, bins: Any, step: Numbers, k: Numbers, begin: Numbers, end: Numbers,
     start: Array, freq: Array, here: Numbers,
 ) -> Numbers:  # fmt: skip
     """Intervals of a step's samples in the channels from ``k`` on, of which ``begin:end`` have one.
 
-    They are written to ``start`` and ``freq`` from ``here`` on if every lane has one, else to `Columns`. A
+    Where scales are ``steady``, they are in `Columns`, and averages stay as they are. Intervals are written to ``start`` and ``freq`` from ``here`` on if every lane has one, else to `Columns`. A
     bit is returned for each sample that needs raw bits.
     """
     channel = lane_numbers(k) + k
@@ -380,18 +418,22 @@ def code_step(
     mine = _Bins(bins, columns.table.load(k))
     edges = mine.edges_of(code)
     mean = _middle(edges) - error
-    logarithms = partial(logarithms_of, averages, k, tables.log2)
     centre, scale, shape = either(
         corrected.means.length > 0,
         lambda: (mean + corrected.means[place], corrected.scales[place], corrected.shapes[place]),
-        lambda: (mean, scale_index(logarithms(), weights, columns, k), columns.shape.load(k)),
+        lambda: (mean, *_scale_of(steady, averages, weights, columns, tables, k), columns.shape.load(k)),
     )
-    window = _Window(mine, tables, centre, scale, shape)
+    units = either(
+        steady > 0,
+        lambda: (columns.unit.load(k), columns.inverse.load(k)),
+        lambda: (tables.scale[scale], tables.inverse[scale]),
+    )
+    window = _Window(mine, tables.tails, centre, (scale, *units), shape)
     first = window.first()
     symbol = mine.inside((code >> window.coarse) - first, 0, WINDOW - 1)
     lowest, highest, learning = symbol <= 0, symbol >= WINDOW - 1, real & ~held
     odd = as_bits((lowest | highest | (window.coarse > 0)) & learning)
-    _move_averages(averages, k, error, learning)
+    when(steady < 1, lambda: _move_averages(averages, k, error, learning))
     code, next_code, edge, next_edge = either(
         odd > 0, lambda: window.edges(symbol, first), lambda: (code, code + 1, *edges)
     )
@@ -400,6 +442,22 @@ def code_step(
     full = end - begin >= k.lanes
     when(full, lambda: (start.store(here, below), freq.store(here, above - below)))
     when(~full, lambda: (columns.start.store(k, below), columns.end.store(k, above)))
-    for column, numbers in ((columns.scale, scale), (columns.first, first), (columns.symbol, symbol)):
-        column.store(k, numbers)
+    when(odd > 0, lambda: _note(columns, k, scale, first, symbol))
     return odd
+
+
+def _scale_of(
+    steady: Numbers, averages: Array, weights: Array, columns: Any, tables: Any, k: Numbers
+) -> tuple[Numbers, ...]:
+    return either(
+        steady > 0,
+        lambda: (columns.scale.load(k),),
+        lambda: (scale_index(logarithms_of(averages, k, tables.log2), weights, columns, k),),
+    )
+
+
+def _note(columns: Any, k: Numbers, scale: Numbers, first: Numbers, symbol: Numbers) -> None:
+    """Keep what tells the raw bits of samples that have any."""
+    columns.scale.store(k, scale)
+    columns.first.store(k, first)
+    columns.symbol.store(k, symbol)

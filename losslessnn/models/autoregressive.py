@@ -240,6 +240,9 @@ class _Encoder:
         self._ends = [*self._begins[1:], n_steps]
         self._averages = [self._of_block(averages, 0)]
         for begin, end in zip(self._begins, self._begins[1:], strict=False):
+            if model.head.steady:  # nobody looks at them
+                self._averages.append(self._of_block(averages, end))
+                continue
             if prediction.whole:  # they need not be copied
                 errors, marks, steps = prediction.errors, marked, Steps(begin, end, self._n_times)
             else:

@@ -33,7 +33,7 @@ def fit(
     taps = fit_taps(codes, positions, effort, gpu)
     prediction = Prediction(codes, positions, taps, whole)
     stage = fit_adaptive(prediction, effort)
-    head = fit_head(prediction.errors, positions.fraction_bits)
+    head = fit_head(prediction.errors, positions.fraction_bits, least_gain=effort.following_gain)
     nothing = no_network(len(codes))
     model = AutoregressiveModel(positions, taps, stage, head, nothing, _lanes(*codes.shape))
     return model, prediction

@@ -32,6 +32,8 @@ class Effort:
         into channels coded before, and the less is known of later ones.
     adaptive_gain : float
         Bits a sample the adaptive stage must save to be worth a decoder's time.
+    following_gain : float
+        Bits a sample that scales must save by following the errors to be worth the time.
     quick_cuts : bool
         Whether a quick model chooses the change at which a recording is cut in two, where there are several.
     """
@@ -49,6 +51,7 @@ class Effort:
     network: Training
     skews: tuple[int, ...] = (1,)
     adaptive_gain: float = 0.006
+    following_gain: float = 0.0
     quick_cuts: bool = False
 
 
@@ -63,7 +66,7 @@ TRAINING = {
     9: Training(32, 1 << 18, 1 << 23, 1 << 20, 0.001, 0.004, batch=128),
 }
 EFFORT: dict[int, Effort] = {
-    1: Effort(8, 2, 0, 1, 0, 0, 0, (), 1 << 18, (), NO_NETWORK),
+    1: Effort(8, 2, 0, 1, 0, 0, 0, (), 1 << 18, (), NO_NETWORK, following_gain=0.05),
     2: Effort(12, 4, 0, 1, 1, 0, 0, (), 1 << 19, (), NO_NETWORK),
     3: Effort(16, 4, 2, 2, 1, 16, 2, (656,), 1 << 20, (), NO_NETWORK, quick_cuts=True),
     4: Effort(16, 6, 2, 2, 2, 16, 4, (656,), 1 << 20, (), NO_NETWORK, quick_cuts=True),

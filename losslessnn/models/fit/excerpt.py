@@ -23,9 +23,9 @@ _SUM_BITS = 22  # magnitudes summed over: 22 + 22 bits leave room for 2**19 samp
 _LEAST_FRACTION = 1  # bits of a code, kept of samples that are summed over as 16-bit numbers
 
 
-def pilot_channels(n_channels: int) -> NDArray[np.int64]:
+def pilot_channels(n_channels: int, most: int = PILOTS) -> NDArray[np.int64]:
     """Evenly spread channels that stand for all."""
-    count = min(n_channels, PILOTS)
+    count = min(n_channels, most)
     return np.arange(count, dtype=np.int64) * n_channels // count
 
 

@@ -21,19 +21,25 @@ USUAL_WEIGHTS = (0.2, 0.2, 0.5)  # of the fast, middle and slow running average
 WEIGHT_DOUBT = 0.15
 LOG_SPREAD = 1.6 * 256  # of an error's logarithm around its scale's, in 2**-8 octave
 ALL_SHAPES = slice(None)
+_STEADY = np.zeros(3, np.int32)  # weights of scales that stay as they are
 STATISTICS_BLOCK = 2048  # samples of a channel
 STATISTICS_SAMPLES = 1 << 20  # of all pilots, or up to twice as many, tell how errors follow their averages
 HISTOGRAM_BLOCK = 512  # samples
+GAIN_CHANNELS, GAIN_STRETCH = 8, 2048  # of which errors tell what following them saves, and so many times
+GAIN_SHARE, LEAST_GAIN_SAMPLES, MOST_GAIN_SAMPLES = 16, 1 << 13, 1 << 18  # one in so many, but
 MANY_TIMES = 8192  # samples of a channel of which every second block tells enough of its errors
 MOST_SKIPPED = 4  # every fourth of still more
 HISTOGRAMS = 4096  # channels whose errors are counted at a time, each in 1.5 KB; a multiple of eight
 FIRST_ERRORS = 32  # of a channel, from which its averages start
 
 
-def fit_head(errors: NDArray[Any], fraction_bits: int, kinds: slice = ALL_SHAPES) -> Head:
+def fit_head(
+    errors: NDArray[Any], fraction_bits: int, kinds: slice = ALL_SHAPES, least_gain: float = 0.0
+) -> Head:
     """Weights, biases and starting points of the scales, and shapes, of some kinds.
 
-    ``errors`` are (channels, time) integers.
+    ``errors`` are (channels, time) integers. Scales stay as they are, without weights, unless following the
+    errors saves ``least_gain`` bits a sample.
     """
     n_channels = len(errors)
     shapes = load_shapes()
@@ -42,17 +48,47 @@ def fit_head(errors: NDArray[Any], fraction_bits: int, kinds: slice = ALL_SHAPES
     chosen = _scale_weights(_statistics(errors, fraction_bits, initial))
     if np.abs(_centers(levels, chosen)).max() >= BIAS_LIMIT:  # only noise makes such weights
         chosen = np.rint(256 * np.array(USUAL_WEIGHTS)).astype(np.int32)
+    if least_gain and _gain(errors, fraction_bits, levels, chosen, kinds) < least_gain:
+        chosen = _STEADY
     weights = np.repeat(chosen[None], n_channels, axis=0)
     center = _centers(levels, chosen)
     bias = np.zeros(n_channels, np.int32)
     shape = np.zeros(n_channels, np.int32)
+    stride = min(max(2 * errors.shape[1] // MANY_TIMES, 1), MOST_SKIPPED)
     for first in range(0, n_channels, HISTOGRAMS):
         part = slice(first, first + HISTOGRAMS)
-        histogram = _histogram(errors[part], fraction_bits, weights[part], center[part], initial[part])
+        histogram = _histogram(errors[part], fraction_bits, weights[part], center[part], initial[part], stride)
         scales.choose_shapes(histogram, shapes.costs[kinds], bias[part], shape[part])
     bias = np.clip(bias + center, -BIAS_LIMIT, BIAS_LIMIT).astype(np.int32)
     shape += kinds.indices(len(shapes.costs))[0]
     return Head(weights, bias, shape, initial, shapes.tails, shapes.guesses)
+
+
+def _gain(
+    errors: NDArray[Any],
+    fraction_bits: int,
+    levels: NDArray[np.int64],
+    chosen: NDArray[np.int32],
+    kinds: slice,
+) -> float:
+    """Bits a sample that scales of such weights save against those that stay, by some stretches."""
+    few = pilot_channels(len(errors), GAIN_CHANNELS)
+    n_times = errors.shape[1]
+    samples = min(max(errors.size // GAIN_SHARE, LEAST_GAIN_SAMPLES), MOST_GAIN_SAMPLES)
+    count = min(-(-samples // (GAIN_STRETCH * few.size)), max(n_times // GAIN_STRETCH, 1))
+    begins = [(n_times - GAIN_STRETCH) * i // max(count - 1, 1) if i else 0 for i in range(count)]
+    some = np.concatenate([errors[few, begin : begin + GAIN_STRETCH] for begin in begins], axis=1)
+    costs = load_shapes().costs[kinds]
+    bins = np.arange(costs.shape[1]) - costs.shape[1] // 2
+    spent, unused = [], np.zeros((2, few.size), np.int32)
+    for weights in (_STEADY, chosen):
+        of_all, center = np.repeat(weights[None], few.size, axis=0), _centers(levels[few], weights)
+        initial = np.left_shift(np.int64(1), levels[few])
+        histogram = _histogram(some, fraction_bits, of_all, center, initial, 1)
+        # an error's logarithm is its scale's and its ratio's, which is counted in 1/8 octave
+        ratios = int((histogram.sum(axis=0) * bins).sum())
+        spent.append(scales.choose_shapes(histogram, costs, *unused) - 32 * ratios)
+    return (spent[0] - spent[1]) / (256 * some.size)
 
 
 def _statistics(errors: NDArray[Any], fraction_bits: int, initial: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -73,11 +109,11 @@ def _histogram(
     weights: NDArray[np.int32],
     center: NDArray[np.int64],
     initial: NDArray[np.int64],
+    stride: int,
 ) -> NDArray[np.int64]:
-    """What `scales.error_histogram` counts of channels of which the first is number 0, 8, 16, …."""
+    """What `scales.error_histogram` counts in every so many blocks; the first channel is number 0, 8, 16, …."""
     n_channels, n_times = errors.shape
     histogram = np.zeros((n_channels, load_shapes().costs.shape[1]), np.int64)
-    stride = min(max(2 * n_times // MANY_TIMES, 1), MOST_SKIPPED)
     rows = new_rows(8, n_channels)
     averages, of_averages, centers, ratios = rows[:3], rows[3:6], rows[6], rows[7]
     averages[:] = 1
