@@ -169,6 +169,38 @@ def test_blocks_of_a_long_recording_tell_how_scales_follow_averages(monkeypatch:
     assert np.abs(some - head.fit_head(errors, 5).weights).max() <= 13
 
 
+def _swelling_noise(octaves: float) -> np.ndarray:
+    """Noise of 20 channels whose level goes up and down by so many octaves every 5000 samples."""
+    swell = 2.0 ** (octaves * np.sin(np.arange(60_000) * 2 * np.pi / 5000))
+    return np.rint(np.random.default_rng(3).normal(size=(20, 60_000)) * 900 * swell).astype(np.int32)
+
+
+@pytest.mark.parametrize(("octaves", "steady"), [(0.0, True), (0.4, True), (0.7, False), (3.0, False)])
+def test_the_fastest_level_leaves_scales_where_following_saves_little(octaves: float, steady: bool) -> None:
+    """By what frames take: scales that stay cost less than 0.06 bit a sample more, or they follow."""
+    codes = _swelling_noise(octaves)
+    positions = positions_of(codes, int(codes.min()), int(codes.max()), None)
+    assert EFFORT[1].following_gain == 0.05
+    chosen, prediction = fit(codes, positions, EFFORT[1])
+    assert chosen.head.steady == steady
+    following, _ = fit(codes, positions, replace(EFFORT[1], following_gain=0.0))
+    staying, _ = fit(codes, positions, replace(EFFORT[1], following_gain=99.0))
+    assert staying.head.steady and not following.head.steady
+    sizes = [sum(map(len, autoregressive.encode(model, prediction))) for model in (following, staying)]
+    assert (8 * (sizes[1] - sizes[0]) / codes.size < 0.06) == steady
+
+
+def test_only_the_fastest_level_and_no_profile_leaves_scales_as_they_are() -> None:
+    """What a packet or another recording does is not known when a profile is fitted."""
+    codes = _swelling_noise(0.0)
+    positions = positions_of(codes, int(codes.min()), int(codes.max()), None)
+    for level in sorted(EFFORT)[1:]:
+        assert EFFORT[level].following_gain == 0
+    assert not fit(codes, positions, EFFORT[2])[0].head.steady
+    profile = losslessnn.fit(codes.T.astype(np.int16), quick=True)
+    assert not profile.base.model.head.steady
+
+
 def test_a_quick_model_chooses_where_to_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of changes of a signal that swings faster and faster, as well as a fit of everything to each would."""
     rng, x = np.random.default_rng(5), np.zeros((6000, 4))

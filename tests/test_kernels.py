@@ -126,7 +126,7 @@ def cases(draw: st.DrawFn, tables: bool | None = None) -> Case:
         adaptive=make_adaptive(
             rng, taps, draw(st.sampled_from((0, 1, 3, 16, MAX_ADAPTIVE))), draw(st.booleans())
         ),
-        head=make_head(rng, n_channels, draw(st.booleans())),
+        head=make_head(rng, n_channels, draw(st.booleans()), draw(st.sampled_from((False, False, True)))),
         network=no_network(n_channels),
         lanes=draw(st.integers(1, n_channels)),
     )
@@ -222,14 +222,15 @@ def make_adaptive(rng: np.random.Generator, taps: LinearTaps, own: int, calm: bo
     )
 
 
-def make_head(rng: np.random.Generator, n_channels: int, calm: bool) -> Head:
+def make_head(rng: np.random.Generator, n_channels: int, calm: bool, steady: bool = False) -> Head:
+    """Weights and biases from the whole range, or ``calm`` ones; ``steady`` scales have no weights."""
     weights = np.tile(np.array([60, 100, 96]), (n_channels, 1))
     bias = rng.integers(-8, 9, n_channels) * 32
     if not calm:
         weights = rng.integers(-1024, 1024, (n_channels, 3), endpoint=True)
         bias = rng.integers(-256, 256, n_channels, endpoint=True) * 32
     return Head(
-        weights=weights.astype(np.int32),
+        weights=0 * weights.astype(np.int32) if steady else weights.astype(np.int32),
         bias=bias.astype(np.int32),
         shape=rng.integers(0, N_SHAPES, n_channels).astype(np.int32),
         initial=np.left_shift(np.int64(1), rng.integers(0, 30 if calm else 48, n_channels, endpoint=True)),
@@ -742,7 +743,9 @@ def test_intervals_of_a_wavefront_are_pushed_as_one_by_one(
         (s - begin, k) for s in range(begin, end) for k in range(n_channels) if 0 <= s - skew * k < n_times
     ]
     begin_of = cpu_autoregressive.samples_before(n_channels, skew, steps)
+    rows = cpu_autoregressive.rows_of(n_channels, skew, steps)
     channels = cpu_autoregressive.channels_of(n_channels, skew, steps)
+    assert [rows[step] + k for step, k in coded] == list(range(len(coded)))
     assert np.repeat(np.arange(end - begin), np.diff(begin_of)).tolist() == [step for step, _ in coded]
     assert channels.tolist() == [k for _, k in coded]
     rng = np.random.default_rng(lanes)
@@ -752,9 +755,7 @@ def test_intervals_of_a_wavefront_are_pushed_as_one_by_one(
     start = (rng.random(n + LANES) * (TOTAL - freq + 1.0)).astype(np.uint32)
     states = np.full(lanes + LANES, STATE_FLOOR, np.uint64)
     words = np.zeros(n + 2 * lanes, np.uint32)
-    used = cpu_autoregressive.push_intervals(
-        start, freq, begin_of[:-1], n_channels, skew, lanes, steps, states, words
-    )
+    used = cpu_autoregressive.push_intervals(start, freq, rows, n_channels, skew, lanes, steps, states, words)
     found = states[:lanes].astype("<u8").view("<u4").tolist() + words[words.size - used :].tolist()
     pushed = zip(start.tolist(), freq.tolist(), (channels % lanes).tolist(), strict=False)
     assert found == reference.push_all(list(pushed), lanes)

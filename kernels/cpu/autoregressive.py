@@ -189,18 +189,35 @@ def samples_before(n_channels: int, skew: int, steps: Steps) -> NDArray[np.int64
     return np.concatenate([[0], np.cumsum(begun - ended)])
 
 
+def rows_of(n_channels: int, skew: int, steps: Steps) -> NDArray[np.int64]:
+    """Where in coding order channel 0 is at each of some steps, or would be; others are behind it."""
+    before = samples_before(n_channels, skew, steps)[:-1]
+    return before - np.maximum(0, (np.arange(steps.begin, steps.end) - steps.n_times + skew) // skew)
+
+
+@inlined
+def _channels_at(step, n_times, skew, n_channels):
+    """The first channel that has a sample at a step of the wavefront, and the one after the last.
+
+    Divisions are dear, and most steps need none.
+    """
+    begin = (step - n_times) // skew + 1 if step >= n_times else np.int64(0)
+    end = step // skew + 1 if step < skew * (n_channels - 1) else np.int64(n_channels)
+    return begin, end
+
+
 @lean_kernel
 def code_intervals(
-    codes, marked, errors, corrected, positions, skew, parameters, memory, steps, begin_of, start,
-    freq, rest, rest_bits, raw_bits,
+    codes, marked, errors, corrected, positions, skew, parameters, memory, steps, rows, start, freq, rest,
+    rest_bits, raw_bits,
 ):  # fmt: skip
     """Intervals of the samples of some steps in coding order, and the bits that follow them.
 
     Times and ``steps`` count from where the arrays begin, which hold all that is coded in these steps; the
     averages in ``memory`` go on from there. ``corrected`` is by how much a network moves means, and what it
     makes of scale indices and shapes, or empty arrays for none. ``marked`` is (channels, time), or empty for
-    none: such samples take no bits, and the averages do not learn from them. ``begin_of`` comes from
-    `samples_before`. ``start`` and ``freq`` are some numbers longer than there are samples. ``rest`` gets the
+    none: such samples take no bits, and the averages do not learn from them. ``rows`` come from `rows_of`.
+    ``start`` and ``freq`` are some numbers longer than there are samples. ``rest`` gets the
     raw bits of those samples that have any, ``rest_bits``, zero before, how many; ``raw_bits`` is how many
     each channel has.
     """
@@ -212,20 +229,17 @@ def code_intervals(
     bins = Bins(positions.fraction_bits, positions.low, positions.high, positions.edges, positions.inverse)
     tables = head_lanes.Tables(_SCALE, _INVERSE, _LOG2, parameters.tails, parameters.guesses)
     lanes = LANES if n_channels > FEW else 1
-    steady = corrected.means.size == 0 and are_steady(parameters)
-    if steady:
-        start_scales(columns)
     # a few channels for a while, and then the next: what they need stays in cache
     for block in range(steps.begin, steps.end, STEPS):
         for k in range(0, n_channels, lanes):
             last = min(k + lanes, n_channels) - 1
             for s in range(max(block, skew * k), min(block + STEPS, steps.end, n_times + skew * last)):
-                k_begin, k_end = max(0, (s - n_times + skew) // skew), min(n_channels, s // skew + 1)
-                here = begin_of[s - steps.begin] + k - k_begin
+                k_begin, k_end = _channels_at(s, n_times, skew, n_channels)
+                here = rows[s - steps.begin] + k
                 begin, end = max(k, k_begin), min(last + 1, k_end)
                 odd = head_lanes.code_step(
-                    lanes, codes, marked, errors, corrected, memory.averages, memory.weights, columns, steady,
-                    tables, bins, s, k, begin, end, start, freq, here,
+                    lanes, codes, marked, errors, corrected, memory.averages, memory.weights, columns, tables,
+                    bins, s, k, begin, end, start, freq, here,
                 )  # fmt: skip
                 here -= k
                 if end - begin < lanes:
@@ -243,17 +257,57 @@ def code_intervals(
 
 
 @lean_kernel
-def push_intervals(start, freq, begin_of, n_channels, skew, lanes, steps, states, words):
+def code_steady_intervals(
+    codes, errors, positions, skew, parameters, memory, steps, rows, start, freq, rest, rest_bits, raw_bits
+):
+    """As `code_intervals`, where scales stay as they are, no sample is marked and there is no network.
+
+    Nothing follows the signal, so that a channel's samples can go side by side.
+    """
+    columns = memory.columns
+    start_columns(parameters, positions, columns)
+    start_scales(columns)
+    bins = Bins(positions.fraction_bits, positions.low, positions.high, positions.edges, positions.inverse)
+    for block in range(steps.begin, steps.end, STEPS):
+        for k in range(codes.shape[0]):
+            begin, end = (
+                max(block - skew * k, 0),
+                min(min(block + STEPS, steps.end) - skew * k, steps.n_times),
+            )
+            scale = columns.scale[k]
+            coarse = head.coarse_bits(scale, positions.fraction_bits)
+            t = begin
+            while t < end:
+                together = LANES if end - t >= LANES else 1
+                row = t + skew * k - steps.begin
+                odd = head_lanes.steady_times(
+                    together, codes, errors, columns, parameters.tails, bins, k, positions.table[k], scale,
+                    columns.unit[k], columns.inverse[k], parameters.shape[k],
+                    k * np.int64(codes.shape[1]) + t, rows, row, start, freq,
+                )  # fmt: skip
+                while odd > 0:
+                    i = lowest_bit(odd)
+                    odd &= odd - 1
+                    here = rows[row + i] + k
+                    code = np.int64(codes[k, t + i])
+                    bits, length = _rest(code, coarse, columns.first[k + i], columns.symbol[k + i])
+                    rest[here], rest_bits[here] = bits, length
+                    raw_bits[k] += length
+                t += together
+
+
+@lean_kernel
+def push_intervals(start, freq, rows, n_channels, skew, lanes, steps, states, words):
     """Push the intervals of some steps, last to first, channel k on lane ``k % lanes``.
 
     Returns how many of ``words``, filled from its end, are in use; there must be room for one that is none.
-    ``start``, ``freq`` and ``begin_of`` as for `code_intervals`; ``states`` are some more than lanes.
+    ``start``, ``freq`` and ``rows`` as for `code_intervals`; ``states`` are some more than lanes.
     """
     place = words.size
     together = LANES if lanes > FEW else 1
     for s in range(steps.end - 1, steps.begin - 1, -1):
-        k_begin, end = max(0, (s - steps.n_times + skew) // skew), min(n_channels, s // skew + 1)
-        here = begin_of[s - steps.begin] - k_begin
+        k_begin, end = _channels_at(s, steps.n_times, skew, n_channels)
+        here = rows[s - steps.begin]
         while end > k_begin:  # one round of the lanes
             first = (end - 1) // lanes * lanes
             begin = max(first, k_begin)
@@ -401,7 +455,7 @@ def decode(
     together = LANES if lanes > FEW else 1
     # Each step in passes over the channels: one channel's look-ups do not wait for another's branches.
     for s in range(steps.begin, steps.end):
-        k_begin, k_end = max(0, (s - n_times + skew) // skew), min(n_channels, s // skew + 1)
+        k_begin, k_end = _channels_at(s, n_times, skew, n_channels)
         _predict(octets, flat, stage, columns, rows, together, s, k_begin, k_end)
         if many:
             network_wide.correct(
@@ -420,8 +474,8 @@ def decode(
             for k in range(k_begin, k_end):
                 columns.held[k] = marked[k, s - skew * k]
         word = _take_symbols(
-            working.states, words, word, parameters, positions, columns, steady, tables, bins, lanes, together,
-            k_begin, k_end,
+            working.states, words, word, parameters, positions, columns, steady, tables, bins, lanes,
+            together, k_begin, k_end,
         )  # fmt: skip
         if word > n_words:
             return 1
@@ -546,8 +600,8 @@ def _write(flat, history, codes, columns, together, skew, s, k_begin, k_end):
     full = k_begin + (k_end - k_begin) // together * together
     for k in range(k_begin, full, together):
         head_lanes.write(
-            together, flat, codes, columns, k, first + k * (row - skew), row - skew, s + k * (code_row - skew),
-            code_row - skew,
+            together, flat, codes, columns, k, first + k * (row - skew), row - skew,
+            s + k * (code_row - skew), code_row - skew,
         )  # fmt: skip
     for k in range(full, k_end):
         t = s - skew * k

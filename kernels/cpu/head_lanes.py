@@ -7,6 +7,7 @@ and nobody looks at them.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -169,7 +170,12 @@ class _Window:
     """Symbols around the middle of a distribution, and how probable they are."""
 
     def __init__(
-        self, mine: _Bins, tails: Array, centre: Numbers, scale: tuple[Numbers, Numbers, Numbers], shape: Numbers
+        self,
+        mine: _Bins,
+        tails: Array,
+        centre: Numbers,
+        scale: tuple[Numbers, Numbers, Numbers],
+        shape: Numbers,
     ) -> None:
         self._bins, self.centre = mine, centre
         index, self.unit, self._inverse = scale
@@ -199,6 +205,31 @@ class _Window:
         """`head.inner_cumulative`."""
         mass = select(code <= self._bins.low, 0, self.mass_below(edge))
         return symbol + select(code > self._bins.high, MASS, mass)
+
+    def interval(
+        self,
+        code: Numbers,
+        bin_edges: tuple[Numbers, Numbers],
+        columns: Any,
+        k: Numbers,
+        real: Numbers | None = None,
+    ) -> tuple[Numbers, Numbers, Numbers]:
+        """Where the interval of a code's symbol begins and ends, and a bit for each that needs raw bits.
+
+        What tells these goes to ``columns`` from ``k`` on. Only those that are ``real`` can need any.
+        """
+        first = self.first()
+        symbol = self._bins.inside((code >> self.coarse) - first, 0, WINDOW - 1)
+        lowest, highest = symbol <= 0, symbol >= WINDOW - 1
+        outside = lowest | highest | (self.coarse > 0)
+        odd = as_bits(outside if real is None else outside & real)
+        here, there, edge, next_edge = either(
+            odd > 0, lambda: self.edges(symbol, first), lambda: (code, code + 1, *bin_edges)
+        )
+        below = select(lowest, 0, self.inner_cumulative(symbol, here, edge))
+        above = select(highest, TOTAL, self.inner_cumulative(symbol + 1, there, next_edge))
+        when(odd > 0, lambda: (columns.first.store(k, first), columns.symbol.store(k, symbol)))
+        return below, above, odd
 
 
 def _window(columns: Any, k: Numbers, tables: Any, bins: Any) -> tuple[_Bins, _Window]:
@@ -378,13 +409,13 @@ def pass_step(
 
 @in_lanes
 def ratio_step(
-    errors: Array, fraction_bits: Numbers, averages: Array, weights: Array, center: Array, log2: Array,
-    t: Numbers, k: Numbers, n_channels: Numbers, ratios: Array,
+    errors: Array, fraction_bits: Numbers, averages: Array, weights: Array, steady: Numbers, center: Array,
+    log2: Array, t: Numbers, k: Numbers, n_channels: Numbers, ratios: Array,
 ) -> Numbers:  # fmt: skip
     """Logarithms of the errors at a time over their scales, less ``center``, of the channels from ``k`` on.
 
-    They go to ``ratios``, in 1/8 octave; then the running averages move. Errors are dithered as
-    `scales.dithered` says.
+    They go to ``ratios``, in 1/8 octave; then the running averages move, unless scales are ``steady``. Errors
+    are dithered as `scales.dithered` says.
     """
     channel = lane_numbers(k) + k
     real = channel < n_channels
@@ -392,23 +423,27 @@ def ratio_step(
     dither = ((((t * 5 + channel * 3) & 7) << 1) - 7) << fraction_bits
     dithered = (error << 4) + dither
     magnitude = maximum(dithered, 0 - dithered) + 1
-    scale = _log_scale(logarithms_of(averages, k, log2), weights, k)
-    octaves = log2_of(magnitude, log2) - (4 << LOG_BITS) - (scale >> 8)
-    ratios.store(k, (octaves - center.load(k)) >> (LOG_BITS - 3))
-    _move_averages(averages, k, error, real)
+    (scale,) = either(
+        steady > 0,
+        lambda: (center.load(k),),
+        lambda: ((_log_scale(logarithms_of(averages, k, log2), weights, k) >> 8) + center.load(k),),
+    )
+    octaves = log2_of(magnitude, log2) - (4 << LOG_BITS)
+    ratios.store(k, (octaves - scale) >> (LOG_BITS - 3))
+    when(steady < 1, lambda: _move_averages(averages, k, error, real))
     return k
 
 
 @in_lanes
 def code_step(
     codes: Array, marked: Array, errors: Array, corrected: Any, averages: Array, weights: Array, columns: Any,
-    steady: Numbers, tables: Any, bins: Any, step: Numbers, k: Numbers, begin: Numbers, end: Numbers,
+    tables: Any, bins: Any, step: Numbers, k: Numbers, begin: Numbers, end: Numbers,
     start: Array, freq: Array, here: Numbers,
 ) -> Numbers:  # fmt: skip
     """Intervals of a step's samples in the channels from ``k`` on, of which ``begin:end`` have one.
 
-    Where scales are ``steady``, they are in `Columns`, and averages stay as they are. Intervals are written to ``start`` and ``freq`` from ``here`` on if every lane has one, else to `Columns`. A
-    bit is returned for each sample that needs raw bits.
+    They are written to ``start`` and ``freq`` from ``here`` on if every lane has one, else to `Columns`. A
+    bit is returned for each sample that needs raw bits; what tells these is in `Columns`, too.
     """
     channel = lane_numbers(k) + k
     real = (channel >= begin) & (channel < end)
@@ -418,46 +453,41 @@ def code_step(
     mine = _Bins(bins, columns.table.load(k))
     edges = mine.edges_of(code)
     mean = _middle(edges) - error
+    logarithms = partial(logarithms_of, averages, k, tables.log2)
     centre, scale, shape = either(
         corrected.means.length > 0,
         lambda: (mean + corrected.means[place], corrected.scales[place], corrected.shapes[place]),
-        lambda: (mean, *_scale_of(steady, averages, weights, columns, tables, k), columns.shape.load(k)),
+        lambda: (mean, scale_index(logarithms(), weights, columns, k), columns.shape.load(k)),
     )
-    units = either(
-        steady > 0,
-        lambda: (columns.unit.load(k), columns.inverse.load(k)),
-        lambda: (tables.scale[scale], tables.inverse[scale]),
-    )
-    window = _Window(mine, tables.tails, centre, (scale, *units), shape)
-    first = window.first()
-    symbol = mine.inside((code >> window.coarse) - first, 0, WINDOW - 1)
-    lowest, highest, learning = symbol <= 0, symbol >= WINDOW - 1, real & ~held
-    odd = as_bits((lowest | highest | (window.coarse > 0)) & learning)
-    when(steady < 1, lambda: _move_averages(averages, k, error, learning))
-    code, next_code, edge, next_edge = either(
-        odd > 0, lambda: window.edges(symbol, first), lambda: (code, code + 1, *edges)
-    )
-    below = select(held | lowest, 0, window.inner_cumulative(symbol, code, edge))
-    above = select(held | highest, TOTAL, window.inner_cumulative(symbol + 1, next_code, next_edge))
+    units = (scale, tables.scale[scale], tables.inverse[scale])
+    window = _Window(mine, tables.tails, centre, units, shape)
+    learning = real & ~held
+    _move_averages(averages, k, error, learning)
+    below, above, odd = window.interval(code, edges, columns, k, learning)
+    below, above = select(held, 0, below), select(held, TOTAL, above)
     full = end - begin >= k.lanes
     when(full, lambda: (start.store(here, below), freq.store(here, above - below)))
     when(~full, lambda: (columns.start.store(k, below), columns.end.store(k, above)))
-    when(odd > 0, lambda: _note(columns, k, scale, first, symbol))
+    when(odd > 0, lambda: columns.scale.store(k, scale))
     return odd
 
 
-def _scale_of(
-    steady: Numbers, averages: Array, weights: Array, columns: Any, tables: Any, k: Numbers
-) -> tuple[Numbers, ...]:
-    return either(
-        steady > 0,
-        lambda: (columns.scale.load(k),),
-        lambda: (scale_index(logarithms_of(averages, k, tables.log2), weights, columns, k),),
-    )
+@in_lanes
+def steady_times(
+    codes: Array, errors: Array, columns: Any, tails: Array, bins: Any, k: Numbers, table: Numbers,
+    scale: Numbers, unit: Numbers, inverse: Numbers, shape: Numbers, place: Numbers,
+    rows: Array, row: Numbers, start: Array, freq: Array,
+) -> Numbers:  # fmt: skip
+    """Intervals of a channel's samples from ``place`` on, whose scale stays as it is.
 
-
-def _note(columns: Any, k: Numbers, scale: Numbers, first: Numbers, symbol: Numbers) -> None:
-    """Keep what tells the raw bits of samples that have any."""
-    columns.scale.store(k, scale)
-    columns.first.store(k, first)
-    columns.symbol.store(k, symbol)
+    Each is written ``k`` behind where its step begins, as ``rows`` say from ``row`` on. As `code_step`, a bit
+    is returned for each that needs raw bits, which are told in `Columns` from ``k`` on.
+    """
+    code, error = codes.load(place), errors.load(place)
+    mine = _Bins(bins, table)
+    edges = mine.edges_of(code)
+    window = _Window(mine, tails, _middle(edges) - error, (scale, unit, inverse), shape)
+    below, above, odd = window.interval(code, edges, columns, k)
+    start.scatter_by(rows, row, k, below)
+    freq.scatter_by(rows, row, k, above - below)
+    return odd

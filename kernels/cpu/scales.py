@@ -61,10 +61,22 @@ def error_histogram(errors, fraction_bits, weights, center, averages, ratios, hi
     """
     bins, n_times, n_channels = histogram.shape[1], errors.shape[1], errors.shape[0]
     lanes = LANES if n_channels > FEW else 1
+    steady = not weights.any()
     for k in range(0, n_channels, lanes):
         for t in range(n_times):
             head_lanes.ratio_step(
-                lanes, errors, fraction_bits, averages, weights, center, _LOG2, t, k, n_channels, ratios
+                lanes,
+                errors,
+                fraction_bits,
+                averages,
+                weights,
+                steady,
+                center,
+                _LOG2,
+                t,
+                k,
+                n_channels,
+                ratios,
             )
             for i in range(min(lanes, n_channels - k)):
                 index = min(max(ratios[np.uintp(k + i)] + bins // 2, 0), bins - 1)

@@ -178,6 +178,18 @@ class Array:
             one = self._builder.extract_element(value, number)
             self._builder.store(one, self._pointer(place, self._kind), align=self._kind.width // 8)
 
+    def scatter_by(self, places: Array, first: Numbers, behind: Numbers, numbers: Numbers) -> None:
+        """Write each lane's number so far ``behind`` the place that an array says, from ``first`` on."""
+        value = numbers.spread()
+        if self._kind.width < 64:
+            value = self._builder.trunc(value, self._several(self._kind))
+        for lane in range(self._lanes):
+            number = ir.Constant(_I64, lane)
+            pointer = places._pointer(self._builder.add(first.value, number), _I64)
+            place = self._builder.add(self._builder.load(pointer), behind.value)
+            one = value if self._lanes == 1 else self._builder.extract_element(value, number)
+            self._builder.store(one, self._pointer(place, self._kind), align=self._kind.width // 8)
+
     def _each(self, places: Numbers, kind: Any) -> Any:
         align = self._kind.width // 8
         if self._lanes == 1:

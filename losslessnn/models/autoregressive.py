@@ -153,8 +153,10 @@ class Intervals:
     Attributes
     ----------
     steps : Steps
-    begin_of : (steps,) int64
-        How many samples there are before each step.
+    count : int
+        How many samples there are.
+    rows : (steps,) int64
+        Where channel 0 is at each step, or would be; others are behind it.
     start, freq : (n and more,) uint32
     raw : (bytes,) uint8
     raw_bits : (channels,) int64
@@ -162,7 +164,8 @@ class Intervals:
     """
 
     steps: Steps
-    begin_of: NDArray[np.int64]
+    count: int
+    rows: NDArray[np.int64]
     start: NDArray[np.uint32]
     freq: NDArray[np.uint32]
     raw: NDArray[np.uint8]
@@ -191,20 +194,23 @@ def code_steps(
 
     Arrays are (channels, time) and hold all that is coded in these steps, which count from where they begin.
     """
-    n_channels = len(codes)
-    begin_of = kernel.samples_before(n_channels, model.taps.skew, steps)
+    n_channels, skew = len(codes), model.taps.skew
+    rows = kernel.rows_of(n_channels, skew, steps)
     start, freq, rest, rest_bits = room_for.arrays
-    n = int(begin_of[-1])
+    n = int(kernel.samples_before(n_channels, skew, steps)[-1])
     rest_bits[:n] = 0
     raw_bits = np.zeros(n_channels, np.int64)
-    kernel.code_intervals(
-        codes, marked, errors, corrected, model.positions, model.taps.skew, model.head, working, steps,
-        begin_of[:-1], start, freq, rest, rest_bits, raw_bits,
-    )  # fmt: skip
+    room = (steps, rows, start, freq, rest, rest_bits, raw_bits)
+    if model.head.steady and corrected.means.size == 0 and marked.size == 0:
+        kernel.code_steady_intervals(codes, errors, model.positions, skew, model.head, working, *room)
+    else:
+        kernel.code_intervals(
+            codes, marked, errors, corrected, model.positions, skew, model.head, working, *room
+        )
     raw = np.zeros((int(raw_bits.sum()) + 7) // 8, np.uint8)
     if raw.size:
         kernel.join_rests(rest[:n], rest_bits[:n], raw)
-    return Intervals(steps, begin_of, start, freq, raw, raw_bits)
+    return Intervals(steps, n, rows, start, freq, raw, raw_bits)
 
 
 class _Copied(NamedTuple):
@@ -329,7 +335,7 @@ def push(
     place = words.size
     for block in blocks:
         place -= kernel.push_intervals(
-            block.start, block.freq, block.begin_of, n_channels, skew, model.lanes, block.steps, states,
+            block.start, block.freq, block.rows, n_channels, skew, model.lanes, block.steps, states,
             words[:place],
         )  # fmt: skip
         raw.append((block.raw, int(block.raw_bits.sum())))

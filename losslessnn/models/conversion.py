@@ -24,7 +24,8 @@ def offsets_of(samples: Codes) -> NDArray[np.int64]:
     n_times = samples.shape[1]
     total = np.zeros(len(samples), np.int64)
     for begin, end in time_blocks(*samples.shape):
-        total += samples[:, begin:end].sum(axis=1, dtype=np.int64)
+        narrow = samples.dtype.itemsize <= 2 and end - begin < 1 << 15  # summed up twice as fast
+        total += samples[:, begin:end].sum(axis=1, dtype=np.int32 if narrow else np.int64)
     return (2 * total + n_times) // (2 * n_times)
 
 

@@ -131,7 +131,7 @@ class PacketEncoder:
 
     def push(self, block: Intervals, seed: int) -> memoryview:
         """The rANS words of what `code` returned last; the decoder is left with the ``seed``, of 31 bits."""
-        return push([block], self._model, int(block.begin_of[-1]), seed)[0]
+        return push([block], self._model, block.count, seed)[0]
 
     def _corrected(self, history: Int32s, linear: Int32s, means: Int32s) -> Corrected:
         """What the network makes of the packet, as `autoregressive.correct`."""

@@ -44,12 +44,11 @@ def fit_head(
     n_channels = len(errors)
     shapes = load_shapes()
     levels = starting_levels(errors)
-    initial = np.left_shift(np.int64(1), levels)
-    chosen = _scale_weights(_statistics(errors, fraction_bits, initial))
-    if np.abs(_centers(levels, chosen)).max() >= BIAS_LIMIT:  # only noise makes such weights
-        chosen = np.rint(256 * np.array(USUAL_WEIGHTS)).astype(np.int32)
-    if least_gain and _gain(errors, fraction_bits, levels, chosen, kinds) < least_gain:
+    if least_gain and _gain(errors, fraction_bits, levels, kinds) < least_gain:
         chosen = _STEADY
+    else:
+        chosen = _following_weights(errors, fraction_bits, levels, pilot_channels(n_channels))
+    initial = np.left_shift(np.int64(1), levels)
     weights = np.repeat(chosen[None], n_channels, axis=0)
     center = _centers(levels, chosen)
     bias = np.zeros(n_channels, np.int32)
@@ -57,7 +56,9 @@ def fit_head(
     stride = min(max(2 * errors.shape[1] // MANY_TIMES, 1), MOST_SKIPPED)
     for first in range(0, n_channels, HISTOGRAMS):
         part = slice(first, first + HISTOGRAMS)
-        histogram = _histogram(errors[part], fraction_bits, weights[part], center[part], initial[part], stride)
+        histogram = _histogram(
+            errors[part], fraction_bits, weights[part], center[part], initial[part], stride
+        )
         scales.choose_shapes(histogram, shapes.costs[kinds], bias[part], shape[part])
     bias = np.clip(bias + center, -BIAS_LIMIT, BIAS_LIMIT).astype(np.int32)
     shape += kinds.indices(len(shapes.costs))[0]
@@ -68,10 +69,9 @@ def _gain(
     errors: NDArray[Any],
     fraction_bits: int,
     levels: NDArray[np.int64],
-    chosen: NDArray[np.int32],
     kinds: slice,
 ) -> float:
-    """Bits a sample that scales of such weights save against those that stay, by some stretches."""
+    """Bits a sample that scales save by following the errors against those that stay, by some stretches."""
     few = pilot_channels(len(errors), GAIN_CHANNELS)
     n_times = errors.shape[1]
     samples = min(max(errors.size // GAIN_SHARE, LEAST_GAIN_SAMPLES), MOST_GAIN_SAMPLES)
@@ -81,7 +81,8 @@ def _gain(
     costs = load_shapes().costs[kinds]
     bins = np.arange(costs.shape[1]) - costs.shape[1] // 2
     spent, unused = [], np.zeros((2, few.size), np.int32)
-    for weights in (_STEADY, chosen):
+    following = _following_weights(some, fraction_bits, levels[few], np.arange(few.size))
+    for weights in (_STEADY, following):
         of_all, center = np.repeat(weights[None], few.size, axis=0), _centers(levels[few], weights)
         initial = np.left_shift(np.int64(1), levels[few])
         histogram = _histogram(some, fraction_bits, of_all, center, initial, 1)
@@ -91,9 +92,20 @@ def _gain(
     return (spent[0] - spent[1]) / (256 * some.size)
 
 
-def _statistics(errors: NDArray[Any], fraction_bits: int, initial: NDArray[np.int64]) -> NDArray[np.int64]:
-    """`scales.scale_statistics` of the pilot channels, in evenly spread blocks of a long recording."""
-    pilots = pilot_channels(len(errors))
+def _following_weights(
+    errors: NDArray[Any], fraction_bits: int, levels: NDArray[np.int64], pilots: NDArray[np.int64]
+) -> NDArray[np.int32]:
+    """Weights of the averages, in 2**-8, by some channels."""
+    chosen = _scale_weights(_statistics(errors, fraction_bits, np.left_shift(np.int64(1), levels), pilots))
+    if np.abs(_centers(levels, chosen)).max() >= BIAS_LIMIT:  # only noise makes such weights
+        return np.rint(256 * np.array(USUAL_WEIGHTS)).astype(np.int32)
+    return chosen
+
+
+def _statistics(
+    errors: NDArray[Any], fraction_bits: int, initial: NDArray[np.int64], pilots: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """`scales.scale_statistics` of some channels, in evenly spread blocks of a long recording."""
     sums, row = np.zeros((pilots.size, 5, 5), np.int64), np.zeros(5, np.int64)
     averages = np.stack([initial[pilots]] * 3)
     stride = max(errors.shape[1] * pilots.size // STATISTICS_SAMPLES, 1)
@@ -111,7 +123,7 @@ def _histogram(
     initial: NDArray[np.int64],
     stride: int,
 ) -> NDArray[np.int64]:
-    """What `scales.error_histogram` counts in every so many blocks; the first channel is number 0, 8, 16, …."""
+    """What `scales.error_histogram` counts in every so many blocks; the first channel is a multiple of 8."""
     n_channels, n_times = errors.shape
     histogram = np.zeros((n_channels, load_shapes().costs.shape[1]), np.int64)
     rows = new_rows(8, n_channels)
