@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from losslessnn.kernels.cpu.transposing import copy_tiles
+from losslessnn.kernels.cpu.transposing import by_time, codes_of_rows, rows_of_codes
 
 Codes = NDArray[Any]
 """Codes (channels, time), integers."""
@@ -44,27 +44,26 @@ def codes_between(codes: Codes, begin: int, end: int) -> NDArray[np.int32]:
     if not by_time(codes):
         return codes[:, begin:end].astype(np.int32, order="C")
     rows = np.empty((len(codes), min(end, codes.shape[1]) - begin), np.int32)
-    copy_tiles(codes, np.int64(begin), rows)
+    rows_of_codes(codes, np.int64(begin), np.int64(0), _none(codes), rows, np.int64(0), rows.shape[1])
     return rows
 
 
 def put_codes(rows: NDArray[np.int32], column: int, codes: Codes) -> None:
     """Fill (channels, time) codes with those from a column of the kernels' rows on."""
     if by_time(codes):
-        copy_tiles(rows, np.int64(column), codes)
+        codes_of_rows(rows, np.int64(column), np.int64(0), _none(codes), codes)
     else:
         codes[:] = rows[:, column : column + codes.shape[1]]
+
+
+def _none(codes: Codes) -> NDArray[np.int64]:
+    """No offset."""
+    return np.zeros(len(codes), np.int64)
 
 
 def as_kernels_take_them(codes: Codes) -> Codes:
     """Codes of 16 bits with channels side by side as they are, others copied."""
     return codes if by_time(codes) else codes.astype(np.int32, order="C")
-
-
-def by_time(codes: Codes) -> bool:
-    """Whether samples of the same time lie side by side, in 16 bits, the only type kernels take so."""
-    flags = codes.flags
-    return flags.f_contiguous and not flags.c_contiguous and codes.dtype == np.int16
 
 
 def of_channels(codes: Codes, channels: NDArray[np.int64]) -> Codes:

@@ -185,7 +185,8 @@ def test_the_fastest_level_leaves_scales_where_following_saves_little(octaves: f
     assert chosen.head.steady == steady
     following, _ = fit(codes, positions, replace(EFFORT[1], following_gain=0.0))
     staying, _ = fit(codes, positions, replace(EFFORT[1], following_gain=99.0))
-    assert staying.head.steady and not following.head.steady
+    assert staying.head.steady
+    assert not following.head.steady
     sizes = [sum(map(len, autoregressive.encode(model, prediction))) for model in (following, staying)]
     assert (8 * (sizes[1] - sizes[0]) / codes.size < 0.06) == steady
 

@@ -6,7 +6,7 @@ order. Everything an encoder knows of channel j < k at time t + skew * (k - j) -
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,9 +23,9 @@ from losslessnn.kernels.cpu import adaptive, head, head_lanes, network_narrow, n
 from losslessnn.kernels.cpu.compiling import inlined, lean_kernel, part
 from losslessnn.kernels.cpu.integers import dot_octets, highest_bit, lowest_bit, prefetch
 from losslessnn.kernels.cpu.octets import margin
-from losslessnn.kernels.cpu.transposing import CHANNELS, TIMES
+from losslessnn.kernels.cpu.transposing import CHANNELS, TIMES, by_time, rows_of_codes
 from losslessnn.kernels.cpu.vectors import FEW, LANES, MANY
-from losslessnn.kernels.parameters import Bins, Head, Steps
+from losslessnn.kernels.parameters import Bins, Head, Positions, Steps
 
 _LIMIT = np.int64(POSITION_LIMIT - 1)
 _SCALE, _INVERSE, _LOG2 = SCALE, INVERSE, LOG2
@@ -34,9 +34,19 @@ BLOCK = 1024
 LINE = 16  # samples of a cache line
 
 
-@lean_kernel
-def write_positions(codes, positions, column, history):
+def write_positions(
+    codes: NDArray[Any], positions: Positions, column: np.int64, history: NDArray[np.int32]
+) -> None:
     """Write the positions of (channels, time) codes into ``history`` from a column on."""
+    if positions.edges.size == 0 and by_time(codes):
+        shift = np.int64(positions.fraction_bits)
+        rows_of_codes(codes, np.int64(0), shift, positions.offset, history, column, codes.shape[1])
+    else:
+        _write_positions(codes, positions, column, history)
+
+
+@lean_kernel
+def _write_positions(codes, positions, column, history):
     bins = Bins(positions.fraction_bits, positions.low, positions.high, positions.edges, positions.inverse)
     n_channels, n_times = codes.shape
     for begin in range(0, n_times, TIMES):
@@ -47,19 +57,6 @@ def write_positions(codes, positions, column, history):
                 for t in range(np.uintp(begin), np.uintp(end)):
                     position = head.position_of(np.int64(codes[k, t]), bins, row)
                     history[k, np.uintp(column) + t] = position - offset
-
-
-@lean_kernel
-def write_codes(history, positions, column, codes):
-    """Write codes (channels, time) of positions from a column of ``history`` on; bins are all alike."""
-    n_channels, n_times = codes.shape
-    for begin in range(0, n_times, TIMES):
-        end = min(begin + TIMES, n_times)
-        for group in range(0, n_channels, CHANNELS):
-            for k in range(np.uintp(group), np.uintp(min(group + CHANNELS, n_channels))):
-                offset = positions.offset[k]
-                for t in range(np.uintp(begin), np.uintp(end)):
-                    codes[k, t] = (history[k, np.uintp(column) + t] + offset) >> positions.fraction_bits
 
 
 @lean_kernel

@@ -27,6 +27,7 @@ MANY = 2 * LANES  # channels whose look-ups are waited for at once
 FEW = 2  # channels that are quicker one by one
 
 _BYTE, _I32, _I64 = (ir.IntType(bits) for bits in (8, 32, 64))
+_ORDER = ir.VectorType(_I32, LANES)
 
 
 class Numbers:
@@ -51,9 +52,23 @@ class Numbers:
         zeros = ir.Constant(ir.VectorType(_I32, self.lanes), [0] * self.lanes)
         return self.builder.shuffle_vector(one, ir.Constant(kind, ir.Undefined), zeros)
 
+    @property
+    def _kind(self) -> Any:
+        kind = self.value.type
+        return kind.element if isinstance(kind, ir.VectorType) else kind
+
+    def of_width(self, bits: int) -> Numbers:
+        """The same numbers in so many bits, as far as these hold them."""
+        narrow, kind = ir.IntType(bits), self.value.type
+        target = ir.VectorType(narrow, self.lanes) if isinstance(kind, ir.VectorType) else narrow
+        if bits == self._kind.width:
+            return self
+        change = self.builder.sext if bits > self._kind.width else self.builder.trunc
+        return self.made(change(self.value, target))
+
     def _with(self, other: Numbers | int) -> tuple[Any, Any]:
         """The values of two, spread over all lanes if either has them."""
-        theirs = self.made(ir.Constant(_I64, other)) if isinstance(other, int) else other
+        theirs = self.made(ir.Constant(self._kind, other)) if isinstance(other, int) else other
         if self.value.type == theirs.value.type:
             return self.value, theirs.value
         return self.spread(), theirs.spread()
@@ -159,11 +174,19 @@ class Array:
         return self.load(self.length.made(ir.Constant(_I64, 0)))
 
     def store(self, place: Numbers, numbers: Numbers) -> None:
-        """Write all lanes' numbers, cut to the array's width, from a place on."""
-        kind, value = self._several(self._kind), numbers.spread()
-        if self._kind.width < 64:
-            value = self._builder.trunc(value, kind)
-        self._builder.store(value, self._pointer(place.value, kind), align=self._kind.width // 8)
+        """Write all lanes' numbers, in the array's width, from a place on."""
+        pointer = self._pointer(place.value, self._several(self._kind))
+        value = numbers.of_width(self._kind.width).spread()
+        self._builder.store(value, pointer, align=self._kind.width // 8)
+
+    def one(self, place: Numbers) -> Numbers:
+        """The number at a place, the same in all lanes."""
+        return self.length.made(self._builder.load(self._pointer(place.value, self._kind)))
+
+    def row(self, place: Numbers) -> Numbers:
+        """As `load`, in the width in which the array has them."""
+        pointer = self._pointer(place.value, self._several(self._kind))
+        return self.length.made(self._builder.load(pointer, align=self._kind.width // 8))
 
     def scatter(self, places: Numbers, numbers: Numbers) -> None:
         """Write each lane's number at its place, cut to the array's width, the last lane's first."""
@@ -210,6 +233,20 @@ class Array:
         """The 32-bit numbers at the lanes' places and those behind them, by one load each."""
         both = self.length.made(self._each(places, _I64))
         return (both << 32) >> 32, both >> 32
+
+
+def turned(rows: list[Numbers]) -> list[Numbers]:
+    """The first numbers of all rows, then the second ones, and so on; there are as many rows as lanes."""
+    lanes, builder = len(rows), rows[0].builder
+    low = [each for i in range(lanes // 2) for each in (i, lanes + i)]
+    halves = (low, [lanes // 2 + each for each in low])
+    for _ in range(lanes.bit_length() - 1):  # each time, rows half of all apart are put into each other
+        rows = [
+            one.made(builder.shuffle_vector(one.value, other.value, ir.Constant(_ORDER, half)))
+            for one, other in zip(rows[: lanes // 2], rows[lanes // 2 :], strict=True)
+            for half in halves
+        ]
+    return rows
 
 
 def select(condition: Numbers, yes: Numbers | int, no: Numbers | int) -> Numbers:

@@ -24,6 +24,7 @@ from losslessnn.kernels.cpu import adaptive, network_narrow, network_times, netw
 from losslessnn.kernels.cpu import autoregressive as kernel
 from losslessnn.kernels.cpu import network as network_kernel
 from losslessnn.kernels.cpu.network import BACK
+from losslessnn.kernels.cpu.transposing import codes_of_rows
 from losslessnn.kernels.cpu.vectors import FEW
 from losslessnn.kernels.parameters import Adaptive, Corrected, Head, LinearTaps, Network, Positions, Steps
 from losslessnn.memory import room
@@ -447,7 +448,10 @@ class Window:
         if self.codes.size:
             put_codes(self.codes, column, codes)
         elif by_time(codes):
-            kernel.write_codes(self.history, self._positions, np.int64(PAD + column), codes)
+            positions = self._positions
+            codes_of_rows(
+                self.history, np.int64(PAD + column), np.int64(positions.fraction_bits), positions.offset, codes
+            )
         else:
             placed = self.history[:, PAD + column : PAD + column + codes.shape[1]]
             codes[:] = (placed + self._positions.offset[:, None]) >> self._positions.fraction_bits
