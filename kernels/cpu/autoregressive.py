@@ -255,11 +255,13 @@ def code_intervals(
 
 @lean_kernel
 def code_steady_intervals(
-    codes, errors, positions, skew, parameters, memory, steps, rows, start, freq, rest, rest_bits, raw_bits
-):
+    codes, errors, column, positions, skew, parameters, memory, steps, rows, start, freq, rest, rest_bits,
+    raw_bits,
+):  # fmt: skip
     """As `code_intervals`, where scales stay as they are, no sample is marked and there is no network.
 
-    Nothing follows the signal, so that a channel's samples can go side by side.
+    Nothing follows the signal, so that a channel's samples can go side by side. Errors of the first code's
+    time are in a ``column`` of theirs.
     """
     columns = memory.columns
     start_columns(parameters, positions, columns)
@@ -280,7 +282,8 @@ def code_steady_intervals(
                 odd = head_lanes.steady_times(
                     together, codes, errors, columns, parameters.tails, bins, k, positions.table[k], scale,
                     columns.unit[k], columns.inverse[k], parameters.shape[k],
-                    k * np.int64(codes.shape[1]) + t, rows, row, start, freq,
+                    k * np.int64(codes.shape[1]) + t, k * np.int64(errors.shape[1]) + column + t, rows, row,
+                    start, freq,
                 )  # fmt: skip
                 while odd > 0:
                     i = lowest_bit(odd)

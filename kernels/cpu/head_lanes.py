@@ -475,15 +475,15 @@ def code_step(
 @in_lanes
 def steady_times(
     codes: Array, errors: Array, columns: Any, tails: Array, bins: Any, k: Numbers, table: Numbers,
-    scale: Numbers, unit: Numbers, inverse: Numbers, shape: Numbers, place: Numbers,
+    scale: Numbers, unit: Numbers, inverse: Numbers, shape: Numbers, place: Numbers, error_place: Numbers,
     rows: Array, row: Numbers, start: Array, freq: Array,
 ) -> Numbers:  # fmt: skip
-    """Intervals of a channel's samples from ``place`` on, whose scale stays as it is.
+    """Intervals of a channel's samples, whose codes and errors are from a place on; its scale stays as it is.
 
     Each is written ``k`` behind where its step begins, as ``rows`` say from ``row`` on. As `code_step`, a bit
     is returned for each that needs raw bits, which are told in `Columns` from ``k`` on.
     """
-    code, error = codes.load(place), errors.load(place)
+    code, error = codes.load(place), errors.load(error_place)
     mine = _Bins(bins, table)
     edges = mine.edges_of(code)
     window = _Window(mine, tails, _middle(edges) - error, (scale, unit, inverse), shape)

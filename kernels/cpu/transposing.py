@@ -1,7 +1,7 @@
 """Codes of the same time, side by side in 16 bits, become rows of channels, and back.
 
-A tile at a time, all of whose cache lines fit into the fastest cache; in it, eight channels by eight times are
-turned in registers.
+A tile at a time, all of whose cache lines fit into the fastest cache; in it, eight channels by eight times
+are turned in registers.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ def by_time(codes: NDArray[Any]) -> bool:
 def rows_of_codes(codes, first, shift, offset, rows, column, n_times):
     """Write ``n_times`` codes of all channels, from time ``first`` on, into rows from a column on.
 
-    What is written is a code times 2**shift, less its channel's ``offset``. ``codes`` are (channels, time), those
-    of a time side by side; ``rows`` (channels, any).
+    What is written is a code times 2**shift, less its channel's ``offset``. ``codes`` are (channels, time),
+    those of a time side by side; ``rows`` (channels, any).
     """
     by_time = codes.T
     n_channels, length = np.int64(codes.shape[0]), np.int64(rows.shape[1])
@@ -43,8 +43,8 @@ def rows_of_codes(codes, first, shift, offset, rows, column, n_times):
                     together = LANES if channels == LANES and end - t >= LANES else 1
                     for i in range(k, k + (channels if together == 1 else 1)):
                         _put_rows(
-                            together, by_time, (first + t) * n_channels + i, n_channels, shift, offset, i, rows,
-                            i * length + column + t, length,
+                            together, by_time, (first + t) * n_channels + i, n_channels, shift, offset, i,
+                            rows, i * length + column + t, length,
                         )  # fmt: skip
                     t += together
                 k += channels
@@ -80,7 +80,9 @@ def _put_rows(
 ) -> Numbers:  # fmt: skip
     """As many codes of as many channels from ``k`` on as there are lanes; times are ``apart``."""
     for i, row in enumerate(turned([codes.row(place + apart * i) for i in range(k.lanes)])):
-        rows.store(there + length * i, (row.of_width(32) << shift.of_width(32)) - offset.one(k + i).of_width(32))
+        rows.store(
+            there + length * i, (row.of_width(32) << shift.of_width(32)) - offset.one(k + i).of_width(32)
+        )
     return k
 
 

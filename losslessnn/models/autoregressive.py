@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from losslessnn.blocks import Codes, block_size, by_time, codes_between, put_codes
+from losslessnn.blocks import Codes, block_size, codes_between, put_codes
 from losslessnn.errors import CorruptFrameError
 from losslessnn.kernels.constants import (
     NETWORK_INPUTS,
@@ -24,7 +24,7 @@ from losslessnn.kernels.cpu import adaptive, network_narrow, network_times, netw
 from losslessnn.kernels.cpu import autoregressive as kernel
 from losslessnn.kernels.cpu import network as network_kernel
 from losslessnn.kernels.cpu.network import BACK
-from losslessnn.kernels.cpu.transposing import codes_of_rows
+from losslessnn.kernels.cpu.transposing import by_time, codes_of_rows
 from losslessnn.kernels.cpu.vectors import FEW
 from losslessnn.kernels.parameters import Adaptive, Corrected, Head, LinearTaps, Network, Positions, Steps
 from losslessnn.memory import room
@@ -181,19 +181,26 @@ class Room:
         self.arrays = [np.empty(n_samples + kernel.LANES, kind) for kind in kinds]
 
 
+def is_steady(model: AutoregressiveModel, corrected: Corrected, marked: Marks) -> bool:
+    """Whether every sample's interval follows from its code and error alone."""
+    return model.head.steady and corrected.means.size == 0 and marked.size == 0
+
+
 def code_steps(
     model: AutoregressiveModel,
     working: kernel.Working,
     codes: NDArray[np.int32],
     marked: Marks,
-    errors: NDArray[np.int32],
+    errors: NDArray[Any],
     corrected: Corrected,
     steps: Steps,
     room_for: Room,
+    column: int = 0,
 ) -> Intervals:
     """The intervals of the samples of some steps; the averages in ``working`` go on from there.
 
     Arrays are (channels, time) and hold all that is coded in these steps, which count from where they begin.
+    Where `is_steady`, errors may be of 16 bits, and begin in a ``column`` of theirs.
     """
     n_channels, skew = len(codes), model.taps.skew
     rows = kernel.rows_of(n_channels, skew, steps)
@@ -201,13 +208,12 @@ def code_steps(
     n = int(kernel.samples_before(n_channels, skew, steps)[-1])
     rest_bits[:n] = 0
     raw_bits = np.zeros(n_channels, np.int64)
-    room = (steps, rows, start, freq, rest, rest_bits, raw_bits)
-    if model.head.steady and corrected.means.size == 0 and marked.size == 0:
-        kernel.code_steady_intervals(codes, errors, model.positions, skew, model.head, working, *room)
+    found = (steps, rows, start, freq, rest, rest_bits, raw_bits)
+    how = (model.positions, skew, model.head, working)
+    if is_steady(model, corrected, marked):
+        kernel.code_steady_intervals(codes, errors, np.int64(column), *how, *found)
     else:
-        kernel.code_intervals(
-            codes, marked, errors, corrected, model.positions, skew, model.head, working, *room
-        )
+        kernel.code_intervals(codes, marked, errors, corrected, *how, *found)
     raw = np.zeros((int(raw_bits.sum()) + 7) // 8, np.uint8)
     if raw.size:
         kernel.join_rests(rest[:n], rest_bits[:n], raw)
@@ -237,7 +243,9 @@ class _Encoder:
         self._passage = Passage(prediction.errors_between)
         self._n_channels, self._n_times = prediction.codes.shape
         self._corrected = correct(model, prediction, marked)
+        self._steady = is_steady(model, self._corrected, marked)
         self._window_copied, self._copies = slice(0, 0), _NOTHING_COPIED
+        self._in_place = self._steady and prediction.whole  # errors need not be copied
         self._working = kernel.working_memory(self._n_channels)
         kernel.start(self._working, model.head)
         n_steps = self._n_times + model.taps.skew * (self._n_channels - 1)
@@ -247,7 +255,7 @@ class _Encoder:
         self._ends = [*self._begins[1:], n_steps]
         self._averages = [self._of_block(averages, 0)]
         for begin, end in zip(self._begins, self._begins[1:], strict=False):
-            if model.head.steady:  # nobody looks at them
+            if self._steady:  # nobody looks at them
                 self._averages.append(self._of_block(averages, end))
                 continue
             if prediction.whole:  # they need not be copied
@@ -284,7 +292,8 @@ class _Encoder:
         if self._window_copied != window:
             self._copies = _NOTHING_COPIED  # goes before the next comes
             codes = codes_between(self._prediction.codes, window.start, window.stop)
-            self._copies = _Copied(codes, _part(self._marked, window), self._errors(window))
+            errors = _NOTHING_COPIED.errors if self._in_place else self._errors(window)
+            self._copies = _Copied(codes, _part(self._marked, window), errors)
             self._window_copied = window
         return self._copies
 
@@ -298,8 +307,9 @@ class _Encoder:
         here = self._copied(window)
         corrected = Corrected(*(_part(values, window) for values in self._corrected))
         corrected = corrected._replace(means=corrected.means.astype(np.int32))
+        errors, column = (self._prediction.errors, window.start) if self._in_place else (here.errors, 0)
         return code_steps(
-            self._model, self._working, here.codes, here.marks, here.errors, corrected, steps, self._room
+            self._model, self._working, here.codes, here.marks, errors, corrected, steps, self._room, column
         )
 
 
@@ -450,7 +460,11 @@ class Window:
         elif by_time(codes):
             positions = self._positions
             codes_of_rows(
-                self.history, np.int64(PAD + column), np.int64(positions.fraction_bits), positions.offset, codes
+                self.history,
+                np.int64(PAD + column),
+                np.int64(positions.fraction_bits),
+                positions.offset,
+                codes,
             )
         else:
             placed = self.history[:, PAD + column : PAD + column + codes.shape[1]]
@@ -529,12 +543,11 @@ class Decoder:
         model, window, working = self._model, self._window, self._working
         n_channels, skew = model.positions.offset.size, model.taps.skew
         codes = self._room_for_codes(n_times, by_time)
-        stream = np.frombuffer(words, np.uint8)
         n_words = len(words) // 4
         bits = np.frombuffer(memoryview(raw).toreadonly(), np.uint8)
         if n_words < 2 * model.lanes:
             _refuse("the coder's states are missing")
-        working.states[: model.lanes] = stream[: 8 * model.lanes].copy().view("<u8")
+        working.states[: model.lanes] = np.frombuffer(words, "<u8", model.lanes)
         working.read[:] = 0
         word, done = 2 * model.lanes, 0
         n_steps = n_times + skew * (n_channels - 1)
@@ -545,7 +558,7 @@ class Decoder:
             window.move(begin, n_times)
             origin = window.origin
             size = min(n_words - word, few.size - n_channels - 1)
-            few[:size] = stream[4 * word : 4 * (word + size)].copy().view("<u4")
+            few[:size] = np.frombuffer(words, "<u4", size, 4 * word)
             few[size:] = 0
             working.read[0] = 0
             here = slice(origin, origin + window.size)

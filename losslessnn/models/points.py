@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from losslessnn.blocks import ROWS, Codes, by_time, codes_between
+from losslessnn.blocks import ROWS, Codes, codes_between
 from losslessnn.coding.sequence import SequenceReader, SequenceWriter
 from losslessnn.errors import CorruptFrameError
 from losslessnn.kernels.constants import PRECISION
 from losslessnn.kernels.cpu import points as kernel
 from losslessnn.kernels.cpu import rans
+from losslessnn.kernels.cpu.transposing import by_time
 from losslessnn.models.autoregressive import MOST_SAMPLES_PER_BYTE, Marks
 from losslessnn.wire import Reader, pack_varint
 
