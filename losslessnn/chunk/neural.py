@@ -39,7 +39,7 @@ def encode_neural(
     from losslessnn.models.arrangement import arrange
 
     grid, codes, leftover = found
-    if max(int(codes.max()), -int(codes.min())) >= encoding.CODE_LIMIT:
+    if codes.dtype.itemsize > 2 and max(int(codes.max()), -int(codes.min())) >= encoding.CODE_LIMIT:
         return None
     channels = arrange(codes, model.channels if isinstance(model, Profile) else None)
     if array.dtype.kind == "b":

@@ -10,6 +10,7 @@ from losslessnn.blocks import Codes, time_blocks
 from losslessnn.kernels.parameters import Positions
 from losslessnn.models.autoregressive import Marks
 
+MEAN_BLOCKS = 8  # or up to twice as many tell where a channel is
 _HEADROOM_BITS = 29  # that positions may take, fractions included
 
 
@@ -20,10 +21,12 @@ def range_of(samples: Codes, marks: Marks) -> tuple[int, int]:
 
 
 def offsets_of(samples: Codes) -> NDArray[np.int64]:
-    """Each channel's mean, rounded."""
-    n_times = samples.shape[1]
+    """Each channel's mean, rounded; of long recordings that of some blocks of time."""
+    blocks = list(time_blocks(*samples.shape))
+    blocks = blocks[:: max(len(blocks) // MEAN_BLOCKS, 1)]
+    n_times = sum(end - begin for begin, end in blocks)
     total = np.zeros(len(samples), np.int64)
-    for begin, end in time_blocks(*samples.shape):
+    for begin, end in blocks:
         narrow = samples.dtype.itemsize <= 2 and end - begin < 1 << 15  # summed up twice as fast
         total += samples[:, begin:end].sum(axis=1, dtype=np.int32 if narrow else np.int64)
     return (2 * total + n_times) // (2 * n_times)

@@ -53,7 +53,8 @@ def fit_head(
     center = _centers(levels, chosen)
     bias = np.zeros(n_channels, np.int32)
     shape = np.zeros(n_channels, np.int32)
-    stride = min(max(2 * errors.shape[1] // MANY_TIMES, 1), MOST_SKIPPED)
+    most = MOST_SKIPPED if chosen.any() else 2 * MOST_SKIPPED  # a scale that stays is a matter of one number
+    stride = min(max(2 * errors.shape[1] // MANY_TIMES, 1), most)
     for first in range(0, n_channels, HISTOGRAMS):
         part = slice(first, first + HISTOGRAMS)
         histogram = _histogram(
