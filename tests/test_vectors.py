@@ -14,6 +14,7 @@ from numba import njit
 from losslessnn.kernels.constants import PAD
 from losslessnn.kernels.cpu.integers import dot_octets, lowest_bit
 from losslessnn.kernels.cpu.octets import cut_octets, margin
+from losslessnn.kernels.cpu.transposing import by_time, codes_of_rows, rows_of_codes
 from losslessnn.kernels.cpu.vectors import (
     LANES,
     Array,
@@ -218,6 +219,46 @@ def test_truths_are_counted(lanes: int, n: int, bits: int) -> None:
     np.testing.assert_array_equal(result, np.cumsum(truths) - truths)
     mask = sum(int(truth) << lane for lane, truth in enumerate(truths))
     assert found == (mask if truths.sum() > 3 else mask | 256)
+
+
+@in_lanes
+def spread_by(places: Array, values: Array, result: Array, first: Numbers, behind: Numbers) -> Numbers:
+    result.scatter_by(places, first, behind, values.load(first))
+    return first
+
+
+@njit
+def spread_all_by(lanes, places, values, result, first, behind):  # type: ignore[no-untyped-def]
+    return spread_by(lanes, places, values, result, first, behind)
+
+
+@each_width
+def test_numbers_go_behind_where_an_array_says(lanes: int) -> None:
+    places, values = np.array([90, 5, 40, 0, 16, 33, 7, 21, 60, 12]), np.arange(10) + (1 << 35)
+    result = np.full(100, 99, np.uint32)
+    spread_all_by(lanes, places, values, result, 1, 3)
+    expected = np.full(100, 99)
+    expected[places[1 : 1 + lanes] + 3] = np.arange(1, 1 + lanes)
+    np.testing.assert_array_equal(result, expected)
+
+
+@pytest.mark.parametrize("n_channels", [2, 7, 8, 9, 31, 40, 65])
+@pytest.mark.parametrize("n_times", [2, 7, 8, 9, 64, 71, 130])
+@pytest.mark.parametrize("shift", [0, 5])
+def test_codes_become_rows_of_positions_and_back(n_channels: int, n_times: int, shift: int) -> None:
+    """From any time on and to any column; what lies around stays as it is."""
+    rng = np.random.default_rng(n_channels)
+    codes = rng.integers(-(1 << 15), 1 << 15, (n_times + 3, n_channels)).astype(np.int16).T
+    assert by_time(codes)
+    offset = rng.integers(-(1 << 20), 1 << 20, n_channels)
+    rows = np.full((n_channels, n_times + 9), 7, np.int32)
+    rows_of_codes(codes, np.int64(2), np.int64(shift), offset, rows, np.int64(4), n_times)
+    expected = np.full(rows.shape, 7)
+    expected[:, 4 : 4 + n_times] = (codes[:, 2 : 2 + n_times].astype(np.int64) << shift) - offset[:, None]
+    np.testing.assert_array_equal(rows, expected)
+    back = np.empty((n_times, n_channels), np.int16).T
+    codes_of_rows(rows, np.int64(4), np.int64(shift), offset, back)
+    np.testing.assert_array_equal(back, codes[:, 2 : 2 + n_times])
 
 
 cpu_lowest_bit = njit(lambda value: lowest_bit(value))

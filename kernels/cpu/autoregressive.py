@@ -269,10 +269,8 @@ def code_steady_intervals(
     bins = Bins(positions.fraction_bits, positions.low, positions.high, positions.edges, positions.inverse)
     for block in range(steps.begin, steps.end, STEPS):
         for k in range(codes.shape[0]):
-            begin, end = (
-                max(block - skew * k, 0),
-                min(min(block + STEPS, steps.end) - skew * k, steps.n_times),
-            )
+            begin = max(block - skew * k, 0)
+            end = min(min(block + STEPS, steps.end) - skew * k, steps.n_times)
             scale = columns.scale[k]
             coarse = head.coarse_bits(scale, positions.fraction_bits)
             t = begin
@@ -426,7 +424,7 @@ def decode(
 ):  # fmt: skip
     """Fill ``history`` and ``codes`` in some steps; return 0, or a positive number if the bytes are wrong.
 
-    ``codes`` are (channels, time), or empty for `write_codes` to find them: where there are no ADC tables.
+    ``codes`` are (channels, time), or empty where there are no ADC tables: they follow from positions.
     Times and ``steps`` count from where ``codes``, ``history``, ``marked``, ``stage`` and ``memory`` begin;
     what came before is still in them as far as anybody looks back, and ``working`` goes on from there.
     There are ``n_words``; of ``words`` those are needed that so many samples may take, and one more than

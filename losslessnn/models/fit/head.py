@@ -25,8 +25,9 @@ _STEADY = np.zeros(3, np.int32)  # weights of scales that stay as they are
 STATISTICS_BLOCK = 2048  # samples of a channel
 STATISTICS_SAMPLES = 1 << 20  # of all pilots, or up to twice as many, tell how errors follow their averages
 HISTOGRAM_BLOCK = 512  # samples
-GAIN_CHANNELS, GAIN_STRETCH = 8, 2048  # of which errors tell what following them saves, and so many times
-GAIN_SHARE, LEAST_GAIN_SAMPLES, MOST_GAIN_SAMPLES = 16, 1 << 13, 1 << 18  # one in so many, but
+GAIN_CHANNELS, GAIN_STRETCH = 8, 2048  # whose errors tell what following them saves; times looked at together
+GAIN_SHARE = 16  # one sample in so many,
+LEAST_GAIN_SAMPLES, MOST_GAIN_SAMPLES = 1 << 13, 1 << 18  # within these
 MANY_TIMES = 8192  # samples of a channel of which every second block tells enough of its errors
 MOST_SKIPPED = 4  # every fourth of still more
 HISTOGRAMS = 4096  # channels whose errors are counted at a time, each in 1.5 KB; a multiple of eight
@@ -66,12 +67,7 @@ def fit_head(
     return Head(weights, bias, shape, initial, shapes.tails, shapes.guesses)
 
 
-def _gain(
-    errors: NDArray[Any],
-    fraction_bits: int,
-    levels: NDArray[np.int64],
-    kinds: slice,
-) -> float:
+def _gain(errors: NDArray[Any], fraction_bits: int, levels: NDArray[np.int64], kinds: slice) -> float:
     """Bits a sample that scales save by following the errors against those that stay, by some stretches."""
     few = pilot_channels(len(errors), GAIN_CHANNELS)
     n_times = errors.shape[1]
