@@ -22,7 +22,7 @@ from losslessnn.kernels.cpu.sums import (
 from losslessnn.models import autoregressive, encoding, side
 from losslessnn.models.autoregressive import NO_MARKS
 from losslessnn.models.conversion import positions_of
-from losslessnn.models.fit import changes, fit, head
+from losslessnn.models.fit import changes, fit, head, linear
 from losslessnn.models.fit.effort import EFFORT
 from support import assert_same_bits, make_recording, make_two_trials
 
@@ -200,6 +200,19 @@ def test_only_the_fastest_level_and_no_profile_leaves_scales_as_they_are() -> No
     assert not fit(codes, positions, EFFORT[2])[0].head.steady
     profile = losslessnn.fit(codes.T.astype(np.int16), quick=True)
     assert not profile.base.model.head.steady
+
+
+@pytest.mark.parametrize(("n_times", "most"), [(20_000, 5120), (60_000, 7500), (200_000, 10_240)])
+def test_more_of_long_recordings_of_many_channels_is_looked_at(
+    n_times: int, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An eighth of each channel, but 5120 samples at least and 10,240 at most."""
+    asked = []
+    spans_of = linear.spans_of
+    monkeypatch.setattr(linear, "spans_of", lambda *given: asked.append(given) or spans_of(*given))
+    codes = np.random.default_rng(1).integers(-9, 9, (230, n_times), np.int32)
+    linear.fit_taps(codes, positions_of(codes, -9, 9, None), EFFORT[2])
+    assert asked == [(n_times, most)]
 
 
 def test_a_quick_model_chooses_where_to_cut(monkeypatch: pytest.MonkeyPatch) -> None:

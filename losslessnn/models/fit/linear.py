@@ -35,6 +35,7 @@ TAP_BITS = 8.0
 LATER_PILOTS = 8  # channels to try them and the skew on
 LATER_GAIN = 0.015  # bits a sample they must save there
 FEWEST_FIT_SAMPLES, FEWEST_OF_MANY = 5120, 4096  # of a channel; of one of many
+LOOKED_AT_SHARE = 8  # one sample in so many of long recordings, up to twice as many as of others
 _GRAM_ENTRIES = 1 << 16  # of matrices that are in memory at once
 _GRAM_ENTRIES_ON_GPU = 1 << 24
 
@@ -46,7 +47,8 @@ def fit_taps(codes: Codes, positions: Positions, effort: Effort, gpu: Gpu | None
     """
     n_channels, n_times = codes.shape
     fewest = FEWEST_FIT_SAMPLES if n_channels <= MANY_CHANNELS else FEWEST_OF_MANY
-    begins, ends = spans_of(n_times, max(fewest, effort.fit_samples // n_channels))
+    of_long = min(n_times // LOOKED_AT_SHARE, 2 * fewest)
+    begins, ends = spans_of(n_times, max(fewest, of_long, effort.fit_samples // n_channels))
     reduced, down, begins, ends = excerpt(codes, positions, begins, ends)
     coarser = down - down.min()  # than the finest
     quantum = 4.0 ** int(positions.fraction_bits - down.min())
