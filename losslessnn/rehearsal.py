@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from base64 import b64decode
 from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -25,7 +26,7 @@ from losslessnn.models.fit.changes import SHORTEST_SEGMENT, find_changes
 from losslessnn.models.fit.effort import EFFORT
 from losslessnn.models.prediction import Prediction
 
-# frames of `samples()` at level 1, by either family of models
+# frames of `samples()` by either family of models; scales follow the errors
 FRAME = b64decode(
     "TE5OAbIBABICYAIQh9rVRwQBBAQiBXQHAQEAAQAIDiMAOJ1NRwB/pBF6MH4AGvd1iPqm5PLFX1D498mj1sEBLuT/gwMAAADF"
     "/VYCkZTKnbYR0GHzwUBorL/I+VeitpDBp5JF8omn73ns6/2ylzVEQD6VJechIPPd+WgCjD8i4lEWZls5lDgIu2KV4K9uX9h0"
@@ -69,6 +70,8 @@ def deal(level: int, count: int) -> list[list[str]]:
         unneeded.add("code")
     if level < ALL_FAMILIES_LEVEL:
         unneeded.add("latents")
+    if not EFFORT[level].following_gain:
+        unneeded.add("steady")
     dealt: list[list[str]] = [[] for _ in range(count)]
     seconds = [0.0] * count
     for name in STAGES:
@@ -106,6 +109,12 @@ def _code() -> None:
     side.pack_model(model)
 
 
+def _steady() -> None:
+    model, prediction = _predicted()
+    head = model.head._replace(weights=np.zeros_like(model.head.weights))
+    autoregressive.encode(replace(model, head=head), prediction)
+
+
 def _latents() -> None:
     parsed, codes = _parsed(LATENT_FRAME), samples().T
     assert parsed.latents is not None
@@ -130,4 +139,5 @@ STAGES = {
     "look": Stage(_look, 3.0),
     "changes": Stage(_changes, 1.2),
     "code": Stage(_code, 3.0),
+    "steady": Stage(_steady, 1.0),
 }

@@ -191,6 +191,22 @@ def test_the_fastest_level_leaves_scales_where_following_saves_little(octaves: f
     assert (8 * (sizes[1] - sizes[0]) / codes.size < 0.06) == steady
 
 
+@pytest.mark.parametrize("silent", [slice(None), slice(3, 4)], ids=["all", "one channel"])
+@pytest.mark.parametrize("octaves", [0.0, 0.4, 1.5])
+def test_a_silent_start_says_nothing_of_scales(silent: slice, octaves: float) -> None:
+    """Frames become no larger by it, whether scales follow or stay."""
+    codes = _swelling_noise(octaves)
+    quiet = codes.copy()
+    quiet[silent, :40] = 0
+    fitted = []
+    for each in (codes, quiet):
+        positions = positions_of(each, int(each.min()), int(each.max()), None)
+        model, prediction = fit(each, positions, EFFORT[1])
+        fitted.append((model.head.steady, sum(map(len, autoregressive.encode(model, prediction)))))
+    assert fitted[0][0] == fitted[1][0]
+    assert fitted[1][1] < 1.003 * fitted[0][1]
+
+
 def test_only_the_fastest_level_and_no_profile_leaves_scales_as_they_are() -> None:
     """What a packet or another recording does is not known when a profile is fitted."""
     codes = _swelling_noise(0.0)

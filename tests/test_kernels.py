@@ -303,6 +303,26 @@ def test_in_blocks_of_any_length(case: Case, size: int) -> None:
         assert_oracle_and_cpu_agree(case)
 
 
+@pytest.mark.parametrize("n_channels", [1, 3, 9, 70])
+@pytest.mark.parametrize("skew", [1, 2])
+def test_scales_that_stay_give_the_same_bytes_by_either_kernel(n_channels: int, skew: int) -> None:
+    """In several blocks, errors in their place (of 16 bits) and copied; some need raw bits."""
+    rng = np.random.default_rng(n_channels)
+    codes = rng.normal(size=(n_channels, 3000)) * 60
+    codes[:, 1000:1010] *= 90
+    case = plain_case(codes.round().clip(-7000, 7000), fraction_bits=1, scale=70)
+    model = replace(case.model, taps=case.model.taps._replace(skew=skew))
+    prediction = autoregressive.predict(case.codes, model)
+    assert prediction.errors.dtype == np.int16
+    with mock.patch.multiple(blocks, _SAMPLES=0, _SHORTEST=700):
+        words, raw = autoregressive.encode(model, prediction)
+        assert raw
+        with mock.patch.object(autoregressive, "is_steady", lambda *_: False):
+            assert autoregressive.encode(model, prediction) == (words, raw)
+    decoded = autoregressive.decode(words, raw, 3000, model)
+    np.testing.assert_array_equal(decoded, case.codes)
+
+
 @settings(max_examples=200)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 4), st.integers(1, 300))
 def test_oracle_and_cpu_write_the_same_marks_and_read_each_other(seed: int, rows: int, n_times: int) -> None:
@@ -743,7 +763,7 @@ def test_intervals_of_a_wavefront_are_pushed_as_one_by_one(
         (s - begin, k) for s in range(begin, end) for k in range(n_channels) if 0 <= s - skew * k < n_times
     ]
     begin_of = cpu_autoregressive.samples_before(n_channels, skew, steps)
-    rows = cpu_autoregressive.rows_of(n_channels, skew, steps)
+    rows = cpu_autoregressive.rows_of(begin_of, skew, steps)
     channels = cpu_autoregressive.channels_of(n_channels, skew, steps)
     assert [rows[step] + k for step, k in coded] == list(range(len(coded)))
     assert np.repeat(np.arange(end - begin), np.diff(begin_of)).tolist() == [step for step, _ in coded]

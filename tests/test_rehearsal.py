@@ -39,6 +39,7 @@ from losslessnn import compress, decompress
 
 recording = (20 * np.cumsum(np.random.default_rng(0).normal(size=(6000, 8)), axis=0)).astype("i2")
 decompress(compress(recording))
+compress(recording, level=1)
 compress(recording[:1000], level=1, model="latent-factor")
 """
 
@@ -60,7 +61,8 @@ def test_all_that_is_rehearsed_is_needed_and_what_takes_longest_is_rehearsed() -
     rehearsed, needed = kernels_called(REHEARSING), kernels_called(ENCODING)
     assert sorted(rehearsed - needed) == []
     long = {"autoregressive.decode", "training.train", "network_times.go_through"}
-    long |= {"autoregressive.code_intervals", "solving.split_gain", "latent.foresee", "latent.encode"}
+    long |= {"autoregressive.code_intervals", "autoregressive.code_steady_intervals", "solving.split_gain"}
+    long |= {"latent.foresee", "latent.encode"}
     assert long <= {kernel.partition("(")[0] for kernel in rehearsed}
 
 
@@ -69,7 +71,7 @@ class TestDeal:
         assert {*chain(*deal(5, 2))} - {*chain(*deal(5, 1))} == {"code"}
 
     def test_levels_without_networks_train_none(self) -> None:
-        assert deal(1, 1) == [["decode", "changes"]]
+        assert deal(1, 1) == [["decode", "changes", "steady"]]
         assert deal(5, 1) == [["decode", "train", "look", "changes"]]
 
     def test_latents_are_tried_at_the_highest_level(self) -> None:
@@ -78,7 +80,7 @@ class TestDeal:
     @pytest.mark.parametrize("count", [2, 3])
     def test_nothing_is_rehearsed_twice_and_all_take_about_as_long(self, count: int) -> None:
         dealt = deal(5, count)
-        assert sorted(chain(*dealt)) == sorted(STAGES.keys() - {"latents"})
+        assert sorted(chain(*dealt)) == sorted(STAGES.keys() - {"latents", "steady"})
         seconds = [sum(STAGES[name].seconds for name in names) for names in dealt]
         assert max(seconds) < 1.5 * sum(seconds) / count
 

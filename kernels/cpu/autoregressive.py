@@ -186,10 +186,12 @@ def samples_before(n_channels: int, skew: int, steps: Steps) -> NDArray[np.int64
     return np.concatenate([[0], np.cumsum(begun - ended)])
 
 
-def rows_of(n_channels: int, skew: int, steps: Steps) -> NDArray[np.int64]:
-    """Where in coding order channel 0 is at each of some steps, or would be; others are behind it."""
-    before = samples_before(n_channels, skew, steps)[:-1]
-    return before - np.maximum(0, (np.arange(steps.begin, steps.end) - steps.n_times + skew) // skew)
+def rows_of(before: NDArray[np.int64], skew: int, steps: Steps) -> NDArray[np.int64]:
+    """Where in coding order channel 0 is at each of some steps, or would be; others are behind it.
+
+    ``before`` comes from `samples_before`.
+    """
+    return before[:-1] - np.maximum(0, (np.arange(steps.begin, steps.end) - steps.n_times + skew) // skew)
 
 
 @inlined

@@ -31,7 +31,10 @@ _ORDER = ir.VectorType(_I32, LANES)
 
 
 class Numbers:
-    """Integers of 64 bits, or truths: one per lane, or one the same in all. Operators are Python's."""
+    """Integers, or truths: one per lane, or one the same in all; of 64 bits where nothing else is said.
+
+    Operators are Python's.
+    """
 
     def __init__(self, builder: Any, value: Any, lanes: int) -> None:
         self.builder, self.value, self.lanes = builder, value, lanes
@@ -180,7 +183,7 @@ class Array:
         self._builder.store(value, pointer, align=self._kind.width // 8)
 
     def one(self, place: Numbers) -> Numbers:
-        """The number at a place, the same in all lanes."""
+        """The number at a place, the same in all lanes, in the width in which the array has it."""
         return self.length.made(self._builder.load(self._pointer(place.value, self._kind)))
 
     def row(self, place: Numbers) -> Numbers:
@@ -251,7 +254,8 @@ def turned(rows: list[Numbers]) -> list[Numbers]:
 
 def select(condition: Numbers, yes: Numbers | int, no: Numbers | int) -> Numbers:
     """In each lane, one or the other."""
-    sides = [condition.made(ir.Constant(_I64, side)) if isinstance(side, int) else side for side in (yes, no)]
+    kind = next((side._kind for side in (yes, no) if isinstance(side, Numbers)), _I64)
+    sides = [condition.made(ir.Constant(kind, side)) if isinstance(side, int) else side for side in (yes, no)]
     return condition.made(condition.builder.select(condition.spread(), *(side.spread() for side in sides)))
 
 

@@ -203,9 +203,9 @@ def code_steps(
     Where `is_steady`, errors may be of 16 bits, and begin in a ``column`` of theirs.
     """
     n_channels, skew = len(codes), model.taps.skew
-    rows = kernel.rows_of(n_channels, skew, steps)
+    before = kernel.samples_before(n_channels, skew, steps)
+    rows, n = kernel.rows_of(before, skew, steps), int(before[-1])
     start, freq, rest, rest_bits = room_for.arrays
-    n = int(kernel.samples_before(n_channels, skew, steps)[-1])
     rest_bits[:n] = 0
     raw_bits = np.zeros(n_channels, np.int64)
     found = (steps, rows, start, freq, rest, rest_bits, raw_bits)

@@ -32,6 +32,7 @@ MANY_TIMES = 8192  # samples of a channel of which every second block tells enou
 MOST_SKIPPED = 4  # every fourth of still more
 HISTOGRAMS = 4096  # channels whose errors are counted at a time, each in 1.5 KB; a multiple of eight
 FIRST_ERRORS = 32  # of a channel, from which its averages start
+TYPICAL_ERRORS = 256  # of a channel, that tell around which level they lie
 
 
 def fit_head(
@@ -44,12 +45,12 @@ def fit_head(
     """
     n_channels = len(errors)
     shapes = load_shapes()
-    levels = starting_levels(errors)
-    if least_gain and _gain(errors, fraction_bits, levels, kinds) < least_gain:
+    initial = np.left_shift(np.int64(1), starting_levels(errors))
+    levels = typical_levels(errors, fraction_bits)
+    if least_gain and _gain(errors, fraction_bits, levels, initial, kinds) < least_gain:
         chosen = _STEADY
     else:
-        chosen = _following_weights(errors, fraction_bits, levels, pilot_channels(n_channels))
-    initial = np.left_shift(np.int64(1), levels)
+        chosen = _following_weights(errors, fraction_bits, levels, initial, pilot_channels(n_channels))
     weights = np.repeat(chosen[None], n_channels, axis=0)
     center = _centers(levels, chosen)
     bias = np.zeros(n_channels, np.int32)
@@ -67,7 +68,13 @@ def fit_head(
     return Head(weights, bias, shape, initial, shapes.tails, shapes.guesses)
 
 
-def _gain(errors: NDArray[Any], fraction_bits: int, levels: NDArray[np.int64], kinds: slice) -> float:
+def _gain(
+    errors: NDArray[Any],
+    fraction_bits: int,
+    levels: NDArray[np.int64],
+    initial: NDArray[np.int64],
+    kinds: slice,
+) -> float:
     """Bits a sample that scales save by following the errors against those that stay, by some stretches."""
     few = pilot_channels(len(errors), GAIN_CHANNELS)
     n_times = errors.shape[1]
@@ -78,11 +85,11 @@ def _gain(errors: NDArray[Any], fraction_bits: int, levels: NDArray[np.int64], k
     costs = load_shapes().costs[kinds]
     bins = np.arange(costs.shape[1]) - costs.shape[1] // 2
     spent, unused = [], np.zeros((2, few.size), np.int32)
-    following = _following_weights(some, fraction_bits, levels[few], np.arange(few.size))
+    every = np.arange(few.size)
+    following = _following_weights(some, fraction_bits, levels[few], initial[few], every)
     for weights in (_STEADY, following):
         of_all, center = np.repeat(weights[None], few.size, axis=0), _centers(levels[few], weights)
-        initial = np.left_shift(np.int64(1), levels[few])
-        histogram = _histogram(some, fraction_bits, of_all, center, initial, 1)
+        histogram = _histogram(some, fraction_bits, of_all, center, initial[few], 1)
         # an error's logarithm is its scale's and its ratio's, which is counted in 1/8 octave
         ratios = int((histogram.sum(axis=0) * bins).sum())
         spent.append(scales.choose_shapes(histogram, costs, *unused) - 32 * ratios)
@@ -90,10 +97,14 @@ def _gain(errors: NDArray[Any], fraction_bits: int, levels: NDArray[np.int64], k
 
 
 def _following_weights(
-    errors: NDArray[Any], fraction_bits: int, levels: NDArray[np.int64], pilots: NDArray[np.int64]
+    errors: NDArray[Any],
+    fraction_bits: int,
+    levels: NDArray[np.int64],
+    initial: NDArray[np.int64],
+    pilots: NDArray[np.int64],
 ) -> NDArray[np.int32]:
     """Weights of the averages, in 2**-8, by some channels."""
-    chosen = _scale_weights(_statistics(errors, fraction_bits, np.left_shift(np.int64(1), levels), pilots))
+    chosen = _scale_weights(_statistics(errors, fraction_bits, initial, pilots))
     if np.abs(_centers(levels, chosen)).max() >= BIAS_LIMIT:  # only noise makes such weights
         return np.rint(256 * np.array(USUAL_WEIGHTS)).astype(np.int32)
     return chosen
@@ -138,7 +149,19 @@ def _centers(levels: NDArray[np.int64], weights: NDArray[np.int32]) -> NDArray[n
     return ((levels - AVERAGE_BITS) * (256 - int(weights.sum())) + 16) // 32 * 32
 
 
+def typical_levels(errors: NDArray[Any], fraction_bits: int) -> NDArray[np.int64]:
+    """Each channel's level around which its errors are counted: of some all along, a quarter code at least.
+
+    A recording may begin in silence, and an error of less than a code means as much as none.
+    """
+    some = errors[:, :: max(errors.shape[1] // TYPICAL_ERRORS, 1)]
+    levels = np.empty(len(errors), np.int64)
+    scales.starting_levels(some.astype(np.int32, order="C"), levels)
+    return np.maximum(levels, AVERAGE_BITS + fraction_bits - 2)
+
+
 def starting_levels(errors: NDArray[Any]) -> NDArray[np.int64]:
+    """Where the running averages of each channel's errors start."""
     levels = np.empty(len(errors), np.int64)
     scales.starting_levels(codes_between(errors, 0, FIRST_ERRORS), levels)
     return levels
