@@ -317,7 +317,7 @@ def test_scales_that_stay_give_the_same_bytes_by_either_kernel(n_channels: int, 
     with mock.patch.multiple(blocks, _SAMPLES=0, _SHORTEST=700):
         words, raw = autoregressive.encode(model, prediction)
         assert raw
-        with mock.patch.object(autoregressive, "is_steady", lambda *_: False):
+        with mock.patch.object(autoregressive, "is_steady", return_value=False):
             assert autoregressive.encode(model, prediction) == (words, raw)
     decoded = autoregressive.decode(words, raw, 3000, model)
     np.testing.assert_array_equal(decoded, case.codes)
