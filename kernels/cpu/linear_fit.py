@@ -10,54 +10,91 @@ from losslessnn.kernels.cpu.sums import windows_of
 
 _ROUNDING_LOSS = 0.72 / 12.0  # bits: half of 1 / ln 2, times the mean square of an error of rounding
 _BITS_ABOVE_STEP = 4.0  # of a coefficient, beside those that finer steps take
+_SAME = 1e-3  # of a candidate's variance: with less left it is the same as those chosen before
+_SILENT = 0.25  # of what a reference must explain: a lag that says less of the channel changes nothing
 
 
 @lean_kernel
-def choose_references(covariance, threshold, begin, factors, left, cross, chosen):
+def choose_references(covariances, threshold, begin, factors, left, cross, gains, chosen):
     """For every channel from ``begin`` on the earlier channels that explain it best, greedily.
 
     Parameters
     ----------
-    covariance : (channels, channels) of whitened samples
-    threshold : share of a channel's variance a reference must explain
+    covariances : (2 * lags - 1, channels, channels) of whitened samples: entry [lags - 1 + d, i, j] is of
+        channel i and of channel j d steps before. Channels are compared at ``lags`` lags, 1 or 3, around 0
+    threshold : share that a reference must explain of what is left of a channel's variance, at all lags
     begin : the first channel to choose for
-    factors, left, cross : memory, (most, reach), (reach,) and (reach,) float64: how many references a channel
-        may have, and how far back they may lie
+    factors, left, cross, gains : memory, (lags * most, lags, reach), twice (lags, reach) and (reach,)
+        float64: how many references a channel may have, and how far back they may lie
     chosen : (channels - begin, most) int32 out, filled with -1, which stays where there are no more
 
-    Forward selection by partial Cholesky factors.
+    Forward selection by partial Cholesky factors. Of a chosen channel only those lags become factors that say
+    something of the channel it was chosen for.
     """
-    most, reach = factors.shape
-    for k in range(begin, covariance.shape[0]):
+    lags, reach = left.shape
+    same = covariances[lags - 1]
+    for k in range(begin, same.shape[0]):
         base = max(0, k - reach)
         n = k - base
-        for j in range(n):
-            left[j] = covariance[base + j, base + j]
-            cross[j] = covariance[k, base + j]
-        for p in range(min(most, n)):
-            best, best_gain = -1, threshold * covariance[k, k]
+        for q in range(lags):
             for j in range(n):
-                if left[j] > 1e-3 * covariance[base + j, base + j]:
-                    gain = cross[j] * cross[j] / left[j]
-                    if gain > best_gain:
-                        best, best_gain = j, gain
-            if best < 0:
+                left[q, j] = same[base + j, base + j]
+                cross[q, j] = covariances[lags - 1 + q - lags // 2, k, base + j]
+        if lags > 1 and n > 0:
+            left[0, n - 1] = 0.0  # the channel just before is not decoded any further than this one
+        rank, unexplained = 0, same[k, k]
+        for p in range(min(chosen.shape[1], n)):
+            best = _most_telling(same, base, n, left, cross, gains)
+            least = threshold * unexplained
+            if gains[best] <= least:
                 break
             chosen[k - begin, p] = base + best
-            root = np.sqrt(left[best])
+            for q in range(lags):
+                if left[q, best] <= _SAME * same[base + best, base + best]:
+                    continue
+                explained = cross[q, best] * cross[q, best] / left[q, best]
+                if explained > _SILENT * least:
+                    unexplained = max(unexplained - explained, 0.0)
+                    _take_off(covariances, base, n, best, q, factors, rank, left, cross)
+                    rank += 1
+            for q in range(lags):
+                left[q, best] = 0.0
+
+
+@part
+def _most_telling(same, base, n, left, cross, gains):
+    """The candidate that explains most of what is left, at all lags together; fills in ``gains``."""
+    for j in range(n):
+        gains[j] = 0.0
+    for q in range(left.shape[0]):
+        for j in range(n):
+            if left[q, j] > _SAME * same[base + j, base + j]:
+                gains[j] += cross[q, j] * cross[q, j] / left[q, j]
+    best = 0
+    for j in range(1, n):
+        if gains[j] > gains[best]:
+            best = j
+    return best
+
+
+@part
+def _take_off(covariances, base, n, best, at, factors, rank, left, cross):
+    """Take off what candidate ``best`` at a lag explains of all candidates, and of the channel."""
+    lags = left.shape[0]
+    root = np.sqrt(left[at, best])
+    share = cross[at, best] / root
+    for q in range(lags):
+        for j in range(n):
+            factors[rank, q, j] = covariances[lags - 1 + q - at, base + best, base + j]
+        for r in range(rank):
+            f = factors[r, at, best]
             for j in range(n):
-                factors[p, j] = covariance[base + best, base + j]
-            for q in range(p):
-                f = factors[q, best]
-                for j in range(n):
-                    factors[p, j] -= f * factors[q, j]
-            share = cross[best] / root
-            for j in range(n):
-                entry = factors[p, j] / root
-                factors[p, j] = entry
-                left[j] -= entry * entry
-                cross[j] -= share * entry
-            left[best] = 0.0
+                factors[rank, q, j] -= f * factors[r, q, j]
+        for j in range(n):
+            entry = factors[rank, q, j] / root
+            factors[rank, q, j] = entry
+            left[q, j] -= entry * entry
+            cross[q, j] -= share * entry
 
 
 @lean_kernel
@@ -95,7 +132,10 @@ def fit_linear(
         shift[k] = 0
         if energy == 0.0:
             continue
-        _regressor_order(n_sources, lag, count, memory.reals, order)
+        for i in range(n):
+            order[i] = i
+        _reorder(grams, c, order, n, itself, factor)
+        _order_by_gain(n_sources, n, factor, memory, order)
         _reorder(grams, c, order, n, itself, factor)
         cholesky(factor, n + 1, 1e-9, memory.reals)
         noise = n_fit * quantum / 12.0
@@ -127,30 +167,55 @@ def fit_linear(
 
 
 @part
-def _regressor_order(n_sources, lag, count, priority, order):
-    """Fill ``order``: most useful regressors first, so that a shorter model is a prefix of a longer one.
+def _order_by_gain(n_sources, n, left, memory, order):
+    """Fill ``order``: one by one whichever regressor explains most of what those before it leave.
 
-    Inside a window the lags leave its anchor (lag 1 of the channel's own past, lag 0 of a reference) one by
-    one, so every prefix is again a set of windows. ``priority`` is memory.
+    So a shorter model is a prefix of a longer one. A window grows to both sides of the lag that is taken
+    first, the channel's own past from lag 1, so every prefix is again a set of windows.
+
+    ``left`` is the lower half of the Gram matrix of n regressors and, last, of what they predict, and is
+    used up.
     """
-    at = 0
+    count, low, high, variance = memory.counts, memory.lows, memory.highs, memory.reals
+    for i in range(n):
+        variance[i] = left[i, i]
     for w in range(n_sources + 1):
-        for i in range(count[w]):
-            distance = lag[w] + i
-            if w == 0:
-                priority[at] = distance
-            elif lag[w] > 0:  # a later channel, whose newest known sample is that far back
-                priority[at] = 2.0 + 1.2 * (w - 1) + 2.5 * i
-            else:
-                priority[at] = 2.0 + 1.2 * (w - 1) + 2.5 * abs(distance) + (0.3 if distance < 0 else 0.0)
-            order[at] = at
-            at += 1
-    for i in range(1, at):  # by insertion: numba's own sorts take a second to compile
-        moving, j = order[i], i
-        while j > 0 and priority[order[j - 1]] > priority[moving]:
-            order[j] = order[j - 1]
-            j -= 1
-        order[j] = moving
+        low[w], high[w] = 0, 0  # what is taken of a window: from low to high
+    for p in range(n):
+        best, most, window, begin = -1, -1.0, 0, 0
+        for w in range(n_sources + 1):
+            end = begin + count[w]
+            first, last, step = begin, end, 1
+            if low[w] < high[w]:  # what lies beside it
+                first, last, step = low[w] - 1, min(high[w] + 1, end), high[w] - low[w] + 1
+                if first < begin:
+                    first += step
+            elif w == 0:
+                last = min(begin + 1, end)
+            for i in range(first, last, step):
+                gain = 0.0
+                if left[i, i] > 1e-9 * variance[i]:
+                    gain = left[n, i] * left[n, i] / left[i, i]
+                if gain > most:
+                    best, most, window = i, gain, w
+            begin = end
+        order[p] = best
+        if low[window] == high[window]:
+            low[window], high[window] = best, best
+        low[window], high[window] = min(low[window], best), max(high[window], best + 1)
+        if most > 0.0:
+            _eliminate(left, best, n, memory.pivot)
+
+
+@part
+def _eliminate(left, pivot, n, column):
+    """Take off what a regressor explains of all others, in the lower half of their Gram matrix."""
+    for i in range(n + 1):
+        column[i] = left[max(i, pivot), min(i, pivot)]
+    for i in range(n + 1):
+        share = column[i] / column[pivot]
+        for j in range(i + 1):
+            left[i, j] -= share * column[j]
 
 
 @part

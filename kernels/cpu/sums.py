@@ -43,13 +43,16 @@ class FitMemory(NamedTuple):
     """Memory for what `gram_matrices` and `fit_linear` work with."""
 
     factor: NDArray[np.float64]  # (regressors + 1, regressors + 1)
-    reals: NDArray[np.float64]  # (regressors + 1,)
-    order: NDArray[np.int64]  # (regressors + 1,)
-    rounded: NDArray[np.int64]  # (regressors + 1,)
-    slot: NDArray[np.int64]  # (regressors + 1,)
-    sources: NDArray[np.int64]  # (windows + 1,) here and in the next two
+    reals: NDArray[np.float64]  # (regressors + 1,) here and in the next four
+    pivot: NDArray[np.float64]
+    order: NDArray[np.int64]
+    rounded: NDArray[np.int64]
+    slot: NDArray[np.int64]
+    sources: NDArray[np.int64]  # (windows + 1,) here and in the next four
     lags: NDArray[np.int64]
     counts: NDArray[np.int64]
+    lows: NDArray[np.int64]
+    highs: NDArray[np.int64]
     begins: NDArray[np.int64]  # (spans,) here and in the next two
     ends: NDArray[np.int64]
     weights: NDArray[np.float64]
@@ -61,9 +64,9 @@ def fit_memory(regressors: int, references: int, spans: int) -> FitMemory:
     size, windows = regressors + 1, references + 2
     return FitMemory(
         np.empty((size, size)),
-        np.empty(size),
+        *np.empty((2, size)),
         *np.empty((3, size), np.int64),
-        *np.empty((3, windows), np.int64),
+        *np.empty((5, windows), np.int64),
         *np.empty((2, spans), np.int64),
         np.empty(spans),
         np.empty(LAGS, np.int64),
@@ -198,19 +201,21 @@ def _product(narrow, wide, a, b):
 
 
 @lean_kernel
-def sum_products(rows, known, sums, products):
-    """Add to ``products`` (rows, rows) those of all pairs of rows, the lower half, from row ``known`` on.
+def sum_products(rows, lag, known, sums, products):
+    """Add to ``products`` (rows, rows) those of all pairs of rows, the first of a pair ``lag`` steps before.
 
-    ``rows`` (rows, samples) are int16 up to `PRODUCT_LIMIT`, their numbers multiples of `TILE` and of 32;
-    ``sums`` is memory for ``TILE * TILE`` int64.
+    But for those of the first ``known`` rows with each other; without a lag only the lower half.
+
+    ``rows`` (rows, `AT_ONCE` + samples) are int16 up to `PRODUCT_LIMIT`, zero at first, their numbers
+    multiples of `TILE` and of `AT_ONCE`; ``sums`` is memory for ``TILE * TILE`` int64.
     """
     n_rows, length = rows.shape
-    flat = rows.reshape(-1)
-    for begin in range(0, length, PRODUCT_BLOCK):
+    flat, known = rows.reshape(-1), known // TILE * TILE
+    for begin in range(AT_ONCE, length, PRODUCT_BLOCK):
         n = min(PRODUCT_BLOCK, length - begin)
-        for a in range(known // TILE * TILE, n_rows, TILE):
-            for b in range(0, a + TILE, TILE):
-                tile_of_products(flat, a * length + begin, b * length + begin, length, n, sums)
+        for a in range(known if lag == 0 else 0, n_rows, TILE):
+            for b in range(0 if a >= known else known, a + TILE if lag == 0 else n_rows, TILE):
+                tile_of_products(flat, a * length + begin - lag, b * length + begin, length, n, sums)
                 for i in range(TILE):
                     for j in range(TILE):
                         products[a + i, b + j] += np.float64(sums[TILE * i + j])

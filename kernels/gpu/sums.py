@@ -157,8 +157,8 @@ def _weighted(sums: Any, spans: _Spans, n_channels: int) -> Any:
     return grams
 
 
-def products_of(rows: NDArray[np.int16], device: Any) -> NDArray[np.float64]:
-    """(rows, rows) sums of products of all pairs of rows, small as `losslessnn.kernels.cpu.sums` has them."""
+def products_of(rows: NDArray[np.int16], lag: int, device: Any) -> NDArray[np.float64]:
+    """As `losslessnn.kernels.cpu.sums.sum_products` has them, of all pairs of rows."""
     reals = torch.from_numpy(rows).to(device).to(torch.float64)
-    products: NDArray[np.float64] = (reals @ reals.T).cpu().numpy()
+    products: NDArray[np.float64] = (reals[:, : reals.shape[1] - lag] @ reals[:, lag:].T).cpu().numpy()
     return products

@@ -31,7 +31,7 @@ from losslessnn.models.fit.weights import (
 )
 from losslessnn.models.gpu import Gpu
 
-TAP_BITS = 8.0
+TAP_BITS = 12.0  # of a coefficient: what it takes, and what the best of many seems to save by chance
 LATER_PILOTS = 8  # channels to try them and the skew on
 LATER_GAIN = 0.015  # bits a sample they must save there
 FEWEST_FIT_SAMPLES, FEWEST_OF_MANY = 5120, 4096  # of a channel; of one of many
@@ -62,7 +62,9 @@ def fit_taps(codes: Codes, positions: Positions, effort: Effort, gpu: Gpu | None
     looked_at = replace(looked_at, weights=weights)
     chosen, reach = none, Reach(own, effort.past, effort.lead, 1)
     if effort.references and n_channels > 1:
-        chosen = choose_references(whitened, n_times, effort.references, effort.later, gpu)
+        chosen = choose_references(
+            whitened, n_times, effort.references, effort.later, effort.apart, TAP_BITS, gpu
+        )
         taps, chosen = _fit_references(looked_at, chosen, reach, effort)
         reach = reach._replace(skew=taps.skew)
     else:

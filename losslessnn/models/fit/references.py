@@ -16,7 +16,7 @@ from losslessnn.models.gpu import Gpu
 MANY_CHANNELS = 512  # above which they cost more than each other's references may save
 REFERENCE_REACH = 256  # channels, if there are many
 LATER_REACH = 48  # channels
-REFERENCE_PRICE = 2.0  # bits a reference must save at lag 0
+NATS = 2 * 0.6931  # two times those of a bit
 _PRODUCT_BITS = 7  # of a channel's mean magnitude where samples are multiplied with other channels'
 
 
@@ -25,47 +25,63 @@ def choose_references(
     n_times: int,
     most: int,
     later: int,
+    apart: int,
+    price: float,
     gpu: Gpu | None = None,
 ) -> NDArray[np.int32]:
-    """Earlier channels that explain each channel's whitened samples best, then later ones like it."""
-    # what a reference explains at lag 0 saves n/2 log2(1 / (1 - gain)) bits; its other lags save more
-    threshold = REFERENCE_PRICE * 2 * 0.6931 / n_times
-    n_channels = len(whitened)
+    """Earlier channels that explain each channel's whitened samples best, then later ones like it.
+
+    Channels are compared as they are ``apart`` steps of time (0 or 1) before and after each other, too. A
+    reference must save ``price`` bits, or what the best of so many would by chance.
+    """
+    n_channels, lags = len(whitened), 2 * apart + 1
+    # what a reference explains saves n/2 log2(1 / (1 - gain)) bits; what it explains by chance of the samples
+    # that are looked at, it does not of others
+    chance = (lags + NATS * n_channels.bit_length()) * (1 / whitened.shape[1] - 1 / n_times)
+    threshold = NATS * price / n_times + max(chance, 0.0)
     chosen = np.full((n_channels, most + later), -1, np.int32)
     reach = n_channels if n_channels <= MANY_CHANNELS else REFERENCE_REACH
-    memory = np.empty((most, reach)), np.empty(reach), np.empty(reach)
-    covariance = np.zeros((0, 0))
+    memory = np.empty((lags * most, lags, reach)), *np.empty((2, lags, reach)), np.empty(reach)
+    covariances = np.zeros((2 * lags - 1, 0, 0))
     for begin in range(0, n_channels, reach):
         base, end = max(0, begin - reach), min(n_channels, begin + reach)
         block = np.full((end - begin, most), -1, np.int32)
         known = begin - base
-        covariance = _covariance(whitened[base:end], covariance[len(covariance) - known :, -known:], gpu)
-        linear_fit.choose_references(covariance, threshold, begin - base, *memory, block)
+        first = covariances.shape[1] - known
+        covariances = _covariances(whitened[base:end], covariances[:, first:, first:], gpu)
+        linear_fit.choose_references(covariances, threshold, begin - base, *memory, block)
         chosen[begin:end, :most] = np.where(block < 0, -1, block + base)
         if later:
-            chosen[begin:end] = _add_later(chosen[begin:end], covariance, begin, base, threshold, later)
+            same = covariances[lags - 1]
+            chosen[begin:end] = _add_later(chosen[begin:end], same, begin, base, threshold, later)
     return chosen
 
 
-def _covariance(
+def _covariances(
     samples: NDArray[np.int32], known: NDArray[np.float64], gpu: Gpu | None
 ) -> NDArray[np.float64]:
     """Sums of products of channels (channels, time), of which those of the first ones are known.
 
-    Each channel is in units of its own: what is asked of them are correlations.
+    (2 * lags - 1, channels, channels) as `linear_fit.choose_references` has them. Each channel is in units of
+    its own: what is asked of them are correlations.
     """
     n, n_times = samples.shape
-    rows = np.zeros((-(-n // TILE) * TILE, -(-n_times // VECTOR) * VECTOR), np.int16)
+    rows = np.zeros((-(-n // TILE) * TILE, VECTOR + -(-n_times // VECTOR) * VECTOR), np.int16)
     for first in range(0, n, CHANNELS_TOGETHER):
         some = samples[first : first + CHANNELS_TOGETHER]
         means = np.abs(some).sum(axis=1, dtype=np.int64) // n_times
         down = np.maximum(np.frexp(means.astype(np.float64))[1] - _PRODUCT_BITS, 0)
         limit = PRODUCT_LIMIT
-        rows[first : first + len(some), :n_times] = np.clip(some >> down[:, None], -limit, limit)
-    products = products_of(rows, len(known), gpu)
-    covariance = both_halves(products[:n, :n])
-    covariance[: len(known), : len(known)] = known
-    return covariance
+        placed = rows[first : first + len(some), VECTOR : VECTOR + n_times]
+        placed[...] = np.clip(some >> down[:, None], -limit, limit)
+    n_known, lags = known.shape[1], len(known) // 2 + 1
+    covariances = np.empty((2 * lags - 1, n, n))
+    for lag in range(lags):
+        products = products_of(rows, lag, n_known, gpu)[:n, :n]
+        covariances[lags - 1 - lag] = products if lag else both_halves(products)
+        covariances[lags - 1 + lag] = covariances[lags - 1 - lag].T
+    covariances[:, :n_known, :n_known] = known
+    return covariances
 
 
 def _add_later(

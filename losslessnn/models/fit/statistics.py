@@ -44,17 +44,16 @@ def gram_matrices(
     grams[:], weighed[:] = gpu.either(("gram matrices", samples.narrow.size > 0), there, here)
 
 
-def products_of(rows: NDArray[np.int16], known: int, gpu: Gpu | None) -> NDArray[np.float64]:
+def products_of(rows: NDArray[np.int16], lag: int, known: int, gpu: Gpu | None) -> NDArray[np.float64]:
     """Sums of products of all pairs of rows (rows, samples), on a GPU where there is one.
 
-    The lower half, from row ``known`` on, of (rows, rows); ``rows`` are as
-    `losslessnn.kernels.cpu.sums.sum_products` wants them.
+    As `losslessnn.kernels.cpu.sums.sum_products` says, with 0 instead of what is known or left out there.
     """
 
     def here() -> NDArray[np.float64]:
         products = np.zeros((len(rows), len(rows)))
-        sums.sum_products(rows, known, np.empty(TILE * TILE, np.int64), products)
-        return products
+        sums.sum_products(rows, lag, known, np.empty(TILE * TILE, np.int64), products)
+        return _asked_for(products, lag, known)
 
     if gpu is None:
         return here()
@@ -63,8 +62,13 @@ def products_of(rows: NDArray[np.int16], known: int, gpu: Gpu | None) -> NDArray
     def there() -> tuple[NDArray[np.float64], ...]:
         from losslessnn.kernels.gpu import sums as sums_there
 
-        return (np.tril(sums_there.products_of(rows, device))[known:],)
+        return (_asked_for(sums_there.products_of(rows, lag, device), lag, known),)
 
-    products = np.zeros((len(rows), len(rows)))
-    (products[known:],) = gpu.either("products", there, lambda: (np.tril(here())[known:],))
+    (products,) = gpu.either("products", there, lambda: (here(),))
     return products
+
+
+def _asked_for(products: NDArray[np.float64], lag: int, known: int) -> NDArray[np.float64]:
+    """Products of pairs of rows, 0 where nobody asks for them."""
+    products[:known, :known] = 0.0
+    return products if lag else np.tril(products)
