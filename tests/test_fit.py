@@ -10,7 +10,7 @@ import pytest
 import losslessnn
 from losslessnn import adc
 from losslessnn.kernels.constants import PAD
-from losslessnn.kernels.cpu.integers import PAIR_BITS, TILE
+from losslessnn.kernels.cpu.integers import AT_ONCE, PAIR_BITS, TILE
 from losslessnn.kernels.cpu.sums import (
     PRODUCT_LIMIT,
     Reach,
@@ -22,8 +22,9 @@ from losslessnn.kernels.cpu.sums import (
 from losslessnn.models import autoregressive, encoding, side
 from losslessnn.models.autoregressive import NO_MARKS
 from losslessnn.models.conversion import positions_of
-from losslessnn.models.fit import changes, fit, head, linear
+from losslessnn.models.fit import changes, fit, fit_taps, head, linear
 from losslessnn.models.fit.effort import EFFORT
+from losslessnn.models.fit.references import choose_references
 from support import assert_same_bits, make_recording, make_two_trials
 
 
@@ -53,17 +54,16 @@ def test_channels_that_know_nothing_of_each_other_have_no_later_references() -> 
 
 
 def test_quiet_stretches_of_what_references_leave_over_are_worth_another_fit() -> None:
-    """Where a channel's own past tells less than references do, it also says less of how loud a span is."""
+    """By its own past a channel is as loud where only a reference tells how quiet it is."""
     rng = np.random.default_rng(6)
-    loud = np.where(np.arange(12_000) // 600 % 2, 60.0, 4.0)
-    wave = np.convolve(rng.normal(size=12_000) * np.roll(loud, 300), np.hanning(7), mode="same")
-    follower = 0.8 * wave + rng.normal(size=12_000) * np.where(np.arange(12_000) // 600 % 3, 1.0, 200.0)
+    wave = 600 * np.convolve(rng.normal(size=12_000), np.hanning(7), mode="same")
+    follower = 0.8 * wave + rng.normal(size=12_000) * np.where(np.arange(12_000) // 600 % 3, 1.0, 2000.0)
     codes = np.stack([wave, follower]).round().astype(np.int32)
     positions = adc.plain_positions(int(codes.min()), int(codes.max()), 5, np.zeros(2, np.int64))
     once, several = (
         fit(codes, positions, replace(EFFORT[9], refits=refits))[0] for refits in ((), EFFORT[9].refits)
     )
-    assert autoregressive.measure(codes, several)[1] < 0.995 * autoregressive.measure(codes, once)[1]
+    assert autoregressive.measure(codes, several)[1] < 0.9 * autoregressive.measure(codes, once)[1]
 
 
 def test_a_short_chunk_is_not_said_by_coefficients() -> None:
@@ -135,15 +135,71 @@ def test_sums_of_products_are_exact_as_far_as_samples_may_go(kind: type, most: i
         assert weighed[k] == 300 + 4 * 33 + 0.25 * 367
 
 
-def test_channels_are_compared_exactly() -> None:
+@pytest.mark.parametrize("lag", [0, 1, 2])
+def test_channels_are_compared_exactly(lag: int) -> None:
     """Every pair of rows, in tiles and blocks, at the largest samples that 32 bits hold sums of."""
-    rows = np.full((8, 2080), PRODUCT_LIMIT, np.int16)
-    rows[3:] = np.random.default_rng(9).integers(-4095, 4096, (5, 2080))
+    rows = np.full((8, AT_ONCE + 2080), PRODUCT_LIMIT, np.int16)
+    rows[3:] = np.random.default_rng(9).integers(-PRODUCT_LIMIT, PRODUCT_LIMIT + 1, (5, AT_ONCE + 2080))
+    rows[:, :AT_ONCE] = 0
     known, sums = 4, np.empty(TILE * TILE, np.int64)
     products = np.zeros((8, 8))
-    sum_products(rows, known, sums, products)
-    exact = (rows.astype(object) @ rows.T.astype(object)).astype(float)
-    assert np.array_equal(np.tril(products)[known:], np.tril(exact)[known:])
+    sum_products(rows, lag, known, sums, products)
+    before = rows.astype(object)[:, AT_ONCE - lag : rows.shape[1] - lag]
+    exact = (before @ rows.T.astype(object)[AT_ONCE:]).astype(float)
+    exact[:known, :known] = 0.0
+    if lag == 0:
+        products, exact = np.tril(products), np.tril(exact)
+    assert np.array_equal(products, exact)
+
+
+def _chosen(codes: np.ndarray, **settings: int) -> np.ndarray:
+    """References of white channels, at most two of each; `settings` are of `choose_references`."""
+    given = {"most": 2, "later": 0, "apart": 1, "skew": 1, "price": 12.0} | settings
+    return choose_references(codes.astype(np.int32), codes.shape[1], **given)
+
+
+def test_a_reference_may_tell_of_a_channel_a_step_before_or_after_only() -> None:
+    """As where channels are sampled one by one, and the last of a turn just before the first of the next."""
+    noise = np.random.default_rng(1).normal(0, 300, (4, 4000))
+    noise[2] = np.roll(noise[0], -1) + noise[2] / 4
+    noise[3] = np.roll(noise[1], 1) + noise[3] / 4
+    assert _chosen(noise).tolist() == [[-1, -1], [-1, -1], [0, -1], [1, -1]]
+    assert (_chosen(noise, apart=0) == -1).all()
+
+
+@pytest.mark.parametrize(("skew", "expected"), [(1, -1), (2, 0)])
+def test_the_channel_before_leads_only_as_far_as_it_is_decoded(skew: int, expected: int) -> None:
+    noise = np.random.default_rng(2).normal(0, 300, (2, 4000))
+    noise[1] = np.roll(noise[0], -1)
+    assert _chosen(noise, skew=skew)[1, 0] == expected
+
+
+def test_a_reference_tells_of_what_others_leave_over() -> None:
+    """However small a share of the channel that is."""
+    a, b, rest = np.random.default_rng(3).normal(0, 1, (3, 4000)) * np.array([[4000], [200], [2]])
+    codes = np.stack([a, b, a + b / 50 + rest]).round()
+    assert _chosen(codes)[2].tolist() == [0, 1]
+
+
+def test_what_the_best_of_many_tells_by_chance_is_no_reference() -> None:
+    """Of few samples, of which many more are to be coded by what they tell."""
+    noise = np.random.default_rng(4).normal(0, 300, (200, 500)).astype(np.int32)
+    several = choose_references(noise, 1 << 20, 2, 0, 1, 1, 12.0)
+    assert np.count_nonzero(several >= 0) < 100  # 398 if they were all there is
+
+
+def test_coefficients_begin_with_those_that_tell_most() -> None:
+    """Of a reference the lag that tells most and those beside it; of a channel's own past the newest."""
+    rng = np.random.default_rng(5)
+    first = np.convolve(rng.normal(size=8008), [1.0, 0.8, 0.6, 0.4, 0.2], mode="same")[:8000] * 300
+    second = np.roll(first, 1) + rng.normal(0, 20, 8000)
+    codes = np.stack([first, second]).round().astype(np.int32)
+    positions = adc.plain_positions(int(codes.min()), int(codes.max()), 5, np.zeros(2, np.int64))
+    taps = fit_taps(codes, positions, EFFORT[9])
+    assert (taps.source[0], taps.lag[0]) == (0, 1)
+    (window,) = np.flatnonzero(taps.source[taps.first[1] :] == 0) + taps.first[1]
+    assert taps.lag[window] == 1
+    assert taps.length[window] <= 2
 
 
 def test_a_change_in_a_long_recording_is_seen_by_parts_of_it() -> None:

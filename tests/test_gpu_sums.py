@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from interpreted import DEVICE
 from losslessnn import adc
 from losslessnn.kernels.constants import PAD
-from losslessnn.kernels.cpu.integers import PAIR_BITS
+from losslessnn.kernels.cpu.integers import AT_ONCE, PAIR_BITS
 from losslessnn.kernels.cpu.sums import PRODUCT_LIMIT, Reach, fit_memory, samples_for_sums
 from losslessnn.kernels.gpu import sums
 from losslessnn.models.fit import fit_taps
@@ -83,13 +83,15 @@ def test_matrices_are_the_cpus(seed: int, kind: type, extreme: bool, piece: int,
     np.testing.assert_array_equal(also_weighed, weighed)
 
 
+@pytest.mark.parametrize("lag", [0, 1])
 @pytest.mark.parametrize("known", [0, 4, 13])
-def test_channels_are_compared_as_on_the_cpu(known: int, gpu: Gpu) -> None:
-    rows = np.full((16, 2080), PRODUCT_LIMIT, np.int16)
-    rows[3:] = np.random.default_rng(9).integers(-PRODUCT_LIMIT, PRODUCT_LIMIT + 1, (13, 2080))
-    expected = np.tril(products_of(rows, known, None))[known:]
+def test_channels_are_compared_as_on_the_cpu(known: int, lag: int, gpu: Gpu) -> None:
+    rows = np.full((16, AT_ONCE + 2080), PRODUCT_LIMIT, np.int16)
+    rows[3:] = np.random.default_rng(9).integers(-PRODUCT_LIMIT, PRODUCT_LIMIT + 1, (13, rows.shape[1]))
+    rows[:, :AT_ONCE] = 0
+    expected = products_of(rows, lag, known, None)
     for _ in range(2):  # the first is compared with the CPU's
-        np.testing.assert_array_equal(products_of(rows, known, gpu)[known:], expected)
+        np.testing.assert_array_equal(products_of(rows, lag, known, gpu), expected)
     assert gpu.trusted
 
 

@@ -15,13 +15,14 @@ _SILENT = 0.25  # of what a reference must explain: a lag that says less of the 
 
 
 @lean_kernel
-def choose_references(covariances, threshold, begin, factors, left, cross, gains, chosen):
+def choose_references(covariances, skew, threshold, begin, factors, left, cross, gains, chosen):
     """For every channel from ``begin`` on the earlier channels that explain it best, greedily.
 
     Parameters
     ----------
     covariances : (2 * lags - 1, channels, channels) of whitened samples: entry [lags - 1 + d, i, j] is of
         channel i and of channel j d steps before. Channels are compared at ``lags`` lags, 1 or 3, around 0
+    skew : int, by how many steps a channel is coded after the one before it
     threshold : share that a reference must explain of what is left of a channel's variance, at all lags
     begin : the first channel to choose for
     factors, left, cross, gains : memory, (lags * most, lags, reach), twice (lags, reach) and (reach,)
@@ -40,7 +41,7 @@ def choose_references(covariances, threshold, begin, factors, left, cross, gains
             for j in range(n):
                 left[q, j] = same[base + j, base + j]
                 cross[q, j] = covariances[lags - 1 + q - lags // 2, k, base + j]
-        if lags > 1 and n > 0:
+        if lags > 1 and n > 0 and skew == 1:
             left[0, n - 1] = 0.0  # the channel just before is not decoded any further than this one
         rank, unexplained = 0, same[k, k]
         for p in range(min(chosen.shape[1], n)):

@@ -63,7 +63,7 @@ def fit_taps(codes: Codes, positions: Positions, effort: Effort, gpu: Gpu | None
     chosen, reach = none, Reach(own, effort.past, effort.lead, 1)
     if effort.references and n_channels > 1:
         chosen = choose_references(
-            whitened, n_times, effort.references, effort.later, effort.apart, TAP_BITS, gpu
+            whitened, n_times, effort.references, effort.later, effort.apart, max(effort.skews), TAP_BITS, gpu
         )
         taps, chosen = _fit_references(looked_at, chosen, reach, effort)
         reach = reach._replace(skew=taps.skew)

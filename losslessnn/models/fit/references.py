@@ -26,13 +26,15 @@ def choose_references(
     most: int,
     later: int,
     apart: int,
+    skew: int,
     price: float,
     gpu: Gpu | None = None,
 ) -> NDArray[np.int32]:
     """Earlier channels that explain each channel's whitened samples best, then later ones like it.
 
-    Channels are compared as they are ``apart`` steps of time (0 or 1) before and after each other, too. A
-    reference must save ``price`` bits, or what the best of so many would by chance.
+    Channels are compared as they are ``apart`` steps of time (0 or 1) before and after each other, too;
+    each may be coded ``skew`` steps after the one before it. A reference must save ``price`` bits, or what
+    the best of so many would by chance.
     """
     n_channels, lags = len(whitened), 2 * apart + 1
     # what a reference explains saves n/2 log2(1 / (1 - gain)) bits; what it explains by chance of the samples
@@ -49,7 +51,7 @@ def choose_references(
         known = begin - base
         first = covariances.shape[1] - known
         covariances = _covariances(whitened[base:end], covariances[:, first:, first:], gpu)
-        linear_fit.choose_references(covariances, threshold, begin - base, *memory, block)
+        linear_fit.choose_references(covariances, skew, threshold, begin - base, *memory, block)
         chosen[begin:end, :most] = np.where(block < 0, -1, block + base)
         if later:
             same = covariances[lags - 1]
