@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -152,10 +153,10 @@ def test_channels_are_compared_exactly(lag: int) -> None:
     assert np.array_equal(products, exact)
 
 
-def _chosen(codes: np.ndarray, **settings: int) -> np.ndarray:
-    """References of white channels, at most two of each; `settings` are of `choose_references`."""
-    given = {"most": 2, "later": 0, "apart": 1, "skew": 1, "price": 12.0} | settings
-    return choose_references(codes.astype(np.int32), codes.shape[1], **given)
+def _chosen(codes: np.ndarray, **settings: Any) -> np.ndarray:
+    """References of white channels, at most two of each, by an effort with these settings."""
+    effort = replace(EFFORT[5], references=2, later=0, **settings)
+    return choose_references(codes.astype(np.int32), codes.shape[1], effort, linear.TAP_BITS)
 
 
 def test_a_reference_may_tell_of_a_channel_a_step_before_or_after_only() -> None:
@@ -171,7 +172,7 @@ def test_a_reference_may_tell_of_a_channel_a_step_before_or_after_only() -> None
 def test_the_channel_before_leads_only_as_far_as_it_is_decoded(skew: int, expected: int) -> None:
     noise = np.random.default_rng(2).normal(0, 300, (2, 4000))
     noise[1] = np.roll(noise[0], -1)
-    assert _chosen(noise, skew=skew)[1, 0] == expected
+    assert _chosen(noise, skews=(skew,))[1, 0] == expected
 
 
 def test_a_reference_tells_of_what_others_leave_over() -> None:
@@ -181,10 +182,19 @@ def test_a_reference_tells_of_what_others_leave_over() -> None:
     assert _chosen(codes)[2].tolist() == [0, 1]
 
 
+def test_a_reference_that_tells_little_costs_a_decoder_more_than_it_saves() -> None:
+    """0.0016 bit a sample here, which higher levels pay for."""
+    noise = np.random.default_rng(6).normal(0, 300, (2, 40_000))
+    noise[1] += noise[0] / 21
+    assert _chosen(noise)[1, 0] == -1
+    assert _chosen(noise, reference_gain=0.0)[1, 0] == 0
+
+
 def test_what_the_best_of_many_tells_by_chance_is_no_reference() -> None:
     """Of few samples, of which many more are to be coded by what they tell."""
     noise = np.random.default_rng(4).normal(0, 300, (200, 500)).astype(np.int32)
-    several = choose_references(noise, 1 << 20, 2, 0, 1, 1, 12.0)
+    effort = replace(EFFORT[9], references=2, later=0)
+    several = choose_references(noise, 1 << 20, effort, linear.TAP_BITS)
     assert np.count_nonzero(several >= 0) < 100  # 398 if they were all there is
 
 

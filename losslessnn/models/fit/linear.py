@@ -62,9 +62,7 @@ def fit_taps(codes: Codes, positions: Positions, effort: Effort, gpu: Gpu | None
     looked_at = replace(looked_at, weights=weights)
     chosen, reach = none, Reach(own, effort.past, effort.lead, 1)
     if effort.references and n_channels > 1:
-        chosen = choose_references(
-            whitened, n_times, effort.references, effort.later, effort.apart, max(effort.skews), TAP_BITS, gpu
-        )
+        chosen = choose_references(whitened, n_times, effort, TAP_BITS, gpu)
         taps, chosen = _fit_references(looked_at, chosen, reach, effort)
         reach = reach._replace(skew=taps.skew)
     else:

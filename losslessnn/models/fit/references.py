@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from losslessnn.kernels.cpu import linear_fit
 from losslessnn.kernels.cpu.integers import TILE
 from losslessnn.kernels.cpu.sums import PRODUCT_LIMIT
+from losslessnn.models.fit.effort import Effort
 from losslessnn.models.fit.excerpt import CHANNELS_TOGETHER, VECTOR
 from losslessnn.models.fit.matrices import both_halves
 from losslessnn.models.fit.statistics import products_of
@@ -21,26 +22,20 @@ _PRODUCT_BITS = 7  # of a channel's mean magnitude where samples are multiplied 
 
 
 def choose_references(
-    whitened: NDArray[np.int32],
-    n_times: int,
-    most: int,
-    later: int,
-    apart: int,
-    skew: int,
-    price: float,
-    gpu: Gpu | None = None,
+    whitened: NDArray[np.int32], n_times: int, effort: Effort, price: float, gpu: Gpu | None = None
 ) -> NDArray[np.int32]:
     """Earlier channels that explain each channel's whitened samples best, then later ones like it.
 
-    Channels are compared as they are ``apart`` steps of time (0 or 1) before and after each other, too;
-    each may be coded ``skew`` steps after the one before it. A reference must save ``price`` bits, or what
-    the best of so many would by chance.
+    Channels are compared as they are ``effort.apart`` steps of time before and after each other, too. A
+    reference must save ``price`` bits, or what the best of so many would by chance, and
+    ``effort.reference_gain`` bits a sample.
     """
-    n_channels, lags = len(whitened), 2 * apart + 1
+    n_channels, lags = len(whitened), 2 * effort.apart + 1
+    most, later, skew = effort.references, effort.later, max(effort.skews)
     # what a reference explains saves n/2 log2(1 / (1 - gain)) bits; what it explains by chance of the samples
     # that are looked at, it does not of others
     chance = (lags + NATS * n_channels.bit_length()) * (1 / whitened.shape[1] - 1 / n_times)
-    threshold = NATS * price / n_times + max(chance, 0.0)
+    threshold = NATS * (price / n_times + effort.reference_gain) + max(chance, 0.0)
     chosen = np.full((n_channels, most + later), -1, np.int32)
     reach = n_channels if n_channels <= MANY_CHANNELS else REFERENCE_REACH
     memory = np.empty((lags * most, lags, reach)), *np.empty((2, lags, reach)), np.empty(reach)
