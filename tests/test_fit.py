@@ -168,11 +168,14 @@ def test_a_reference_may_tell_of_a_channel_a_step_before_or_after_only() -> None
     assert (_chosen(noise, apart=0) == -1).all()
 
 
-@pytest.mark.parametrize(("skew", "expected"), [(1, -1), (2, 0)])
-def test_the_channel_before_leads_only_as_far_as_it_is_decoded(skew: int, expected: int) -> None:
-    noise = np.random.default_rng(2).normal(0, 300, (2, 4000))
-    noise[1] = np.roll(noise[0], -1)
-    assert _chosen(noise, skews=(skew,))[1, 0] == expected
+@pytest.mark.parametrize("lead", [1, 2])
+@pytest.mark.parametrize("skew", [1, 2, 3])
+@pytest.mark.parametrize("distance", [1, 2, 3])
+def test_a_channel_leads_only_as_far_as_it_is_decoded(lead: int, skew: int, distance: int) -> None:
+    noise = np.random.default_rng(2).normal(0, 300, (1 + distance, 4000))
+    noise[-1] = np.roll(noise[0], -lead)
+    expected = 0 if skew * distance > lead else -1
+    assert _chosen(noise, skews=(skew,), apart=2)[-1, 0] == expected
 
 
 def test_a_reference_tells_of_what_others_leave_over() -> None:
@@ -193,7 +196,7 @@ def test_a_reference_that_tells_little_costs_a_decoder_more_than_it_saves() -> N
 def test_what_the_best_of_many_tells_by_chance_is_no_reference() -> None:
     """Of few samples, of which many more are to be coded by what they tell."""
     noise = np.random.default_rng(4).normal(0, 300, (200, 500)).astype(np.int32)
-    effort = replace(EFFORT[9], references=2, later=0)
+    effort = replace(EFFORT[5], references=2, later=0, reference_gain=0.0)
     several = choose_references(noise, 1 << 20, effort, linear.TAP_BITS)
     assert np.count_nonzero(several >= 0) < 100  # 398 if they were all there is
 

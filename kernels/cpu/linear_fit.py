@@ -21,7 +21,8 @@ def choose_references(covariances, skew, threshold, begin, factors, left, cross,
     Parameters
     ----------
     covariances : (2 * lags - 1, channels, channels) of whitened samples: entry [lags - 1 + d, i, j] is of
-        channel i and of channel j d steps before. Channels are compared at ``lags`` lags, 1 or 3, around 0
+        channel i and of channel j d steps before. Channels are compared at ``lags`` lags, as many before 0 as
+        after it
     skew : int, by how many steps a channel is coded after the one before it
     threshold : share that a reference must explain of what is left of a channel's variance, at all lags
     begin : the first channel to choose for
@@ -41,8 +42,9 @@ def choose_references(covariances, skew, threshold, begin, factors, left, cross,
             for j in range(n):
                 left[q, j] = same[base + j, base + j]
                 cross[q, j] = covariances[lags - 1 + q - lags // 2, k, base + j]
-        if lags > 1 and n > 0 and skew == 1:
-            left[0, n - 1] = 0.0  # the channel just before is not decoded any further than this one
+        for lead in range(1, lags // 2 + 1):  # channels just before are not decoded that far
+            for j in range(max(n - lead // skew, 0), n):
+                left[lags // 2 - lead, j] = 0.0
         rank, unexplained = 0, same[k, k]
         for p in range(min(chosen.shape[1], n)):
             best = _most_telling(same, base, n, left, cross, gains)

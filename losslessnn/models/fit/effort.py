@@ -33,7 +33,7 @@ class Effort:
     reference_gain : float
         Bits a sample a reference must save to be worth a decoder's time.
     apart : int
-        By how many steps of time (0 or 1) channels are compared before and after each other, too, to choose
+        By how many steps of time channels are compared before and after each other, too, to choose
         references.
     adaptive_gain : float
         Bits a sample the adaptive stage must save to be worth a decoder's time.
@@ -78,10 +78,10 @@ EFFORT: dict[int, Effort] = {
     3: Effort(16, 4, 2, 2, 1, 16, 2, (656,), 1 << 20, (), NO_NETWORK, quick_cuts=True),
     4: Effort(16, 8, 2, 2, 2, 16, 4, (656,), 1 << 20, (), NO_NETWORK, quick_cuts=True),
     5: Effort(16, 12, 4, 2, 2, 16, 4, (656,), 1 << 20, (128,), TRAINING[5], quick_cuts=True),
-    6: Effort(24, 12, 4, 3, 3, 16, 4, (328, 1312), 1 << 22, (128,), TRAINING[6], reference_gain=0.002),
-    7: Effort(32, 12, 4, 3, 3, 16, 6, (328, 656, 1312), 1 << 23, (128, 128), TRAINING[7], (1, 2), 0.0),
-    8: Effort(32, 16, 8, 3, 3, 24, 8, (164, 328, 656, 1312), 1 << 25, (128, 16), TRAINING[8], (1, 2), 0.0),
+    6: Effort(24, 12, 4, 3, 3, 16, 4, (328, 1312), 1 << 22, (128,), TRAINING[6], (1,), 0.002, 2),
+    7: Effort(32, 12, 4, 3, 3, 16, 6, (328, 656, 1312), 1 << 23, (128, 128), TRAINING[7], (1, 2), 0.0, 2),
+    8: Effort(32, 16, 8, 3, 3, 24, 8, (164, 328, 656, 1312), 1 << 25, (128, 16), TRAINING[8], (1, 2), 0.0, 2),
     9: Effort(
-        32, 16, 8, 4, 4, 32, 8, (164, 328, 656, 1312, 2624), 1 << 40, (128, 16), TRAINING[9], (1, 2), 0.0
+        32, 16, 8, 4, 4, 32, 8, (164, 328, 656, 1312, 2624), 1 << 40, (128, 16), TRAINING[9], (1, 2), 0.0, 2
     ),
 }
