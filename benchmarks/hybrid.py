@@ -21,7 +21,7 @@ from losslessnn import compress, lattice
 from losslessnn.adc import AdcTables
 from losslessnn.chunk import describe_chunk
 from losslessnn.kernels.parameters import Foreseen
-from losslessnn.models import autoregressive, conversion, encoding, latent, point_trial, side
+from losslessnn.models import autoregressive, conversion, encoding, latent, point_trial, side, table_trial
 from losslessnn.models.arrangement import arrange
 from losslessnn.models.autoregressive import Marks
 from losslessnn.models.fit.effort import EFFORT
@@ -69,7 +69,7 @@ def estimate(array: Array, level: int) -> Estimate | None:
 def _ways(samples: Array, marks: Marks, level: int, count: int) -> Iterator[tuple[str, float]]:
     """Bits of (channels, time) codes and of all that decoding them takes, for each way."""
     low, high = conversion.range_of(samples, marks)
-    tables = conversion.tables_for(samples, low, high)
+    tables = table_trial.choose_tables(samples, marks, low, high)
     positions = conversion.positions_of(samples, low, high, tables)
     model, prediction = fit_factors(samples, positions, marks, EFFORT[level], Reach((count,), NEAR.lags))
     if len(model.factors.loadings) == 0:

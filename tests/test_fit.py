@@ -22,10 +22,12 @@ from losslessnn.kernels.cpu.sums import (
 )
 from losslessnn.models import autoregressive, encoding, side
 from losslessnn.models.autoregressive import NO_MARKS
-from losslessnn.models.conversion import positions_of
+from losslessnn.models.conversion import positions_of, tables_for
 from losslessnn.models.fit import changes, fit, fit_taps, head, linear
 from losslessnn.models.fit.effort import EFFORT
 from losslessnn.models.fit.references import choose_references
+from losslessnn.models.points import fill
+from losslessnn.models.table_trial import choose_tables
 from support import assert_same_bits, make_recording, make_two_trials
 
 
@@ -191,6 +193,49 @@ def test_a_reference_that_tells_little_costs_a_decoder_more_than_it_saves() -> N
     noise[1] += noise[0] / 21
     assert _chosen(noise)[1, 0] == -1
     assert _chosen(noise, reference_gain=0.0)[1, 0] == 0
+
+
+def _bursts() -> np.ndarray:
+    """Muscles now and then: loud for 600 samples, at rest for 1800, when hardly a code is left."""
+    rng = np.random.default_rng(9)
+    wave = np.stack([np.convolve(row, np.hanning(9), mode="same") for row in rng.normal(size=(8, 24_000))])
+    return (wave * np.where(np.arange(24_000) // 600 % 4, 0.6, 30.0)).round().astype(np.int32)
+
+
+def test_a_peak_that_quiet_stretches_leave_is_not_taken_for_a_wide_code() -> None:
+    codes = _bursts()
+    low, high = int(codes.min()), int(codes.max())
+    promising = tables_for(codes, low, high)
+    assert promising is not None
+    assert choose_tables(codes, NO_MARKS, low, high) is None
+    by_tables, without = (
+        fit(codes, positions_of(codes, low, high, each), EFFORT[5])[0] for each in (promising, None)
+    )
+    assert (
+        autoregressive.measure(codes, without).sum() < 0.97 * autoregressive.measure(codes, by_tables).sum()
+    )
+
+
+@pytest.mark.parametrize("widths", [[3.0, 1.0, 1.0, 1.0], [2.5, 1.0, 1.0, 1.0]])
+@pytest.mark.parametrize(("n_channels", "n_times"), [(4, 12_000), (40, 3000), (40, 30_000)])
+def test_a_converters_wide_codes_are_found(widths: list[float], n_channels: int, n_times: int) -> None:
+    """Some at a glance, others by trying; of few channels or many, with marked samples or none."""
+    edges = np.cumsum(np.resize(widths, 512))
+    volts = np.random.default_rng(1).normal(size=(n_channels, n_times)) * 30 + edges[256]
+    codes = np.searchsorted(edges, volts).astype(np.int32)
+    marks = (np.random.default_rng(2).random(codes.shape) < 0.01).astype(np.uint8)
+    low, high = int(codes.min()), int(codes.max())
+    for some in (NO_MARKS, marks):
+        tables = choose_tables(fill(codes, some, low) if some.size else codes, some, low, high)
+        assert tables is not None
+        assert tables.table.size == n_channels
+
+
+def test_a_channel_that_another_says_all_of_needs_no_further_reference() -> None:
+    noise = np.random.default_rng(8).normal(0, 300, (12, 4000))
+    noise[10] = 0
+    noise[11] = noise[4]
+    assert _chosen(noise, reference_gain=0.0)[10:].tolist() == [[-1, -1], [4, -1]]
 
 
 def test_what_the_best_of_many_tells_by_chance_is_no_reference() -> None:

@@ -11,6 +11,7 @@ from losslessnn.kernels.cpu.sums import windows_of
 _ROUNDING_LOSS = 0.72 / 12.0  # bits: half of 1 / ln 2, times the mean square of an error of rounding
 _BITS_ABOVE_STEP = 4.0  # of a coefficient, beside those that finer steps take
 _SAME = 1e-3  # of a candidate's variance: with less left it is the same as those chosen before
+_NOTHING = 1e-9  # of a channel's variance: what is left of one that others say all of
 _SILENT = 0.25  # of what a reference must explain: a lag that says less of the channel changes nothing
 
 
@@ -57,7 +58,7 @@ def choose_references(covariances, skew, threshold, begin, factors, left, cross,
                     continue
                 explained = cross[q, best] * cross[q, best] / left[q, best]
                 if explained > _SILENT * least:
-                    unexplained = max(unexplained - explained, 0.0)
+                    unexplained = max(unexplained - explained, _NOTHING * same[k, k])
                     _take_off(covariances, base, n, best, q, factors, rank, left, cross)
                     rank += 1
             for q in range(lags):

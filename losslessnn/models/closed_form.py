@@ -8,12 +8,13 @@ from losslessnn.blocks import Codes
 from losslessnn.kernels.parameters import Positions
 from losslessnn.models import autoregressive, latent
 from losslessnn.models.autoregressive import Marks
-from losslessnn.models.conversion import positions_of, range_of, tables_for
+from losslessnn.models.conversion import positions_of, range_of
 from losslessnn.models.fit import fit
 from losslessnn.models.fit.effort import Effort
 from losslessnn.models.latent_fit import FAR, fit_factors
 from losslessnn.models.point_trial import take_points
 from losslessnn.models.prediction import Prediction
+from losslessnn.models.table_trial import choose_tables
 
 
 @dataclass(frozen=True)
@@ -76,5 +77,5 @@ def fit_closed_latents(samples: Codes, effort: Effort) -> ClosedLatents:
 def _converted(samples: Codes, marks: Marks) -> tuple[Positions, bytes]:
     """Positions of codes, and the ADC tables these need; empty for none."""
     low, high = range_of(samples, marks)
-    tables = tables_for(samples, low, high)
+    tables = choose_tables(samples, marks, low, high)
     return positions_of(samples, low, high, tables), b"" if tables is None else tables.pack()

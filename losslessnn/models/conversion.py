@@ -43,7 +43,7 @@ def positions_of(samples: Codes, low: int, high: int, tables: adc.AdcTables | No
 
 
 def tables_for(samples: Codes, low: int, high: int) -> adc.AdcTables | None:
-    """ADC tables, if they pay and positions have room for them."""
+    """ADC tables, if they promise to pay and positions have room for them."""
     tables = adc.estimate(samples, low, high, spread_of(samples))
     fits = tables is not None and tables.fits(max(abs(low), abs(high)) << adc.FRACTION_BITS)
     return tables if fits else None

@@ -17,7 +17,7 @@ from losslessnn.kernels.constants import MAX_LATENT_CHANNELS
 from losslessnn.models import devices, latent, side
 from losslessnn.models.autoregressive import AutoregressiveModel, Marks
 from losslessnn.models.channels import Channels
-from losslessnn.models.conversion import offsets_of, positions_of, range_of, tables_for
+from losslessnn.models.conversion import offsets_of, positions_of, range_of
 from losslessnn.models.fit import add_network, fit, predict_by
 from losslessnn.models.fit.changes import find_changes
 from losslessnn.models.fit.effort import EFFORT, Effort
@@ -27,6 +27,7 @@ from losslessnn.models.points import fill
 from losslessnn.models.prediction import Prediction
 from losslessnn.models.segments import Segment, pack_segments, total_size
 from losslessnn.models.store import ID_BYTES, Family, Profile
+from losslessnn.models.table_trial import choose_tables
 from losslessnn.wire import Bytes, pack_varint
 
 _log = logging.getLogger(__name__)
@@ -74,7 +75,7 @@ def encode(
         packet = _encode_packet(samples, marks, low, high, profile, device)
         if packet is not None:
             return _present(common | packet)
-    tables = tables_for(samples, low, high) if level >= 2 else None
+    tables = choose_tables(samples, marks, low, high) if level >= 2 else None
     latents_chosen = chosen is Family.LATENT_FACTOR or (profile is not None and profile.latents is not None)
     if latents_chosen and len(samples) > MAX_LATENT_CHANNELS:
         _mention_width(len(samples))

@@ -1,0 +1,57 @@
+"""Whether ADC tables are worth having."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from losslessnn.adc import AdcTables
+from losslessnn.blocks import Codes
+from losslessnn.models import autoregressive
+from losslessnn.models.autoregressive import Marks
+from losslessnn.models.conversion import positions_of, tables_for
+from losslessnn.models.fit import fit
+from losslessnn.models.fit.effort import EFFORT
+from losslessnn.models.prediction import stretches
+
+TRIAL_SAMPLES, STRETCH = 1 << 16, 1 << 9  # to try them on: in all, of a channel one behind another
+TRIAL_CHANNELS = 16  # at least, if there are as many
+SIMPLE = EFFORT[2]  # the model they are tried with
+ROUGH, MANY_CODES = 4.0, 64  # 1/8 octave from one of so many codes to the next
+
+
+def choose_tables(samples: Codes, marks: Marks, low: int, high: int) -> AdcTables | None:
+    """ADC tables by which some of the samples become smaller, under a simple model, than the tables are.
+
+    A histogram does not tell a converter's narrow and wide codes from a narrow peak that quiet stretches
+    leave on the distribution of loud ones. Predictions do: they know what is quiet.
+    """
+    tables = tables_for(samples, low, high)
+    if tables is None or _surely_converters(tables):
+        return tables
+    n_channels, n_times = samples.shape
+    n_tried = min(n_channels, max(TRIAL_CHANNELS, TRIAL_SAMPLES // n_times))
+    channels = np.arange(n_tried) * n_channels // n_tried
+    tried, marks = samples[channels], marks[channels] if marks.size else marks
+    count = TRIAL_SAMPLES // (n_tried * STRETCH)
+    if count > 1 and n_times > count * STRETCH:
+        begins = np.arange(count) * (n_times - STRETCH) // (count - 1)
+        tried = stretches(tried, begins, STRETCH)
+        marks = stretches(marks, begins, STRETCH) if marks.size else marks
+    tried, marks = np.ascontiguousarray(tried), np.ascontiguousarray(marks)
+    theirs = replace(tables, table=tables.table[channels])
+    gain = _bits(tried, marks, low, high, None) - _bits(tried, marks, low, high, theirs)
+    return tables if gain * (samples.size / tried.size) > 8 * len(tables.pack()) else None
+
+
+def _surely_converters(tables: AdcTables) -> bool:
+    """Whether neighbouring codes differ so much in width that no signal's distribution looks like it."""
+    steps = np.abs(np.diff(tables.log_widths[0]))
+    return steps.size >= MANY_CODES and float(steps.mean()) >= ROUGH
+
+
+def _bits(samples: Codes, marks: Marks, low: int, high: int, tables: AdcTables | None) -> float:
+    """Bits of samples under a simple model fitted to them."""
+    model, _ = fit(samples, positions_of(samples, low, high, tables), SIMPLE)
+    return float(autoregressive.measure(samples, model, marks).sum())
