@@ -37,7 +37,7 @@ ENCODING = """
 import numpy as np
 from losslessnn import compress, decompress
 
-recording = (20 * np.cumsum(np.random.default_rng(0).normal(size=(6000, 8)), axis=0)).astype("i2")
+recording = (8 * np.cumsum(np.random.default_rng(0).normal(size=(6000, 8)), axis=0)).astype("i2")
 decompress(compress(recording))
 compress(recording, level=1)
 compress(recording[:1000], level=1, model="latent-factor")
