@@ -12,11 +12,12 @@ _ROUNDING_LOSS = 0.72 / 12.0  # bits: half of 1 / ln 2, times the mean square of
 _BITS_ABOVE_STEP = 4.0  # of a coefficient, beside those that finer steps take
 _SAME = 1e-3  # of a candidate's variance: with less left it is the same as those chosen before
 _NOTHING = 1e-9  # of a channel's variance: what is left of one that others say all of
+_FIRST = 2  # references that may say more to what comes after the linear predictor than to that
 _SILENT = 0.25  # of what a reference must explain: a lag that says less of the channel changes nothing
 
 
 @lean_kernel
-def choose_references(covariances, skew, threshold, begin, factors, left, cross, gains, chosen):
+def choose_references(covariances, skew, threshold, price, begin, factors, left, cross, gains, chosen):
     """For every channel from ``begin`` on the earlier channels that explain it best, greedily.
 
     Parameters
@@ -26,6 +27,7 @@ def choose_references(covariances, skew, threshold, begin, factors, left, cross,
         after it
     skew : int, by how many steps a channel is coded after the one before it
     threshold : share that a reference must explain of what is left of a channel's variance, at all lags
+    price : what further references than the first must explain on top of that
     begin : the first channel to choose for
     factors, left, cross, gains : memory, (lags * most, lags, reach), twice (lags, reach) and (reach,)
         float64: how many references a channel may have, and how far back they may lie
@@ -49,7 +51,7 @@ def choose_references(covariances, skew, threshold, begin, factors, left, cross,
         rank, unexplained = 0, same[k, k]
         for p in range(min(chosen.shape[1], n)):
             best = _most_telling(same, base, n, left, cross, gains)
-            least = threshold * unexplained
+            least = (threshold if p < _FIRST else threshold + price) * unexplained
             if gains[best] <= least:
                 break
             chosen[k - begin, p] = base + best

@@ -31,7 +31,7 @@ class Effort:
         By how many steps a channel may be coded after the one before it: the more, the farther leads reach
         into channels coded before, and the less is known of later ones.
     reference_gain : float
-        Bits a sample a reference must save to be worth a decoder's time.
+        Bits a sample a reference must save to be worth a decoder's time, but for the first ones.
     apart : int
         By how many steps of time channels are compared before and after each other, too, to choose
         references.

@@ -27,7 +27,7 @@ def choose_references(
     """Earlier channels that explain each channel's whitened samples best, then later ones like it.
 
     Channels are compared as they are ``effort.apart`` steps of time before and after each other, too. A
-    reference must save ``price`` bits, or what the best of so many would by chance, and
+    reference must save ``price`` bits, or what the best of so many would by chance, and all but the first
     ``effort.reference_gain`` bits a sample.
     """
     n_channels, lags = len(whitened), 2 * effort.apart + 1
@@ -35,7 +35,7 @@ def choose_references(
     # what a reference explains saves n/2 log2(1 / (1 - gain)) bits; what it explains by chance of the samples
     # that are looked at, it does not of others
     chance = (lags + NATS * n_channels.bit_length()) * (1 / whitened.shape[1] - 1 / n_times)
-    threshold = NATS * (price / n_times + effort.reference_gain) + max(chance, 0.0)
+    threshold, worth = NATS * price / n_times + max(chance, 0.0), NATS * effort.reference_gain
     chosen = np.full((n_channels, most + later), -1, np.int32)
     reach = n_channels if n_channels <= MANY_CHANNELS else REFERENCE_REACH
     memory = np.empty((lags * most, lags, reach)), *np.empty((2, lags, reach)), np.empty(reach)
@@ -46,7 +46,7 @@ def choose_references(
         known = begin - base
         first = covariances.shape[1] - known
         covariances = _covariances(whitened[base:end], covariances[:, first:, first:], gpu)
-        linear_fit.choose_references(covariances, skew, threshold, begin - base, *memory, block)
+        linear_fit.choose_references(covariances, skew, threshold, worth, begin - base, *memory, block)
         chosen[begin:end, :most] = np.where(block < 0, -1, block + base)
         if later:
             same = covariances[lags - 1]
