@@ -138,7 +138,7 @@ def test_sums_of_products_are_exact_as_far_as_samples_may_go(kind: type, most: i
         assert weighed[k] == 300 + 4 * 33 + 0.25 * 367
 
 
-@pytest.mark.parametrize("lag", [0, 1, 2])
+@pytest.mark.parametrize("lag", [0, 1, 4])
 def test_channels_are_compared_exactly(lag: int) -> None:
     """Every pair of rows, in tiles and blocks, at the largest samples that 32 bits hold sums of."""
     rows = np.full((8, AT_ONCE + 2080), PRODUCT_LIMIT, np.int16)

@@ -83,7 +83,7 @@ def test_matrices_are_the_cpus(seed: int, kind: type, extreme: bool, piece: int,
     np.testing.assert_array_equal(also_weighed, weighed)
 
 
-@pytest.mark.parametrize("lag", [0, 1])
+@pytest.mark.parametrize("lag", [0, 1, 4])
 @pytest.mark.parametrize("known", [0, 4, 13])
 def test_channels_are_compared_as_on_the_cpu(known: int, lag: int, gpu: Gpu) -> None:
     rows = np.full((16, AT_ONCE + 2080), PRODUCT_LIMIT, np.int16)

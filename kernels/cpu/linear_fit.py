@@ -17,7 +17,7 @@ _SILENT = 0.25  # of what a reference must explain: a lag that says less of the 
 
 
 @lean_kernel
-def choose_references(covariances, skew, threshold, price, begin, factors, left, cross, gains, chosen):
+def choose_references(covariances, skew, threshold, worth, begin, factors, left, cross, gains, chosen):
     """For every channel from ``begin`` on the earlier channels that explain it best, greedily.
 
     Parameters
@@ -27,7 +27,7 @@ def choose_references(covariances, skew, threshold, price, begin, factors, left,
         after it
     skew : int, by how many steps a channel is coded after the one before it
     threshold : share that a reference must explain of what is left of a channel's variance, at all lags
-    price : what further references than the first must explain on top of that
+    worth : what all but the first references must explain on top of that
     begin : the first channel to choose for
     factors, left, cross, gains : memory, (lags * most, lags, reach), twice (lags, reach) and (reach,)
         float64: how many references a channel may have, and how far back they may lie
@@ -51,7 +51,7 @@ def choose_references(covariances, skew, threshold, price, begin, factors, left,
         rank, unexplained = 0, same[k, k]
         for p in range(min(chosen.shape[1], n)):
             best = _most_telling(same, base, n, left, cross, gains)
-            least = (threshold if p < _FIRST else threshold + price) * unexplained
+            least = (threshold if p < _FIRST else threshold + worth) * unexplained
             if gains[best] <= least:
                 break
             chosen[k - begin, p] = base + best

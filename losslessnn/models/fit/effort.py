@@ -73,7 +73,7 @@ TRAINING = {
     9: Training(32, 1 << 18, 1 << 23, 1 << 20, 0.001, 0.004, batch=128),
 }
 EFFORT: dict[int, Effort] = {
-    1: Effort(8, 2, 0, 1, 0, 0, 0, (), 1 << 18, (), NO_NETWORK, (1,), 0.0, 0, following_gain=0.05),
+    1: Effort(8, 2, 0, 1, 0, 0, 0, (), 1 << 18, (), NO_NETWORK, apart=0, following_gain=0.05),
     2: Effort(12, 4, 0, 1, 1, 0, 0, (), 1 << 19, (), NO_NETWORK),
     3: Effort(16, 4, 2, 2, 1, 16, 2, (656,), 1 << 20, (), NO_NETWORK, quick_cuts=True),
     4: Effort(16, 8, 2, 2, 2, 16, 4, (656,), 1 << 20, (), NO_NETWORK, quick_cuts=True),

@@ -17,7 +17,7 @@ from losslessnn.models.gpu import Gpu
 MANY_CHANNELS = 512  # above which they cost more than each other's references may save
 REFERENCE_REACH = 256  # channels, if there are many
 LATER_REACH = 48  # channels
-NATS = 2 * 0.6931  # two times those of a bit
+_TWICE_LN2 = 2 * 0.6931  # a share of the variance that is explained, times samples, over bits saved
 _PRODUCT_BITS = 7  # of a channel's mean magnitude where samples are multiplied with other channels'
 
 
@@ -34,8 +34,8 @@ def choose_references(
     most, later, skew = effort.references, effort.later, max(effort.skews)
     # what a reference explains saves n/2 log2(1 / (1 - gain)) bits; what it explains by chance of the samples
     # that are looked at, it does not of others
-    chance = (lags + NATS * n_channels.bit_length()) * (1 / whitened.shape[1] - 1 / n_times)
-    threshold, worth = NATS * price / n_times + max(chance, 0.0), NATS * effort.reference_gain
+    chance = (lags + _TWICE_LN2 * n_channels.bit_length()) * (1 / whitened.shape[1] - 1 / n_times)
+    threshold, worth = _TWICE_LN2 * price / n_times + max(chance, 0.0), _TWICE_LN2 * effort.reference_gain
     chosen = np.full((n_channels, most + later), -1, np.int32)
     reach = n_channels if n_channels <= MANY_CHANNELS else REFERENCE_REACH
     memory = np.empty((lags * most, lags, reach)), *np.empty((2, lags, reach)), np.empty(reach)
