@@ -6,11 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from losslessnn.adc import AdcTables
+from losslessnn.adc import FRACTION_BITS, AdcTables, plain_positions
 from losslessnn.blocks import Codes
-from losslessnn.models import autoregressive
-from losslessnn.models.autoregressive import Marks
-from losslessnn.models.conversion import positions_of, tables_for
+from losslessnn.models.autoregressive import Marks, measure
+from losslessnn.models.conversion import offsets_of, tables_for
 from losslessnn.models.fit import fit
 from losslessnn.models.fit.effort import EFFORT
 from losslessnn.models.prediction import stretches
@@ -41,7 +40,11 @@ def choose_tables(samples: Codes, marks: Marks, low: int, high: int) -> AdcTable
         marks = stretches(marks, begins, STRETCH) if marks.size else marks
     tried, marks = np.ascontiguousarray(tried), np.ascontiguousarray(marks)
     theirs = replace(tables, table=tables.table[channels])
-    gain = _bits(tried, marks, low, high, None) - _bits(tried, marks, low, high, theirs)
+    # one model for both: predictions by a table's positions are worth the same
+    offset = offsets_of(tried) << FRACTION_BITS
+    plain, _ = fit(tried, plain_positions(low, high, FRACTION_BITS, offset), SIMPLE)
+    by_tables = replace(plain, positions=theirs.positions(offset))
+    gain = float((measure(tried, plain, marks) - measure(tried, by_tables, marks)).sum())
     return tables if gain * (samples.size / tried.size) > 8 * len(tables.pack()) else None
 
 
@@ -49,9 +52,3 @@ def _surely_converters(tables: AdcTables) -> bool:
     """Whether neighbouring codes differ so much in width that no signal's distribution looks like it."""
     steps = np.abs(np.diff(tables.log_widths[0]))
     return steps.size >= MANY_CODES and float(steps.mean()) >= ROUGH
-
-
-def _bits(samples: Codes, marks: Marks, low: int, high: int, tables: AdcTables | None) -> float:
-    """Bits of samples under a simple model fitted to them."""
-    model, _ = fit(samples, positions_of(samples, low, high, tables), SIMPLE)
-    return float(autoregressive.measure(samples, model, marks).sum())
