@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import ctypes
 import io
+import math
 import mmap
+from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike, NDArray
 
 LARGE = 1 << 24
 _PIECE = 1 << 20  # a multiple of any page's size
+_SPARSE = 1 << 19  # bytes: less is not worth pages of its own
 _LARGE_ARRAY, _UNUSED = 1 << 22, 1 << 26
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8  # glibc's mallopt(3)
 _CAN_GIVE_BACK = hasattr(mmap, "MADV_DONTNEED") and hasattr(mmap, "MAP_ANONYMOUS")
@@ -26,6 +30,24 @@ def room(size: int) -> memoryview:
     if size < LARGE or not _CAN_GIVE_BACK:
         return np.empty(size, np.uint8).data
     return memoryview(mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
+
+
+def zeros(shape: tuple[int, int], dtype: DTypeLike, used: int) -> NDArray[Any]:
+    """Zeros, of which some rows are going to be ``used``; if these are few, others take no memory.
+
+    numpy's own take none at first only: what others have used before, C's allocator must clear.
+
+    Examples
+    --------
+    >>> zeros((2, 3), np.int16, used=1)
+    array([[0, 0, 0],
+           [0, 0, 0]], dtype=int16)
+    """
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    if size < _SPARSE or 2 * used > shape[0] or not _CAN_GIVE_BACK:
+        return np.zeros(shape, dtype)
+    pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    return np.frombuffer(pages, dtype).reshape(shape)
 
 
 def spend(content: bytes | memoryview, target: io.BytesIO) -> None:

@@ -168,3 +168,20 @@ def test_codes_of_channels_too_many_for_tables_are_counted_together() -> None:
     for each in (codes, np.asfortranarray(codes)):
         _, peak = peak_of(lambda each=each: adc.estimate(each, 0, 999, 100.0))
         assert peak < 3 * codes.nbytes
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (64, 1 << 14)])
+def test_zeros_are_zeros_that_can_be_written_to(shape: tuple[int, int]) -> None:
+    for used in (1, shape[0]):
+        values = memory.zeros(shape, np.int32, used)
+        assert values.shape == shape and values.dtype == np.int32 and not values.any()
+        values[1] = 7
+        assert int(values.sum()) == 7 * shape[1]
+
+
+@pytest.mark.skipif(not memory._CAN_GIVE_BACK, reason="zeros are numpy's here")
+def test_of_zeros_that_nobody_uses_no_allocator_knows() -> None:
+    _, peak = peak_of(lambda: memory.zeros((64, 1 << 16), np.int32, used=4))
+    assert peak < 1 << 16
+    _, peak = peak_of(lambda: memory.zeros((64, 1 << 16), np.int32, used=60))
+    assert peak >= 1 << 24

@@ -91,14 +91,16 @@ class Memory(NamedTuple):
     slow: NDArray[np.int16]
 
 
-def new_memory(n_channels: int, n_times: int, averages: bool = True) -> Memory:
-    """A `Memory` of no errors. Numpy takes memory for a channel when it is written to, not before."""
+def new_memory(
+    n_channels: int, n_times: int, averages: bool = True, zeros: Callable[..., NDArray[Any]] = np.zeros
+) -> Memory:
+    """A `Memory` of no errors; ``zeros`` makes its arrays."""
     size = n_times + BACK + 1
-    logarithms = (np.zeros((n_channels, size * averages), np.int16) for _ in range(3))
+    logarithms = (zeros((n_channels, size * averages), np.int16) for _ in range(3))
     return Memory(
-        np.zeros((n_channels, size), np.int64),
-        np.zeros((n_channels, size), np.int32),
-        np.zeros((n_channels, size), np.int32),
+        zeros((n_channels, size), np.int64),
+        zeros((n_channels, size), np.int32),
+        zeros((n_channels, size), np.int32),
         *logarithms,
     )
 

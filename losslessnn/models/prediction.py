@@ -19,6 +19,7 @@ from losslessnn.kernels.cpu import adaptive
 from losslessnn.kernels.cpu import autoregressive as kernel
 from losslessnn.kernels.cpu.transposing import by_time
 from losslessnn.kernels.parameters import Adaptive, LinearTaps, Positions
+from losslessnn.memory import zeros
 
 Int32s = NDArray[np.int32]
 Between = Callable[[int, int], NDArray[Any]]
@@ -162,8 +163,7 @@ class Prediction:
         if channels is None:
             return self.linear_errors(self.history(begin, end))
         needed = np.union1d(channels, self.sources(channels))
-        # numpy takes memory for a row when it is written to, not before
-        history = np.zeros((len(self.codes), end - begin + 2 * PAD), np.int32)
+        history = zeros((len(self.codes), end - begin + 2 * PAD), np.int32, needed.size)
         history[needed] = self.history(begin, end, needed)
         return self.linear_errors(history, channels)
 
@@ -216,7 +216,7 @@ class Prediction:
         needed = np.unique(np.concatenate([chosen, *sources])).astype(np.int64)
         positions = self.positions.of(chosen)
         size = max(end - begin for begin, end in self._blocks) + PAD
-        units = np.zeros((len(self.codes) + 1, size), np.int32)
+        units = zeros((len(self.codes) + 1, size), np.int32, needed.size)
         offsets = adaptive.source_offsets(stage.first, stage.source, size, 0)
         groups = []
         for at in range(0, chosen.size, _GROUP):

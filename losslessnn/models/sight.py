@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from losslessnn.kernels.cpu import network as kernel
 from losslessnn.kernels.cpu import network_times
 from losslessnn.kernels.cpu.autoregressive import start, working_memory
 from losslessnn.kernels.parameters import Head, Steps
+from losslessnn.memory import zeros
 from losslessnn.models.prediction import Int32s, Prediction
 
 Channels = NDArray[np.int64]
@@ -73,7 +75,8 @@ def look_around(
     working = working_memory(n_channels)
     start(working, head)
     size = min(block_size(n_channels), n_times) + kernel.BACK + 1
-    memory, indices = kernel.new_memory(n_channels, size), np.zeros((n_channels, size), np.uint8)
+    memory = kernel.new_memory(n_channels, size, zeros=partial(zeros, used=seen.size))
+    indices = zeros((n_channels, size), np.uint8, seen.size)
     first = observed = 0
     for begin, end in prediction.blocks():
         moved = max(0, begin - kernel.BACK) - first
@@ -95,17 +98,14 @@ def look_around(
 def _predicted(
     prediction: Prediction, begin: int, end: int, chosen: Channels, seen: Channels
 ) -> tuple[Int32s, Int32s, Int32s]:
-    """History, linear predictions of ``chosen`` channels and means of ``seen`` ones.
-
-    Arrays are of all channels, but numpy takes memory for a row when it is written to, not before.
-    """
+    """History, linear predictions of ``chosen`` channels and means of ``seen`` ones, in rows of their own."""
     n_channels = len(prediction.codes)
     if chosen.size == n_channels:
         history, means = prediction.window(begin, end)
         return history, history[:, PAD:-PAD] - prediction.linear_errors(history), means
     needed = np.union1d(seen, prediction.sources(chosen))
-    history = np.zeros((n_channels, end - begin + 2 * PAD), np.int32)
-    linear, means = (np.zeros((n_channels, end - begin), np.int32) for _ in range(2))
+    history = zeros((n_channels, end - begin + 2 * PAD), np.int32, needed.size)
+    linear, means = (zeros((n_channels, end - begin), np.int32, seen.size) for _ in range(2))
     history[needed] = prediction.history(begin, end, needed)
     linear[chosen] = history[chosen, PAD:-PAD] - prediction.linear_errors(history, chosen)
     means[seen] = history[seen, PAD:-PAD] - prediction.errors_between(begin, end, seen)
