@@ -9,6 +9,7 @@ encode_chunk
 from __future__ import annotations
 
 import logging
+import traceback
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -36,6 +37,7 @@ Array = npt.NDArray[Any]
 Content = npt.NDArray[np.uint8]
 
 _log = logging.getLogger("losslessnn.chunk")
+_mentioned: set[tuple[type[Exception], str, int | None]] = set()  # failures, and where
 
 _FEWEST_SAMPLES = 64
 _MANY_FIELDS = 64  # of one kind: a table's columns, rather than fields each of which means something else
@@ -193,10 +195,8 @@ def _encode_content(
             modelled = _encode_best(array, content, how)
         if modelled is not None and modelled.mode is Mode.NEURAL:
             check_description(array.shape, modelled.sections)
-    except Exception:  # an encoder must not lose a recording to a bug in what only makes it smaller
-        _log.exception(
-            "modelling a chunk of %s failed; it is kept in a plain mode: please report", array.dtype
-        )
+    except Exception as error:  # an encoder must not lose a recording to a bug in what only makes it smaller
+        _mention_failure(error, array.dtype)
         modelled = None
     if modelled is not None and _plain_is_hopeless(modelled.size, content, itemsize, how.level):
         return modelled
@@ -204,6 +204,17 @@ def _encode_content(
     if modelled is not None and modelled.size + _SECTION_OVERHEAD * len(modelled.sections) < plain.size:
         return modelled
     return plain
+
+
+def _mention_failure(error: Exception, dtype: np.dtype[Any]) -> None:
+    """Log a failure: with its traceback the first time, in a line when it happens again in a later chunk."""
+    *_, place = traceback.extract_tb(error.__traceback__)
+    what = type(error), place.filename, place.lineno
+    _log.error(
+        "modelling a chunk of %s failed (%r); it is kept in a plain mode: please report",
+        dtype, error, exc_info=None if what in _mentioned else error,
+    )  # fmt: skip
+    _mentioned.add(what)
 
 
 def _plain_is_hopeless(size: int, content: Content, itemsize: int, level: int) -> bool:

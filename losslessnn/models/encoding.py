@@ -40,7 +40,8 @@ KEPT_SHARE = 0.65  # of the gain asked for of a network that frames must show: h
 MOST_CUTS = 2  # of a part into two, one within another
 CUT_TRIAL = EFFORT[2]  # the model by which a cut is judged first
 FAST_LATENTS_LEVEL = 6  # up to this level, no more factors than a fast decoder likes
-SURE_LEVEL, SHORT = 5, 1 << 20  # chunks of fewer samples need not gain from what higher levels try
+# chunks of fewer samples or time steps need not gain from what higher levels try
+SURE_LEVEL, SHORT, FEW_TIMES = 5, 1 << 20, 1 << 10
 ALL_FAMILIES_LEVEL = 9  # from this level on, every family of models is tried where it may win
 LATENT_TRIAL_SAMPLES, SHORTEST_LATENT_TRIAL = 1 << 18, 1 << 13  # in all, of each channel
 LATENT_TRIAL_LEVEL = 3
@@ -129,7 +130,8 @@ def _encode_autoregressive(
     base = None if profile is None else profile.base
     own_tables = b"" if tables is None else tables.pack()
     shared = (len(own_tables) / samples.shape[1], _PROFILE_BYTES / samples.shape[1])
-    levels = {level, min(level, SURE_LEVEL)} if samples.size < SHORT else {level}
+    short = samples.size < SHORT or samples.shape[1] < FEW_TIMES
+    levels = {level, min(level, SURE_LEVEL)} if short else {level}
     segments = min(
         (
             Encoder(low, high, tables, shared, base, EFFORT[each], device).segments(samples, marks)
