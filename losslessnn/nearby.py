@@ -112,7 +112,7 @@ def _on_its_lattice(array: Array, bound: float) -> Array | None:
     for code in (low, high):
         everywhere = np.full(codes.shape, code, np.int32)
         ends.append(lattice.decode(grid, everywhere, b"", array.dtype, array.shape))
-    with np.errstate(invalid="ignore"):  # of a palette, these may be no numbers
+    with np.errstate(invalid="ignore", over="ignore"):  # of a palette, these may be no numbers, or far apart
         reals = [end.astype(np.float64) for end in ends]
         step = float(np.max(np.abs(reals[1] - reals[0]))) / (high - low)
     reach = int(min(bound / step * (1 + 1e-9), _FARTHEST)) if step > 0 else 0

@@ -53,6 +53,7 @@ def test_integers_stay_within_the_bound(array: np.ndarray, bound: int) -> None:
     bound=st.floats(0, 1e300),
 )
 @example(array=np.array([0] + [2.0**-126] * 15, "<f4"), bound=2e270)
+@example(array=np.array([-np.finfo("<f8").max, 2.0**970] + [0.0] * 22), bound=1.0)  # farther apart than reals
 def test_floats_stay_within_the_bound(array: np.ndarray, bound: float) -> None:
     assert_near(array, quantise(array, bound), bound)
 
