@@ -36,7 +36,7 @@ from .lattice.common import (
     unpack_integers,
 )
 from .lattice.grid import BIAS, MANTISSA_BITS
-from .lattice.multiple import fit_beside
+from .lattice.multiple_fit import fit_beside
 from .wire import Reader, pack_signed, pack_varint
 
 _WIDE, _NARROW = np.dtype("<i4"), np.dtype("u1")  # of codes and steps, and of places

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from .errors import CorruptFrameError
 from .fields import may_hold
 from .lattice.common import bits_of, pack_bytes, unpack_bytes
-from .lattice.multiple import is_on_a_line
+from .lattice.multiple_fit import is_on_a_line
 from .wire import Reader, pack_varint
 
 MOST_COLUMNS = 4096

@@ -29,7 +29,8 @@ from .common import MAX_CODE, Axis, Codes, Int64s, Kind, Lattice, OffLattice, bi
 from .differences import DifferenceLattice, fit_differences
 from .grid import FloatGrid, fit_grid
 from .integer import IntegerLattice, fit_integer, fit_wrapped
-from .multiple import FloatMultiple, Operation, fit_multiples
+from .multiple import FloatMultiple, Operation
+from .multiple_fit import fit_multiples
 from .palette import MAX_VALUES, PaletteLattice
 from .rational import RationalLattice, fit_rational, present_values
 
