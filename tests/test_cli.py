@@ -23,7 +23,8 @@ from losslessnn import CorruptFrameError, compress, decompress, open_archive
 from losslessnn.archives.format import ArchiveHeader, Source, pack_header, pack_index
 from losslessnn.archives.layout import Literal
 from losslessnn.cli import main
-from losslessnn.cli.common import explain, file_size
+from losslessnn.cli.batches import file_size
+from losslessnn.cli.talk import explain
 from losslessnn.newfile import NewFile
 from losslessnn.peers import name_points
 from support import make_recording, processor_seconds

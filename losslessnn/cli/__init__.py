@@ -145,7 +145,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except Exception as error:
-        from losslessnn.cli.common import complain
+        from losslessnn.cli.talk import complain
 
         complain(error)
         return FAILED

@@ -9,16 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from losslessnn.cli.common import (
-    EncodingCommand,
-    FiniteRange,
-    in_one_line,
-    level_option,
-    make_reading,
-    megabytes,
-    mention_compiling,
-    reading_options,
-)
+from losslessnn.cli.options import EncodingCommand, FiniteRange, level_option, make_reading, reading_options
+from losslessnn.cli.talk import in_one_line, megabytes, mention_compiling
 
 if TYPE_CHECKING:
     from losslessnn.advice import Advice, ChunkFigures

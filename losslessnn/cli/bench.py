@@ -7,18 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from losslessnn.cli.common import (
-    EncodingCommand,
-    FiniteRange,
-    complain,
-    in_one_line,
-    level_option,
-    make_folder_for,
-    make_reading,
-    megabytes,
-    mention_compiling,
-    reading_options,
-)
+from losslessnn.cli.batches import make_folder_for
+from losslessnn.cli.options import EncodingCommand, FiniteRange, level_option, make_reading, reading_options
+from losslessnn.cli.talk import complain, in_one_line, megabytes, mention_compiling
 
 if TYPE_CHECKING:
     import numpy as np

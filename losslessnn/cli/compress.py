@@ -11,40 +11,34 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from losslessnn.cli.common import (
-    STDIO,
+from losslessnn.cli.batches import (
     SUFFIX,
-    EncodingCommand,
-    FiniteRange,
     Pool,
-    Talk,
-    check_stdio,
-    device_option,
     file_size,
-    files_argument,
     find_inputs,
-    force_option,
-    hand_on,
     is_archive,
-    level_option,
-    make_reading,
-    megabytes,
-    model_option,
-    options,
-    per_second,
-    plural,
-    reading_options,
-    recursive_option,
     refuse_twins,
     remove_done,
     run_batch,
-    spooled_stdin,
-    stdout_bytes,
-    talk_options,
-    temporary_folder,
     thread_pool,
+)
+from losslessnn.cli.options import (
+    EncodingCommand,
+    FiniteRange,
+    device_option,
+    files_argument,
+    force_option,
+    level_option,
+    make_reading,
+    model_option,
+    options,
+    reading_options,
+    recursive_option,
+    talk_options,
     threads_option,
 )
+from losslessnn.cli.pipes import STDIO, check_stdio, hand_on, spooled_stdin, stdout_bytes, temporary_folder
+from losslessnn.cli.talk import Talk, megabytes, per_second, plural
 from losslessnn.errors import LosslessnnError, RecordingError
 
 if TYPE_CHECKING:

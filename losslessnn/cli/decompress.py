@@ -9,33 +9,27 @@ from typing import TYPE_CHECKING
 
 import click
 
-from losslessnn.cli.common import (
-    STDIO,
+from losslessnn.cli.batches import (
     Inputs,
     Pool,
-    Talk,
-    check_stdio,
-    device_option,
     file_size,
-    files_argument,
     find_inputs,
-    force_option,
-    hand_on,
-    megabytes,
     original_length,
-    per_second,
-    plural,
-    recursive_option,
     refuse_twins,
     remove_done,
     run_batch,
-    spooled_stdin,
-    stdout_bytes,
-    talk_options,
-    temporary_folder,
     thread_pool,
+)
+from losslessnn.cli.options import (
+    device_option,
+    files_argument,
+    force_option,
+    recursive_option,
+    talk_options,
     threads_option,
 )
+from losslessnn.cli.pipes import STDIO, check_stdio, hand_on, spooled_stdin, stdout_bytes, temporary_folder
+from losslessnn.cli.talk import Talk, megabytes, per_second, plural
 from losslessnn.errors import CorruptFrameError, LosslessnnError, NewerFormatError
 
 if TYPE_CHECKING:

@@ -9,15 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from losslessnn.cli.batches import thread_pool
 from losslessnn.cli.bench import Table
-from losslessnn.cli.common import (
-    EncodingCommand,
-    FiniteRange,
-    level_option,
-    megabytes,
-    mention_compiling,
-    thread_pool,
-)
+from losslessnn.cli.options import EncodingCommand, FiniteRange, level_option
+from losslessnn.cli.talk import megabytes, mention_compiling
 
 if TYPE_CHECKING:
     import numpy as np

@@ -7,18 +7,16 @@ from typing import Any
 
 import click
 
-from losslessnn.cli.common import (
+from losslessnn.cli.batches import make_folder_for
+from losslessnn.cli.options import (
     EncodingCommand,
     FiniteRange,
     files_argument,
     force_option,
-    in_one_line,
-    make_folder_for,
     make_reading,
-    megabytes,
-    mention_compiling,
     reading_options,
 )
+from losslessnn.cli.talk import in_one_line, megabytes, mention_compiling
 
 USUAL_MB = 64.0
 

@@ -10,19 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from losslessnn.cli.common import (
-    STDIN_NAME,
-    STDIO,
-    check_stdio,
-    complain,
-    files_argument,
-    find_inputs,
-    in_one_line,
-    megabytes,
-    recursive_reading_option,
-    spooled_stdin,
-    temporary_folder,
-)
+from losslessnn.cli.batches import find_inputs
+from losslessnn.cli.options import files_argument, recursive_reading_option
+from losslessnn.cli.pipes import STDIN_NAME, STDIO, check_stdio, spooled_stdin, temporary_folder
+from losslessnn.cli.talk import complain, in_one_line, megabytes
 from losslessnn.errors import CorruptFrameError
 
 if TYPE_CHECKING:

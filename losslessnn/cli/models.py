@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from losslessnn.cli.common import force_option, in_one_line, is_archive, make_folder_for, megabytes
+from losslessnn.cli.batches import is_archive, make_folder_for
+from losslessnn.cli.options import force_option
+from losslessnn.cli.talk import in_one_line, megabytes
 
 if TYPE_CHECKING:
     from losslessnn.models.store import Profile

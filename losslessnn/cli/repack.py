@@ -7,21 +7,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from losslessnn.cli.common import (
+from losslessnn.cli.batches import file_size, find_inputs, refuse_twins
+from losslessnn.cli.options import (
     EncodingCommand,
-    Talk,
-    file_size,
     files_argument,
-    find_inputs,
     force_option,
     level_option,
-    megabytes,
-    plural,
     recursive_option,
-    refuse_twins,
     talk_options,
     threads_option,
 )
+from losslessnn.cli.talk import Talk, megabytes, plural
 
 if TYPE_CHECKING:
     from losslessnn.hdf5 import Repacked

@@ -7,29 +7,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from losslessnn.cli.common import (
-    STDIN_NAME,
-    STDIO,
-    Inputs,
-    Pool,
-    Talk,
-    check_stdio,
+from losslessnn.cli.batches import Inputs, Pool, file_size, find_inputs, original_length, run_batch
+from losslessnn.cli.options import (
     device_option,
-    file_size,
     files_argument,
-    find_inputs,
-    megabytes,
-    original_length,
-    per_second,
-    plural,
     recursive_reading_option,
-    run_batch,
-    spooled_stdin,
     talk_options,
-    temporary_folder,
     threads_option,
-    told_as,
 )
+from losslessnn.cli.pipes import STDIN_NAME, STDIO, check_stdio, spooled_stdin, temporary_folder, told_as
+from losslessnn.cli.talk import Talk, megabytes, per_second, plural
 
 if TYPE_CHECKING:
     from losslessnn.archives.report import FileReport
