@@ -49,7 +49,6 @@ SAMPLES_OF_A_CHANNEL = 8192  # to train on, rather than looking at more channels
 TRIAL_SHARE = 0.35  # of the gain asked for that a trial must show
 TRIAL_DOUBT = 0.6  # of that, where it is worth another trial, twice as long
 FEW_CHANNELS = 4  # with which a network makes a decoder twice as slow
-LITTLE = 8  # however little a network promises, it is shown one in so many samples
 REHEARSED, REHEARSAL_SHARE = 8, 0.75  # part of what training takes, and of the gain that shows there
 FAR = float(1 << 30)  # positions: beyond any edge
 NARROWEST_BIN = np.float32(1 / 4)  # in scales
@@ -413,7 +412,7 @@ def fit_network(
             return None
         promised = gain * effort.least_gain
         if promised < effort.much:
-            shown = int(shown * max(promised / effort.much, 1 / LITTLE))
+            shown = int(shown * promised / effort.much)
     trainer = trained(effort.seen, shown, effort.batch)
     if trainer is None or trainer.gain(*least) <= 1.0:
         return None

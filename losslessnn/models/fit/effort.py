@@ -65,7 +65,7 @@ class Effort:
 NO_NETWORK = Training(0, 0, 0, 0, 0.0, 0.0)
 TRAINING = {
     5: Training(
-        16, 3 << 12, 1 << 22, 1 << 18, 0.004, 0.015, 8, small_pace=0.012, much=0.04, least_of_few=0.01
+        16, 3 << 12, 1 << 22, 1 << 18, 0.004, 0.015, 16, small_pace=0.012, much=0.02, least_of_few=0.01
     ),
     6: Training(16, 3 << 13, 1 << 21, 1 << 19, 0.004, 0.015, least_of_few=0.01),
     7: Training(16, 1 << 17, 1 << 21, 1 << 19, 0.004, 0.012),
