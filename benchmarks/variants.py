@@ -923,8 +923,17 @@ def _our_size(array: Array, level: int) -> tuple[int, float, float]:
     return len(frame), encoded - started, decoded - encoded
 
 
-def measure_variant(name: str, levels: list[int], with_peers: bool = True) -> dict[str, Any]:
-    """One row of the table."""
+def _peer_bits(array: Array) -> dict[str, Any]:
+    """What a row says of peers: bits per value, and whose are fewest."""
+    sizes = dict(_peer_sizes(array))
+    bits = {peer: round(8 * sizes[peer] / array.size, 4) if peer in sizes else "" for peer in PEERS}
+    return {**bits, "best peer": min(sizes, key=lambda peer: sizes[peer])}
+
+
+def measure_variant(
+    name: str, levels: list[int], with_peers: bool = True, known: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """One row of the table; what an earlier row says of peers may be known."""
     array = VARIANTS[name]()
     row: dict[str, Any] = {
         "variant": name,
@@ -936,13 +945,10 @@ def measure_variant(name: str, levels: list[int], with_peers: bool = True) -> di
         row[f"level {level}"] = round(8 * size / array.size, 4)
         row[f"ns {level}"] = f"{forth * 1e9 / array.size:.0f}/{back * 1e9 / array.size:.0f}"
     if with_peers:
-        sizes = dict(_peer_sizes(array))
-        best = min(sizes, key=lambda peer: sizes[peer])
-        for peer in PEERS:
-            row[peer] = round(8 * sizes[peer] / array.size, 4) if peer in sizes else ""
-        row["best peer"] = best
+        row |= _peer_bits(array) if known is None else {key: known[key] for key in (*PEERS, "best peer")}
         if levels:
-            row["smaller by %"] = round(100 * (1 - size / sizes[best]), 1)
+            best = float(row[row["best peer"]])
+            row["smaller by %"] = round(100 * (1 - 8 * size / array.size / best), 1)
     return row
 
 
@@ -953,20 +959,26 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", metavar="TEXT", help="variants whose name has one of these")
     parser.add_argument("--levels", nargs="*", type=int, default=[1, 5], metavar="LEVEL")
     parser.add_argument("--no-peers", action="store_true", help="losslessnn alone")
-    parser.add_argument("--out", type=Path, metavar="CSV")
+    parser.add_argument("--keep", type=Path, metavar="CSV", help="an earlier table, to take peers from")
+    parser.add_argument("--out", type=Path, metavar="CSV", help="where to write the table")
     options = parser.parse_args()
     global _folder
     _folder = data_folder(options.data)
+    known: dict[str, dict[str, Any]] = {}
+    if options.keep is not None:
+        with options.keep.open(newline="") as file:
+            known = {row["variant"]: row for row in csv.DictReader(file)}
     rows = []
     for name in VARIANTS:
         if options.only and not any(text in name for text in options.only):
             continue
-        rows.append(measure_variant(name, options.levels, not options.no_peers))
+        rows.append(measure_variant(name, options.levels, not options.no_peers, known.get(name)))
         row = rows[-1]
         told = [f"{row[f'level {level}']:9.4f} {row[f'ns {level}']:>11s}" for level in options.levels]
         if not options.no_peers:
             told += [
-                f"{row[row['best peer']]:9.4f} {row['best peer']:24s} {row.get('smaller by %', 0):6.1f} %"
+                f"{float(row[row['best peer']]):9.4f} {row['best peer']:24s} "
+                f"{row.get('smaller by %', 0):6.1f} %"
             ]
         print(f"{name:55s}", *told, flush=True)
     if options.out is not None and rows:
