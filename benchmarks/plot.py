@@ -387,10 +387,11 @@ def _free_shift(
 ) -> tuple[float, float]:
     """The smallest shift of a label from its point at which it overlaps nothing and stays in the frame.
 
-    Nor is it nearer to one of the ``rivals`` than to its own point.
+    Nor is it nearer to one of the ``rivals`` than to its own point, unless there is no such place: then a
+    line tells whose it is.
     """
     beside, above = half[0] + 7 * scale, half[1] + 5 * scale
-    for distance in range(0, 120, 3):
+    for near, distance in itertools.product((True, False), range(0, 120, 3)):
         far = distance * scale
         shifts = [(side * (beside + far), 0.0) for side in sides] if distance < 12 else []
         shifts += [(0.0, above + far), (0.0, -above - far)]
@@ -399,7 +400,8 @@ def _free_shift(
             place = centre[0] + shift[0], centre[1] + shift[1]
             box = _box(*place, *half)
             inside = box[0] > limits[0] and box[2] < limits[2] and box[1] > limits[1] and box[3] < limits[3]
-            mistaken = any(math.dist(place, rival) < math.dist(place, centre) for rival in rivals)
+            apart = math.dist(place, centre)
+            mistaken = near and any(math.dist(place, rival) < apart for rival in rivals)
             if inside and not mistaken and not any(_overlap(box, other) for other in taken):
                 return shift
     return beside, 0.0
