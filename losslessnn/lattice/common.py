@@ -14,6 +14,7 @@ from ..plain import PLAIN_MODES, decode_plain, encode_plain
 from ..wire import Reader, pack_varint
 
 Int64s = npt.NDArray[np.int64]
+Reals = npt.NDArray[np.float64]
 Codes = npt.NDArray[Any]
 
 MAX_CODE = (1 << 30) - 1

@@ -8,11 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from .common import MAX_CODE
-
-Reals = npt.NDArray[np.float64]
+from .common import MAX_CODE, Reals
 
 MIN_DISTINCT = 4
 RELATIVE_ERROR = {2: 2.0**-11, 4: 2.0**-24, 8: 2.0**-53}

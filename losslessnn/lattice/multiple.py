@@ -25,6 +25,7 @@ from .common import (
     Int64s,
     Kind,
     OffLattice,
+    Reals,
     as_codes,
     bits_of,
     check_axis,
@@ -43,8 +44,6 @@ from .common import (
     unpack_exceptions,
     unpack_integers,
 )
-
-Reals = npt.NDArray[np.float64]
 
 _SIZES = (2, 4, 8)  # of reals, in bytes
 _MAX_EXCEPTION_SHARE = 1 / 32

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .common import Axis
+from .common import Axis, Reals
 from .lines import (
     GUARD,
     HUGE,
@@ -18,7 +18,6 @@ from .lines import (
     RELATIVE_ERROR,
     TINY,
     Line,
-    Reals,
     fit_line,
     middle_line,
     narrowed_step,
