@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from .entropy import log2_of, unbiased_entropy
 from .errors import CorruptFrameError, NewerFormatError
 from .lattice import FloatGrid, FloatMultiple, Operation, unpack_lattice
 from .lattice.common import (
@@ -296,7 +297,7 @@ def find_fixed(array: Array, grid: FloatGrid) -> FixedPoint | None:
             part = array[:, :: max(array.size // _SAMPLE_PART, 1)]
             numbers = _numbers(part, unit)[0]
         steps = line.cut(part, numbers).between
-        coarser = math.log2(_step(lattice, array.shape)) + float(grid.exponents.mean())
+        coarser = log2_of(_step(lattice, array.shape)) + float(grid.exponents.mean())
         gain = float(below) + coarser - _entropy(steps)
         if gain > most:
             best, most = FixedPoint(unit, line), gain
@@ -360,10 +361,8 @@ def _places(numbers: Int64s) -> Int64s:
 
 
 def _entropy(values: Array) -> float:
-    """Bits a value by a histogram of all (G. Miller, "Note on the bias of information estimates", 1955)."""
-    counts = np.unique(values, return_counts=True)[1]
-    shares = counts / values.size
-    return float(-(shares * np.log2(shares)).sum() + (counts.size - 1) / (2 * values.size * math.log(2)))
+    """Bits a value by a histogram of all."""
+    return unbiased_entropy(np.unique(values, return_counts=True)[1])
 
 
 def _pack_bits(fields: Int64s, widths: Int64s) -> Bytes:

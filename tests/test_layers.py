@@ -33,7 +33,7 @@ LAYERS = (
         "views",
         "plain",
     ),  # what samples become before they are modelled, or instead
-    ("coding", "blocks"),
+    ("coding", "blocks", "entropy"),
     ("kernels", "frame"),
     ("wire", "memory", "device", "peers", "newfile"),
     ("errors",),

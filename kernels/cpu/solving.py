@@ -8,6 +8,8 @@ import numpy as np
 
 from losslessnn.kernels.cpu.compiling import lean_kernel, part
 
+_MANTISSA, _HALF = np.int64((1 << 52) - 1), np.int64(1022 << 52)  # bits of doubles: all below 1; those of 0.5
+
 
 @lean_kernel
 def cholesky(factor, n, ridge, scale):
@@ -87,10 +89,27 @@ def round_coefficients(factor, row, n, step, left, rounded):
 def log2_of(value):
     """log2 of a positive double with + - * / only, so that encoders agree everywhere."""
     mantissa, exponent = math.frexp(value)
+    return _log2_of_parts(mantissa, exponent)
+
+
+@part
+def _log2_of_parts(mantissa, exponent):
     s = (mantissa - 0.7071067811865476) / (mantissa + 0.7071067811865476)
     q = s * s
     series = s * (1 + q * (1 / 3 + q * (1 / 5 + q * (1 / 7 + q * (1 / 9 + q / 11)))))
     return exponent - 0.5 + 2.8853900817779268 * series
+
+
+@lean_kernel
+def log2_of_all(bits, halves, results):
+    """`log2_of` many positive doubles, not subnormal, in vectors.
+
+    ``bits`` are theirs, ``halves`` those of ``results``, (n,) int64: frexp as two loops, not a call.
+    """
+    for i in range(np.uintp(bits.size)):
+        halves[i] = (bits[i] & _MANTISSA) | _HALF
+    for i in range(np.uintp(bits.size)):
+        results[i] = _log2_of_parts(results[i], np.float64((bits[i] >> 52) - 1022))
 
 
 @lean_kernel

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..entropy import log2_of
 from ..errors import CorruptFrameError, NewerFormatError
 from ..wire import Reader
 from .common import MAX_CODE, Axis, Codes, Int64s, Kind, Lattice, OffLattice, bits_of, ordered_of
@@ -264,5 +265,5 @@ def _palette(array: npt.NDArray[Any], step: int) -> PaletteLattice | None:
         return None
     points = (int(distinct[-1]) - int(distinct[0])) / max(step, 1)  # as reals, neighbours may be the same
     palette = PaletteLattice(distinct)
-    gain = array.size * math.floor(4 * math.log2(points / distinct.size)) / 4 * _PALETTE_GAIN_SHARE
+    gain = array.size * math.floor(4 * log2_of(points / distinct.size)) / 4 * _PALETTE_GAIN_SHARE
     return palette if gain > 8 * len(palette.pack()) else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..entropy import entropy, log2
 from .common import Axis, Reals
 from .lines import (
     GUARD,
@@ -145,9 +145,8 @@ def _pays(lattice: FloatMultiple, part: npt.NDArray[Any]) -> bool:
     codes = lattice.nearest(part)
     corrections = lattice.corrections(part, codes)
     counts = np.unique(corrections, return_counts=True)[1]
-    entropy = math.log2(part.size) - float((counts * np.log2(counts)).sum()) / part.size
-    below = np.log2(lattice.steps()[0] / np.spacing(np.abs(part))).clip(0, _PRECISE[part.dtype.itemsize])
-    return bool(lattice.near(part, codes).all()) and entropy + _SCATTERED_PRICE < float(below.mean())
+    below = log2(lattice.steps()[0] / np.spacing(np.abs(part))).clip(0, _PRECISE[part.dtype.itemsize])
+    return bool(lattice.near(part, codes).all()) and entropy(counts) + _SCATTERED_PRICE < float(below.mean())
 
 
 def is_on_a_line(values: npt.NDArray[Any]) -> bool:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from losslessnn.blocks import Codes, block_size, codes_between, put_codes
+from losslessnn.entropy import log2
 from losslessnn.errors import CorruptFrameError
 from losslessnn.kernels.constants import (
     NETWORK_INPUTS,
@@ -380,7 +381,7 @@ def measure(codes: Codes, model: AutoregressiveModel, marked: Marks = NO_MARKS) 
     total = np.zeros(len(codes))
     for block in _Encoder(model, predict(codes, model), marked).backwards():
         channels = kernel.channels_of(len(codes), model.taps.skew, block.steps)
-        bits = PRECISION - np.log2(block.freq[: channels.size].astype(np.float64))
+        bits = PRECISION - log2(block.freq[: channels.size])
         total += np.bincount(channels, weights=bits, minlength=len(codes)) + block.raw_bits
     return total
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from losslessnn.blocks import Codes
+from losslessnn.entropy import log2, unbiased_entropy
 from losslessnn.errors import CorruptFrameError
 from losslessnn.frame import Section
 from losslessnn.kernels import mixing
@@ -170,7 +171,7 @@ def shorter(codes: Codes, channels: Channels, most_bytes: int) -> dict[Section, 
 
 
 def _entropy(codes: Codes) -> float:
-    """Bits a code by a histogram of all (G. Miller, "Note on the bias of information estimates", 1955)."""
+    """Bits a code by a histogram of all, or of some."""
     some = codes.reshape(-1)[:: codes.size // HISTOGRAM_SAMPLES | 1]
     low, high = int(some.min()), int(some.max())
     if high - low < NARROW:  # the same counts, without sorting
@@ -178,8 +179,7 @@ def _entropy(codes: Codes) -> float:
         counts = counts[counts > 0]
     else:
         counts = np.unique(some, return_counts=True)[1]
-    shares = counts / some.size
-    return float(-(shares * np.log2(shares)).sum() + (counts.size - 1) / (2 * some.size * np.log(2)))
+    return unbiased_entropy(counts)
 
 
 def _ascend(samples: Codes) -> bool:
@@ -248,7 +248,7 @@ def _surprise(symbols: Symbols, contexts: Symbols) -> float:
         for (values, counts), each in zip(known, (symbols, contexts, pairs), strict=True)
     )
     usual = (seen + 0.5) / (symbols[::2].size + 0.5 * (int(symbols.max()) + 1))
-    return float(-np.log2((together + usual) / (around + 1)).mean())
+    return float(-log2((together + usual) / (around + 1)).mean())
 
 
 def _values(samples: Codes) -> tuple[NDArray[np.int32], int | None]:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from losslessnn.blocks import Codes, as_kernels_take_them, codes_between
+from losslessnn.entropy import log2
 from losslessnn.kernels.constants import NETWORK_INPUTS, PAD
 from losslessnn.kernels.cpu import autoregressive as kernel
 from losslessnn.kernels.cpu import network as network_kernel
@@ -78,7 +79,7 @@ def start_model(base: Base, codes: Codes, limits: tuple[int, int], baseline: Bas
 
 def _octaves(errors: NDArray[Any]) -> float:
     """How large (channels, time) errors are, as bits see it."""
-    return float(np.log2(1 + np.abs(errors.astype(np.int64)).sum(axis=1)).sum())
+    return float(log2(1 + np.abs(errors.astype(np.int64)).sum(axis=1)).sum())
 
 
 class PacketEncoder:

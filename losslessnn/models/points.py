@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from losslessnn.blocks import ROWS, Codes, codes_between
 from losslessnn.coding.sequence import SequenceReader, SequenceWriter
+from losslessnn.entropy import log2
 from losslessnn.errors import CorruptFrameError
 from losslessnn.kernels.constants import PRECISION
 from losslessnn.kernels.cpu import points as kernel
@@ -141,9 +142,7 @@ class Points:
         """Bits that the marks of each channel take, (channels,)."""
         _, freq, row = _decisions(marks[self.rows], self.count[self.rows])
         bits = np.zeros(self.count.size)
-        bits[self.rows] = np.bincount(
-            row, weights=PRECISION - np.log2(freq.astype(np.float64)), minlength=self.rows.size
-        )
+        bits[self.rows] = np.bincount(row, weights=PRECISION - log2(freq), minlength=self.rows.size)
         return bits
 
 

@@ -71,7 +71,7 @@ def beside_median(power: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def uneven(weights: NDArray[np.float64]) -> bool:
     """Whether weights, powers of 2, spread over `UNEVEN` octaves, as a standard deviation."""
-    octaves = np.log2(weights).astype(np.int64)
+    octaves = np.frexp(weights)[1].astype(np.int64)
     total, squares = int(octaves.sum()), int((octaves * octaves).sum())
     return octaves.size * squares - total * total > (UNEVEN * octaves.size) ** 2
 
