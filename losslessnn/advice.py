@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from losslessnn.chunk import decode_chunk, encode_chunk
+from losslessnn.levels import DEFAULT_LEVEL
 
 Purpose = Literal["bulk", "random", "cloud"]
 
@@ -223,7 +224,7 @@ def advise(
     sample: npt.ArrayLike,
     sampling_rate: float | None = None,
     *,
-    level: int = 5,
+    level: int = DEFAULT_LEVEL,
     latency: float = 0.05,
     bandwidth: float = 100e6,
     seconds: float = 30.0,

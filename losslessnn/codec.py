@@ -12,12 +12,11 @@ from numcodecs.compat import ensure_contiguous_ndarray, ndarray_copy
 from numpy.typing import DTypeLike
 
 from losslessnn.advice import Purpose, suggest_chunks
-from losslessnn.chunk import Settings, decode_chunk
+from losslessnn.chunk import Settings, as_array, decode_chunk
 from losslessnn.device import check_device
-from losslessnn.errors import NewerFormatError
 from losslessnn.fields import as_bytes
-from losslessnn.functions import DEFAULT_LEVEL, Model, as_array, check_level
-from losslessnn.models.store import MODEL_SETTINGS, Family, choose_model, describe_model, with_model
+from losslessnn.levels import DEFAULT_LEVEL, check_level
+from losslessnn.models.store import Family, Model, choose_model, describe_model, read_settings
 from losslessnn.nearby import check_max_error
 
 
@@ -185,13 +184,7 @@ class NeuralCodec(Codec):  # type: ignore[misc,unused-ignore]
         MissingModelError, ModelError
             If they name a profile that is not at hand, or hold one that is damaged.
         """
-        unknown = sorted(set(config) - {"level", "n_channels", "max_error", *MODEL_SETTINGS})
-        if unknown:
-            raise NewerFormatError(
-                f"unknown {cls.codec_id} setting {', '.join(map(repr, unknown))}: "
-                "misspelt, or written by a newer losslessnn (pip install -U losslessnn)"
-            )
-        return cls(**with_model(config))
+        return cls(**read_settings(config, cls.codec_id, {"level", "n_channels", "max_error"}))
 
     @staticmethod
     def suggest_chunks(

@@ -18,10 +18,9 @@ from typing import Any
 import numpy as np
 
 from losslessnn.advice import suggest_chunks
-from losslessnn.archives.writing import same_bytes
-from losslessnn.chunk import Settings, decode_chunk
+from losslessnn.chunk import Settings, as_array, decode_chunk, same_array
 from losslessnn.errors import CorruptFrameError, RecordingError
-from losslessnn.functions import DEFAULT_LEVEL, as_array, check_level
+from losslessnn.levels import DEFAULT_LEVEL, check_level
 from losslessnn.workers import RemoteEncoder
 
 _MISSING = "{what} needs {package}: pip install 'losslessnn[dask]'"
@@ -332,7 +331,7 @@ def encode_checked(array: np.ndarray[Any, Any], settings: Settings) -> bytes:
     """Encode a frame, decode it again, and return it only if it decodes to the same bits."""
     frame = settings.encode(array)
     decoded = decode_chunk(frame)
-    if decoded.dtype != array.dtype or decoded.shape != array.shape or not same_bytes(decoded, array):
+    if not same_array(decoded, array):
         raise CorruptFrameError("a frame does not decode to its source (please report this as a bug)")
     return frame
 

@@ -14,6 +14,11 @@ class CorruptFrameError(LosslessnnError, ValueError):
 class NewerFormatError(CorruptFrameError):
     """The bytes were written by a newer losslessnn than the one installed."""
 
+    @classmethod
+    def of(cls, what: str) -> NewerFormatError:
+        """The error about something that only newer versions know."""
+        return cls(f"{what}, made by a newer losslessnn: upgrade this one (pip install -U losslessnn)")
+
 
 class ModelError(LosslessnnError, ValueError):
     """A profile is damaged, or is not for this recording."""

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import CorruptFrameError
-from .wire import Reader, pack_varint
+from .wire import Reader, pack_sized
 
 MOST_PIECES, MOST_NESTED = 4096, 16
 _MOST_EXPANSION = 1 << 15
@@ -118,13 +118,13 @@ def may_hold(nbytes: int, section_bytes: int) -> bool:
 
 def pack_fields(frames: list[bytes]) -> bytes:
     """The FIELDS section's bytes."""
-    return b"".join(pack_varint(len(frame)) + frame for frame in frames)
+    return b"".join(map(pack_sized, frames))
 
 
 def frames_in_fields(data: memoryview, dtype: np.dtype[Any]) -> list[memoryview]:
     """The frames in a FIELDS section of an array of such elements."""
     reader = Reader(data, "fields")
-    return [reader.take(reader.varint()) for _ in pieces_of(dtype) or ()]
+    return [reader.sized() for _ in pieces_of(dtype) or ()]
 
 
 def unpack_fields(
@@ -158,7 +158,7 @@ def unpack_fields(
     reader = Reader(data, "fields")
     array = np.empty(shape, dtype, order=order)
     for piece in pieces:
-        values = decode(reader.take(reader.varint()))
+        values = decode(reader.sized())
         base, inner = piece.dtype.base, piece.dtype.shape
         if values.dtype != base or values.shape != shape + inner:
             raise CorruptFrameError("a field has another type or shape than it should")

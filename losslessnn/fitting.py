@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from losslessnn import lattice
-from losslessnn.chunk import encode_chunk
+from losslessnn.chunk import as_array, encode_chunk
 from losslessnn.errors import ModelError
-from losslessnn.functions import DEFAULT_LEVEL, as_array
 from losslessnn.kernels.constants import MAX_HIDDEN, MAX_LATENT_CHANNELS
+from losslessnn.levels import DEFAULT_LEVEL
 from losslessnn.models.store import Family, Profile, remember
 
 if TYPE_CHECKING:

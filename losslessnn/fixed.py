@@ -38,7 +38,7 @@ from .lattice.common import (
 )
 from .lattice.grid import BIAS, MANTISSA_BITS
 from .lattice.multiple_fit import fit_beside
-from .wire import Reader, pack_signed, pack_varint
+from .wire import Reader, pack_signed, pack_sized
 
 _WIDE, _NARROW = np.dtype("<i4"), np.dtype("u1")  # of codes and steps, and of places
 _BITS = 62  # of the magnitude of a number
@@ -162,12 +162,12 @@ class Line:
     def pack(self) -> bytes:
         """The parameters as bytes."""
         packed = self.lattice.pack()
-        return b"\1" + pack_varint(len(packed)) + packed
+        return b"\1" + pack_sized(packed)
 
     @classmethod
     def unpack(cls, reader: Reader, unit: int) -> Line:
         """Read what `pack` wrote behind its first byte."""
-        lattice = unpack_lattice(reader.take(reader.varint()))
+        lattice = unpack_lattice(reader.sized())
         if not isinstance(lattice, FloatMultiple) or lattice.operation & Operation.SCATTERED:
             raise CorruptFrameError("numbers lie beside a lattice that has no points")
         return cls(lattice, unit)
@@ -202,7 +202,7 @@ def pack_fixed(
     kept = pack_exceptions(exceptions, bits_of(array).reshape(-1)[exceptions])
     frames = (encode_codes(codes), encode(places.astype(_NARROW)))
     packed = pack_signed(fixed.unit) + fixed.pieces.pack() + kept
-    packed += b"".join(pack_varint(len(frame)) + frame for frame in frames)
+    packed += b"".join(map(pack_sized, frames))
     return packed + (between.tobytes() if isinstance(fixed.pieces, Cells) else encode(between))
 
 
@@ -259,12 +259,10 @@ def _split(data: memoryview, shape: tuple[int, ...], dtype: np.dtype[Any]) -> _P
     unit = reader.signed(_FARTHEST_UNIT)
     kind = reader.byte()
     if kind > 1:
-        raise NewerFormatError(
-            f"numbers have pieces of unknown kind {kind}, made by a newer losslessnn: upgrade losslessnn"
-        )
+        raise NewerFormatError.of(f"numbers have pieces of unknown kind {kind}")
     pieces = Line.unpack(reader, unit) if kind else Cells.unpack(reader)
     positions, exceptions = unpack_exceptions(reader, math.prod(shape), dtype.itemsize)
-    codes, places = (reader.take(reader.varint()) for _ in range(2))
+    codes, places = (reader.sized() for _ in range(2))
     between = reader.take(reader.remaining)
     return _Packed(unit, pieces, positions, exceptions, codes, places, between)
 

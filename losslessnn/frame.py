@@ -21,7 +21,7 @@ import numpy as np
 
 from .errors import CorruptFrameError, NewerFormatError
 from .memory import spend
-from .wire import MAX_VARINT_BYTES, Bytes, Reader, pack_varint
+from .wire import MAX_VARINT_BYTES, Bytes, Reader, pack_sized, pack_varint
 
 MAGIC = b"LNN"
 VERSION = 1
@@ -257,9 +257,7 @@ def frame_length(prefix: bytes | bytearray | memoryview) -> int:
         raise CorruptFrameError(f"not a losslessnn frame: it does not start with {MAGIC!r}")
     version = reader.byte()
     if version > VERSION:
-        raise NewerFormatError(
-            f"frame has format version {version}, made by a newer losslessnn: upgrade losslessnn"
-        )
+        raise NewerFormatError.of(f"frame has format version {version}")
     if version != VERSION:
         raise CorruptFrameError(f"frame has format version {version}, which never existed")
     total = reader.varint() + reader.position
@@ -285,18 +283,14 @@ def _pack_prefix(rest: int) -> bytes:
 def _unpack_header(reader: Reader) -> FrameHeader:
     flags = reader.byte()
     if flags & ~_F_ORDER:
-        raise NewerFormatError(
-            f"frame has unknown flags {flags:#04x}, made by a newer losslessnn: upgrade losslessnn"
-        )
+        raise NewerFormatError.of(f"frame has unknown flags {flags:#04x}")
     dtype = unpack_dtype(reader)
     shape = tuple(reader.varint(_MAX_DECODED_BYTES) for _ in range(reader.varint(_MAX_DIMENSIONS)))
     if _is_endless(shape, dtype):
         raise CorruptFrameError(f"frame says its array has shape {shape}, more than any memory holds")
     mode = reader.byte()
     if mode not in Mode._value2member_map_:
-        raise NewerFormatError(
-            f"frame has unknown mode {mode}, made by a newer losslessnn: upgrade losslessnn"
-        )
+        raise NewerFormatError.of(f"frame has unknown mode {mode}")
     content_crc = int.from_bytes(reader.take(_CRC_BYTES), "little")
     return FrameHeader(dtype, shape, "F" if flags & _F_ORDER else "C", Mode(mode), content_crc)
 
@@ -312,9 +306,7 @@ def _unpack_section_lengths(reader: Reader) -> dict[Section, int]:
     for _ in range(reader.varint(256)):
         tag = reader.byte()
         if tag not in Section._value2member_map_:
-            raise NewerFormatError(
-                f"frame has unknown section {tag}, made by a newer losslessnn: upgrade losslessnn"
-            )
+            raise NewerFormatError.of(f"frame has unknown section {tag}")
         if tag <= previous:
             raise CorruptFrameError("frame sections are repeated or out of order")
         lengths[Section(tag)] = reader.varint()
@@ -347,14 +339,14 @@ def pack_dtype(dtype: np.dtype[Any]) -> bytes:
     text = json.dumps(_describe_dtype(dtype), separators=(",", ":"), ensure_ascii=False)
     description = text.encode(errors="replace")
     try:
-        restored = unpack_dtype(Reader(b"\x00" + pack_varint(len(description)) + description, "dtype"))
+        restored = unpack_dtype(Reader(b"\x00" + pack_sized(description), "dtype"))
     except CorruptFrameError:
         restored = None
     if restored != dtype:
         raise TypeError(
             f"dtype {dtype!r} cannot be described in a frame: view it as plain numbers or bytes first"
         )
-    return b"\x00" + pack_varint(len(description)) + description
+    return b"\x00" + pack_sized(description)
 
 
 def unpack_dtype(reader: Reader) -> np.dtype[Any]:

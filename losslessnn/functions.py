@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import os
-from operator import index
 from typing import Any
 
 import numpy as np
 
-from losslessnn.chunk import decode_chunk, encode_chunk
+from losslessnn.chunk import as_array, decode_chunk, encode_chunk
 from losslessnn.device import check_device
-from losslessnn.models.store import Family, Profile, choose_model
+from losslessnn.levels import DEFAULT_LEVEL, check_level
+from losslessnn.models.store import Model, choose_model
 from losslessnn.nearby import check_max_error
-
-Model = Profile | Family | str | os.PathLike[str]
-
-DEFAULT_LEVEL = 5
-FASTEST_LEVEL = 1
-SMALLEST_LEVEL = 9
 
 
 def compress(
@@ -146,48 +140,3 @@ def decompress(frame: bytes | bytearray | memoryview, device: str | None = None)
             "losslessnn.open_archive reads archives"
         )
     return decode_chunk(frame, device=check_device(device))
-
-
-def check_level(level: int) -> int:
-    """Return `level` as a plain int; TypeError or ValueError if it is not one from 1 to 9."""
-    try:
-        plain = index(level)
-    except TypeError:
-        raise TypeError(f"level must be an integer from 1 to 9, got {level!r}") from None
-    if not FASTEST_LEVEL <= plain <= SMALLEST_LEVEL:
-        raise ValueError(f"level must be from 1 (fastest) to 9 (smallest), got {plain}")
-    return plain
-
-
-def as_array(x: Any) -> np.ndarray:
-    """Return what `x` holds as an array, without a copy where memory can be shared.
-
-    Bytes-like objects become arrays of their items (numpy itself would read ``bytes`` as one string).
-
-    Raises
-    ------
-    TypeError
-        If bits would be lost on the way: Python objects, masks, arrays by name, of which numpy takes the
-        names; or if `x` names a file.
-    """
-    if type(x) is str or isinstance(x, os.PathLike):  # not numpy's str_, which is an array of its own kind
-        raise TypeError(
-            f"an array is needed, not a name ({os.fspath(x)!r}): load it first, or use the command line"
-        )
-    if isinstance(x, np.ma.MaskedArray):
-        raise TypeError("a masked array would lose its mask: compress x.data and x.mask, each on its own")
-    if hasattr(x, "keys") and not hasattr(x, "__array__"):
-        raise TypeError(f"{type(x).__name__} holds arrays by name, and is none: compress each on its own")
-    array = np.asarray(x if hasattr(x, "__array__") else _memory_of(x))
-    if array.dtype.hasobject:
-        raise TypeError(
-            f"cannot compress Python objects (dtype {array.dtype}): convert to numbers or fixed-width strings"
-        )
-    return array
-
-
-def _memory_of(x: Any) -> Any:
-    try:
-        return memoryview(x)
-    except TypeError:
-        return x

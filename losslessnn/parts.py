@@ -18,7 +18,7 @@ from .errors import CorruptFrameError
 from .fields import may_hold
 from .lattice.common import bits_of, pack_bytes, unpack_bytes
 from .lattice.multiple_fit import is_on_a_line
-from .wire import Reader, pack_varint
+from .wire import Reader, pack_sized, pack_varint
 
 MOST_COLUMNS = 4096
 _MOST_PARTS, _MOST_KINDS = 255, 2
@@ -78,7 +78,7 @@ def pack_parts(parts: list[Part], frames: list[bytes], n_columns: int) -> bytes:
         which[part.columns] = i
     packed = pack_varint(len(parts)) + pack_bytes(which, 1)
     for part, frame in zip(parts, frames, strict=True):
-        packed += b"".join(map(pack_varint, (part.hold, part.first, len(frame)))) + frame
+        packed += pack_varint(part.hold) + pack_varint(part.first) + pack_sized(frame)
     return packed
 
 
@@ -131,7 +131,7 @@ def frames_in_parts(data: memoryview, shape: tuple[int, ...]) -> list[memoryview
     unpack_bytes(reader, _table_of(shape)[1], 1)
     for _ in range(count):
         reader.varint(reader.varint(_MOST_HELD))
-        frames.append(reader.take(reader.varint()))
+        frames.append(reader.sized())
     return frames
 
 

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from .errors import CorruptFrameError
 from .frame import Mode
+from .levels import DEFAULT_LEVEL
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -25,7 +26,7 @@ _ZSTD_BLOCK_BYTES = 1 << 17
 _ZSTD_MAGIC = 0xFD2FB528
 
 
-def encode_plain(array_bytes: Bytes, itemsize: int, *, level: int = 5) -> tuple[Mode, bytes]:
+def encode_plain(array_bytes: Bytes, itemsize: int, *, level: int = DEFAULT_LEVEL) -> tuple[Mode, bytes]:
     """Store bytes in the smallest of the plain modes.
 
     Parameters
@@ -53,7 +54,7 @@ def encode_plain(array_bytes: Bytes, itemsize: int, *, level: int = 5) -> tuple[
     >>> bool((decode_plain(mode, payload, times.size, 8) == times).all())
     True
     """
-    zstd_level = _ZSTD_LEVELS[min(max(level, 1), 9)]
+    zstd_level = _ZSTD_LEVELS[level]
     modes = _candidates(array_bytes.size, itemsize)
     if array_bytes.size > _TRY_ALL_BYTES:
         modes = [_best_on_sample(array_bytes, itemsize, modes, zstd_level)]

@@ -16,16 +16,16 @@ from numpy.typing import DTypeLike
 
 from losslessnn import lattice
 from losslessnn.blocks import Codes
+from losslessnn.chunk import as_array
 from losslessnn.errors import CorruptFrameError, LostPacketError, ModelError, NewerFormatError
-from losslessnn.functions import Model, as_array
 from losslessnn.lattice import Lattice
 from losslessnn.lattice.common import ordered_of
 from losslessnn.models import side
 from losslessnn.models.autoregressive import NO_MARKS, AutoregressiveModel, Decoder, refuse_endless
 from losslessnn.models.encoding import CODE_LIMIT
 from losslessnn.models.packets import Baseline, PacketEncoder, start_model
-from losslessnn.models.store import ID_BYTES, Profile, choose_model, find, remember
-from losslessnn.wire import Reader, pack_varint
+from losslessnn.models.store import ID_BYTES, Model, Profile, choose_model, find, remember
+from losslessnn.wire import Reader, pack_sized, pack_varint
 
 LONGEST_PACKET = 1 << 10
 """Time steps; more make a chunk."""
@@ -138,7 +138,7 @@ class StreamEncoder:
         block = encoder.code(codes.T)
         self._baseline.follow(codes.T)
         place = pack_varint(self._number) + pack_varint(len(array))
-        lists = (_listed(leftover) if leftover else b"") + _listed(block.raw.tobytes())
+        lists = (pack_sized(leftover) if leftover else b"") + pack_sized(block.raw.tobytes())
         fields = bytes([kind]) + place + key + lists
         packet = b"".join([fields, encoder.push(block, _checksum(array, fields))])
         self._number += 1
@@ -188,7 +188,7 @@ class StreamEncoder:
         self._range = range(model.positions.low, model.positions.high + 1)
         self._since_key = 0
         head = bytes([VERSION, _DTYPES.index(self.dtype)]) + self._profile.digest[:ID_BYTES]
-        return found, head + _listed(packed) + _listed(said)
+        return found, head + pack_sized(packed) + pack_sized(said)
 
     def _lattices(self, array: np.ndarray[Any, Any]) -> Iterator[Lattice | None]:
         """Lattices to try: the profile's, the one in use, and what would do for these samples.
@@ -319,8 +319,8 @@ class StreamDecoder:
             )
         decoder, self._decoder = self._decoder, None  # unless all is well
         assert decoder is not None
-        leftover = _take_listed(reader) if kind & _LEFTOVER else b""
-        raw = _take_listed(reader)
+        leftover = reader.sized() if kind & _LEFTOVER else b""
+        raw = reader.sized()
         fields, words = view[: reader.position], view[reader.position :]
         if len(words) % 4:
             raise CorruptFrameError("packet is not a whole number of words")
@@ -346,8 +346,8 @@ class StreamDecoder:
             raise CorruptFrameError("packet is of no version, or of no dtype, that there is")
         profile = find(reader.take(ID_BYTES))
         _check_family(profile)
-        self._grid = lattice.unpack_lattice(_take_listed(reader))
-        self._model = side.unpack_difference(_take_listed(reader), profile.base)
+        self._grid = lattice.unpack_lattice(reader.sized())
+        self._model = side.unpack_difference(reader.sized(), profile.base)
         self._dtype = _DTYPES[dtype]
         self._decoder = Decoder(self._model, LONGEST_PACKET)
 
@@ -376,14 +376,6 @@ def _on(grid: Lattice | None, array: np.ndarray[Any, Any]) -> tuple[Codes, bytes
 
 def _inside(codes: Codes, limits: range) -> bool:
     return int(codes.min()) in limits and int(codes.max()) in limits
-
-
-def _listed(data: bytes) -> bytes:
-    return pack_varint(len(data)) + data
-
-
-def _take_listed(reader: Reader) -> memoryview:
-    return reader.take(reader.varint(reader.remaining))
 
 
 def _checksum(samples: np.ndarray[Any, Any], fields: bytes | memoryview) -> int:

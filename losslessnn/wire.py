@@ -52,6 +52,17 @@ def pack_double(value: float) -> bytes:
     return struct.pack("<d", value)
 
 
+def pack_sized(data: bytes) -> bytes:
+    """Write bytes behind how many there are, a varint.
+
+    Examples
+    --------
+    >>> pack_sized(b"abc").hex()
+    '03616263'
+    """
+    return pack_varint(len(data)) + data
+
+
 class Reader:
     """Reads numbers from the front of some bytes, and nothing beyond their end.
 
@@ -88,6 +99,10 @@ class Reader:
         taken = self._view[self.position : self.position + count]
         self.position += count
         return taken
+
+    def sized(self) -> memoryview:
+        """Read bytes that `pack_sized` wrote, as a view."""
+        return self.take(self.varint())
 
     def byte(self) -> int:
         """Read one byte as an integer."""

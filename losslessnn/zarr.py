@@ -28,15 +28,15 @@ except ModuleNotFoundError as missing:
 
 from losslessnn.chunk import Settings, decode_chunks
 from losslessnn.device import check_device, device_or_default
-from losslessnn.errors import CorruptFrameError, NewerFormatError
-from losslessnn.functions import DEFAULT_LEVEL, Model, check_level
+from losslessnn.errors import CorruptFrameError
+from losslessnn.levels import DEFAULT_LEVEL, check_level
 from losslessnn.models.store import (
-    MODEL_SETTINGS,
     Family,
+    Model,
     Profile,
     choose_model,
     describe_model,
-    with_model,
+    read_settings,
 )
 from losslessnn.nearby import check_max_error
 from losslessnn.workers import thread_count
@@ -132,13 +132,7 @@ class NeuralArrayCodec(ArrayBytesCodecPartialDecodeMixin, ArrayBytesCodec):  # t
             If the entry has settings that this version does not know.
         """
         configuration = dict(data.get("configuration") or {})
-        unknown = sorted(set(configuration) - {"level", "max_error", *MODEL_SETTINGS})
-        if unknown:
-            raise NewerFormatError(
-                f"unknown {CODEC_NAME} setting {', '.join(map(repr, unknown))}: "
-                "misspelt, or written by a newer losslessnn (pip install -U losslessnn)"
-            )
-        return cls(**with_model(configuration))
+        return cls(**read_settings(configuration, CODEC_NAME, {"level", "max_error"}))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the codec's entry in an array's metadata."""

@@ -35,7 +35,7 @@ LAYERS = (
     ),  # what samples become before they are modelled, or instead
     ("coding", "blocks", "entropy"),
     ("kernels", "frame"),
-    ("wire", "memory", "device", "peers", "newfile"),
+    ("levels", "wire", "memory", "device", "peers", "newfile"),
     ("errors",),
 )
 LAYER = {name: number for number, names in enumerate(LAYERS) for name in names}

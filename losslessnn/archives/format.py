@@ -22,7 +22,7 @@ from losslessnn.frame import MAGIC as FRAME_MAGIC
 from losslessnn.frame import Mode
 from losslessnn.models.store import MOST_BYTES
 from losslessnn.plain import PLAIN_MODES, decode_plain, encode_plain
-from losslessnn.wire import MAX_VARINT_BYTES, Reader, pack_double, pack_varint
+from losslessnn.wire import MAX_VARINT_BYTES, Reader, pack_double, pack_sized, pack_varint
 
 MAGIC = b"LNA"
 END_MAGIC, REPEATED_MAGIC = b"LNX", b"LNR"
@@ -126,12 +126,8 @@ def pack_header(header: ArchiveHeader) -> bytes:
         _Field.PROFILE: b"" if header.profile is None else _pack_blob(header.profile),
         _Field.FACTS: json.dumps(header.facts, separators=(",", ":")).encode() if header.facts else b"",
     }
-    body = b"".join(
-        bytes([tag]) + pack_varint(len(content)) + content
-        for tag, content in sorted(fields.items())
-        if content
-    )
-    packed = MAGIC + bytes([VERSION]) + pack_varint(len(body)) + body
+    body = b"".join(bytes([tag]) + pack_sized(content) for tag, content in sorted(fields.items()) if content)
+    packed = MAGIC + bytes([VERSION]) + pack_sized(body)
     return packed + _checksum(packed)
 
 
@@ -189,10 +185,7 @@ def header_length(prefix: bytes) -> int:
         raise CorruptFrameError(f"{what}{hint}")
     version = reader.byte()
     if version > VERSION:
-        raise NewerFormatError(
-            f"archive has format version {version}, made by a newer losslessnn (this one reads {VERSION}): "
-            "upgrade losslessnn"
-        )
+        raise NewerFormatError.of(f"archive has format version {version}")
     if version != VERSION:
         raise CorruptFrameError(f"archive has format version {version}, which never existed")
     return reader.varint(_MAX_HEADER_BYTES) + reader.position + _CRC_BYTES
@@ -240,13 +233,11 @@ def _unpack_fields(reader: Reader) -> dict[int, memoryview]:
     previous = 0
     while reader.remaining:
         tag = reader.byte()
-        content = reader.take(reader.varint())
+        content = reader.sized()
         if tag <= previous:
             raise CorruptFrameError("archive header has fields that are repeated or out of order")
         if tag not in _Field._value2member_map_ and not tag & _SKIPPABLE:
-            raise NewerFormatError(
-                f"archive header has unknown field {tag}, made by a newer losslessnn: upgrade losslessnn"
-            )
+            raise NewerFormatError.of(f"archive header has unknown field {tag}")
         fields[tag] = content
         previous = tag
     return fields

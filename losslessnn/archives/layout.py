@@ -360,9 +360,7 @@ def _unpack_segments(reader: Reader, sampling_rate: float | None, pool: Reader, 
         elif kind == _RECORDS and members:
             segments.append(_unpack_records(reader))
         else:
-            raise NewerFormatError(
-                f"archive layout has segment {kind:#04x}, made by a newer losslessnn: upgrade losslessnn"
-            )
+            raise NewerFormatError.of(f"archive layout has segment {kind:#04x}")
     if header_at is not None:
         raise CorruptFrameError("archive layout has a WAV header without samples")
     return tuple(segments)
@@ -377,9 +375,7 @@ def _rebuilt_wav_header(samples: Segment, sampling_rate: float | None) -> Litera
 
 def _unpack_samples(reader: Reader, packing: int) -> Samples:
     if packing not in Packing._value2member_map_:
-        raise NewerFormatError(
-            f"archive layout has packing {packing}, made by a newer losslessnn: upgrade losslessnn"
-        )
+        raise NewerFormatError.of(f"archive layout has packing {packing}")
     dtype = unpack_dtype(reader)
     row_shape = tuple(reader.varint(_MAX_FILE_BYTES) for _ in range(reader.varint(_MAX_DIMENSIONS)))
     rows = reader.varint(_MAX_FILE_BYTES)
@@ -422,9 +418,7 @@ def _unpack_records(reader: Reader) -> Records:
 
 def _unpack_member(reader: Reader, method: int, pool: Reader) -> Member:
     if method not in Method._value2member_map_:
-        raise NewerFormatError(
-            f"archive layout has member method {method}, made by a newer losslessnn: upgrade losslessnn"
-        )
+        raise NewerFormatError.of(f"archive layout has member method {method}")
     name_length = reader.varint(_MAX_NAME_BYTES)
     level, length = reader.varint(9), reader.varint(_MAX_FILE_BYTES)
     crc = reader.varint((1 << 32) - 1)

@@ -14,24 +14,23 @@ from concurrent.futures import Executor, Future
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 
 from losslessnn.archives.archive import Archive
 from losslessnn.archives.format import is_repeated, pack_header, pack_index, unpack_header
 from losslessnn.archives.report import FileReport, Progress, Stopwatch, is_still, moved_notes, no_progress
-from losslessnn.chunk import Settings, decode_chunk, memory_bytes, memory_order
+from losslessnn.chunk import Settings, decode_chunk, memory_bytes, memory_order, same_array
 from losslessnn.errors import CorruptFrameError, RecordingError
 from losslessnn.frame import content_checksum, unpack_frame
+from losslessnn.levels import DEFAULT_LEVEL
 from losslessnn.models.store import Family, Profile, remember
 from losslessnn.nearby import check_max_error, quantise
 from losslessnn.newfile import NewFile, refuse_existing, refuse_itself, write_all
 from losslessnn.recordings import Block, Reading, Recording, open_recording
 from losslessnn.recordings.recording import Array, SourceReader, is_plain_bytes
 from losslessnn.workers import Here, RemoteEncoder
-
-DEFAULT_LEVEL = 5
 
 
 def compress_file(
@@ -235,9 +234,7 @@ def _write_frames(
 def _check_frame(new: NewFile, position: int, length: int, block: Block) -> None:
     frame = _read_back(new, position, length)
     decoded = decode_chunk(frame, device="cpu")  # which checks what a GPU may have made
-    source = block.array
-    same_kind = decoded.dtype == source.dtype and decoded.shape == source.shape
-    if not same_kind or not same_bytes(decoded, source):
+    if not same_array(decoded, block.array):
         raise CorruptFrameError(
             "a frame does not decode to its source; no archive was written (please report this as a bug)"
         )
@@ -257,15 +254,6 @@ def _read_back(new: NewFile, position: int, length: int) -> bytes:
     with open(new.path, "rb") as again:  # not by its number, which would close it: Windows
         again.seek(position)
         return again.read(length)
-
-
-def same_bytes(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> bool:
-    """Whether two arrays of one shape and dtype hold the same bits (0.0 and -0.0 differ, NaN equals NaN)."""
-    if a.flags.f_contiguous and b.flags.f_contiguous:
-        a, b = a.T, b.T
-    first = np.ascontiguousarray(a).reshape(-1).view(np.uint8)
-    second = np.ascontiguousarray(b).reshape(-1).view(np.uint8)
-    return bool(np.array_equal(first, second))
 
 
 def _check_index(path: Path, lengths: list[int], crc: int) -> None:

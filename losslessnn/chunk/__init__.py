@@ -4,17 +4,19 @@ Every door (numcodecs, Zarr, the command line, the Python functions) comes throu
 """
 
 from .decoding import decode_chunk, decode_chunks
-from .elements import memory_bytes, memory_order
+from .elements import as_array, memory_bytes, memory_order, same_array
 from .encoding import Settings, encode_chunk
 from .report import ChunkReport, describe_chunk
 
 __all__ = [
     "ChunkReport",
     "Settings",
+    "as_array",
     "decode_chunk",
     "decode_chunks",
     "describe_chunk",
     "encode_chunk",
     "memory_bytes",
     "memory_order",
+    "same_array",
 ]

@@ -1,7 +1,8 @@
-"""An array's bytes in memory order, and an array on such bytes."""
+"""An array of whatever holds one; its bytes in memory order, and an array on such bytes."""
 
 from __future__ import annotations
 
+import os
 from typing import Any, Literal
 
 import numpy as np
@@ -9,6 +10,40 @@ import numpy.typing as npt
 
 from losslessnn.fields import as_bytes
 from losslessnn.frame import FrameHeader
+
+
+def as_array(x: Any) -> npt.NDArray[Any]:
+    """Return what `x` holds as an array, without a copy where memory can be shared.
+
+    Bytes-like objects become arrays of their items (numpy itself would read ``bytes`` as one string).
+
+    Raises
+    ------
+    TypeError
+        If bits would be lost on the way: Python objects, masks, arrays by name, of which numpy takes the
+        names; or if `x` names a file.
+    """
+    if type(x) is str or isinstance(x, os.PathLike):  # not numpy's str_, which is an array of its own kind
+        raise TypeError(
+            f"an array is needed, not a name ({os.fspath(x)!r}): load it first, or use the command line"
+        )
+    if isinstance(x, np.ma.MaskedArray):
+        raise TypeError("a masked array would lose its mask: compress x.data and x.mask, each on its own")
+    if hasattr(x, "keys") and not hasattr(x, "__array__"):
+        raise TypeError(f"{type(x).__name__} holds arrays by name, and is none: compress each on its own")
+    array = np.asarray(x if hasattr(x, "__array__") else _memory_of(x))
+    if array.dtype.hasobject:
+        raise TypeError(
+            f"cannot compress Python objects (dtype {array.dtype}): convert to numbers or fixed-width strings"
+        )
+    return array
+
+
+def _memory_of(x: Any) -> Any:
+    try:
+        return memoryview(x)
+    except TypeError:
+        return x
 
 
 def memory_order(array: npt.NDArray[Any]) -> Literal["C", "F"]:
@@ -22,6 +57,14 @@ def memory_bytes(array: npt.NDArray[Any], order: Literal["C", "F"]) -> npt.NDArr
         return np.empty(0, np.uint8)
     array = as_bytes(array)
     return np.ascontiguousarray(array.T if order == "F" else array).reshape(-1).view(np.uint8)
+
+
+def same_array(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> bool:
+    """Whether two arrays are of one dtype and shape and hold the same bits: -0.0 is not 0.0, NaN is NaN."""
+    if a.dtype != b.dtype or a.shape != b.shape:
+        return False
+    order: Literal["C", "F"] = "F" if a.flags.f_contiguous and b.flags.f_contiguous else "C"
+    return np.array_equal(memory_bytes(a, order), memory_bytes(b, order))
 
 
 def array_from_bytes(content: npt.NDArray[np.uint8], header: FrameHeader) -> npt.NDArray[Any]:

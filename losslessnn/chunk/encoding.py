@@ -21,6 +21,7 @@ from losslessnn.device import device_or_default
 from losslessnn.fields import MOST_NESTED, are_alike, may_hold, nesting, pack_fields, pieces_of
 from losslessnn.fixed import find_fixed, pack_fixed
 from losslessnn.frame import FrameHeader, Mode, Section, content_checksum, pack_frame
+from losslessnn.levels import DEFAULT_LEVEL, check_level
 from losslessnn.models.store import Family, Profile, remember
 from losslessnn.nearby import quantise
 from losslessnn.parts import Part, Parts, as_columns, find_parts, pack_parts
@@ -73,7 +74,7 @@ class Settings:
     verify : bool, optional
     """
 
-    level: int = 5
+    level: int = DEFAULT_LEVEL
     model: Profile | Family | None = None
     max_error: float = 0.0
     device: str | None = None
@@ -96,7 +97,7 @@ class Settings:
 def encode_chunk(
     array: npt.ArrayLike,
     *,
-    level: int = 5,
+    level: int = DEFAULT_LEVEL,
     model: Profile | Family | None = None,
     max_error: float = 0.0,
     device: str | None = None,
@@ -145,9 +146,7 @@ def encode_chunk(
         raise TypeError(
             f"dtype {array.dtype} holds Python objects, which have no bytes to keep: convert the array first"
         )
-    if not 1 <= level <= 9:
-        raise ValueError(f"level {level} does not exist: 1 is fastest, 9 smallest")
-    how = Settings(level, model, max_error, device)
+    how = Settings(check_level(level), model, max_error, device)
     order = memory_order(array)
     moved = quantise(array, max_error) if max_error else array
     near, array = moved is not array, moved

@@ -13,6 +13,7 @@ import click
 
 from losslessnn import kernels
 from losslessnn.device import DEVICES, VARIABLE, usual_device
+from losslessnn.levels import DEFAULT_LEVEL, FASTEST_LEVEL, SMALLEST_LEVEL
 
 if TYPE_CHECKING:
     from losslessnn.cli.helpers import Helpers
@@ -88,8 +89,8 @@ force_option = click.option("-f", "--force", is_flag=True, help="Overwrite files
 level_option = click.option(
     "-l",
     "--level",
-    type=click.IntRange(1, 9),
-    default=5,
+    type=click.IntRange(FASTEST_LEVEL, SMALLEST_LEVEL),
+    default=DEFAULT_LEVEL,
     show_default=True,
     help="1 is fastest, 9 is smallest.",
 )
@@ -164,7 +165,9 @@ class EncodingCommand(click.Command):
     def invoke(self, ctx: click.Context) -> Any:
         """Run it; in somebody else's program without starting any process."""
         if ctx.obj:
-            kernels.before_compiling.append(_helped(ctx.params.get("level", 5), ctx.params.get("threads", 0)))
+            kernels.before_compiling.append(
+                _helped(ctx.params.get("level", DEFAULT_LEVEL), ctx.params.get("threads", 0))
+            )
         return super().invoke(ctx)
 
 

@@ -17,8 +17,8 @@ import h5py
 import numpy as np
 from h5py._objects import phil  # the lock around every call of HDF5; h5py's own modules import it so
 
+from losslessnn.chunk import as_array
 from losslessnn.errors import CorruptFrameError
-from losslessnn.functions import as_array
 from losslessnn.hdf5.filter import FILTER_ID, decode_values, encode_values, real_errors, stored_settings
 from losslessnn.hdf5.layout import ChunkLayout, unpack_layout
 from losslessnn.workers import worker_pool

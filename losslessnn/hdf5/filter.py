@@ -24,9 +24,9 @@ from h5py._objects import phil
 from losslessnn.chunk import decode_chunk, encode_chunk, memory_bytes
 from losslessnn.errors import CorruptFrameError
 from losslessnn.frame import FrameHeader, Mode, Section, content_checksum, pack_frame
-from losslessnn.functions import DEFAULT_LEVEL, check_level
 from losslessnn.hdf5.entry import put_off_collection, without_collections
 from losslessnn.hdf5.layout import ChunkLayout, coded_dtype, level_of, unpack_layout
+from losslessnn.levels import DEFAULT_LEVEL, check_level
 
 FILTER_ID = 45429
 """0xB175. In the range HDF5 leaves to private filters; written into every file, so it must never change."""

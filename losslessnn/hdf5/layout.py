@@ -17,7 +17,7 @@ import numpy as np
 
 from losslessnn.errors import CorruptFrameError, NewerFormatError
 from losslessnn.frame import pack_dtype, unpack_dtype
-from losslessnn.functions import DEFAULT_LEVEL, check_level
+from losslessnn.levels import DEFAULT_LEVEL, check_level
 from losslessnn.wire import Reader
 
 _VERSION = 1
@@ -75,7 +75,7 @@ def unpack_layout(values: Sequence[int]) -> ChunkLayout | None:
     if len(values) < 2:
         return None
     if values[1] > _VERSION:
-        raise NewerFormatError("the dataset was made by a newer losslessnn: pip install -U losslessnn")
+        raise NewerFormatError.of(f"filter settings have version {values[1]}")
     try:
         level, version, rank, *rest = values
         if version != _VERSION:

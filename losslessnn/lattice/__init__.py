@@ -156,9 +156,7 @@ def unpack_lattice(data: bytes | bytearray | memoryview) -> Lattice:
     reader = Reader(data, "lattice")
     kind = reader.byte()
     if kind not in _UNPACKERS:
-        raise NewerFormatError(
-            f"lattice has unknown kind {kind}, made by a newer losslessnn: upgrade losslessnn"
-        )
+        raise NewerFormatError.of(f"lattice has unknown kind {kind}")
     lattice = _UNPACKERS[kind](reader)
     reader.finish()
     return lattice

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from ..errors import CorruptFrameError
 from ..frame import Mode
 from ..plain import PLAIN_MODES, decode_plain, encode_plain
-from ..wire import Reader, pack_varint
+from ..wire import Reader, pack_sized, pack_varint
 
 Int64s = npt.NDArray[np.int64]
 Reals = npt.NDArray[np.float64]
@@ -112,7 +112,7 @@ def unpack_axis(reader: Reader) -> tuple[Axis, int]:
 def pack_bytes(content: npt.NDArray[np.uint8], itemsize: int) -> bytes:
     """Write bytes in a plain mode: mode, payload length, payload. The reader must know how many they are."""
     mode, payload = encode_plain(content, itemsize, level=9)
-    return bytes([mode]) + pack_varint(len(payload)) + payload
+    return bytes([mode]) + pack_sized(payload)
 
 
 def unpack_bytes(reader: Reader, nbytes: int, itemsize: int) -> npt.NDArray[np.uint8]:
@@ -120,7 +120,7 @@ def unpack_bytes(reader: Reader, nbytes: int, itemsize: int) -> npt.NDArray[np.u
     mode = reader.byte()
     if mode not in PLAIN_MODES:
         raise CorruptFrameError(f"lattice has a list in unknown mode {mode}")
-    return decode_plain(Mode(mode), reader.take(reader.varint()), nbytes, itemsize)
+    return decode_plain(Mode(mode), reader.sized(), nbytes, itemsize)
 
 
 def pack_integers(values: npt.NDArray[np.int64]) -> bytes:

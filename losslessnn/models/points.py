@@ -22,7 +22,7 @@ from losslessnn.kernels.cpu import points as kernel
 from losslessnn.kernels.cpu import rans
 from losslessnn.kernels.cpu.transposing import by_time
 from losslessnn.models.autoregressive import MOST_SAMPLES_PER_BYTE, Marks
-from losslessnn.wire import Reader, pack_varint
+from losslessnn.wire import Reader, pack_sized
 
 FEWEST_SAMPLES = 32  # at a code, to look at it further
 SMALLEST_SHARE = 256  # one sample in so many: fewer cannot cost much
@@ -96,7 +96,7 @@ class Points:
         start, freq, row = _decisions(marks[self.rows], self.count[self.rows])
         words = np.empty(start.size + 4, np.uint32)
         used = rans.push_all(start, freq, row, 1, words)
-        return pack_varint(len(head)) + head + words[words.size - used :].astype("<u4").tobytes()
+        return pack_sized(head) + words[words.size - used :].astype("<u4").tobytes()
 
     @classmethod
     def unpack(
@@ -114,7 +114,7 @@ class Points:
                 f"frame of {frame_bytes} bytes is too short for {n_channels * n_times} samples"
             )
         section = Reader(data, "point masses")
-        reader = SequenceReader(section.take(section.varint()))
+        reader = SequenceReader(section.sized())
         count = reader.take(n_channels, _COUNT)
         if count.min() < 0 or count.max() > 2:
             raise CorruptFrameError(f"a channel has {count.max()} point masses")

@@ -15,7 +15,7 @@ import os
 import re
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -161,9 +161,7 @@ class Profile:
         except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise ModelError(f"{where}: not a losslessnn profile, or damaged ({error})") from error
         if version > FORMAT:
-            raise NewerFormatError(
-                f"{where}: profile of format {version}, made by a newer losslessnn: upgrade losslessnn"
-            )
+            raise NewerFormatError.of(f"{where}: profile of format {version}")
         if set(tensors) not in (set(_PARTS), {*_PARTS, *_LATENT_PARTS}) or any(
             part.dtype != np.uint8 for part in tensors.values()
         ):
@@ -321,15 +319,18 @@ def load_model(model: str | os.PathLike[str] | Profile) -> Profile:
     )
 
 
-def choose_model(model: str | os.PathLike[str] | Profile | Family) -> Profile | Family:
+Model = Profile | Family | str | os.PathLike[str]
+"""What a user may name a model by."""
+
+
+def choose_model(model: Model) -> Profile | Family:
     """What a user means by a model: the name of a family, or what `load_model` takes; errors as there."""
     if isinstance(model, str) and model in list(Family):
         return Family(model)
     return load_model(model)
 
 
-MODEL_SETTINGS = ("model", "profile")
-"""What `describe_model` may add to a codec's settings."""
+_MODEL_SETTINGS = {"model", "profile"}  # what `describe_model` may add to a codec's
 
 
 def describe_model(model: Profile | Family | None, embed: bool) -> dict[str, str]:
@@ -344,9 +345,20 @@ def describe_model(model: Profile | Family | None, embed: bool) -> dict[str, str
     return settings
 
 
-def with_model(settings: dict[str, Any]) -> dict[str, Any]:
-    """Settings as `describe_model` left them, with the profile itself as ``model``, and ``embed``."""
+def read_settings(settings: Mapping[str, Any], codec: str, known: Set[str]) -> dict[str, Any]:
+    """A codec's settings from JSON, with the profile itself as ``model``, and ``embed``.
+
+    Raises
+    ------
+    NewerFormatError
+        If they name something that is neither ``known`` nor what `describe_model` adds.
+    MissingModelError, ModelError
+        If they name a profile that is not at hand, or hold one that is damaged.
+    """
     settings = dict(settings)
+    unknown = sorted(settings.keys() - known - _MODEL_SETTINGS)
+    if unknown:
+        raise NewerFormatError.of(f"unknown {codec} setting {', '.join(map(repr, unknown))} (misspelt?)")
     embedded = settings.pop("profile", None)
     if embedded is not None:
         try:
