@@ -16,8 +16,10 @@ import numpy.typing as npt
 
 from losslessnn import lattice
 from losslessnn.lattice.common import spread
+from losslessnn.lattice.integer import fit_integer
 
 _FARTHEST = 2 * lattice.MAX_CODE
+_WHOLE = float(1 << 52)  # below it, a real that is a whole number is an integer
 _MOST_BITS = 1000  # of a power of two that is a scale of floats
 
 Array = npt.NDArray[Any]
@@ -58,9 +60,7 @@ def quantise(array: Array, max_error: float) -> Array:
     bound = check_max_error(max_error)
     if bound == 0 or array.dtype.kind not in "iuf" or array.dtype.itemsize > 8 or array.size == 0:
         return array
-    moved = _on_its_lattice(array, bound)
-    if moved is None and array.dtype.kind == "f":
-        moved = _on_powers_of_two(array, bound)
+    moved = _moved_reals(array, bound) if array.dtype.kind == "f" else _on_its_lattice(array, bound)
     if moved is None or not within(array, moved, bound):
         return array
     fortran = array.flags.f_contiguous and not array.flags.c_contiguous
@@ -99,12 +99,31 @@ def _distance(a: Array, b: Array) -> npt.NDArray[np.uint64]:
     return larger.astype(kind).view(np.uint64) - smaller.astype(kind).view(np.uint64)
 
 
+def _moved_reals(array: Array, bound: float) -> Array:
+    """Reals in groups of their lattice, as integers if they are whole numbers; else on powers of two.
+
+    What no lattice has, signs of zeros, NaNs and infinities, comes and goes as a chunk is written piece by
+    piece; it stays as it is, and all else lies in the same groups with and without it.
+    """
+    ordinary = np.isfinite(array) & (array != 0)
+    plain = np.where(ordinary, array, 0).astype(array.dtype)
+    wide = plain.astype(np.float64)
+    whole = bool((np.abs(wide) < _WHOLE).all() and (np.rint(wide) == wide).all())
+    moved = _on_its_lattice(plain.astype(np.int64) if whole else plain, bound)
+    if moved is None:
+        return _on_powers_of_two(array, bound)
+    with np.errstate(over="ignore"):
+        near = moved.astype(array.dtype)
+    moves = (ordinary | (moved != 0)) & ~_too_far(array, near, bound)
+    return np.where(moves, near, array).astype(array.dtype)
+
+
 def _on_its_lattice(array: Array, bound: float) -> Array | None:
     """Codes of the array's own lattice in groups of odd size, each code replaced by its group's middle."""
-    found = lattice.fit_encode(array)
-    if found is None or found[2]:  # what is left over is not uniform
+    found = _lattice_and_codes(array)
+    if found is None:
         return None
-    grid, codes, _ = found
+    grid, codes = found
     low, high = int(codes.min()), int(codes.max())
     if low == high:
         return None
@@ -121,10 +140,21 @@ def _on_its_lattice(array: Array, bound: float) -> Array | None:
         for middle in (*anchors, _centre(low, high, reach)):
             grouped = _grouped(codes, middle, reach)
             moved = lattice.decode(grid, grouped, b"", array.dtype, array.shape)
+            if isinstance(grid, lattice.IntegerLattice):  # only a middle beyond the type's range is too far
+                moved = np.where(_too_far(array, moved, bound), array, moved).astype(array.dtype)
             if within(array, moved, bound):
                 return moved
         reach = reach - 1 if reach < 8 else reach * 7 // 8  # uneven steps, or rounding of floats
     return None
+
+
+def _lattice_and_codes(array: Array) -> tuple[lattice.Lattice, npt.NDArray[Any]] | None:
+    """What values are multiples of: integers of an integer, whatever other lattice would be cheaper."""
+    grid = fit_integer(array, exact=True) if array.dtype.kind in "iu" else None
+    if grid is not None:
+        return grid, grid.encode(array)[0]
+    found = lattice.fit_encode(array)
+    return None if found is None or found[2] else found[:2]  # what is left over is not uniform
 
 
 def _anchors(grid: lattice.Lattice, dtype: np.dtype[Any], shape: tuple[int, ...]) -> list[Any]:

@@ -110,6 +110,31 @@ def test_what_is_written_in_pieces_stays_within_the_bound(dtype: str, scale: flo
     assert_near(x, chunk, 2.1 * scale)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "late"),
+    [
+        ("<i2", 32767),
+        ("<i2", -32768),
+        ("<u2", 65535),
+        ("<f4", -0.0),
+        ("<f4", np.nan),
+        ("<f8", np.inf),
+        ("<f2", 9e3),
+    ],
+)
+@pytest.mark.parametrize("bound", [1, 2, 5])
+def test_what_comes_with_a_later_piece_moves_nothing_again(dtype: str, late: float, bound: int) -> None:
+    """Clipped samples, gaps, signs of zeros: whatever is in a chunk, its values lie in the same groups."""
+    x = np.rint(np.random.default_rng(0).normal(500, 100, (4000, 4))).astype(dtype)
+    x[3000:3010] = late
+    chunk = np.zeros_like(x)
+    for begin in range(0, 4000, 1000):
+        chunk[begin : begin + 1000] = x[begin : begin + 1000]
+        chunk = quantise(chunk, bound).copy()
+    assert not np.array_equal(chunk, x)
+    assert_near(x, chunk, bound)
+
+
 @pytest.mark.filterwarnings("error")
 def test_values_that_are_no_numbers_are_no_reason_to_warn() -> None:
     array = np.tile(np.array([0xD000, 0x3C00, 0x5800, 0x7D01], "<u2"), 100).view("<f2")  # one that signals
@@ -168,6 +193,26 @@ def test_archives_restore_the_near_file(tmp_path: Path) -> None:
         head = source.stat().st_size - x.nbytes
         assert back.read_bytes()[:head] == source.read_bytes()[:head]
         assert_near(x, np.frombuffer(back.read_bytes()[head:], "<i2").reshape(x.shape), 3)
+
+
+@pytest.mark.parametrize("bound", [1, 5])
+def test_clipped_samples_of_narrow_files_stay_near(bound: int, tmp_path: Path) -> None:
+    """A value that moved beyond 24 bits would come back at the other end of the range."""
+    x = np.random.default_rng(0).integers(-(1 << 24), 1 << 24, (3000, 2)).clip(-(1 << 23), (1 << 23) - 1)
+    data = x.astype("<i4").view(np.uint8).reshape(-1, 4)[:, :3].tobytes()
+    with wave.open(str(tmp_path / "x.wav"), "wb") as file:
+        file.setnchannels(2)
+        file.setsampwidth(3)
+        file.setframerate(20000)
+        file.writeframes(data)
+    compress_file(tmp_path / "x.wav", tmp_path / "x.lnn", max_error=bound)
+    with open_archive(tmp_path / "x.lnn") as archive:
+        restore_file(archive, tmp_path / "back.wav")
+    with wave.open(str(tmp_path / "back.wav"), "rb") as file:
+        restored = np.frombuffer(file.readframes(len(x)), np.uint8).reshape(-1, 3)
+    near = (np.pad(restored, ((0, 0), (1, 0))).view("<i4") >> 8).reshape(x.shape)
+    assert not np.array_equal(near, x)
+    assert_near(x.astype("<i4"), near, bound)
 
 
 @pytest.mark.parametrize(("step", "bound"), [(1, 0.5), (16, 2)])

@@ -55,7 +55,7 @@ class Packing(enum.IntEnum):
     """As ROWS, every two int16 values in three bytes: their low bytes are the first and the last."""
 
 
-_NARROW = {Packing.INT24: (24, np.dtype("<i4")), Packing.INT12: (12, np.dtype("<i2"))}
+NARROW = {Packing.INT24: (24, np.dtype("<i4")), Packing.INT12: (12, np.dtype("<i2"))}
 """Bits of a value in the file, and the type it has in memory, where these differ."""
 
 
@@ -109,7 +109,7 @@ class Samples:
     @property
     def file_bits(self) -> int:
         """Bits one value takes in the file."""
-        return _NARROW[self.packing][0] if self.packing in _NARROW else 8 * self.dtype.itemsize
+        return NARROW[self.packing][0] if self.packing in NARROW else 8 * self.dtype.itemsize
 
     def length_of(self, rows: int) -> int:
         """Bytes so many time steps take in the file."""
@@ -386,7 +386,7 @@ def _unpack_samples(reader: Reader, packing: int) -> Samples:
         raise CorruptFrameError("archive layout has a frame larger than any that losslessnn writes")
     if dtype.subdtype is not None:
         raise CorruptFrameError("archive layout has elements that are arrays")
-    if packing in _NARROW and dtype != _NARROW[samples.packing][1]:
+    if packing in NARROW and dtype != NARROW[samples.packing][1]:
         raise CorruptFrameError(f"archive layout has {samples.file_bits}-bit values of dtype {dtype}")
     _check_ends(samples, samples.rows)
     _check_ends(samples, samples.rows_per_frame)

@@ -16,6 +16,7 @@ import numpy as np
 from losslessnn.archives.format import ArchiveHeader, Source
 from losslessnn.archives.layout import (
     MAX_FRAME_BYTES,
+    NARROW,
     Content,
     Layout,
     Literal,
@@ -293,7 +294,7 @@ class SourceReader:
             start, stop = segment.frame_span(index)
             data = read_exactly(self._file, segment.length_of(stop - start))
             self.position += len(data)
-            rows = change(rows_from_bytes(data, segment, stop - start))
+            rows = _changed(rows_from_bytes(data, segment, stop - start), change, segment)
             written = np.frombuffer(bytes_from_rows(rows, segment), np.uint8)
             self.changed |= not np.array_equal(written, np.frombuffer(data, np.uint8))
             self.crc = google_crc32c.extend(self.crc, written)
@@ -373,6 +374,15 @@ class _Summed:
         data = read_exactly(self._source, length)
         self.crc = google_crc32c.extend(self.crc, data)
         return data
+
+
+def _changed(rows: Array, change: Callable[[Array], Array], samples: Samples) -> Array:
+    """Rows as they are changed, but for values that their packing has no room for: these stay."""
+    changed = change(rows)
+    if samples.packing not in NARROW:
+        return changed
+    limit = 1 << (NARROW[samples.packing][0] - 1)
+    return np.where((changed >= -limit) & (changed < limit), changed, rows)
 
 
 def _insist_unchanged(same: bool) -> None:
