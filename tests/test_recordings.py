@@ -201,6 +201,12 @@ class TestRaw:
         assert f"taken as 5 channels of {dtype}" in open_recording(path, Reading(anything=True)).notes[-1]
         assert there_and_back(path, Reading(anything=True)).length == path.stat().st_size
 
+    @pytest.mark.parametrize("said", [Reading(6, "float32"), Reading(3, "int32"), Reading(6, ">i2")])
+    def test_int16_that_is_taken_for_another_type(self, said: Reading, tmp_path: Path) -> None:
+        make_recording(15_000, 6).tofile(tmp_path / "x.dat")
+        notes = open_recording(tmp_path / "x.dat", said).notes
+        assert f"it looks like 6 channels of int16, not of {said.dtype}: -n 6 -d 'int16'" in notes[-1]
+
     @pytest.mark.parametrize("content", [b"", b"x", bytes(1000), np.random.default_rng(0).bytes(100_000)])
     def test_some_look_like_nothing(self, content: bytes, tmp_path: Path) -> None:
         (tmp_path / "x.dat").write_bytes(content)

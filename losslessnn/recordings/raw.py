@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
@@ -17,7 +18,6 @@ _MOST_LIKELY = 1536
 _CLEARLY_NEARER, _FAR_NEARER, _CLEARLY_SMALLER, _FAR_SMOOTHER = 0.9, 0.7, 0.95, 0.5
 _TRIED, _FEWEST_ROWS = 1 << 17, 256  # values of 16 bits, and rows
 Words = np.ndarray[Any, np.dtype[np.int16]]
-_GAIN = "may make it smaller"
 _TRAILING_HINT = " (or the file has another number of channels, another type, or a header)"
 
 
@@ -35,8 +35,8 @@ def read_raw(file: BinaryIO, reading: Reading) -> Finding:
     found = interleaved(
         file, (reading.channels,), dtype, packing, reading, reading.sampling_rate, source=Source.RAW
     )
-    if dtype == np.dtype("<i2"):
-        found.notes.extend(_doubts(file, reading.channels))
+    if packing == Packing.ROWS:
+        found.notes.extend(_doubts(file, Kind(reading.channels, _name_of(dtype))))
     return found
 
 
@@ -111,22 +111,39 @@ def _other_kinds(file: BinaryIO, words: int) -> list[Kind]:
     return kinds
 
 
-def _doubts(file: BinaryIO, channels: int) -> list[str]:
-    """A note if what is taken as int16 looks like something else, by far, and a piece is smaller so."""
-    given = Kind(channels, "int16")
-    of_other_types = [
+def _doubts(file: BinaryIO, given: Kind) -> list[str]:
+    """A note if a file looks like something else than it is taken for, and a piece is clearly smaller so."""
+    for kinds in _others_than_int16(file, given.channels) if given.dtype == "int16" else _likely(file, given):
+        kind = min(kinds, key=lambda kind: _size_as(file, kind), default=given)
+        if kind != given and _size_as(file, kind) < _CLEARLY_SMALLER * _size_as(file, given):
+            looks, as_it = f"{kind}, not of {given.dtype}", f"-n {kind.channels} -d '{kind.dtype}'"
+            if kind.dtype == given.dtype:
+                looks, as_it = f"{kind.channels} channels, not {given.channels}", f"-n {kind.channels}"
+            return [f"it looks like {looks}: {as_it} may make it smaller"]
+    return []
+
+
+def _others_than_int16(file: BinaryIO, channels: int) -> Iterator[list[Kind]]:
+    """What a file of so many channels of int16 might be instead: of another type, or of other channels."""
+    yield [
         kind
         for words in (channels, 2 * channels, 4 * channels)
         for kind in _other_kinds(file, words)
         if kind.channels == channels
     ]
-    for kinds in (of_other_types, [_kind(file, words) for words in _nearer(file, channels)]):
-        kind = min(kinds, key=lambda kind: _size_as(file, kind), default=given)
-        if kind != given and _size_as(file, kind) < _CLEARLY_SMALLER * _size_as(file, given):
-            if kind.dtype == given.dtype:
-                return [f"it looks like {kind.channels} channels, not {channels}: -n {kind.channels} {_GAIN}"]
-            return [f"it looks like {kind}, not of int16: -n {kind.channels} -d '{kind.dtype}' {_GAIN}"]
-    return []
+    yield [_kind(file, words) for words in _nearer(file, channels)]
+
+
+def _likely(file: BinaryIO, given: Kind) -> Iterator[list[Kind]]:
+    """What a file might be that is said to be of another type than int16."""
+    row_words = -(-given.channels * np.dtype(given.dtype).itemsize // 2)
+    nearest = _clearly_nearest(_words(file, max(_LOOKED_AT_IN_DOUBT, 16 * row_words)))
+    yield [] if nearest is None else [_kind(file, nearest)]
+
+
+def _name_of(dtype: np.dtype[Any]) -> str:
+    """A type as users write it."""
+    return dtype.name if dtype.isnative else dtype.str
 
 
 def _nearer(file: BinaryIO, channels: int) -> list[int]:
