@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from losslessnn.blocks import Codes
-from losslessnn.coding.bitsback import Codec, Message
+from losslessnn.coding.bitsback import Codec, Message, Tail
 from losslessnn.coding.sequence import SequenceReader, SequenceWriter
 from losslessnn.coding.shapes import quantiles
 from losslessnn.errors import CorruptFrameError
@@ -344,24 +344,20 @@ def _push_all(
 
 def pack_message(states: NDArray[np.uint64], words: NDArray[np.uint32]) -> bytes:
     """The bytes of a message: the states of its lanes, and its words, whose topmost is the last."""
-    low = states & np.uint64(0xFFFFFFFF)
-    return np.concatenate([states >> np.uint64(32), low, words[::-1]]).astype("<u4").tobytes()
+    return Message(states, Tail(words)).flatten().astype("<u4").tobytes()
 
 
 def unpack_message(
     data: bytes | memoryview, n_times: int, model: FactorModel, marked: Marks
 ) -> tuple[NDArray[np.uint64], NDArray[np.uint32]]:
     """The inverse of `pack_message`; `CorruptFrameError` for bytes that cannot hold so many time steps."""
-    n_samples, lanes = model.base.positions.offset.size * n_times, model.base.lanes
+    n_samples = model.base.positions.offset.size * n_times
     if marked.size == 0 and n_samples > MOST_SAMPLES_PER_BYTE * len(data):
         raise CorruptFrameError(f"message of {len(data)} bytes is too short for {n_samples} samples")
-    if len(data) < 8 * lanes or len(data) % 4:
-        raise CorruptFrameError("message is shorter than its coder's states")
-    parts = np.frombuffer(data, "<u4")
-    states = parts[:lanes].astype(np.uint64) << np.uint64(32) | parts[lanes : 2 * lanes]
-    if (states < STATE_FLOOR).any() or (states >> np.uint64(63)).any():
-        raise CorruptFrameError("message begins with states no encoder leaves")
-    return states, parts[: 2 * lanes - 1 : -1].astype(np.uint32)
+    if len(data) % 4:
+        raise CorruptFrameError(f"message of {len(data)} bytes is no number of words")
+    message = Message.unflatten(np.frombuffer(data, "<u4"), model.base.lanes)
+    return message.states, message.tail.words[: message.tail.height]
 
 
 def decode(data: bytes | memoryview, n_times: int, model: FactorModel, marked: Marks = NO_MARKS) -> Codes:
