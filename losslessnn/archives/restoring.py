@@ -22,7 +22,7 @@ from losslessnn.archives.layout import Literal, Member, Method, Packing, Records
 from losslessnn.archives.report import FileReport, Progress, Stopwatch, moved_notes, no_progress
 from losslessnn.errors import CorruptFrameError, RecordingError
 from losslessnn.newfile import NO_ROOM, NewFile, refuse_itself, write_all
-from losslessnn.recordings.recording import bytes_from_rows, records_from_rows
+from losslessnn.recordings.recording import bytes_from_rows, new_deflater, records_from_rows
 from losslessnn.wire import Bytes
 from losslessnn.workers import Here
 
@@ -205,9 +205,8 @@ class Restorer:
         if member.method != Method.DEFLATED:
             yield from content
             return
-        deflater = zlib.compressobj(member.level, zlib.DEFLATED, -15)
         length = crc = 0
-        for piece in _deflated(deflater, content):
+        for piece in _deflated(new_deflater(member.level), content):
             length += len(piece)
             crc = google_crc32c.extend(crc, piece)
             if length > member.length:
@@ -228,7 +227,7 @@ def _pieces_of(spool: IO[bytes]) -> Iterator[memoryview]:
         yield memoryview(piece)
 
 
-def _deflated(deflater: Any, content: Iterator[memoryview]) -> Iterator[bytes]:
+def _deflated(deflater: zlib._Compress, content: Iterator[memoryview]) -> Iterator[bytes]:
     for piece in content:
         for start in range(0, len(piece), COPY_BYTES):
             if done := deflater.compress(piece[start : start + COPY_BYTES]):

@@ -28,6 +28,7 @@ from losslessnn.recordings.recording import (
     bytes_segments,
     copy_pieces,
     file_length,
+    new_deflater,
     read_exactly,
 )
 
@@ -210,11 +211,6 @@ def _deflates_alike(file: BinaryIO, place: _Place, level: int) -> bool:
         left -= len(again)
     again = deflater.flush()
     return len(again) == left and expected.read(left) == again
-
-
-def new_deflater(level: int) -> zlib._Compress:
-    """The deflater that Python's ``zipfile``, and so numpy, uses."""
-    return zlib.compressobj(level, zlib.DEFLATED, -15)
 
 
 class _At:

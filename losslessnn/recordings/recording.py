@@ -458,6 +458,11 @@ def raw_bytes(array: Array) -> memoryview:
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
 
 
+def new_deflater(level: int) -> zlib._Compress:
+    """The deflater that Python's ``zipfile``, and so numpy, uses: what restores a member must be its like."""
+    return zlib.compressobj(level, zlib.DEFLATED, -15)
+
+
 class Inflater:
     """Reads a raw deflate stream as a file of its content, in constant memory."""
 
