@@ -43,11 +43,14 @@ class NewFile:
         The real name.
     overwrite : bool
         Whether a file of that name may be replaced.
+    option : str
+        What names another destination on the command line, for errors to say.
     """
 
-    def __init__(self, destination: Path, overwrite: bool = False) -> None:
+    def __init__(self, destination: Path, overwrite: bool = False, option: str = "-o") -> None:
         self.destination = destination
         self._overwrite = overwrite
+        self._hint = f"{option} names another place"
 
     def __enter__(self) -> Self:
         refuse_existing(self.destination, self._overwrite)
@@ -59,7 +62,7 @@ class NewFile:
                     prefix=f".{self.destination.name[:40]}.", suffix=".partial", dir=self.destination.parent
                 )
             except OSError as error:  # which names the temporary file
-                text = f"{error.strerror}; -o names another place"
+                text = f"{error.strerror}; {self._hint}"
                 raise OSError(error.errno, text, str(self.destination)) from error
             self.path = Path(path)
             _unfinished.add(self.path)
@@ -106,7 +109,7 @@ class NewFile:
                 os.unlink(self.path)
             _unfinished.discard(self.path)
         if isinstance(error, OSError) and error.errno in NO_ROOM and error.filename is None:
-            text = f"{error.strerror}; nothing was left there, -o names another place"
+            text = f"{error.strerror}; nothing was left there, {self._hint}"
             raise OSError(error.errno, text, str(self.destination)) from error
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from losslessnn.errors import ModelError
+from losslessnn.newfile import NewFile, write_all
 
 FORMAT = 2
 _MOST_BYTES = 1 << 30
@@ -24,17 +24,10 @@ def save(path: Path, key: str, state: dict[str, Any]) -> None:
     """
     content = io.BytesIO()
     torch.save({"format": FORMAT, "key": key, "state": state}, content)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with open(partial, "wb") as file:
-            file.write(hashlib.sha256(content.getbuffer()).digest())
-            file.write(content.getbuffer())
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with NewFile(path, overwrite=True, option="--checkpoint") as new:
+        write_all(new.file, hashlib.sha256(content.getbuffer()).digest())
+        write_all(new.file, content.getbuffer())
+        new.publish()
 
 
 def load(path: Path, key: str) -> dict[str, Any] | None:
