@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from losslessnn.chunk import encoding
-from support import make_recording
+from losslessnn.models import store
+from support import make_beats, make_recording
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 
@@ -68,6 +69,20 @@ def recordings() -> Path:
 def recording() -> np.ndarray:
     """Some 60 kB of what a recording looks like: (4000, 8), int16."""
     return make_recording()
+
+
+@pytest.fixture(scope="module")
+def beats() -> np.ndarray:
+    """What a network understands, and nothing else as well: (40000, 2), int16."""
+    return make_beats()
+
+
+@pytest.fixture
+def forgotten(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Every profile, as in another process and on another machine."""
+    monkeypatch.setattr(store, "_known", {})
+    monkeypatch.setattr(store, "user_folder", lambda: tmp_path / "nobody")
+    monkeypatch.delenv(store.VARIABLE, raising=False)
 
 
 @pytest.fixture(scope="session")

@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import google_crc32c
 import numpy as np
 
+from losslessnn import open_archive
 from losslessnn.archives.archive import Archive
 from losslessnn.archives.restoring import restore_file
 from losslessnn.archives.writing import compress_file
+from losslessnn.frame import FrameHeader, Mode, Section, content_checksum, pack_frame, unpack_frame
 from losslessnn.recordings import Reading, Recording, open_recording
 
 
@@ -65,6 +67,23 @@ def there_and_back(path: Path, reading: Reading | None = None) -> Recording:
 
 def _layout(array: np.ndarray) -> str:
     return "F" if array.flags.f_contiguous and not array.flags.c_contiguous else "C"
+
+
+def archived_arrays(path: Path) -> list[np.ndarray]:
+    """All arrays of the archive that `there_and_back` leaves beside a file."""
+    with open_archive(path.with_name("x.lnn")) as archive:
+        return [array[:] for array in archive.arrays.values()]
+
+
+def sections_of(frame: bytes) -> dict[Section, bytes]:
+    """A frame's sections, to be altered."""
+    return {tag: bytes(content) for tag, content in unpack_frame(frame)[1].items()}
+
+
+def reframe(array: np.ndarray, sections: Mapping[Section, bytes]) -> bytes:
+    """A frame that says it holds an array, of any sections, all its checksums right."""
+    crc = content_checksum(array.reshape(-1).view("u1"))
+    return pack_frame(FrameHeader(array.dtype, array.shape, "C", Mode.NEURAL, crc), dict(sections))
 
 
 def make_recording(

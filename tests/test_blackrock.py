@@ -15,7 +15,7 @@ from losslessnn.archives.format import Source
 from losslessnn.archives.layout import Records
 from losslessnn.archives.writing import compress_file
 from losslessnn.recordings import Reading, open_recording
-from support import make_recording, there_and_back
+from support import archived_arrays, make_recording, there_and_back
 
 CHANNELS = 6
 SAMPLES = make_recording(3000, CHANNELS)
@@ -49,11 +49,6 @@ def packets(magic: bytes, *cuts: int) -> bytes:
     )
 
 
-def arrays(path: Path) -> list[np.ndarray]:
-    with open_archive(path.with_name("x.lnn")) as archive:
-        return [array[:] for array in archive.arrays.values()]
-
-
 @pytest.mark.parametrize("magic", [b"NEURALCD", b"BRSMPGRP"])
 @pytest.mark.parametrize("cuts", [(), (1000,), (1, 2000, 2001), (1, 2)])
 @pytest.mark.parametrize("reading", [None, Reading(frame_bytes=5000)])
@@ -65,7 +60,7 @@ def test_every_stretch_without_a_pause_is_an_array(
     found = there_and_back(path, reading)
     assert (found.header.source, found.header.sampling_rate) == (Source.NSX, 2000.0)
     assert any("recorded with pauses" in note for note in found.notes) == bool(cuts)
-    there = arrays(path)
+    there = archived_arrays(path)
     assert [len(array) for array in there] == np.diff([0, *cuts, len(SAMPLES)]).tolist()
     assert np.array_equal(np.concatenate(there), SAMPLES)
     with open_archive(tmp_path / "x.lnn") as archive:
@@ -76,7 +71,7 @@ def test_specification_2_1_has_no_packets(tmp_path: Path) -> None:
     path = tmp_path / "x.ns5"
     path.write_bytes(header(b"NEURALSG", period=1) + SAMPLES.tobytes())
     assert there_and_back(path).header.sampling_rate == 30_000
-    assert np.array_equal(arrays(path)[0], SAMPLES)
+    assert np.array_equal(archived_arrays(path)[0], SAMPLES)
 
 
 @pytest.mark.parametrize("reading", [None, Reading(frame_bytes=5000)])
@@ -88,7 +83,7 @@ def test_packets_of_one_time_step_are_columns(reading: Reading | None, tmp_path:
     path.write_bytes(header(b"BRSMPGRP") + b"".join(each) + b"\1rest")
     found = there_and_back(path, reading)
     assert any(isinstance(segment, Records) for segment in found.layout)
-    _, times, _, samples = arrays(path)
+    _, times, _, samples = archived_arrays(path)
     assert times[:, 0].tolist() == clock
     assert np.array_equal(samples, SAMPLES)
     if reading is None:
@@ -109,7 +104,7 @@ def test_a_recording_that_was_not_ended_properly(tmp_path: Path) -> None:
     empty, last = packet(magic, 0, SAMPLES[:0]), packet(magic, 15_000, SAMPLES[1000:], stated=0)
     path.write_bytes(header(magic) + empty + packet(magic, 0, SAMPLES[:1000]) + last)
     there_and_back(path)
-    assert [len(array) for array in arrays(path)] == [1000, 2000]
+    assert [len(array) for array in archived_arrays(path)] == [1000, 2000]
 
 
 @pytest.mark.parametrize("rest", [1, 13, 30_000])
@@ -117,7 +112,7 @@ def test_a_packet_that_is_cut_short_is_kept(rest: int, tmp_path: Path) -> None:
     path = tmp_path / "x.ns3"
     path.write_bytes(packets(b"NEURALCD", 100)[:-rest])
     there_and_back(path)
-    assert len(arrays(path)) == 2
+    assert len(archived_arrays(path)) == 2
 
 
 @pytest.mark.parametrize("beginning", [b"NEURALSG", b"NEURALCD", b"BRSMPGRP"])

@@ -9,22 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from losslessnn import RecordingError, open_archive
+from losslessnn import RecordingError
 from losslessnn.archives.archive import Archive
 from losslessnn.archives.format import Source
 from losslessnn.archives.restoring import restore_file
 from losslessnn.archives.writing import compress_file
 from losslessnn.recordings import Reading, open_recording
 from losslessnn.recordings.opening import looks_like_recording
-from support import make_recording, run_command_line, there_and_back
+from support import archived_arrays, make_recording, run_command_line, there_and_back
 
 SAMPLES = make_recording(3000, 6)
 SMALL_FRAMES = Reading(frame_bytes=5000)
-
-
-def arrays(path: Path) -> list[np.ndarray]:
-    with open_archive(path.with_name("x.lnn")) as archive:
-        return [array[:] for array in archive.arrays.values()]
 
 
 def restored_elsewhere(path: Path) -> list[str]:
@@ -63,7 +58,7 @@ class TestOpenEphys:
         found = there_and_back(path, reading)
         assert (found.header.source, found.header.sampling_rate) == (Source.OPEN_EPHYS, 30_000.0)
         assert found.header.facts == {"stream": "Neuropix-PXI-100.0", "bit_volts": 0.195}
-        assert np.array_equal(arrays(path)[0], SAMPLES)
+        assert np.array_equal(archived_arrays(path)[0], SAMPLES)
 
     def test_a_folder_at_once_from_within(self, tmp_path: Path) -> None:
         path = self.write(tmp_path)
@@ -149,16 +144,16 @@ class TestBrainVision:
         path = self.write(tmp_path, array, form, extra=f"DataOrientation={orientation}")
         found = there_and_back(path, reading)
         assert (found.header.source, found.header.sampling_rate) == (Source.BRAINVISION, 500.0)
-        there = arrays(path)[0]
+        there = archived_arrays(path)[0]
         assert there.dtype == array.dtype
         assert np.array_equal(there, array)
 
     def test_one_channel_and_a_big_endian_one(self, tmp_path: Path) -> None:
         vectorized = self.write(tmp_path, SAMPLES[:, :1], "INT_16", extra="DataOrientation=VECTORIZED")
-        assert np.array_equal(there_and_back(vectorized) and arrays(vectorized)[0], SAMPLES[:, :1])
+        assert np.array_equal(there_and_back(vectorized) and archived_arrays(vectorized)[0], SAMPLES[:, :1])
         swapped = SAMPLES.astype(">i2")
         path = self.write(tmp_path, swapped, "INT_16", "b.eeg", extra="UseBigEndianOrder=YES")
-        assert np.array_equal(there_and_back(path) and arrays(path)[0], SAMPLES)
+        assert np.array_equal(there_and_back(path) and archived_arrays(path)[0], SAMPLES)
 
     def test_the_header_comes_back_too(self, tmp_path: Path) -> None:
         path = self.write(tmp_path, SAMPLES, "INT_16")
@@ -218,7 +213,7 @@ class TestWFDB:
         path = self.write(tmp_path, array.tobytes(), [form] * 6)
         found = there_and_back(path, reading)
         assert (found.header.source, found.header.sampling_rate) == (Source.WFDB, 360.0)
-        assert np.array_equal(arrays(path)[0], array)
+        assert np.array_equal(archived_arrays(path)[0], array)
 
     @pytest.mark.parametrize("reading", [None, SMALL_FRAMES])
     @pytest.mark.parametrize("channels", [1, 2, 3, 4])
@@ -229,14 +224,14 @@ class TestWFDB:
         array = array[: array.size // (2 * channels) * 2 * channels].reshape(-1, channels)
         path = self.write(tmp_path, packed_12_bits(array) + rest, ["212"] * channels)
         assert there_and_back(path, reading).header.source == Source.WFDB
-        assert np.array_equal(arrays(path)[0], array)
+        assert np.array_equal(archived_arrays(path)[0], array)
 
     def test_twenty_four_bits_after_a_prologue(self, tmp_path: Path) -> None:
         array = SAMPLES.astype("<i4") * 200
         content = b"prologue" + array.view("u1").reshape(-1, 4)[:, :3].tobytes()
         path = self.write(tmp_path, content, ["24+8"] * 6)
         there_and_back(path)
-        assert np.array_equal(arrays(path)[0], array)
+        assert np.array_equal(archived_arrays(path)[0], array)
 
     @pytest.mark.parametrize("reading", [None, SMALL_FRAMES])
     def test_signals_of_several_rates(self, reading: Reading | None, tmp_path: Path) -> None:
@@ -247,7 +242,7 @@ class TestWFDB:
         path = self.write(tmp_path, frames.tobytes() + b"x", ["16", "16:3", "16x3", "16x3:1+0", "16", "16"])
         found = there_and_back(path, reading)
         assert found.header.sampling_rate == 3 * 360
-        there = arrays(path)
+        there = archived_arrays(path)
         assert all(map(np.array_equal, there, [slow, fast, slow[:, ::-1]]))
 
     def test_the_header_comes_back_too(self, tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
@@ -21,7 +20,7 @@ from losslessnn.coding import craystack
 from losslessnn.coding.bitsback import Message, serial
 from losslessnn.coding.shapes import load_shapes, quantiles
 from losslessnn.errors import EmptyMessageError
-from losslessnn.frame import FrameHeader, Mode, Section, content_checksum, pack_frame, unpack_frame
+from losslessnn.frame import Section
 from losslessnn.kernels.constants import (
     GAIN,
     GAUSSIAN,
@@ -44,7 +43,15 @@ from losslessnn.models.latent import FactorModel
 from losslessnn.models.latent_fit import NEAR, Reach, fit_factors
 from losslessnn.models.points import fill
 from losslessnn.models.store import Family
-from support import ADVERSARIAL, assert_same_bits, codes_that_break_models, make_dropouts, make_recording
+from support import (
+    ADVERSARIAL,
+    assert_same_bits,
+    codes_that_break_models,
+    make_dropouts,
+    make_recording,
+    reframe,
+    sections_of,
+)
 from test_kernels import (
     RANGES,
     SIGNALS,
@@ -368,17 +375,6 @@ def test_a_frame_costs_what_the_evidence_lower_bound_says(times: int, channels: 
 
 
 # -------------------------------------------------------------------------------------- hostile bytes
-
-
-def reframe(array: np.ndarray, sections: Mapping[Section, bytes]) -> bytes:
-    header = FrameHeader(
-        array.dtype, array.shape, "C", Mode.NEURAL, content_checksum(array.reshape(-1).view("u1"))
-    )
-    return pack_frame(header, dict(sections))
-
-
-def sections_of(frame: bytes) -> dict[Section, bytes]:
-    return {tag: bytes(content) for tag, content in unpack_frame(frame)[1].items()}
 
 
 SMALL = make_shared(200, 6, 2)

@@ -27,7 +27,7 @@ from losslessnn.models import network as networks
 from losslessnn.models.autoregressive import NO_MARKS, blank_network, encode
 from losslessnn.models.fit import add_network, fit
 from losslessnn.models.fit.effort import EFFORT
-from support import assert_same_bits, make_beats, make_recording
+from support import assert_same_bits, make_recording
 
 HIDDEN = 8
 
@@ -35,11 +35,6 @@ HIDDEN = 8
 forward, loss, pack = njit(training.forward), njit(loss_kernel.loss), njit(training.pack)
 think, think_one = njit(network_kernel.think), njit(network_narrow.think)
 corrected_mean, corrected_index = njit(network_kernel.corrected_mean), njit(network_kernel.corrected_index)
-
-
-@pytest.fixture(scope="module")
-def beats() -> np.ndarray:
-    return make_beats()
 
 
 def model_of(recording: np.ndarray, level: int = 6):

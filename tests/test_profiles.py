@@ -59,14 +59,6 @@ def profile(recording: np.ndarray) -> Profile:
     return losslessnn.fit(recording[:6000], name="probe", quick=True)
 
 
-@pytest.fixture
-def forgotten(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Every profile, as in another process and on another machine."""
-    monkeypatch.setattr(store, "_known", {})
-    monkeypatch.setattr(store, "user_folder", lambda: tmp_path / "nobody")
-    monkeypatch.delenv(store.VARIABLE, raising=False)
-
-
 # -- what it brings
 
 

@@ -281,11 +281,6 @@ def test_windows_without_anything_to_learn_are_passed_over() -> None:
 # -- the whole
 
 
-@pytest.fixture(scope="module")
-def beats() -> np.ndarray:
-    return make_beats()
-
-
 @pytest.fixture
 def short_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stages, "ROUND", 1 << 15)

@@ -32,7 +32,7 @@ from losslessnn.archives.restoring import restore_file
 from losslessnn.archives.writing import compress_file
 from losslessnn.chunk import describe_chunk
 from losslessnn.coding.sequence import SequenceWriter
-from losslessnn.frame import FrameHeader, Mode, Section, content_checksum, pack_frame, unpack_frame
+from losslessnn.frame import Section
 from losslessnn.kernels.constants import MAX_BLOCK, MAX_HIDDEN, MAX_UPPER_LATENTS
 from losslessnn.models import conversion, decoding, encoding, store, vae
 from losslessnn.models.autoregressive import NO_MARKS
@@ -45,7 +45,9 @@ from support import (
     codes_that_break_models,
     make_bursts,
     make_recording,
+    reframe,
     run_command_line,
+    sections_of,
 )
 
 GOLDEN = Path(__file__).parent / "golden" / losslessnn.__version__
@@ -60,23 +62,6 @@ def profile() -> Profile:
 @pytest.fixture
 def bursts() -> np.ndarray:
     return make_bursts(1000, CHANNELS, seed=9)
-
-
-@pytest.fixture
-def forgotten(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Every profile, as in another process and on another machine."""
-    monkeypatch.setattr(store, "_known", {})
-    monkeypatch.setattr(store, "user_folder", lambda: tmp_path / "nobody")
-    monkeypatch.delenv(store.VARIABLE, raising=False)
-
-
-def sections_of(frame: bytes) -> dict[Section, bytes]:
-    return {tag: bytes(content) for tag, content in unpack_frame(frame)[1].items()}
-
-
-def reframe(array: np.ndarray, sections: dict[Section, bytes]) -> bytes:
-    crc = content_checksum(array.reshape(-1).view("u1"))
-    return pack_frame(FrameHeader(array.dtype, array.shape, "C", Mode.NEURAL, crc), sections)
 
 
 # -- what it brings
