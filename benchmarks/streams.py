@@ -83,9 +83,7 @@ def measure(name: str, array: Array, quick: bool) -> list[dict[str, Any]]:
         packets = [rest[i : i + steps] for i in range(0, len(rest) - steps + 1, steps)]
         stream = by_stream(packets, profile)
         spread = packets[:: max(1, len(packets) // FRAMES)]
-        frames = send(
-            spread, lambda packet: losslessnn.compress(packet, model=profile), losslessnn.decompress
-        )
+        frames = by_frames(spread, profile)
         rows.append(
             {
                 "recording": name, "channels": array.shape[1], "whole": whole, "steps": steps,

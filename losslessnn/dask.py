@@ -119,12 +119,10 @@ def to_zarr(
     _try(zarr_format, made_as)  # what is replaced is deleted first: not for settings that cannot be
     target = _create(store, zarr_format, overwrite=overwrite, **made_as)
     if array.size:
-        unit = tuple(shards) if shards is not None else whole
-        blocks = _blocks(dask_array, array, unit)
+        blocks = _blocks(dask_array, array, whole if shards is None else tuple(shards))
         blocks.map_blocks(
             _write_block,
             target=target,
-            unit=unit,
             dtype=np.uint8,
             chunks=tuple((1,) * len(sizes) for sizes in blocks.chunks),
             meta=np.empty((0,) * array.ndim, np.uint8),
@@ -253,9 +251,7 @@ def _read_block(
     return np.array(mapped[place])
 
 
-def _write_block(
-    block: np.ndarray[Any, Any], target: Any, unit: tuple[int, ...], block_info: Any = None
-) -> np.ndarray[Any, Any]:
+def _write_block(block: np.ndarray[Any, Any], target: Any, block_info: Any = None) -> np.ndarray[Any, Any]:
     place = tuple(slice(start, stop) for start, stop in block_info[0]["array-location"])
     with one_thread_per_task():
         target[place] = block

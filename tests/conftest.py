@@ -48,12 +48,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def models_must_not_fail(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """An encoder falls back to a plain mode when a model fails; in tests that is a failure."""
     if request.node.get_closest_marker("failing_model") is None:
-        monkeypatch.setattr(encoding._log, "exception", _reraise)
-        monkeypatch.setattr(encoding._log, "error", pytest.fail)
+        monkeypatch.setattr(encoding._log, "error", _fail)
 
 
-def _reraise(*_: object) -> None:
-    raise
+def _fail(message: str, *arguments: object, **_: object) -> None:
+    pytest.fail(message % arguments)
 
 
 @pytest.fixture(scope="session")

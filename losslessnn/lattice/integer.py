@@ -200,7 +200,7 @@ def fit_integer(array: npt.NDArray[Any], *, exact: bool) -> IntegerLattice | Non
     """
     values = bits_of(array).view(np.int64) if array.dtype.str[1:] == "u8" else array
     axis, steps = _fit_steps(values, exact)
-    offsets = _fit_offsets(values, axis, steps, _zero_of(array.dtype))
+    offsets = _fit_offsets(values, steps, _zero_of(array.dtype))
     return None if offsets is None else IntegerLattice(axis, steps, offsets)
 
 
@@ -273,7 +273,7 @@ def _distances(part: npt.NDArray[Any], origin: npt.NDArray[Any]) -> Int64s:
     return distances
 
 
-def _fit_offsets(values: npt.NDArray[Any], axis: Axis, steps: Int64s, zero: int) -> Int64s | None:
+def _fit_offsets(values: npt.NDArray[Any], steps: Int64s, zero: int) -> Int64s | None:
     """Offsets that keep codes small: `zero` if values lie around it, else near 0, else in their middle."""
     table = values.reshape(-1, steps.size)
     origin = table[0].astype(np.int64)
