@@ -361,6 +361,7 @@ def _mention_mismatch(profile: Profile, count: int) -> None:
     _log.warning("%r is for %d channels; data of %d is coded without it", profile, profile.channels, count)
 
 
+@cache
 def _mention_width(count: int) -> None:
     _log.warning(
         "%d channels share no latents, the most that do are %d: data is coded by the autoregressive family; "
