@@ -92,14 +92,12 @@ class Network(NamedTuple):
     `OUTPUT_LANES` places, those after the third with weights of 0. Weights are -127 to 127.
     """
 
-    inward: NDArray[
-        np.int32
-    ]  # (NETWORK_INPUTS, hidden + lanes): to hidden units in 1/32, to outputs in 1/128
+    # (NETWORK_INPUTS, hidden + lanes): to hidden units in 1/32, to outputs in 1/128
+    inward: NDArray[np.int32]
     bias: NDArray[np.int32]  # (hidden + lanes,): of hidden units in 1/512, of outputs in 1/2048
     outward: NDArray[np.int32]  # (hidden, lanes) from hidden units to outputs, in 1/128
-    sources: NDArray[
-        np.int32
-    ]  # (channels, NETWORK_REFERENCES) earlier channels whose errors it sees, -1: none
+    # (channels, NETWORK_REFERENCES) earlier channels whose errors it sees, -1: none
+    sources: NDArray[np.int32]
 
 
 class Corrected(NamedTuple):

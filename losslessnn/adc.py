@@ -159,9 +159,8 @@ def estimate(codes: Codes, low: int, high: int, spread: float) -> AdcTables | No
     if not 4 <= n_codes <= MAX_CODES or spread < 1.5 or codes.size < 64 * 16:
         return None
     ways = list(_groupings(len(codes)))
-    counts = np.zeros(
-        (len(codes) if ways else ROWS, n_codes), np.int32
-    )  # of each channel, if that is asked for
+    # of each channel, if that is asked for
+    counts = np.zeros((len(codes) if ways else ROWS, n_codes), np.int32)
     if ways and by_time(codes):
         kernel.count_codes(codes, low, counts)
     else:

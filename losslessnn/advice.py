@@ -20,6 +20,8 @@ import numpy.typing as npt
 from losslessnn.chunk import decode_chunk, encode_chunk
 from losslessnn.levels import DEFAULT_LEVEL
 
+__all__ = ["Advice", "ChunkFigures", "Purpose", "advise", "candidate_chunks", "suggest_chunks"]
+
 Purpose = Literal["bulk", "random", "cloud"]
 
 _TARGET_BYTES: dict[str, float] = {"bulk": 20e6, "random": 1e6, "cloud": 32e6}
@@ -371,6 +373,3 @@ def _spread_chunks(array: np.ndarray[Any, Any], shape: tuple[int, ...]) -> Itera
             place = np.unravel_index(reversed_bits, grid)
             starts = [int(at) * length for at, length in zip(place, shape, strict=True)]
             yield array[tuple(slice(at, at + length) for at, length in zip(starts, shape, strict=True))]
-
-
-__all__ = ["Advice", "ChunkFigures", "Purpose", "advise", "candidate_chunks", "suggest_chunks"]

@@ -23,6 +23,8 @@ from losslessnn.errors import CorruptFrameError, RecordingError
 from losslessnn.levels import DEFAULT_LEVEL, check_level
 from losslessnn.workers import RemoteEncoder
 
+__all__ = ["ClusterEncoder", "cluster_pool", "one_thread_per_task", "to_zarr"]
+
 _MISSING = "{what} needs {package}: pip install 'losslessnn[dask]'"
 
 
@@ -383,6 +385,3 @@ def cluster_pool(scheduler: str) -> Iterator[tuple[ClusterEncoder, int]]:
             yield encoder, threads
         finally:
             encoder.shutdown(wait=True, cancel_futures=True)
-
-
-__all__ = ["ClusterEncoder", "cluster_pool", "one_thread_per_task", "to_zarr"]

@@ -19,6 +19,8 @@ import click
 
 from losslessnn import __version__
 
+__all__ = ["cli", "main"]
+
 OK = 0
 FAILED = 1
 INTERRUPTED = 128 + signal.SIGINT
@@ -149,6 +151,3 @@ def _run(arguments: Sequence[str] | None) -> int:
 
         complain(error)
         return FAILED
-
-
-__all__ = ["cli", "main"]

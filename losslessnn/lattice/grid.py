@@ -215,9 +215,8 @@ def _exponents(array: npt.NDArray[Any]) -> Int64s:
     exponents = np.clip(np.minimum(fine, largest), 1 - bias, bias - 1)
     empty = (np.nan_to_num(sample) == 0).all(axis=(0, 1))
     if empty.any() and not empty.all():
-        exponents[empty] = np.sort(exponents[~empty])[
-            (~empty).sum() // 2
-        ]  # any will do: choose what others have
+        # any will do: choose what others have
+        exponents[empty] = np.sort(exponents[~empty])[(~empty).sum() // 2]
     return exponents
 
 

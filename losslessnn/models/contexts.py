@@ -24,10 +24,7 @@ from losslessnn.wire import Bytes, Reader, pack_signed, pack_varint
 MOST_SAMPLES_PER_BYTE = 92_000  # a decision costs 2**-13.5 bit or more
 FEW_VALUES, FEW_BITS = 64, 1.5  # codes in so narrow a range, or in so few bits each, are always tried
 LOOK = 64  # times that mostly tell whether codes ascend
-HOPELESS, HISTOGRAM_SAMPLES = (
-    1.2,
-    1 << 13,
-)  # times as many bits by one histogram of so many: no signal is tried
+HOPELESS, HISTOGRAM_SAMPLES = 1.2, 1 << 13  # times as many bits by a histogram of so many: no signal is tried
 NARROW = 1 << 14  # a range of codes of which each is counted
 PROMISED_SHARE = 0.97  # of other codes, those that a histogram would make so much smaller
 FEWEST_SAMPLES, MOST_SAMPLES = 1 << 12, 1 << 13  # that are looked at for a promise

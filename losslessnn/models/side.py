@@ -243,9 +243,8 @@ def _unpack_taps(reader: SequenceReader, n_channels: int, skew: int) -> LinearTa
     source = channel - reader.take(n_windows, _DISTANCE + _ranks(first))
     _all_within(source, 0, n_channels - 1, "reference")
     is_own = channel == source
-    known = np.full(
-        n_channels, _SHIFT
-    )  # all contexts up to the coefficients' are: one call is faster than three
+    # All contexts up to the coefficients' are known: one call is faster than three.
+    known = np.full(n_channels, _SHIFT)
     values = reader.take(2 * n_windows + n_channels, np.concatenate([_LAG + is_own, _COUNT + is_own, known]))
     lag = _all_within(values[:n_windows], -PAD, PAD, "lag")
     if (lag < 1 - skew * (channel - source)).any():
