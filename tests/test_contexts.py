@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from losslessnn.chunk import decode_chunk, describe_chunk, encode_chunk
 from losslessnn.errors import CorruptFrameError
 from losslessnn.frame import Section, pack_frame, unpack_frame
-from losslessnn.kernels import contexts_reference, mixing
+from losslessnn.kernels import mixing
+from losslessnn.kernels.reference import contexts as contexts_reference
 from losslessnn.models import contexts
 from support import assert_same_bits, make_recording
 
