@@ -21,8 +21,9 @@ from losslessnn.kernels.constants import (
 )
 from losslessnn.kernels.cpu import adaptive, head, head_lanes, network_narrow, network_wide, rans
 from losslessnn.kernels.cpu.compiling import inlined, lean_kernel, part
-from losslessnn.kernels.cpu.integers import dot_octets, highest_bit, lowest_bit, prefetch
+from losslessnn.kernels.cpu.integers import dot_octets, lowest_bit, prefetch
 from losslessnn.kernels.cpu.octets import margin
+from losslessnn.kernels.cpu.raw import rest_of, take_bits, take_escape
 from losslessnn.kernels.cpu.transposing import CHANNELS, TIMES, by_time, rows_of_codes
 from losslessnn.kernels.cpu.vectors import FEW, LANES, MANY
 from losslessnn.kernels.parameters import Bins, Head, Positions, Steps
@@ -143,34 +144,6 @@ def pass_averages(errors, marked, steps, skew, averages):
             head_lanes.pass_step(lanes, errors, marked, averages, skew, s, steps.n_times, k, n_channels)
 
 
-@part
-def _put_bits(raw, place, value, count):
-    for i in range(count):
-        if (value >> i) & 1:
-            raw[place >> 3] |= np.uint8(1 << (place & 7))
-        place += 1
-    return place
-
-
-@part
-def _get_bits(raw, place, count):
-    value = np.int64(0)
-    for i in range(count):
-        if (place >> 3) < raw.size:
-            value |= np.int64((raw[place >> 3] >> (place & 7)) & 1) << i
-        place += 1
-    return value, place
-
-
-@part
-def _get_escape(raw, place, size_bits, most):
-    """A number >= 1 that says its own length first, of at most so many bits."""
-    top, place = _get_bits(raw, place, size_bits)
-    top = min(top, most)
-    rest, place = _get_bits(raw, place, top)
-    return rest + (np.int64(1) << top) - 1, place
-
-
 def channels_of(n_channels: int, skew: int, steps: Steps) -> NDArray[np.int64]:
     """The channels of the samples of some steps in coding order."""
     before = samples_before(n_channels, skew, steps)
@@ -250,7 +223,7 @@ def code_intervals(
                     odd &= odd - 1
                     code = np.int64(codes[i, s - skew * i])
                     coarse = head.coarse_bits(columns.scale[i], positions.fraction_bits)
-                    bits, length = _rest(code, coarse, columns.first[i], columns.symbol[i])
+                    bits, length = rest_of(code, coarse, columns.first[i], columns.symbol[i])
                     rest[here + i], rest_bits[here + i] = bits, length
                     raw_bits[i] += length
 
@@ -290,7 +263,7 @@ def code_steady_intervals(
                     odd &= odd - 1
                     here = rows[row + i] + k
                     code = np.int64(codes[k, t + i])
-                    bits, length = _rest(code, coarse, columns.first[k + i], columns.symbol[k + i])
+                    bits, length = rest_of(code, coarse, columns.first[k + i], columns.symbol[k + i])
                     rest[here], rest_bits[here] = bits, length
                     raw_bits[k] += length
                 t += together
@@ -317,35 +290,6 @@ def push_intervals(start, freq, rows, n_channels, skew, lanes, steps, states, wo
                 )  # fmt: skip
             end = begin
     return words.size - place
-
-
-@part
-def _rest(code, coarse, first, symbol):
-    """What a symbol does not say of its code: how far beyond the window it is, its low bits; and how long."""
-    bits, length = np.uint64(0), np.int64(0)
-    if symbol == 0 or symbol == WINDOW - 1:
-        beyond = abs((code >> coarse) - first - symbol) + 1
-        top = highest_bit(beyond)
-        tail = np.uint64(beyond) ^ (np.uint64(1) << np.uint64(top))
-        bits, length = np.uint64(top) | (tail << np.uint64(5)), 5 + top
-    low = np.uint64(code) & ((np.uint64(1) << np.uint64(coarse)) - np.uint64(1))
-    return bits | (low << np.uint64(length)), length + coarse
-
-
-@lean_kernel
-def join_rests(rest, rest_bits, raw):
-    """Put the bits of all samples one behind another into ``raw``, which is zero before."""
-    place = np.int64(0)
-    for n in range(rest.size):
-        if rest_bits[n] > 0:
-            bits = rest[n]
-            end = place + np.int64(rest_bits[n])
-            while place < end:
-                raw[place >> 3] |= np.uint8((bits << np.uint64(place & 7)) & np.uint64(255))
-                step = 8 - (place & 7)
-                bits >>= np.uint64(step)
-                place += step
-            place = end
 
 
 class Working(NamedTuple):
@@ -570,10 +514,10 @@ def _settle(raw, place, history, codes, positions, columns, bins, together, skew
             if held:
                 code = _code_before(history, codes, positions, columns, i, s - skew * i)
             elif symbol == 0 or symbol == WINDOW - 1:
-                beyond, place = _get_escape(raw, place, np.int64(5), np.int64(31))
+                beyond, place = take_escape(raw, place, np.int64(5), np.int64(31))
                 code += (beyond if symbol else -beyond) << coarse
             if coarse > 0:
-                rest, place = _get_bits(raw, place, coarse)
+                rest, place = take_bits(raw, place, coarse)
                 code |= rest
             if code < positions.low or code > positions.high:
                 return np.int64(-1)

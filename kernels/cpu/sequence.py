@@ -10,9 +10,9 @@ import numpy as np
 
 from losslessnn.kernels.constants import LOG_BITS, STATE_FLOOR, WINDOW
 from losslessnn.kernels.cpu import head, rans
-from losslessnn.kernels.cpu.autoregressive import _get_bits, _get_escape, _put_bits
 from losslessnn.kernels.cpu.compiling import lean_kernel, part
 from losslessnn.kernels.cpu.integers import highest_bit, log2
+from losslessnn.kernels.cpu.raw import put_bits, take_bits, take_escape
 
 FRACTION_BITS = 5
 LIMIT = 1 << 40
@@ -60,9 +60,9 @@ def encode_sequence(values, contexts, bins, tails, mean, spread, seen, start, fr
         if symbol == 0 or symbol == WINDOW - 1:
             beyond = abs((value >> coarse) - first - symbol) + 1
             top = highest_bit(beyond)
-            place = _put_bits(raw, place, top, np.int64(6))
-            place = _put_bits(raw, place, beyond, top)
-        place = _put_bits(raw, place, value, coarse)
+            place = put_bits(raw, place, top, np.int64(6))
+            place = put_bits(raw, place, beyond, top)
+        place = put_bits(raw, place, value, coarse)
         _learn(context, value, mean, spread, seen)
         previous = context
     return place
@@ -89,9 +89,9 @@ def decode_sequence(contexts, bins, tails, mean, spread, seen, previous, words, 
         state[0] = x
         group = first + symbol
         if symbol == 0 or symbol == WINDOW - 1:
-            beyond, cursor[1] = _get_escape(raw, cursor[1], np.int64(6), np.int64(40))
+            beyond, cursor[1] = take_escape(raw, cursor[1], np.int64(6), np.int64(40))
             group += beyond if symbol else -beyond
-        rest, cursor[1] = _get_bits(raw, cursor[1], coarse)
+        rest, cursor[1] = take_bits(raw, cursor[1], coarse)
         value = min(max((group << coarse) | rest, -LIMIT), LIMIT)
         values[i] = value
         _learn(context, value, mean, spread, seen)

@@ -25,6 +25,7 @@ from losslessnn.kernels.cpu import adaptive, network_narrow, network_times, netw
 from losslessnn.kernels.cpu import autoregressive as kernel
 from losslessnn.kernels.cpu import network as network_kernel
 from losslessnn.kernels.cpu.network import BACK
+from losslessnn.kernels.cpu.raw import join_rests
 from losslessnn.kernels.cpu.transposing import by_time, codes_of_rows
 from losslessnn.kernels.cpu.vectors import FEW
 from losslessnn.kernels.parameters import Adaptive, Corrected, Head, LinearTaps, Network, Positions, Steps
@@ -217,7 +218,7 @@ def code_steps(
         kernel.code_intervals(codes, marked, errors, corrected, *how, *found)
     raw = np.zeros((int(raw_bits.sum()) + 7) // 8, np.uint8)
     if raw.size:
-        kernel.join_rests(rest[:n], rest_bits[:n], raw)
+        join_rests(rest[:n], rest_bits[:n], raw)
     return Intervals(steps, n, rows, start, freq, raw, raw_bits)
 
 
