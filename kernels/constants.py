@@ -27,6 +27,7 @@ GUESS_BITS = 10  # the quantile table has 2**10 cells
 SCALE_STEPS = 8  # scales per octave
 N_SCALES = 256  # 2**0 .. 2**(255/8) position units
 COARSE_INDEX = SCALE_STEPS * 6  # scales above 2**6 codes put low bits into the raw section
+ESCAPE_BITS = 5  # say how many bits follow that say how far beyond the window a code lies
 
 # Running scales: one exponential average of |error| per speed, in 2**-12 position units.
 SPEEDS = (2, 4, 7)
@@ -56,6 +57,8 @@ ACTIVATION_ZERO = 64
 ACTIVATION_MAX = 127
 OUTPUT_LANES = 8  # places for the three outputs in tables of weights, so that loops over them vectorise
 HIDDEN_SHIFT = 5  # weights of the hidden units are in 1/32
+MAX_WEIGHT = 127  # of any network
+MAX_BIAS = 1 << 24  # of this one: sums stay within 32 bits
 OUTPUT_BITS = 11  # outputs are in 1/2048: of a scale, of an octave, of a shape
 MEAN_LIMIT = 4 << OUTPUT_BITS
 GAUSSIAN = 7  # shapes 0 to 7 go from heavy tails to none
@@ -66,6 +69,17 @@ WEIGHT_LIMIT = 1 << 23
 UNIT_LIMIT = (1 << 15) - 1
 UNIT_BITS = 4
 MAX_ADAPTIVE = 64
+
+# Sequences of integers (side information): each is coded around its context's mean, by the context's spread.
+SEQUENCE_FRACTION_BITS = 5  # means and spreads are in 1/32
+SEQUENCE_LIMIT = 1 << 40  # no integer is greater in magnitude
+SEQUENCE_SHAPE = 3  # Student's t with 4 degrees of freedom: a context's first value is often far out
+SEQUENCE_SCALE_BIAS = 48  # the spread is a mean magnitude; the shape's unit is a little larger
+SEQUENCE_FIRST_SPREAD = 8 << SEQUENCE_FRACTION_BITS
+SEQUENCE_LEAST_SPREAD = 8
+SEQUENCE_PACE = 8  # means and spreads move by 1/8 of the way, or more where little has been seen
+SEQUENCE_ESCAPE_BITS = 6
+SEQUENCE_LONGEST_ESCAPE = 40  # bits that follow: a greater number means so many
 
 
 def _power_of_two(eighths: int, bits: int) -> int:
@@ -116,6 +130,7 @@ LOADING_LIMIT = 1 << 12
 MAX_LATENT_CHANNELS = 4096
 MAX_UPPER_LATENTS = 16  # of a block, above those of its time steps
 MAX_BLOCK = 32  # time steps
+MAX_LAYER_BIAS = 1 << 20  # of the networks that turn factors into a variational autoencoder
 MAX_CONTRAST = 12 * SCALE_STEPS  # an observed factor counts as at most so far above its noise
 
 

@@ -29,8 +29,10 @@ from losslessnn.kernels.constants import (
     MAX_CONTRAST,
     MAX_FACTOR_LAGS,
     MAX_LATENT_CHANNELS,
+    MAX_LAYER_BIAS,
     MAX_LOADING_BITS,
     MAX_NOISE,
+    MAX_WEIGHT,
     SHRINK,
     SIGNAL,
 )
@@ -109,7 +111,7 @@ def make_networks(rng: np.random.Generator, n_channels: int, k: int, calm: bool)
     """Networks that have nothing to do with anything."""
     block, upper, hidden = (int(rng.integers(*reach)) for reach in ((2, 7), (1, 4), (1, 7)))
     networks = vae.blank(block, n_channels, k, upper, hidden)
-    most, most_bias = (20, 2000) if calm else (vae.WEIGHT_MAX, vae.BIAS_MAX)
+    most, most_bias = (20, 2000) if calm else (MAX_WEIGHT, MAX_LAYER_BIAS)
     for name in vae.LAYERS:
         layer = getattr(networks, name)
         layer.weights[...] = rng.integers(-most, most, layer.weights.shape, endpoint=True)

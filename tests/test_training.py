@@ -20,7 +20,7 @@ from losslessnn.chunk import decode_chunk, encode_chunk
 from losslessnn.coding.shapes import load_shapes
 from losslessnn.fitting import _codes
 from losslessnn.kernels import reference
-from losslessnn.kernels.constants import MAX_HIDDEN, NETWORK_INPUTS
+from losslessnn.kernels.constants import ESCAPE_BITS, MAX_HIDDEN, NETWORK_INPUTS
 from losslessnn.kernels.cpu import losses as loss_kernel
 from losslessnn.kernels.cpu import network as network_kernel
 from losslessnn.kernels.cpu import training as kernel
@@ -157,7 +157,7 @@ def test_code_lengths_are_the_coders(converter: str) -> None:
         window = reference.window_of(mean, index, TAILS[int(samples.shape[i])], positions, int(k[i]))
         symbol = reference.symbol_of(int(code[i]), window)
         raw = reference.RawWriter()
-        reference.put_raw(raw, int(code[i]), symbol, window, reference.ESCAPE_BITS)
+        reference.put_raw(raw, int(code[i]), symbol, window, ESCAPE_BITS)
         assert start == reference.cumulative(symbol, window, positions)
         assert start + frequency == reference.cumulative(symbol + 1, window, positions)
         assert raw_bits == len(raw._bits)

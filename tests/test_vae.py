@@ -33,7 +33,7 @@ from losslessnn.archives.writing import compress_file
 from losslessnn.chunk import describe_chunk
 from losslessnn.coding.sequence import SequenceWriter
 from losslessnn.frame import Section
-from losslessnn.kernels.constants import MAX_BLOCK, MAX_HIDDEN, MAX_UPPER_LATENTS
+from losslessnn.kernels.constants import MAX_BLOCK, MAX_HIDDEN, MAX_UPPER_LATENTS, MAX_WEIGHT
 from losslessnn.models import conversion, decoding, encoding, store, vae
 from losslessnn.models.autoregressive import NO_MARKS
 from losslessnn.models.channels import Channels
@@ -335,6 +335,6 @@ def test_sizes_that_kernels_do_not_take_are_refused(block: int, upper: int, hidd
 
 def test_weights_of_more_than_eight_bits_are_refused() -> None:
     networks = vae.blank(2, 2, 2, 1, 1)
-    networks.sample.weights[0, 0] = vae.WEIGHT_MAX + 1
+    networks.sample.weights[0, 0] = MAX_WEIGHT + 1
     with pytest.raises(CorruptFrameError, match="127"):
         vae.unpack_networks(vae.pack_networks(networks), 2, 2)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from losslessnn.kernels.constants import (
+    ESCAPE_BITS,
     INVERSE,
     LOG2,
     PAD,
@@ -30,6 +31,7 @@ from losslessnn.kernels.parameters import Bins, Head, Positions, Steps
 
 _LIMIT = np.int64(POSITION_LIMIT - 1)
 _SCALE, _INVERSE, _LOG2 = SCALE, INVERSE, LOG2
+_ESCAPE_BITS, _LONGEST_ESCAPE = np.int64(ESCAPE_BITS), np.int64((1 << ESCAPE_BITS) - 1)
 STEPS = 256
 BLOCK = 1024
 LINE = 16  # samples of a cache line
@@ -514,7 +516,7 @@ def _settle(raw, place, history, codes, positions, columns, bins, together, skew
             if held:
                 code = _code_before(history, codes, positions, columns, i, s - skew * i)
             elif symbol == 0 or symbol == WINDOW - 1:
-                beyond, place = take_escape(raw, place, np.int64(5), np.int64(31))
+                beyond, place = take_escape(raw, place, _ESCAPE_BITS, _LONGEST_ESCAPE)
                 code += (beyond if symbol else -beyond) << coarse
             if coarse > 0:
                 rest, place = take_bits(raw, place, coarse)

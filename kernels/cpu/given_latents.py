@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from losslessnn.kernels.constants import PRECISION, TOTAL, WINDOW
+from losslessnn.kernels.constants import ESCAPE_BITS, PRECISION, TOTAL, WINDOW
 from losslessnn.kernels.cpu import head, message
 from losslessnn.kernels.cpu.compiling import inlined, kernel, part
 from losslessnn.kernels.cpu.integers import highest_bit
 from losslessnn.kernels.parameters import Bins
 
 _PRECISION = np.int64(PRECISION)
-_LENGTH_BITS = np.int64(5)
+_ESCAPE_BITS = np.int64(ESCAPE_BITS)
 
 
 @kernel
@@ -68,8 +68,8 @@ def push_rest(state, height, words, code, mean, scale, tails, shape, bins, row):
         beyond = abs((code >> coarse) - first - symbol) + 1
         length = np.int64(highest_bit(beyond))
         state, height = message.push_bits(state, height, words, beyond, length)
-        state, height = message.push_bits(state, height, words, length, _LENGTH_BITS)
-        rest += length + _LENGTH_BITS
+        state, height = message.push_bits(state, height, words, length, _ESCAPE_BITS)
+        rest += length + _ESCAPE_BITS
     return below, above - below, rest, state, height
 
 
@@ -78,7 +78,7 @@ def _rest_of_code(state, height, words, first, symbol, coarse):
     """Pop what follows a symbol; return the code, the lane's state and the height."""
     group = first + symbol
     if symbol == 0 or symbol == WINDOW - 1:
-        length, state, height = message.pop_bits(state, height, words, _LENGTH_BITS)
+        length, state, height = message.pop_bits(state, height, words, _ESCAPE_BITS)
         beyond, state, height = message.pop_bits(state, height, words, length)
         beyond |= np.int64(1) << length
         group += 1 - beyond if symbol == 0 else beyond - 1

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from losslessnn.kernels.constants import WINDOW
+from losslessnn.kernels.constants import ESCAPE_BITS, WINDOW
 from losslessnn.kernels.cpu.compiling import lean_kernel, part
 from losslessnn.kernels.cpu.integers import highest_bit
+
+_ESCAPE_BITS = np.uint64(ESCAPE_BITS)
 
 
 @part
@@ -47,7 +49,7 @@ def rest_of(code, coarse, first, symbol):
         beyond = abs((code >> coarse) - first - symbol) + 1
         top = highest_bit(beyond)
         tail = np.uint64(beyond) ^ (np.uint64(1) << np.uint64(top))
-        bits, length = np.uint64(top) | (tail << np.uint64(5)), 5 + top
+        bits, length = np.uint64(top) | (tail << _ESCAPE_BITS), ESCAPE_BITS + top
     low = np.uint64(code) & ((np.uint64(1) << np.uint64(coarse)) - np.uint64(1))
     return bits | (low << np.uint64(length)), length + coarse
 

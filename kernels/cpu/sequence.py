@@ -8,37 +8,47 @@ from __future__ import annotations
 
 import numpy as np
 
-from losslessnn.kernels.constants import LOG_BITS, STATE_FLOOR, WINDOW
+from losslessnn.kernels.constants import (
+    LOG_BITS,
+    N_SCALES,
+    SEQUENCE_ESCAPE_BITS,
+    SEQUENCE_FRACTION_BITS,
+    SEQUENCE_LEAST_SPREAD,
+    SEQUENCE_LIMIT,
+    SEQUENCE_LONGEST_ESCAPE,
+    SEQUENCE_PACE,
+    SEQUENCE_SCALE_BIAS,
+    SEQUENCE_SHAPE,
+    STATE_FLOOR,
+    WINDOW,
+)
 from losslessnn.kernels.cpu import head, rans
 from losslessnn.kernels.cpu.compiling import lean_kernel, part
 from losslessnn.kernels.cpu.integers import highest_bit, log2
 from losslessnn.kernels.cpu.raw import put_bits, take_bits, take_escape
 
-FRACTION_BITS = 5
-LIMIT = 1 << 40
-SHAPE = 3  # Student's t with 4 degrees of freedom: a context's first value is often far out
 # typed, so that numba compiles each kernel of the head for one set of types
-_SHAPE, _NO_TABLE = np.int64(SHAPE), np.int32(-1)
+_FRACTION_BITS, _SHAPE, _NO_TABLE = np.int64(SEQUENCE_FRACTION_BITS), np.int64(SEQUENCE_SHAPE), np.int32(-1)
+_ESCAPE_BITS, _LONGEST_ESCAPE = np.int64(SEQUENCE_ESCAPE_BITS), np.int64(SEQUENCE_LONGEST_ESCAPE)
 _HALF_STEP = 1 << (LOG_BITS - 4)
-_SCALE_BIAS = 48  # the spread is a mean magnitude; the shape's unit is a little larger
 
 
 @part
 def _interval_state(context, previous, mean, spread, seen):
     if seen[context] == 0:
         spread[context] = spread[previous]
-    index = (log2(spread[context]) + _SCALE_BIAS + _HALF_STEP) >> (LOG_BITS - 3)
-    index = min(index, 255)
-    return index, head.coarse_bits(index, np.int64(FRACTION_BITS))
+    index = (log2(spread[context]) + SEQUENCE_SCALE_BIAS + _HALF_STEP) >> (LOG_BITS - 3)
+    index = min(index, N_SCALES - 1)
+    return index, head.coarse_bits(index, _FRACTION_BITS)
 
 
 @part
 def _learn(context, value, mean, spread, seen):
-    deviation = abs((value << FRACTION_BITS) - mean[context])
-    pace = min(seen[context] + 1, 8)
-    spread[context] += (deviation - spread[context]) // min(pace + 1, 8)
-    spread[context] = max(spread[context], 8)
-    mean[context] += ((value << FRACTION_BITS) - mean[context]) // pace
+    deviation = abs((value << SEQUENCE_FRACTION_BITS) - mean[context])
+    pace = min(seen[context] + 1, SEQUENCE_PACE)
+    spread[context] += (deviation - spread[context]) // min(pace + 1, SEQUENCE_PACE)
+    spread[context] = max(spread[context], SEQUENCE_LEAST_SPREAD)
+    mean[context] += ((value << SEQUENCE_FRACTION_BITS) - mean[context]) // pace
     seen[context] += 1
 
 
@@ -60,7 +70,7 @@ def encode_sequence(values, contexts, bins, tails, mean, spread, seen, start, fr
         if symbol == 0 or symbol == WINDOW - 1:
             beyond = abs((value >> coarse) - first - symbol) + 1
             top = highest_bit(beyond)
-            place = put_bits(raw, place, top, np.int64(6))
+            place = put_bits(raw, place, top, _ESCAPE_BITS)
             place = put_bits(raw, place, beyond, top)
         place = put_bits(raw, place, value, coarse)
         _learn(context, value, mean, spread, seen)
@@ -89,10 +99,10 @@ def decode_sequence(contexts, bins, tails, mean, spread, seen, previous, words, 
         state[0] = x
         group = first + symbol
         if symbol == 0 or symbol == WINDOW - 1:
-            beyond, cursor[1] = take_escape(raw, cursor[1], np.int64(6), np.int64(40))
+            beyond, cursor[1] = take_escape(raw, cursor[1], _ESCAPE_BITS, _LONGEST_ESCAPE)
             group += beyond if symbol else -beyond
         rest, cursor[1] = take_bits(raw, cursor[1], coarse)
-        value = min(max((group << coarse) | rest, -LIMIT), LIMIT)
+        value = min(max((group << coarse) | rest, -SEQUENCE_LIMIT), SEQUENCE_LIMIT)
         values[i] = value
         _learn(context, value, mean, spread, seen)
         previous = context

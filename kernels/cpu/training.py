@@ -21,6 +21,7 @@ from losslessnn.kernels.constants import (
     ACTIVATION_MAX,
     ACTIVATION_ZERO,
     HIDDEN_SHIFT,
+    MAX_WEIGHT,
     NETWORK_INPUTS,
     OUTPUT_BITS,
 )
@@ -43,7 +44,7 @@ _TWICE = 2 * MANY
 _ACTIVATION_UNIT = 16
 _HIDDEN_UNIT = np.float32(1 << HIDDEN_SHIFT)
 _OUTPUT_UNIT = np.float32(1 << (OUTPUT_BITS - 4))
-_WEIGHT_MAX = np.float32(127)
+_WEIGHT_MAX = np.float32(MAX_WEIGHT)
 _FINER, _BIAS_MAX = np.float32(_ACTIVATION_UNIT), np.float32(1 << 20)  # biases
 _OUTPUT = np.float32(1 / (1 << OUTPUT_BITS))
 _GRADIENT_UNIT = np.float32(1 << 10)

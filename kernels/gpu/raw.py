@@ -13,9 +13,10 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from losslessnn.kernels.constants import ESCAPE_BITS
 from losslessnn.kernels.gpu.integers import highest_bit
 
-ESCAPE_BITS = tl.constexpr(5)
+_ESCAPE_BITS = tl.constexpr(ESCAPE_BITS)
 
 
 @triton.jit
@@ -37,14 +38,14 @@ def take(stream, escapes, coarse, column, BLOCK: tl.constexpr):
     and the bit after the last one; ``escapes`` is bool, ``coarse`` int64 and 0 where a channel takes none.
     """
     _, _, place = stream
-    size = coarse + tl.where(escapes, ESCAPE_BITS, 0)
+    size = coarse + tl.where(escapes, _ESCAPE_BITS, 0)
     beyond = tl.zeros_like(coarse)
     pending = escapes
     while tl.max(pending.to(tl.int32), 0) > 0:
         begin = place + tl.cumsum(size, 0) - size
         current = column == tl.min(tl.where(pending, column, BLOCK), 0)
-        length = bits_at(stream, begin, coarse * 0 + ESCAPE_BITS, current)
-        rest = bits_at(stream, begin + ESCAPE_BITS, length, current)
+        length = bits_at(stream, begin, coarse * 0 + _ESCAPE_BITS, current)
+        rest = bits_at(stream, begin + _ESCAPE_BITS, length, current)
         beyond = tl.where(current, (1 << length) - 1 + rest, beyond)
         size += tl.where(current, length, 0)
         pending = pending & (column != tl.min(tl.where(pending, column, BLOCK), 0))
@@ -69,9 +70,9 @@ def put(words, place, beyond, low_bits, coarse):
     ``beyond`` (int64) is 0 where there is no escape, ``coarse`` how many low bits there are.
     """
     length = highest_bit(tl.maximum(beyond, 1))
-    escape = tl.where(beyond > 0, ESCAPE_BITS + length, 0)
+    escape = tl.where(beyond > 0, _ESCAPE_BITS + length, 0)
     begin = place + tl.cumsum(escape + coarse, 0) - escape - coarse
-    _put_bits(words, begin, length, tl.where(beyond > 0, ESCAPE_BITS, 0))
-    _put_bits(words, begin + ESCAPE_BITS, beyond & ((1 << length) - 1), tl.where(beyond > 0, length, 0))
+    _put_bits(words, begin, length, tl.where(beyond > 0, _ESCAPE_BITS, 0))
+    _put_bits(words, begin + _ESCAPE_BITS, beyond & ((1 << length) - 1), tl.where(beyond > 0, length, 0))
     _put_bits(words, begin + escape, low_bits, coarse)
     return place + tl.sum(escape + coarse, 0)

@@ -33,12 +33,11 @@ from losslessnn.kernels.reference.marks import decode_marks, encode_marks
 from losslessnn.kernels.reference.network import corrected_index, corrected_mean, corrected_shape, think
 from losslessnn.kernels.reference.positions import adc_edges, adc_inverse, nearest_code
 from losslessnn.kernels.reference.rans import RansReader, push_all
-from losslessnn.kernels.reference.raw import ESCAPE_BITS, RawWriter, put_raw, symbol_of
+from losslessnn.kernels.reference.raw import RawWriter, put_raw, symbol_of
 from losslessnn.kernels.reference.recording import Coder, decode, decode_next, encode, encode_next
 from losslessnn.kernels.reference.sequence import decode_sequence, encode_sequence
 
 __all__ = [
-    "ESCAPE_BITS",
     "Coder",
     "RansReader",
     "RawWriter",

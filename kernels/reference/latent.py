@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from losslessnn.kernels.constants import (
     ACTIVATION_MAX,
     ACTIVATION_ZERO,
+    ESCAPE_BITS,
     GAIN,
     GAUSSIAN,
     HIDDEN_SHIFT,
@@ -84,8 +85,6 @@ from losslessnn.kernels.reference.linear import Samples, linear_prediction
 from losslessnn.kernels.reference.network import in_octaves, in_scales, magnitude
 from losslessnn.kernels.reference.positions import position_of
 from losslessnn.kernels.reference.raw import is_escape, symbol_of
-
-LENGTH_BITS = 5
 
 
 class Message:
@@ -594,14 +593,14 @@ def _push_rest(message: Message, lane: int, code: int, window: Window) -> None:
         beyond = abs((code >> window.coarse) - window.first - symbol) + 1
         length = floor_log2(beyond)
         message.push_bits(lane, beyond, length)
-        message.push_bits(lane, length, LENGTH_BITS)
+        message.push_bits(lane, length, ESCAPE_BITS)
 
 
 def _pop_rest(message: Message, lane: int, symbol: int, window: Window) -> int:
     """The code of a symbol."""
     group = window.first + symbol
     if is_escape(symbol):
-        length = message.pop_bits(lane, LENGTH_BITS)
+        length = message.pop_bits(lane, ESCAPE_BITS)
         beyond = (1 << length) + message.pop_bits(lane, length) - 1
         group += beyond if symbol else -beyond
     return group << window.coarse | (message.pop_bits(lane, window.coarse) if window.coarse else 0)

@@ -7,8 +7,6 @@ from losslessnn.kernels.parameters import CorruptPayload
 from losslessnn.kernels.reference.arithmetic import clamp, floor_log2
 from losslessnn.kernels.reference.head import Window
 
-ESCAPE_BITS = 5
-
 
 class RawWriter:
     """Collects bits, least significant first, into bytes, least significant first."""

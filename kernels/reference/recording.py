@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from losslessnn.kernels.constants import (
     ACTIVATION_ZERO,
     AVERAGE_BITS,
+    ESCAPE_BITS,
     LOG_BITS,
     NETWORK_ERRORS,
     NETWORK_INSTEAD,
@@ -48,7 +49,7 @@ from losslessnn.kernels.reference.network import (
 )
 from losslessnn.kernels.reference.positions import position_of
 from losslessnn.kernels.reference.rans import RansReader, push_all
-from losslessnn.kernels.reference.raw import ESCAPE_BITS, RawReader, RawWriter, put_raw, symbol_of, take_raw
+from losslessnn.kernels.reference.raw import RawReader, RawWriter, put_raw, symbol_of, take_raw
 
 
 def coding_order(n_channels: int, n_times: int, skew: int) -> Iterator[tuple[int, int]]:

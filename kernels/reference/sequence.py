@@ -7,22 +7,25 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from losslessnn.kernels.constants import LOG_BITS, N_SCALES, SCALE_STEPS
+from losslessnn.kernels.constants import (
+    LOG_BITS,
+    N_SCALES,
+    SCALE_STEPS,
+    SEQUENCE_ESCAPE_BITS,
+    SEQUENCE_FIRST_SPREAD,
+    SEQUENCE_FRACTION_BITS,
+    SEQUENCE_LEAST_SPREAD,
+    SEQUENCE_LIMIT,
+    SEQUENCE_LONGEST_ESCAPE,
+    SEQUENCE_PACE,
+    SEQUENCE_SCALE_BIAS,
+    SEQUENCE_SHAPE,
+)
 from losslessnn.kernels.parameters import Positions
 from losslessnn.kernels.reference.arithmetic import clamp, log2
 from losslessnn.kernels.reference.head import Window, cumulative, find_symbol, window_of
 from losslessnn.kernels.reference.rans import RansReader, push_all
 from losslessnn.kernels.reference.raw import RawReader, RawWriter, put_raw, symbol_of, take_raw
-
-SEQUENCE_FRACTION_BITS = 5
-SEQUENCE_LIMIT = 1 << 40
-SEQUENCE_SHAPE = 3
-SEQUENCE_SCALE_BIAS = 48
-SEQUENCE_FIRST_SPREAD = 8 << SEQUENCE_FRACTION_BITS
-SEQUENCE_LEAST_SPREAD = 8
-SEQUENCE_ESCAPE_BITS = 6
-SEQUENCE_LONGEST_ESCAPE = 40
-
 
 _SEQUENCE_POSITIONS = Positions(
     fraction_bits=SEQUENCE_FRACTION_BITS,
@@ -59,10 +62,10 @@ class Contexts:
     def learn(self, context: int, value: int) -> None:
         """Take in the context's value: mean and spread move by 1/n of the way, n growing to 8."""
         seen = self._seen.get(context, 0)
-        pace = min(seen + 1, 8)
+        pace = min(seen + 1, SEQUENCE_PACE)
         away = (value << SEQUENCE_FRACTION_BITS) - self._mean[context]
         spread = self._spread[context]
-        spread += (abs(away) - spread) // min(pace + 1, 8)
+        spread += (abs(away) - spread) // min(pace + 1, SEQUENCE_PACE)
         self._spread[context] = max(spread, SEQUENCE_LEAST_SPREAD)
         self._mean[context] += away // pace
         self._seen[context] = seen + 1

@@ -15,17 +15,20 @@ from numpy.typing import ArrayLike, NDArray
 
 from losslessnn.coding.shapes import load_shapes
 from losslessnn.errors import CorruptFrameError
-from losslessnn.kernels.constants import STATE_FLOOR
+from losslessnn.kernels.constants import (
+    SEQUENCE_FIRST_SPREAD,
+    SEQUENCE_FRACTION_BITS,
+    SEQUENCE_LIMIT,
+    STATE_FLOOR,
+)
 from losslessnn.kernels.cpu import rans
 from losslessnn.kernels.cpu import sequence as kernel
 from losslessnn.kernels.parameters import Bins
 from losslessnn.wire import Reader, pack_varint
 
-_FIRST_SPREAD = 8 << kernel.FRACTION_BITS
-_LIMIT = kernel.LIMIT
 _MOST_PER_WORD = 512  # a value costs 1/8 bit or more, because a context's spread has a floor
-_NO_TABLE = np.zeros((1, 0), np.int32)
-_BINS = Bins(kernel.FRACTION_BITS, -_LIMIT, _LIMIT, np.zeros((1, 1), np.int32), np.zeros((1, 1), np.int32))
+_NOTHING = np.zeros((1, 1), np.int32)
+_BINS = Bins(SEQUENCE_FRACTION_BITS, -SEQUENCE_LIMIT, SEQUENCE_LIMIT, _NOTHING, _NOTHING)
 
 
 class _Contexts:
@@ -33,7 +36,7 @@ class _Contexts:
 
     def __init__(self) -> None:
         self.mean = np.zeros(64, np.int64)
-        self.spread = np.full(64, _FIRST_SPREAD, np.int64)
+        self.spread = np.full(64, SEQUENCE_FIRST_SPREAD, np.int64)
         self.seen = np.zeros(64, np.int64)
 
     def reach(self, most: int) -> None:
@@ -41,7 +44,7 @@ class _Contexts:
         if missing > 0:
             missing = max(missing, self.mean.size)
             self.mean = np.concatenate([self.mean, np.zeros(missing, np.int64)])
-            self.spread = np.concatenate([self.spread, np.full(missing, _FIRST_SPREAD, np.int64)])
+            self.spread = np.concatenate([self.spread, np.full(missing, SEQUENCE_FIRST_SPREAD, np.int64)])
             self.seen = np.concatenate([self.seen, np.zeros(missing, np.int64)])
 
 
@@ -69,7 +72,7 @@ class SequenceWriter:
     def finish(self) -> bytes:
         """All integers put so far, as bytes."""
         values = np.concatenate([*self._values, np.zeros(0, np.int64)])
-        if max(int(values.max(initial=0)), -int(values.min(initial=0))) > _LIMIT:
+        if max(int(values.max(initial=0)), -int(values.min(initial=0))) > SEQUENCE_LIMIT:
             raise ValueError(f"side information must stay within 2**40, got {int(np.abs(values).max())}")
         contexts, done = np.empty(values.size, np.int64), 0
         for some, context in zip(self._values, self._contexts, strict=True):

@@ -14,8 +14,10 @@ from losslessnn.coding.shapes import load_shapes
 from losslessnn.errors import CorruptFrameError
 from losslessnn.kernels.constants import (
     MAX_ADAPTIVE,
+    MAX_BIAS,
     MAX_HIDDEN,
     MAX_TAPS,
+    MAX_WEIGHT,
     NETWORK_INPUTS,
     PAD,
     POSITION_LIMIT,
@@ -37,7 +39,6 @@ _COEFFICIENT = 28  # one context per (shift, window of the channel, lag)
 _NETWORK = 39_000  # beyond all of these
 _RANKS = 12  # windows beyond the twelfth share contexts
 _MAX_WINDOWS = 64
-_MAX_WEIGHT, _MAX_BIAS = 127, 1 << 24  # of a network: sums stay within int32
 _MAX_SHIFT = 24
 _MAX_COEFFICIENT = 1 << 24
 _MAX_REACH = 1 << 31  # of a channel's coefficients together: sums of positions stay within 2**61
@@ -202,7 +203,7 @@ def _unpack_network(reader: SequenceReader, hidden: int, taps: LinearTaps) -> Ne
     network = blank_network(hidden, network_sources(taps))
     used = slice(hidden + 3)
     places = (network.inward[:, used], network.bias[used], network.outward[:, :3])
-    limits = (_MAX_WEIGHT, _MAX_BIAS, _MAX_WEIGHT)
+    limits = (MAX_WEIGHT, MAX_BIAS, MAX_WEIGHT)
     for place, context, limit in zip(places, _network_contexts(hidden), limits, strict=True):
         values = reader.take(context.size, context.reshape(-1))
         place[...] = _all_within(values, -limit, limit, "network weight").reshape(context.shape)

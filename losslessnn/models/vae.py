@@ -9,10 +9,9 @@ import numpy as np
 
 from losslessnn.coding.sequence import SequenceReader, SequenceWriter
 from losslessnn.errors import CorruptFrameError
-from losslessnn.kernels.constants import MAX_BLOCK, MAX_HIDDEN, MAX_UPPER_LATENTS
+from losslessnn.kernels.constants import MAX_BLOCK, MAX_HIDDEN, MAX_LAYER_BIAS, MAX_UPPER_LATENTS, MAX_WEIGHT
 from losslessnn.kernels.parameters import Layer, Networks
 
-WEIGHT_MAX, BIAS_MAX = 127, 1 << 20
 _SETTING, _WEIGHT, _BIAS = 0, 1, 2  # contexts: two for each layer
 LAYERS = Networks._fields[1:]
 
@@ -81,8 +80,8 @@ def unpack_networks(data: bytes | memoryview, n_channels: int, n_factors: int) -
     for number, name in enumerate(LAYERS):
         layer = getattr(networks, name)
         for place, context, most in (
-            (layer.weights, 2 * number + _WEIGHT, WEIGHT_MAX),
-            (layer.bias, 2 * number + _BIAS, BIAS_MAX),
+            (layer.weights, 2 * number + _WEIGHT, MAX_WEIGHT),
+            (layer.bias, 2 * number + _BIAS, MAX_LAYER_BIAS),
         ):
             values = reader.take(place.size, context)
             if values.size and max(-int(values.min()), int(values.max())) > most:

@@ -24,10 +24,12 @@ from losslessnn.kernels.constants import (
     ACTIVATION_ZERO,
     CELL_BITS,
     COARSE_INDEX,
+    ESCAPE_BITS,
     GAUSSIAN,
     HIDDEN_SHIFT,
     INVERSE,
     MASS,
+    MAX_WEIGHT,
     MEAN_LIMIT,
     N_SCALES,
     NETWORK_INPUTS,
@@ -42,10 +44,9 @@ from losslessnn.kernels.constants import (
     TOTAL,
     WINDOW,
 )
-from losslessnn.kernels.reference import ESCAPE_BITS
 from losslessnn.models.network import first_weights, weight_count
 
-WEIGHT_MAX, BIAS_MAX = 127, 1 << 20
+BIAS_MAX = 1 << 20  # a frame may hold greater ones, but not float32 all their sums
 _HIDDEN_UNIT, _OUTPUT_UNIT = 1 << HIDDEN_SHIFT, 1 << (OUTPUT_BITS - 4)
 _ACTIVATIONS = 16  # per unit: products of activations and weights are this much finer than weights
 _HALF = 1 << (HIDDEN_SHIFT - 1)
@@ -176,7 +177,7 @@ class NetworkGraph(torch.nn.Module):
         scaled = self.weights * self.units
         inward, bias, skip, outward, last = scaled.split(self._sizes)
         if rounding:
-            inward, skip, outward = (Round.apply(part, WEIGHT_MAX) for part in (inward, skip, outward))
+            inward, skip, outward = (Round.apply(part, MAX_WEIGHT) for part in (inward, skip, outward))
             bias, last = Round.apply(bias, BIAS_MAX), Round.apply(last, BIAS_MAX)
         seen = inputs.to(scaled.dtype) - ACTIVATION_ZERO
         sums = seen @ inward.view(NETWORK_INPUTS, self.hidden) + bias

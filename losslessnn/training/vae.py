@@ -32,6 +32,8 @@ from losslessnn.kernels.constants import (
     HIDDEN_SHIFT,
     LATENT_BITS,
     LATENT_UNIT,
+    MAX_LAYER_BIAS,
+    MAX_WEIGHT,
     MEAN_LIMIT,
     OUTPUT_BITS,
     SCALE,
@@ -180,8 +182,8 @@ class Graph(torch.nn.Module):
         unit = self._unit(name)
         weights, bias = self.weights[name] * unit, self.biases[name] * (unit * _ONE)
         if rounding:
-            weights = Round.apply(weights, vae.WEIGHT_MAX)
-            bias = Round.apply(bias, vae.BIAS_MAX)
+            weights = Round.apply(weights, MAX_WEIGHT)
+            bias = Round.apply(bias, MAX_LAYER_BIAS)
         return seen @ weights + bias
 
     def _hidden(self, name: str, seen: Tensor, rounding: bool) -> Tensor:
@@ -264,8 +266,8 @@ class Graph(torch.nn.Module):
             unit = self._unit(name)
             layer = getattr(networks, name)
             for place, part, scale, most in (
-                (layer.weights, self.weights[name], unit, vae.WEIGHT_MAX),
-                (layer.bias, self.biases[name], unit * _ONE, vae.BIAS_MAX),
+                (layer.weights, self.weights[name], unit, MAX_WEIGHT),
+                (layer.bias, self.biases[name], unit * _ONE, MAX_LAYER_BIAS),
             ):
                 place[...] = Round.apply(part.detach() * scale, most).numpy().astype(np.int32)
         return networks

@@ -12,12 +12,12 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from losslessnn.kernels.constants import STATE_FLOOR, WORD_BITS
+from losslessnn.kernels.constants import ESCAPE_BITS, STATE_FLOOR, WORD_BITS
 from losslessnn.kernels.gpu.integers import highest_bit
 
 _BROKEN = tl.constexpr(-(1 << 40))
 _FLOOR = tl.constexpr(STATE_FLOOR)
-_LENGTH_BITS = tl.constexpr(5)
+_ESCAPE_BITS = tl.constexpr(ESCAPE_BITS)
 _WORD_BITS = tl.constexpr(WORD_BITS)
 _WORD_MASK = tl.constexpr((1 << WORD_BITS) - 1)
 
@@ -98,7 +98,7 @@ def pop_rest(state, escapes, coarse, wanted, stack, height):
     word depends on how large the state is, which no word's bits change: so that is known for all lanes before
     the first word is read.
     """
-    length_bits = tl.where(escapes, _LENGTH_BITS, 0).to(tl.int64)
+    length_bits = tl.where(escapes, _ESCAPE_BITS, 0).to(tl.int64)
     length = slot_of(state, length_bits)
     coarse = tl.where(wanted, coarse, 0)
 
@@ -125,7 +125,7 @@ def push_rest(state, beyond, code, coarse, wanted, stack, height):
     coarse = tl.where(wanted, coarse, 0)
     escapes = wanted & (beyond > 0)
     length = tl.where(escapes, highest_bit(tl.maximum(beyond, 1)), 0)
-    length_bits = tl.where(escapes, _LENGTH_BITS, 0).to(tl.int64)
+    length_bits = tl.where(escapes, _ESCAPE_BITS, 0).to(tl.int64)
 
     first = _given(state, 1, coarse, wanted)
     rest = tl.where(first, state >> _WORD_BITS, state) << coarse
