@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from losslessnn.kernels.cpu.compiling import seconds_compiling
+from losslessnn.kernels.cpu.announcing import seconds_compiling
 
 if TYPE_CHECKING:
     from losslessnn.archives.format import ArchiveHeader

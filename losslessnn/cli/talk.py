@@ -114,7 +114,7 @@ class _ToTalk(logging.Handler):
 
 def _seconds_compiling() -> float:
     """What compiling kernels has taken in this process, which may not have loaded any."""
-    compiling = sys.modules.get("losslessnn.kernels.cpu.compiling")
+    compiling = sys.modules.get("losslessnn.kernels.cpu.announcing")
     return 0.0 if compiling is None else compiling.seconds_compiling()
 
 
