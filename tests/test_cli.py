@@ -298,6 +298,28 @@ class TestThereAndBack:
         os.utime("x.npy.lnn", (2e9, 2e9))
         assert "1 file passed over" in run("compress", "x.npy", "--skip-existing").out
 
+    @pytest.mark.parametrize(("there", "asked"), [("5", "0"), ("5", "2")], ids=["exactness", "a lower bound"])
+    def test_values_that_were_moved_do_not_pass_where_others_are_asked_for(
+        self, there: str, asked: str, run: Run
+    ) -> None:
+        write_npy("a.npy")
+        write_npy("b.npy")
+        run("compress", "a.npy", "--max-error", there)
+        outcome = run("compress", "a.npy", "b.npy", "--max-error", asked, "--skip-existing")
+        assert outcome.code == 1
+        assert "a.npy.lnn exists already, but holds values that were moved, by at most 5" in outcome.err
+        assert "-f overwrites it" in outcome.err
+        assert "b.npy -> b.npy.lnn" in outcome.out
+        assert run("compress", "a.npy", "--max-error", asked, "--skip-existing", "-f").code == 0
+        assert "1 file passed over" in run("compress", "a.npy", "--max-error", asked, "--skip-existing").out
+
+    def test_values_that_were_moved_less_than_they_may_be_pass(self, run: Run) -> None:
+        write_npy()
+        for bound in ("0", "2", "2"):
+            outcome = run("compress", "x.npy", "--max-error", bound, "--skip-existing")
+            assert outcome.code == 0
+        assert "1 file passed over" in outcome.out
+
     def test_an_archive_that_is_cut_short_does_not_pass(self, run: Run) -> None:
         write_npy()
         run("compress", "x.npy")

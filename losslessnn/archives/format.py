@@ -112,6 +112,12 @@ class ArchiveHeader:
     facts: dict[str, Any] = field(default_factory=dict)
     profile: bytes | None = None
 
+    @property
+    def max_error(self) -> float:
+        """How far values may have been moved before they came here; 0: what is restored is the original."""
+        stated = self.facts.get("max_error", 0)
+        return stated if isinstance(stated, (int, float)) else math.inf
+
 
 def pack_header(header: ArchiveHeader) -> bytes:
     """Write an archive's header."""

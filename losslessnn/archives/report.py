@@ -24,7 +24,7 @@ def no_progress(original: int, archived: int) -> None:
 
 def moved_notes(header: ArchiveHeader) -> tuple[str, ...]:
     """What to tell the owner of an archive whose values were moved; nothing if none were."""
-    moved = header.facts.get("max_error")
+    moved = header.max_error
     return (f"not the original: values were moved, by at most {moved}",) if moved else ()
 
 

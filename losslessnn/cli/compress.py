@@ -38,17 +38,14 @@ from losslessnn.cli.options import (
     threads_option,
 )
 from losslessnn.cli.pipes import STDIO, check_stdio, hand_on, spooled_stdin, stdout_bytes, temporary_folder
+from losslessnn.cli.skipping import why_not_skipped
 from losslessnn.cli.talk import Talk, megabytes, per_second, plural
-from losslessnn.errors import LosslessnnError, RecordingError
+from losslessnn.errors import RecordingError
 
 if TYPE_CHECKING:
     from losslessnn.archives.report import FileReport
     from losslessnn.chunk import Settings
     from losslessnn.recordings import Reading
-
-
-_CLOCK_SECONDS = 2
-"""To which some file systems round times."""
 
 
 @click.command(cls=EncodingCommand, short_help="Compress recordings into .lnn archives.")
@@ -111,7 +108,8 @@ _CLOCK_SECONDS = 2
     is_flag=True,
     help="Pass over files that have an archive of them already: for a command that was interrupted, or that "
     "runs every night. Archives have taken over the times of their files; one that is newer must be of the "
-    "same bytes. Of files that have changed since, -f makes new archives; without it they count as failed.",
+    "same bytes. Of files that have changed since, and where values were moved farther than --max-error says "
+    "now, -f makes new archives; without it these files count as failed.",
 )
 @click.option("--rm", "remove", is_flag=True, help="Remove each source once its archive is verified.")
 @talk_options
@@ -195,7 +193,8 @@ def command(
     ]
     pairs = list(zip(inputs.files, destinations, strict=True))
     refuse_twins(pairs)
-    stale = {pair: _why_stale(*pair) for pair in pairs if skip and all(path.is_file() for path in pair)}
+    there = [pair for pair in pairs if skip and all(path.is_file() for path in pair)]
+    stale = {pair: why_not_skipped(*pair, max_error) for pair in there}
     fresh = [pair for pair in pairs if stale.get(pair, True)]
     fresh.sort(key=lambda pair: describes_others(pair[0]))  # not removed before what they describe is read
     with Talk(sum(file_size(path) for path, _ in fresh), quiet, progress) as talk:
@@ -205,29 +204,6 @@ def command(
         if inputs.others:
             talk.say(_left_alone(inputs.others))
     return 1 if inputs.unread else code
-
-
-def _why_stale(source: Path, destination: Path) -> str:
-    """Why an archive does not hold a file as it is now; ``""`` if it does."""
-    from losslessnn.archives.archive import Archive
-    from losslessnn.archives.restoring import file_checksum
-
-    try:
-        with Archive(destination) as archive:
-            length, checksum = archive.original_length, archive.content_crc
-            moved = "max_error" in archive.header.facts
-    except LosslessnnError:
-        return "is damaged, or no archive"
-    except OSError as error:
-        return f"cannot be read ({error.strerror})"
-    if length != file_size(source):
-        return f"is of a file of {length} bytes, and {source} has {file_size(source)}"
-    newer = destination.stat().st_mtime - source.stat().st_mtime
-    if newer < -_CLOCK_SECONDS:
-        return f"{source} has changed since"
-    if newer > _CLOCK_SECONDS and not moved and file_checksum(source) != checksum:
-        return f"is not of the bytes that {source} has now"
-    return ""
 
 
 def _left_alone(others: list[Path]) -> str:

@@ -196,8 +196,8 @@ def _as_text(archive: Archive, shown: str, facts: list[_ArrayFacts], all_frames:
         lines.append(
             "  DAMAGED    the header; this is from its copy, as is what `decompress --recover` restores"
         )
-    if "max_error" in archive.header.facts:
-        lines.append(f"  NOT EXACT  values were moved, by at most {archive.header.facts['max_error']}")
+    if archive.header.max_error:
+        lines.append(f"  NOT EXACT  values were moved, by at most {archive.header.max_error}")
     lines += _profile_lines(archive, facts)
     if archive.header.sidecar is not None:
         suffix = SIDECARS.get(archive.header.source, "sidecar")
