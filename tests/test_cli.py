@@ -664,6 +664,47 @@ class TestRefusals:
         assert run("verify", "-", "x.npy.lnn").code == 2
 
 
+class TestCompanions:
+    """What describes samples lies beside them, and in their archive."""
+
+    META = "imSampRate=30000\nnSavedChans=4\n"
+
+    @pytest.fixture
+    def meta(self, run: Run) -> Path:
+        """Of ``rec/run.bin``, which is archived in ``packed``."""
+        Path("rec").mkdir()
+        make_recording(3000, 4).tofile("rec/run.bin")
+        Path("rec/run.meta").write_text(self.META)
+        assert run("compress", "rec/run.bin", "-o", "packed").code == 0
+        return Path("rec/run.meta")
+
+    def test_one_that_has_changed_since_does_not_pass(self, run: Run, meta: Path) -> None:
+        again = ("compress", "rec/run.bin", "-o", "packed", "--skip-existing")
+        assert "1 file passed over" in run(*again).out
+        meta.write_text(self.META.replace("30000", "25000"))
+        outcome = run(*again)
+        assert outcome.code == 1
+        assert "run.bin.lnn exists already, but does not hold rec/run.meta as it is now; -f" in outcome.err
+        assert run(*again, "-f").code == 0
+        assert "1 file passed over" in run(*again).out
+
+    def test_verify_compares_them(self, run: Run, meta: Path) -> None:
+        against = ("verify", "-r", "packed", "--against", "rec")
+        assert "note" not in run(*against).out
+        meta.write_text(self.META.replace("30000", "25000"))
+        outcome = run(*against)
+        assert outcome.code == 1
+        assert "the same as rec/run.bin, but holds another run.meta than rec/run.meta\n" in outcome.err
+        assert run("verify", "-r", "packed").code == 0, "the archive itself is intact"
+
+    def test_one_that_is_gone_is_in_the_archive_still(self, run: Run, meta: Path) -> None:
+        meta.unlink()
+        assert run("compress", "rec/run.bin", "-o", "packed", "--skip-existing").code == 0
+        outcome = run("verify", "-r", "packed", "--against", "rec")
+        assert outcome.code == 0
+        assert "note: there is no rec/run.meta" in outcome.out
+
+
 class TestSourcesAreKept:
     def test_unless_removal_is_asked_for(self, run: Run) -> None:
         original = write_npy()

@@ -17,9 +17,9 @@ import google_crc32c
 import numpy as np
 
 from losslessnn.archives.archive import Archive
-from losslessnn.archives.format import SIDECARS
 from losslessnn.archives.layout import Literal, Member, Method, Packing, Records, Samples
 from losslessnn.archives.report import FileReport, Progress, Stopwatch, moved_notes, no_progress
+from losslessnn.archives.sidecar import sidecar_of
 from losslessnn.errors import CorruptFrameError, RecordingError
 from losslessnn.newfile import NO_ROOM, NewFile, refuse_itself, write_all
 from losslessnn.recordings.recording import bytes_from_rows, new_deflater, records_from_rows
@@ -335,7 +335,8 @@ def verify_archive(
     archive : Archive
         Opened.
     against : path-like, optional
-        A file that the restored bytes are compared with, byte by byte.
+        A file that the restored bytes are compared with, byte by byte. The text beside it that describes it
+        (``.meta``, ``.vhdr``, ``.hea``), if there is one, is compared with what the archive holds of it.
     pool, progress
         As for `compress_file`.
 
@@ -344,7 +345,7 @@ def verify_archive(
     CorruptFrameError
         If the archive is damaged.
     RecordingError
-        If it restores something other than `against`.
+        If it restores something other than `against`, or than what describes that.
     """
     archive.check_header_copy()
     restorer = Restorer(archive, pool or (Here(), 1))
@@ -363,6 +364,15 @@ def verify_archive(
         if other is not None and other.read(1):
             raise RecordingError(f"{archive.path}: {against} is longer than the {length} bytes it restores")
     _check_content(restorer, length, crc)
+    if against is not None:
+        _compare_sidecar(archive, Path(against))
+
+
+def _compare_sidecar(archive: Archive, against: Path) -> None:
+    sidecar = sidecar_of(archive, against)
+    if sidecar is not None and sidecar.is_there and not sidecar.is_same:
+        other = f"another {sidecar.path.name} than {sidecar.path}"
+        raise RecordingError(f"{archive.path}: the same as {against}, but holds {other}")
 
 
 def file_checksum(path: str | os.PathLike[str]) -> int:
@@ -420,21 +430,16 @@ def _damage_notes(restorer: Restorer, written: int) -> list[str]:
     return notes
 
 
-def sidecar_place(archive: Archive, destination: Path) -> Path | None:
-    """Where the text that describes an archive's file belongs; None if the archive has none."""
-    suffix = SIDECARS.get(archive.header.source)
-    return None if archive.header.sidecar is None or suffix is None else destination.with_suffix(suffix)
-
-
 def _restore_sidecar(archive: Archive, destination: Path) -> list[str]:
-    path, sidecar = sidecar_place(archive, destination), archive.header.sidecar
-    if path is None or sidecar is None:
+    sidecar = sidecar_of(archive, destination)
+    if sidecar is None:
         return []
+    name = sidecar.path.name
     try:
-        with NewFile(path) as new:
-            write_all(new.file, sidecar)
+        with NewFile(sidecar.path) as new:
+            write_all(new.file, sidecar.content)
             new.publish()
     except RecordingError:  # there is one: from before, or that of another file which it describes, too
-        same = path.is_file() and path.read_bytes() == sidecar
-        return [] if same else [f"{path.name} exists already and differs from the archive's; left as it is"]
-    return [f"{path.name} restored too"]
+        differs = f"{name} exists already and differs from the archive's; left as it is"
+        return [] if sidecar.is_same else [differs]
+    return [f"{name} restored too"]

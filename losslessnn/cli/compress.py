@@ -108,8 +108,9 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Pass over files that have an archive of them already: for a command that was interrupted, or that "
     "runs every night. Archives have taken over the times of their files; one that is newer must be of the "
-    "same bytes. Of files that have changed since, and where values were moved farther than --max-error says "
-    "now, -f makes new archives; without it these files count as failed.",
+    "same bytes. Of files that have changed since, or what describes them has (.meta, .vhdr, .hea), and "
+    "where values were moved farther than --max-error says now, -f makes new archives; without it these "
+    "files count as failed.",
 )
 @click.option("--rm", "remove", is_flag=True, help="Remove each source once its archive is verified.")
 @talk_options

@@ -157,10 +157,12 @@ def _restore(
     """Restore an archive's file; what describes it, too, unless that is one of the others to be restored."""
     from losslessnn.archives.archive import Archive
     from losslessnn.archives.arrays import restore_arrays
-    from losslessnn.archives.restoring import restore_file, sidecar_place
+    from losslessnn.archives.restoring import restore_file
+    from losslessnn.archives.sidecar import sidecar_of
 
     with Archive(path, recover=wish.recover) as archive:
-        sidecar = sidecar and sidecar_place(archive, destination) not in others
+        described = sidecar_of(archive, destination)
+        sidecar = sidecar and (described is None or described.path not in others)
         restore = restore_arrays if wish.arrays else partial(restore_file, sidecar=sidecar)
         try:
             return restore(

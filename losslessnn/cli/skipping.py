@@ -21,7 +21,11 @@ def why_not_skipped(source: Path, destination: Path, max_error: float) -> str:
 
     try:
         with Archive(destination) as archive:
-            return _why_inexact(archive, max_error) or _why_stale(archive, source)
+            return (
+                _why_inexact(archive, max_error)
+                or _why_stale(archive, source)
+                or _why_described_otherwise(archive, source)
+            )
     except LosslessnnError:
         return "is damaged, or no archive"
     except OSError as error:
@@ -52,3 +56,12 @@ def _why_stale(archive: Archive, source: Path) -> str:
     ):
         return f"is not of the bytes that {source} has now"
     return ""
+
+
+def _why_described_otherwise(archive: Archive, source: Path) -> str:
+    from losslessnn.archives.sidecar import sidecar_of
+
+    sidecar = sidecar_of(archive, source)
+    if sidecar is None or not sidecar.is_there or sidecar.is_same:
+        return ""
+    return f"does not hold {sidecar.path} as it is now"

@@ -19,6 +19,7 @@ from losslessnn.cli.pipes import STDIN_NAME, STDIO, check_stdio, spooled_stdin, 
 from losslessnn.cli.talk import Talk, megabytes, per_second, plural
 
 if TYPE_CHECKING:
+    from losslessnn.archives.archive import Archive
     from losslessnn.archives.report import FileReport
 
 
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 @click.option(
     "--against",
     type=click.Path(path_type=Path, exists=True),
-    help="Compare with this file byte by byte; if it is a folder, with the file of the right name in it.",
+    help="Compare with this file byte by byte; if it is a folder, with the file of the right name in it. The "
+    "text beside it that describes it and is in the archive (.meta, .vhdr, .hea) is compared, too.",
 )
 @recursive_reading_option
 @threads_option
@@ -90,7 +92,7 @@ def _verify(
                 archive.original_length,
                 archive.archive_length,
                 begun.seconds,
-                moved_notes(archive.header),
+                (*moved_notes(archive.header), *_nothing_to_compare(archive, other)),
             )
 
     good: list[FileReport] = []
@@ -114,3 +116,13 @@ def _verify(
             line += per_second(total, watch.seconds)
             talk.say(f"{line}; {failed} failed" if failed else line)
     return 1 if failed else 0
+
+
+def _nothing_to_compare(archive: Archive, other: Path | None) -> tuple[str, ...]:
+    """A note if the text that an archive holds beside a file is not beside the file compared with."""
+    from losslessnn.archives.sidecar import sidecar_of
+
+    sidecar = None if other is None else sidecar_of(archive, other)
+    if sidecar is None or sidecar.is_there:
+        return ()
+    return (f"there is no {sidecar.path}, which the archive holds",)
