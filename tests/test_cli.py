@@ -704,6 +704,27 @@ class TestCompanions:
         assert outcome.code == 0
         assert "note: there is no rec/run.meta" in outcome.out
 
+    def test_another_one_stays_where_nobody_said_f_and_so_does_the_archive(
+        self, run: Run, meta: Path
+    ) -> None:
+        meta.write_text("edited")
+        Path("rec/run.bin").unlink()
+        outcome = run("decompress", "packed/run.bin.lnn", "-o", "rec", "--rm")
+        assert outcome.code == 1
+        assert "run.meta, which the archive holds, too, was not restored: rec/run.meta exists" in outcome.err
+        assert "-f overwrites it" in outcome.err
+        assert Path("rec/run.bin").exists()
+        assert meta.read_text() == "edited"
+        assert Path("packed/run.bin.lnn").exists()
+
+    def test_another_one_is_overwritten_with_f(self, run: Run, meta: Path) -> None:
+        meta.write_text("edited")
+        outcome = run("decompress", "packed/run.bin.lnn", "-o", "rec", "-f", "--rm")
+        assert outcome.code == 0
+        assert "run.meta restored too, in the place of another" in outcome.out
+        assert meta.read_text() == self.META
+        assert not Path("packed/run.bin.lnn").exists()
+
 
 class TestSourcesAreKept:
     def test_unless_removal_is_asked_for(self, run: Run) -> None:

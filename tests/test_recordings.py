@@ -266,14 +266,34 @@ class TestSpikeGLX:
         meta = path.with_suffix(".meta")
         assert (tmp_path / "back" / meta.name).read_bytes() == meta.read_bytes()
 
-    def test_a_meta_file_that_exists_is_left_alone(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("overwrite", [False, True])
+    def test_another_meta_file_is_overwritten_if_that_is_asked_for(
+        self, overwrite: bool, tmp_path: Path
+    ) -> None:
         path = self.write(tmp_path, "imSampRate=30000\nnSavedChans=5\n")
+        meta = path.with_suffix(".meta")
         compress_file(path, tmp_path / "a.lnn")
-        path.with_suffix(".meta").write_text("edited")
+        before = meta.read_text()
+        meta.write_text("edited")
+        path.unlink()
         with Archive(tmp_path / "a.lnn") as archive:
-            report = restore_file(archive, path, overwrite=True)
-        assert path.with_suffix(".meta").read_text() == "edited"
-        assert "differs" in report.notes[0]
+            report = restore_file(archive, path, overwrite=overwrite)
+        assert path.is_file()
+        assert meta.read_text() == (before if overwrite else "edited")
+        assert report.complete == overwrite
+        assert report.notes[0].startswith(f"{meta.name} restored too, in the" if overwrite else meta.name)
+
+    def test_the_meta_file_takes_the_place_of_nothing_that_is_needed(self, tmp_path: Path) -> None:
+        path = self.write(tmp_path, "imSampRate=30000\nnSavedChans=5\n")
+        archived = tmp_path / "a.meta"
+        compress_file(path, archived)
+        content = archived.read_bytes()
+        for destination in (tmp_path / "a.bin", tmp_path / "restored.meta"):
+            with Archive(archived) as archive:
+                report = restore_file(archive, destination, overwrite=True)
+            assert destination.read_bytes() == path.read_bytes()
+            assert not report.complete
+        assert archived.read_bytes() == content
 
     def test_lf_and_nidq_rates(self, tmp_path: Path) -> None:
         path = self.write(tmp_path, "niSampRate=2500\nnSavedChans=5\n", suffix="lf")

@@ -59,7 +59,7 @@ class FileReport:
     notes : tuple of str
         What the owner should be told.
     complete : bool
-        False if something of a damaged archive could not be restored.
+        False if something that an archive holds could not be restored.
     read : os.stat_result, optional
         Of the source, as it was when it was read.
     """

@@ -9,7 +9,7 @@ import zlib
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
@@ -274,8 +274,8 @@ def restore_file(
     recover : bool
         Save what can be saved of a damaged archive; the notes of the report say what is missing.
     sidecar : bool
-        Whether to write the text that describes the file (``.meta``, ``.vhdr``, ``.hea``) beside it, if there
-        is none.
+        Whether to write the text that describes the file (``.meta``, ``.vhdr``, ``.hea``) beside it. Without
+        `overwrite` another one that is there stays, and the report says that it is not complete.
 
     Returns
     -------
@@ -298,8 +298,8 @@ def restore_file(
     with NewFile(destination, overwrite) as new:
         written = _write_checked(restorer, new.file, progress)
         new.publish(like=archive.stat)
-    notes = _restore_sidecar(archive, destination) if sidecar else []
-    return report_restored(restorer, destination, written, watch, notes)
+    report = report_restored(restorer, destination, written, watch, [])
+    return _with_sidecar(report, archive, overwrite) if sidecar else report
 
 
 def report_restored(
@@ -430,16 +430,21 @@ def _damage_notes(restorer: Restorer, written: int) -> list[str]:
     return notes
 
 
-def _restore_sidecar(archive: Archive, destination: Path) -> list[str]:
-    sidecar = sidecar_of(archive, destination)
-    if sidecar is None:
-        return []
-    name = sidecar.path.name
+def _with_sidecar(report: FileReport, archive: Archive, overwrite: bool) -> FileReport:
+    """Restore what describes a file that has been restored, and report both."""
+    sidecar = sidecar_of(archive, report.destination)
+    if sidecar is None or sidecar.is_same:
+        return report
+    replaced = ", in the place of another" * sidecar.is_there
     try:
-        with NewFile(sidecar.path) as new:
+        for kept in (archive.path, report.destination):
+            refuse_itself(kept, sidecar.path)
+        with NewFile(sidecar.path, overwrite) as new:
             write_all(new.file, sidecar.content)
             new.publish()
-    except RecordingError:  # there is one: from before, or that of another file which it describes, too
-        differs = f"{name} exists already and differs from the archive's; left as it is"
-        return [] if sidecar.is_same else [differs]
-    return [f"{name} restored too"]
+    except RecordingError as error:
+        if sidecar.is_same:  # restored meanwhile with another file that it describes, too
+            return report
+        note = f"{sidecar.path.name}, which the archive holds, too, was not restored: {error}"
+        return replace(report, notes=(note, *report.notes), complete=False)
+    return replace(report, notes=(f"{sidecar.path.name} restored too{replaced}", *report.notes))

@@ -70,7 +70,7 @@ class _Wish:
 @threads_option
 @device_option
 @force_option
-@click.option("--rm", "remove", is_flag=True, help="Remove each archive once its file is restored.")
+@click.option("--rm", "remove", is_flag=True, help="Remove each archive once all that it holds is restored.")
 @talk_options
 def command(
     files: tuple[Path, ...],
@@ -87,8 +87,10 @@ def command(
     """Restore original files from archives, byte for byte, headers included.
 
     Nothing appears under its own name before its checksum has been found right, unless --recover saves what
-    there is. To read a stretch of a few channels only, in Python:
-    losslessnn.open_archive(FILE)[start:stop, channels].
+    there is. What describes samples and is in their archive (.meta, .vhdr, .hea) is restored beside them; -f
+    overwrites one that differs, without it that stays, and the archive counts as failed.
+
+    To read a stretch of a few channels only, in Python: losslessnn.open_archive(FILE)[start:stop, channels].
 
     \b
     Examples:
@@ -99,7 +101,7 @@ def command(
       losslessnn decompress recording.bin.lnn --arrays     writes recording.bin.npy
       losslessnn decompress cut_short.lnn --recover        saves every complete frame
 
-    Exit code 1 if an archive failed or was not recovered in full, 2 for wrong usage.
+    Exit code 1 if an archive failed or was not restored in full, 2 for wrong usage.
     """
     check_stdio(files)
     if remove and (recover or arrays):
