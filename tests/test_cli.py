@@ -1067,6 +1067,25 @@ class TestBenchAndDemo:
             assert words in outcome.out
         assert zarr.open("kept/demo.zarr", mode="r").shape == (9000, 64)
 
+    @pytest.mark.parametrize("zarr_is_there", [True, False])
+    def test_demo_overwrites_nothing_unless_it_is_told_to(
+        self, run: Run, monkeypatch: pytest.MonkeyPatch, zarr_is_there: bool
+    ) -> None:
+        if zarr_is_there:
+            pytest.importorskip("zarr")
+            precious = Path("kept/demo.zarr/precious")
+        else:
+            monkeypatch.setitem(sys.modules, "zarr", None)
+            precious = Path("kept/demo.npy")
+        precious.parent.mkdir(parents=True)
+        precious.write_text("precious")
+        outcome = run("demo", "--seconds", "0.1", "-o", "kept")
+        assert outcome.code == 1
+        there = "kept/demo.zarr" if zarr_is_there else "kept/demo.npy"
+        assert outcome.err == f"losslessnn: {there} exists already; -f overwrites it\n"
+        assert precious.read_text() == "precious"
+        assert run("demo", "--seconds", "0.1", "-o", "kept", "-f").code == 0
+
     def test_demo_without_zarr(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "zarr", None)
         outcome = run("demo", "--seconds", "0.3", "-o", "kept")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +13,7 @@ import click
 
 from losslessnn.cli.batches import thread_pool
 from losslessnn.cli.bench import Table
-from losslessnn.cli.options import EncodingCommand, FiniteRange, level_option
+from losslessnn.cli.options import EncodingCommand, FiniteRange, force_option, level_option
 from losslessnn.cli.talk import megabytes, mention_compiling
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 _WARM_UP_STEPS = 5000  # more than a block, so that every kernel is needed
 _PEERS = ("gzip -6", "zstd -3", "Blosc zstd-5 bitshuffle")
+_STORE, _FILE, _ARCHIVE = "demo.zarr", "demo.npy", "demo.npy.lnn"
 
 
 @click.command(cls=EncodingCommand, short_help="Simulate a probe, compress it, verify, compare.")
@@ -40,8 +43,9 @@ _PEERS = ("gzip -6", "zstd -3", "Blosc zstd-5 bitshuffle")
     type=click.Path(path_type=Path),
     help="Folder to keep the store in. Default: a temporary folder, removed afterwards.",
 )
+@force_option
 @level_option
-def command(seconds: float, seed: int, output: Path | None, level: int) -> int:
+def command(seconds: float, seed: int, output: Path | None, force: bool, level: int) -> int:
     """Simulate a 64-channel probe, compress it into a Zarr store, verify every sample, and print a table.
 
     The recording has spikes seen by neighbouring channels, spatially correlated 1/f noise and a converter
@@ -55,6 +59,8 @@ def command(seconds: float, seed: int, output: Path | None, level: int) -> int:
     """
     from losslessnn.simulate import simulate_probe
 
+    if output is not None and not force:
+        _refuse_what_is_there(output)
     mention_compiling()
     started = time.perf_counter()
     simulation = simulate_probe(seconds, seed=seed)
@@ -77,6 +83,15 @@ def command(seconds: float, seed: int, output: Path | None, level: int) -> int:
         click.echo(f"kept in {output}")
     click.echo(f"{time.perf_counter() - started:.1f} s in all")
     return 0
+
+
+def _refuse_what_is_there(folder: Path) -> None:
+    """Say now, and not when all the work is done, that nothing is overwritten; Zarr would not even ask."""
+    from losslessnn.errors import RecordingError
+
+    for name in (_STORE,) if find_spec("zarr") else (_FILE, _ARCHIVE):
+        if os.path.lexists(folder / name):
+            raise RecordingError(f"{folder / name} exists already; -f overwrites it")
 
 
 def _warm_up(samples: np.ndarray[Any, Any], level: int) -> None:
@@ -103,7 +118,7 @@ def _store_zarr(zarr: Any, folder: Path, samples: np.ndarray[Any, Any], level: i
     from losslessnn.errors import CorruptFrameError
     from losslessnn.peers import Measurement
 
-    path = folder / "demo.zarr"
+    path = folder / _STORE
     chunks = (min(len(samples), 30_000), samples.shape[1])
     started = time.perf_counter()
     store = zarr.open(
@@ -139,9 +154,9 @@ def _store_archive(folder: Path, samples: np.ndarray[Any, Any], rate: float, lev
     from losslessnn.peers import Measurement
     from losslessnn.recordings import Reading
 
-    path = folder / "demo.npy"
+    path = folder / _FILE
     np.save(path, samples)
-    archive_path = folder / "demo.npy.lnn"
+    archive_path = folder / _ARCHIVE
     started = time.perf_counter()
     with thread_pool(0) as pool:
         reading = Reading(sampling_rate=rate, frame_bytes=4_000_000)
