@@ -257,6 +257,20 @@ class TestThereAndBack:
         assert outcome.out.count("r1.hea restored too") == 1
         assert Path("there/r1.hea").read_text() == header
 
+    def test_links_to_folders_are_left_alone_and_named(self, run: Run) -> None:
+        write_npy("day/x.npy")
+        write_npy("elsewhere/y.npy")
+        Path("day/link").symlink_to("../elsewhere", target_is_directory=True)
+        Path("day/deep").mkdir()
+        Path("day/deep/round").symlink_to("..", target_is_directory=True)
+        outcome = run("compress", "-r", "--all", "day", "-o", "packed")
+        assert outcome.code == 0
+        named = "links to folders left alone (give the folders themselves): day/link, day/deep/round\n"
+        assert named in outcome.out
+        assert [path.name for path in Path("packed").rglob("*.lnn")] == ["x.npy.lnn"]
+        assert "link" not in run("compress", "-r", "elsewhere", "-o", "packed").out
+        assert "nothing to do; links to folders left alone" in run("compress", "-r", "day/deep").err
+
     def test_what_is_new_since_last_time(self, run: Run) -> None:
         write_npy("day/a.npy")
         assert run("compress", "-r", "day", "-o", "packed", "--skip-existing").code == 0

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from losslessnn.cli.talk import Talk, complain
+from losslessnn.cli.talk import Talk, complain, some_of
 
 if TYPE_CHECKING:
     from losslessnn.archives.report import FileReport
@@ -91,12 +91,19 @@ class Inputs:
         Files of another kind in the folders given.
     unread : list of OSError
         Folders that could not be read, which has been said.
+    links : list of pathlib.Path
+        Links to folders, in the folders given: nobody went there, where there may be no end.
     """
 
     files: list[Path]
     places: list[Path]
     others: list[Path]
     unread: list[OSError] = field(default_factory=list)
+    links: list[Path] = field(default_factory=list)
+
+    def links_left_alone(self) -> str:
+        """What to say of them."""
+        return f"links to folders left alone (give the folders themselves): {some_of(self.links)}"
 
 
 def find_inputs(
@@ -113,7 +120,7 @@ def find_inputs(
     found = Inputs([], [], [])
     for start in given:
         is_folder = recursive and start.is_dir()
-        for path in _files_below(start, found.unread) if is_folder else [start]:
+        for path in _files_below(start, found) if is_folder else [start]:
             if is_folder and not wanted(path):
                 found.others.append(path)
             else:
@@ -122,7 +129,8 @@ def find_inputs(
     for error in found.unread:
         complain(error)
     if not found.files:
-        raise click.ClickException(f"{', '.join(map(str, given))}: nothing to do")
+        besides = f"; {found.links_left_alone()}" if found.links else ""
+        raise click.ClickException(f"{', '.join(map(str, given))}: nothing to do{besides}")
     return found
 
 
@@ -131,9 +139,10 @@ def is_archive(path: Path) -> bool:
     return path.suffix == SUFFIX
 
 
-def _files_below(folder: Path, unread: list[OSError]) -> Iterator[Path]:
-    for parent, folders, names in os.walk(folder, onerror=unread.append):
+def _files_below(folder: Path, found: Inputs) -> Iterator[Path]:
+    for parent, folders, names in os.walk(folder, onerror=found.unread.append):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
+        found.links.extend(path for name in folders if (path := Path(parent, name)).is_symlink())
         yield from (Path(parent, name) for name in sorted(names) if not name.startswith("."))
 
 

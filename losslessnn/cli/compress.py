@@ -39,7 +39,7 @@ from losslessnn.cli.options import (
 )
 from losslessnn.cli.pipes import STDIO, check_stdio, hand_on, spooled_stdin, stdout_bytes, temporary_folder
 from losslessnn.cli.skipping import why_not_skipped
-from losslessnn.cli.talk import Talk, megabytes, per_second, plural
+from losslessnn.cli.talk import Talk, megabytes, per_second, plural, some_of
 from losslessnn.errors import RecordingError
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ if TYPE_CHECKING:
     "everything",
     is_flag=True,
     help="With -r: files of other kinds too, raw ones as what they look like, others as plain bytes, so that "
-    "the archives hold all there is in a folder, but for hidden files.",
+    "the archives hold all there is in a folder, but for hidden files and links to folders.",
 )
 @reading_options
 @level_option
@@ -203,14 +203,11 @@ def command(
         if len(fresh) < len(pairs):
             talk.say(f"{plural(len(pairs) - len(fresh), 'file')} passed over: archives are there already")
         if inputs.others:
-            talk.say(_left_alone(inputs.others))
+            kinds = sorted({path.suffix or path.name for path in inputs.others})
+            talk.say(f"{plural(len(inputs.others), 'other file')} left alone: {some_of(kinds)}")
+        if inputs.links:
+            talk.say(inputs.links_left_alone())
     return 1 if inputs.unread else code
-
-
-def _left_alone(others: list[Path]) -> str:
-    kinds = sorted({path.suffix or path.name for path in others})
-    shown = ", ".join([*kinds[:9], "…"] if len(kinds) > 10 else kinds)
-    return f"{plural(len(others), 'other file')} left alone: {shown}"
 
 
 def _destination(path: Path, place: Path, output: Path | None, many: bool) -> Path:

@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 import traceback
+from collections.abc import Sequence
 from typing import IO, Any
 
 import click
@@ -90,6 +91,15 @@ def plural(count: int, noun: str) -> str:
     ('1 file', '3 files')
     """
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def some_of(names: Sequence[object]) -> str:
+    """A list of names that may be long.
+
+    >>> some_of([".txt", ".xml"])
+    '.txt, .xml'
+    """
+    return ", ".join(map(str, [*names[:9], "…"] if len(names) > 10 else names))
 
 
 def _bar_size() -> dict[str, int]:
