@@ -510,6 +510,28 @@ class TestRefusals:
             assert lines[0] == f"{shown}.lnn"
             assert lines[1].startswith(f"  original   {shown} (npy)")
 
+    @pytest.mark.parametrize(("encoding", "shown"), [("ascii", r"\xe9\u65e5"), ("latin-1", r"é\u65e5")])
+    def test_names_that_a_stream_cannot_encode_stop_nothing(
+        self, encoding: str, shown: str, tmp_path: Path
+    ) -> None:
+        for name in ("a", "é日", "z"):
+            (tmp_path / "day").mkdir(exist_ok=True)
+            (tmp_path / "day" / f"{name}.txt").write_text(name)
+        calls = (
+            ["compress", "-r", "--all", "day", "-o", "packed"],
+            ["verify", "-r", "packed"],
+            ["inspect", "-r", "packed"],
+            ["decompress", "-r", "packed", "-o", "back"],
+        )
+        environment = os.environ | {"PYTHONIOENCODING": encoding}
+        said = b""
+        for call in calls:
+            done = subprocess.run([*PROGRAM, *call], cwd=tmp_path, env=environment, capture_output=True)
+            assert (done.returncode, done.stderr) == (0, b"")
+            said += done.stdout
+        assert f"day/{shown}.txt -> packed/{shown}.txt.lnn".encode("latin-1") in said
+        assert sorted(path.stem for path in (tmp_path / "back").iterdir()) == ["a", "z", "é日"]
+
     def test_members_of_an_archive_do_not_steer_the_terminal(self, run: Run) -> None:
         np.savez("x.npz", **{"\x1b[2J": make_recording(3000, 4)})
         run("compress", "x.npz")

@@ -7,6 +7,7 @@ instant.
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -93,6 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         Always: 0 ok, 1 error, 2 usage. A process that is interrupted or terminated ends at once, with 130
         or 143 (129 if its terminal is closed).
     """
+    _escape_what_cannot_be_shown()
     for name in ("SIGTERM", "SIGHUP"):
         number = getattr(signal, name, None)  # Windows has no SIGHUP
         if number is not None and signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
@@ -104,6 +106,13 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     if code > 128:
         _end(code)
     sys.exit(code)
+
+
+def _escape_what_cannot_be_shown() -> None:
+    """Names of files may have letters that a stream has not: they are no reason to stop."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 class _Terminated(SystemExit):

@@ -50,7 +50,9 @@ def _takes_folders() -> bool:
 
 
 def in_one_line(text: str) -> str:
-    r"""Text with names of files in it, which may hold anything, as one line that any terminal shows.
+    r"""Text with names of files in it, which may hold anything, as one line that steers no terminal.
+
+    Letters that a stream cannot encode are escaped where it is written to (`losslessnn.cli.main`).
 
     >>> print(in_one_line("two\nlines.npy"))
     two\nlines.npy
