@@ -740,6 +740,29 @@ class TestCompanions:
         assert outcome.code == 0
         assert "note: there is no rec/run.meta" in outcome.out
 
+    @pytest.mark.parametrize("again", [[], ["-f"], ["--skip-existing"]])
+    def test_those_in_archives_are_not_left_alone(self, again: list[str], run: Run, meta: Path) -> None:
+        Path("rec/other.meta").write_text("of nothing that is here")
+        outcome = run("compress", "-r", "rec", "-o", "packed" if again else "new", *again)
+        assert outcome.code == 0
+        assert "1 other file left alone: .meta\n" in outcome.out
+        assert ("note: run.meta is in the archive, too\n" in outcome.out) == (again != ["--skip-existing"])
+
+    def test_those_of_files_that_failed_are_left_alone(self, run: Run, meta: Path) -> None:
+        outcome = run("compress", "-r", "rec", "-o", "packed")
+        assert outcome.code == 1
+        assert "1 other file left alone: .meta" in outcome.out
+
+    def test_those_of_files_that_are_removed_stay(self, run: Run, meta: Path) -> None:
+        outcome = run("compress", "-r", "rec", "-o", "packed", "-f", "--rm")
+        assert "note: run.meta is in the archive, too; it was not removed\n" in outcome.out
+        assert list(Path("rec").iterdir()) == [meta]
+
+    def test_those_that_have_archives_of_their_own_are_removed(self, run: Run, meta: Path) -> None:
+        outcome = run("compress", "-r", "--all", "rec", "-o", "packed", "-f", "--rm")
+        assert "note: run.meta is in the archive, too\n" in outcome.out
+        assert list(Path("rec").iterdir()) == []
+
     def test_another_one_stays_where_nobody_said_f_and_so_does_the_archive(
         self, run: Run, meta: Path
     ) -> None:

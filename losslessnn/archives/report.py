@@ -62,6 +62,8 @@ class FileReport:
         False if something that an archive holds could not be restored.
     read : os.stat_result, optional
         Of the source, as it was when it was read.
+    sidecar : pathlib.Path, optional
+        What describes the source and lies beside it, if an archive that was made holds that, too.
     """
 
     source: Path
@@ -72,6 +74,7 @@ class FileReport:
     notes: tuple[str, ...] = ()
     complete: bool = True
     read: os.stat_result | None = None
+    sidecar: Path | None = None
 
     def source_is_as_read(self) -> bool:
         """Whether what has the source's name is still what was read."""

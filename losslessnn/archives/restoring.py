@@ -369,7 +369,7 @@ def verify_archive(
 
 
 def _compare_sidecar(archive: Archive, against: Path) -> None:
-    sidecar = sidecar_of(archive, against)
+    sidecar = sidecar_of(archive.header, against)
     if sidecar is not None and sidecar.is_there and not sidecar.is_same:
         other = f"another {sidecar.path.name} than {sidecar.path}"
         raise RecordingError(f"{archive.path}: the same as {against}, but holds {other}")
@@ -432,7 +432,7 @@ def _damage_notes(restorer: Restorer, written: int) -> list[str]:
 
 def _with_sidecar(report: FileReport, archive: Archive, overwrite: bool) -> FileReport:
     """Restore what describes a file that has been restored, and report both."""
-    sidecar = sidecar_of(archive, report.destination)
+    sidecar = sidecar_of(archive.header, report.destination)
     if sidecar is None or sidecar.is_same:
         return report
     replaced = ", in the place of another" * sidecar.is_there

@@ -6,8 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from losslessnn.archives.archive import Archive
-from losslessnn.archives.format import SIDECARS
+from losslessnn.archives.format import SIDECARS, ArchiveHeader
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ class Sidecar:
         return has_its_length and self.path.read_bytes() == self.content
 
 
-def sidecar_of(archive: Archive, file: Path) -> Sidecar | None:
+def sidecar_of(header: ArchiveHeader, file: Path) -> Sidecar | None:
     """What lies, or belongs, beside an archive's original file; None if the archive holds no such text."""
-    suffix, content = SIDECARS.get(archive.header.source), archive.header.sidecar
+    suffix, content = SIDECARS.get(header.source), header.sidecar
     return None if suffix is None or content is None else Sidecar(file.with_suffix(suffix), content)

@@ -21,6 +21,7 @@ import numpy as np
 from losslessnn.archives.archive import Archive
 from losslessnn.archives.format import is_repeated, pack_header, pack_index, unpack_header
 from losslessnn.archives.report import FileReport, Progress, Stopwatch, is_still, moved_notes, no_progress
+from losslessnn.archives.sidecar import sidecar_of
 from losslessnn.chunk import Settings, decode_chunk, memory_bytes, memory_order, same_array
 from losslessnn.errors import CorruptFrameError, RecordingError
 from losslessnn.frame import content_checksum, unpack_frame
@@ -125,7 +126,17 @@ def compress_file(
         if changed or after.st_size != recording.length:
             raise RecordingError(f"{source}: changed while it was being compressed; no archive was written")
         new.publish(like=after)
-    return FileReport(source, destination, recording.length, size, watch.seconds, recording.notes, read=after)
+    sidecar = sidecar_of(recording.header, source)
+    return FileReport(
+        source,
+        destination,
+        recording.length,
+        size,
+        watch.seconds,
+        recording.notes,
+        read=after,
+        sidecar=None if sidecar is None else sidecar.path,
+    )
 
 
 def _to_be_moved(recording: Recording, max_error: float) -> tuple[Recording, float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,7 +38,7 @@ from losslessnn.cli.options import (
     threads_option,
 )
 from losslessnn.cli.pipes import STDIO, check_stdio, hand_on, spooled_stdin, stdout_bytes, temporary_folder
-from losslessnn.cli.skipping import why_not_skipped
+from losslessnn.cli.skipping import Existing, look_at
 from losslessnn.cli.talk import Talk, megabytes, per_second, plural, some_of
 from losslessnn.errors import RecordingError
 
@@ -112,7 +112,12 @@ if TYPE_CHECKING:
     "where values were moved farther than --max-error says now, -f makes new archives; without it these "
     "files count as failed.",
 )
-@click.option("--rm", "remove", is_flag=True, help="Remove each source once its archive is verified.")
+@click.option(
+    "--rm",
+    "remove",
+    is_flag=True,
+    help="Remove each source once its archive is verified; not what describes it (.meta, .vhdr, .hea).",
+)
 @talk_options
 def command(
     files: tuple[Path, ...],
@@ -195,19 +200,23 @@ def command(
     pairs = list(zip(inputs.files, destinations, strict=True))
     refuse_twins(pairs)
     there = [pair for pair in pairs if skip and all(path.is_file() for path in pair)]
-    stale = {pair: why_not_skipped(*pair, max_error) for pair in there}
-    fresh = [pair for pair in pairs if stale.get(pair, True)]
+    existing = {pair: look_at(*pair, max_error) for pair in there}
+    passed_over = [pair for pair, archive in existing.items() if not archive.why_not]
+    fresh = [pair for pair in pairs if pair not in existing or existing[pair].why_not]
     fresh.sort(key=lambda pair: describes_others(pair[0]))  # not removed before what they describe is read
     with Talk(sum(file_size(path) for path, _ in fresh), quiet, progress) as talk:
-        code = _compress_files(fresh, stale, how, settings, embed, threads, scheduler, force, remove, talk)
-        if len(fresh) < len(pairs):
-            talk.say(f"{plural(len(pairs) - len(fresh), 'file')} passed over: archives are there already")
-        if inputs.others:
-            kinds = sorted({path.suffix or path.name for path in inputs.others})
-            talk.say(f"{plural(len(inputs.others), 'other file')} left alone: {some_of(kinds)}")
+        done, failed = _compress_files(
+            fresh, existing, how, settings, embed, threads, scheduler, force, remove, talk
+        )
+        if passed_over:
+            talk.say(f"{plural(len(passed_over), 'file')} passed over: archives are there already")
+        held = {report.sidecar for report in done} | {existing[pair].sidecar for pair in passed_over}
+        if others := [path for path in inputs.others if path not in held]:
+            kinds = sorted({path.suffix or path.name for path in others})
+            talk.say(f"{plural(len(others), 'other file')} left alone: {some_of(kinds)}")
         if inputs.links:
             talk.say(inputs.links_left_alone())
-    return 1 if inputs.unread else code
+    return 1 if failed or inputs.unread else 0
 
 
 def _destination(path: Path, place: Path, output: Path | None, many: bool) -> Path:
@@ -223,7 +232,7 @@ def _destination(path: Path, place: Path, output: Path | None, many: bool) -> Pa
 
 def _compress_files(
     pairs: list[tuple[Path, Path]],
-    stale: dict[tuple[Path, Path], str],
+    existing: dict[tuple[Path, Path], Existing],
     reading: Reading,
     settings: Settings,
     embed: bool,
@@ -232,7 +241,8 @@ def _compress_files(
     force: bool,
     remove: bool,
     talk: Talk,
-) -> int:
+) -> tuple[list[FileReport], int]:
+    """Returns what was done, and how many files failed."""
     from losslessnn.archives.report import Stopwatch
 
     cluster = None
@@ -246,25 +256,28 @@ def _compress_files(
     compress = _compressor(reading, settings, embed, force, talk)
 
     def work(pair: tuple[Path, Path], pool: Pool) -> FileReport:
-        if not force and (why := stale.get(pair)):
-            raise RecordingError(f"{pair[1]} exists already, but {why}; -f overwrites it")
+        if not force and pair in existing:
+            raise RecordingError(f"{pair[1]} exists already, but {existing[pair].why_not}; -f overwrites it")
         return compress(*pair, pool=pool)
 
     batch = run_batch(
         pairs, lambda pair: file_size(pair[0]), work, threads, talk, lambda pair: pair[0], cluster
     )
     failed = 0
+    sources = {source for source, _ in pairs}
     for (source, _), report in batch:
-        if report is None or not _finish(source, report, remove, talk):
+        if report is None or not _finish(source, report, remove, talk, sources):
             failed += 1
         if report is not None:
             done.append(report)
     if len(pairs) > 1:
         talk.say(_total(done, failed, watch.seconds))
-    return 1 if failed else 0
+    return done, failed
 
 
-def _finish(source: Path, report: FileReport, remove: bool, talk: Talk) -> bool:
+def _finish(
+    source: Path, report: FileReport, remove: bool, talk: Talk, sources: Collection[Path] = ()
+) -> bool:
     """Report a verified archive, and remove its source if that is wanted."""
     ratio = report.original_bytes / max(report.archive_bytes, 1)
     talk.say(
@@ -274,6 +287,9 @@ def _finish(source: Path, report: FileReport, remove: bool, talk: Talk) -> bool:
     )
     for note in report.notes:
         talk.say(f"  note: {note}")
+    if report.sidecar is not None:
+        stays = "; it was not removed" if remove and report.sidecar not in sources else ""
+        talk.say(f"  note: {report.sidecar.name} is in the archive, too{stays}")
     if remove:
         if source.is_symlink():
             talk.say(f"  note: a link is removed; {source.resolve()} is still there")

@@ -163,7 +163,7 @@ def _restore(
     from losslessnn.archives.sidecar import sidecar_of
 
     with Archive(path, recover=wish.recover) as archive:
-        described = sidecar_of(archive, destination)
+        described = sidecar_of(archive.header, destination)
         sidecar = sidecar and (described is None or described.path not in others)
         restore = restore_arrays if wish.arrays else partial(restore_file, sidecar=sidecar)
         try:

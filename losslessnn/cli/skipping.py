@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,26 +11,46 @@ from losslessnn.errors import LosslessnnError
 
 if TYPE_CHECKING:
     from losslessnn.archives.archive import Archive
+    from losslessnn.archives.sidecar import Sidecar
 
 _CLOCK_SECONDS = 2
 """To which some file systems round times."""
 
 
-def why_not_skipped(source: Path, destination: Path, max_error: float) -> str:
-    """Why an archive is not one of a file as it is now, within the bound asked for; ``""`` if it is."""
+@dataclass(frozen=True)
+class Existing:
+    """An archive that is there already.
+
+    Attributes
+    ----------
+    why_not : str
+        Why it is not one of the file as it is now, within the bound asked for; ``""`` if it is.
+    sidecar : pathlib.Path or None
+        What describes the file and lies beside it, if the archive holds that, too.
+    """
+
+    why_not: str
+    sidecar: Path | None = None
+
+
+def look_at(source: Path, destination: Path, max_error: float) -> Existing:
+    """See what archive of a file there is."""
     from losslessnn.archives.archive import Archive
+    from losslessnn.archives.sidecar import sidecar_of
 
     try:
         with Archive(destination) as archive:
-            return (
+            sidecar = sidecar_of(archive.header, source)
+            why_not = (
                 _why_inexact(archive, max_error)
                 or _why_stale(archive, source)
-                or _why_described_otherwise(archive, source)
+                or _why_described_otherwise(sidecar)
             )
     except LosslessnnError:
-        return "is damaged, or no archive"
+        return Existing("is damaged, or no archive")
     except OSError as error:
-        return f"cannot be read ({error.strerror})"
+        return Existing(f"cannot be read ({error.strerror})")
+    return Existing(why_not, None if sidecar is None else sidecar.path)
 
 
 def _why_inexact(archive: Archive, max_error: float) -> str:
@@ -58,10 +79,7 @@ def _why_stale(archive: Archive, source: Path) -> str:
     return ""
 
 
-def _why_described_otherwise(archive: Archive, source: Path) -> str:
-    from losslessnn.archives.sidecar import sidecar_of
-
-    sidecar = sidecar_of(archive, source)
+def _why_described_otherwise(sidecar: Sidecar | None) -> str:
     if sidecar is None or not sidecar.is_there or sidecar.is_same:
         return ""
     return f"does not hold {sidecar.path} as it is now"

@@ -122,7 +122,7 @@ def _nothing_to_compare(archive: Archive, other: Path | None) -> tuple[str, ...]
     """A note if the text that an archive holds beside a file is not beside the file compared with."""
     from losslessnn.archives.sidecar import sidecar_of
 
-    sidecar = None if other is None else sidecar_of(archive, other)
+    sidecar = None if other is None else sidecar_of(archive.header, other)
     if sidecar is None or sidecar.is_there:
         return ()
     return (f"there is no {sidecar.path}, which the archive holds",)
