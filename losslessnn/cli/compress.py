@@ -107,10 +107,10 @@ if TYPE_CHECKING:
     "skip",
     is_flag=True,
     help="Pass over files that have an archive of them already: for a command that was interrupted, or that "
-    "runs every night. Archives have taken over the times of their files; one that is newer must be of the "
-    "same bytes. Of files that have changed since, or what describes them has (.meta, .vhdr, .hea), and "
-    "where values were moved farther than --max-error says now, -f makes new archives; without it these "
-    "files count as failed.",
+    "runs every night. Archives have taken over the times of their files; a file that is newer than its "
+    "archive, or older, must have the checksum that is kept there. Of files that have changed since, or what "
+    "describes them has (.meta, .vhdr, .hea), and where values were moved farther than --max-error says now, "
+    "-f makes new archives; without it these files count as failed. --rm leaves files that are passed over.",
 )
 @click.option(
     "--rm",

@@ -49,7 +49,7 @@ def look_at(source: Path, destination: Path, max_error: float) -> Existing:
     except LosslessnnError:
         return Existing("is damaged, or no archive")
     except OSError as error:
-        return Existing(f"cannot be read ({error.strerror})")
+        return Existing(f"{error.filename or destination} cannot be read ({error.strerror})")
     return Existing(why_not, None if sidecar is None else sidecar.path)
 
 
@@ -67,16 +67,15 @@ def _why_stale(archive: Archive, source: Path) -> str:
     length = archive.original_length
     if length != file_size(source):
         return f"is of a file of {length} bytes, and {source} has {file_size(source)}"
-    newer = archive.stat.st_mtime - source.stat().st_mtime
-    if newer < -_CLOCK_SECONDS:
-        return f"{source} has changed since"
-    if (
-        newer > _CLOCK_SECONDS
-        and not archive.header.max_error
-        and file_checksum(source) != archive.content_crc
-    ):
-        return f"is not of the bytes that {source} has now"
-    return ""
+    newer = source.stat().st_mtime - archive.stat.st_mtime
+    if abs(newer) <= _CLOCK_SECONDS:
+        return ""
+    if archive.header.max_error:  # the checksum is one of the values as they were moved
+        nothing = f"{source} is newer, and values that were moved are nothing to compare its bytes with"
+        return nothing if newer > 0 else ""
+    if file_checksum(source) == archive.content_crc:
+        return ""
+    return f"{source} has changed since" if newer > 0 else f"is not of the bytes that {source} has now"
 
 
 def _why_described_otherwise(sidecar: Sidecar | None) -> str:
