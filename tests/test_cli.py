@@ -715,6 +715,24 @@ class TestRefusals:
         assert run("decompress", "packed/-n.npy.lnn", "-o", "back").code == 0
         assert Path("back/-n.npy").read_bytes() == content
 
+    @pytest.mark.parametrize(
+        ("options", "why"),
+        [
+            (["--checkpoint", "x.state"], "--checkpoint: for torch alone"),
+            (["--seed", "1"], "--seed: for torch alone"),
+            (["--device", "cuda"], "--device: for torch alone"),
+            (["--quick", "--hidden", "8", "--shown", "1"], "--hidden, --shown: with --quick no network"),
+            (["--quick", "--trainer", "torch"], "--trainer: with --quick no network"),
+            (["--quick", "--family", "latent", "--checkpoint", "x.state"], "--checkpoint: with --quick no"),
+        ],
+    )
+    def test_fit_ignores_nothing_that_it_was_told(self, options: list[str], why: str, run: Run) -> None:
+        write_npy()
+        outcome = run("fit", "x.npy", "-o", "x.profile", *options)
+        assert outcome.code == 2
+        assert why in outcome.err
+        assert not Path("x.profile").exists()
+
     def test_standard_input_stands_alone(self, run: Run) -> None:
         write_npy()
         assert run("compress", "-", "x.npy").code == 2
@@ -1127,6 +1145,16 @@ class TestBenchAndDemo:
             ["gzip -9", "16000"],
             ["xz -6", "16000"],
         ]
+
+    def test_bench_notes_seconds_without_a_rate(self, run: Run) -> None:
+        write_npy(samples=2000)
+        gzip = ("--only", "gzip -6", "--seconds", "1")
+        note = "note: --seconds means nothing without a sampling rate (-s): the first 32 MB are used\n"
+        assert note in run("bench", "x.npy", *gzip).out
+        assert note in run("bench", "x.npy", *gzip, "--csv").err
+        outcome = run("bench", "x.npy", *gzip, "-s", "1000")
+        assert note not in outcome.out
+        assert "x.npy: 1000 x 4 int16" in outcome.out
 
     def test_bench_of_nonsense(self, run: Run) -> None:
         write_npy()

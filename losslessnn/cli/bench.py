@@ -36,7 +36,9 @@ _PICTURES = (".png", ".svg", ".pdf")
 @reading_options
 @level_option
 @click.option(
-    "--seconds", type=FiniteRange(0, min_open=True), help="Use only so many seconds from the start."
+    "--seconds",
+    type=FiniteRange(0, min_open=True),
+    help="Use only so many seconds from the start; needs a sampling rate.",
 )
 @click.option(
     "--max-mb",
@@ -99,6 +101,9 @@ def command(
     recording, array = load_start(file, make_reading(**reading), seconds, round(max_mb * 1e6))
     if array is None:
         raise RecordingError(f"{file}: holds no samples to compare with")
+    if seconds is not None and not recording.header.sampling_rate:
+        note = f"note: --seconds means nothing without a sampling rate (-s): the first {max_mb:g} MB are used"
+        click.echo(note, err=as_csv)
     if rate_distortion:
         return _rate_distortion(file, array, level, output, as_csv)
     if not as_csv:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from losslessnn.cli.batches import make_folder_for
 from losslessnn.cli.options import (
@@ -19,6 +20,8 @@ from losslessnn.cli.options import (
 from losslessnn.cli.talk import in_one_line, megabytes, mention_compiling
 
 USUAL_MB = 64.0
+_IN_TORCH = ("device", "checkpoint", "seed")
+"""Options of a training that only torch has."""
 
 
 @click.command(cls=EncodingCommand, short_help="Fit a profile to recordings, for others like them.")
@@ -39,7 +42,7 @@ USUAL_MB = 64.0
     help="latent: what channels share is a few latents a time step, coded with bits-back; trained in torch, "
     "or with --quick in closed form.",
 )
-@click.option("--quick", is_flag=True, help="Closed form only: seconds, no network.")
+@click.option("--quick", is_flag=True, help="Closed form only: seconds, no network, and no options of one.")
 @click.option(
     "--max-mb",
     type=FiniteRange(0.001),
@@ -113,6 +116,7 @@ def command(
     from losslessnn.newfile import refuse_existing, refuse_itself
     from losslessnn.recordings import map_samples
 
+    _refuse_what_has_no_effect(quick, in_torch=trainer == "torch" or family == "latent")
     mention_compiling(quiet)
     for path in files:
         refuse_itself(path, output)
@@ -147,3 +151,25 @@ def command(
         size = megabytes(output.stat().st_size)
         click.echo(in_one_line(f"{output}: {profile.channels} channels, id {profile.id[:16]}, {size}"))
     return 0
+
+
+def _refuse_what_has_no_effect(quick: bool, in_torch: bool) -> None:
+    """Usage error for what was said of a training that there will not be."""
+    context = click.get_current_context()
+    said = {
+        option
+        for option in ("trainer", "hidden", "shown", *_IN_TORCH)
+        if context.get_parameter_source(option) is ParameterSource.COMMANDLINE
+    }
+    if quick and said:
+        raise click.UsageError(
+            f"{_listed(said)}: with --quick no network is trained; leave out one or the other"
+        )
+    if not in_torch and (vain := said.intersection(_IN_TORCH)):
+        raise click.UsageError(
+            f"{_listed(vain)}: for torch alone; give --trainer torch, too, or leave it out"
+        )
+
+
+def _listed(options: set[str]) -> str:
+    return ", ".join(f"--{option}" for option in sorted(options))

@@ -122,7 +122,7 @@ reading_options = options(
         "--rate",
         "sampling_rate",
         type=FiniteRange(0, min_open=True),
-        help="Sampling rate of a raw file, Hz.",
+        help="Sampling rate, Hz, of files that do not say it: raw ones, .npy, .npz.",
     ),
     click.option("--as-bytes", is_flag=True, help="Keep the file as plain bytes, whatever it is."),
     click.option(
