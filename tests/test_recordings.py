@@ -673,6 +673,11 @@ class TestWhatWasSaidInVain:
             "-n, -d, -s, --time-axis ignored: plain bytes have none of that",
         )
 
+    def test_raw_samples_are_in_order_of_time(self, tmp_path: Path) -> None:
+        make_recording(100, 3).tofile(tmp_path / "x.dat")
+        (note,) = open_recording(tmp_path / "x.dat", Reading(3, "int16", 1000.0, time_axis="last")).notes
+        assert note == "--time-axis ignored: raw samples are read one time step after the other"
+
     def test_raw_files_and_rates_of_arrays_need_what_is_said(self, tmp_path: Path) -> None:
         make_recording(100, 3).tofile(tmp_path / "x.dat")
         np.save(tmp_path / "x.npy", make_recording(100, 3))

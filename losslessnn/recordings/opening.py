@@ -165,7 +165,7 @@ def _description_to_keep(finding: Finding, path: Path, name: str | None) -> tupl
 
 
 def _without_effect(reading: Reading, finding: Finding) -> list[str]:
-    """A note about what was said of a file that is of no consequence, since the file says it itself."""
+    """A note about what was said of a file that is of no consequence, and why."""
     is_raw, is_numpy = finding.source == Source.RAW, finding.source in (Source.NPY, Source.NPZ)
     said = {
         "-n": reading.channels is not None and not is_raw,
@@ -176,8 +176,11 @@ def _without_effect(reading: Reading, finding: Finding) -> list[str]:
     ignored = [option for option, without_effect in said.items() if without_effect]
     if not ignored:
         return []
-    why = "plain bytes have none of that" if finding.source == Source.BYTES else "the file says that itself"
-    return [f"{', '.join(ignored)} ignored: {why}"]
+    why = {
+        Source.BYTES: "plain bytes have none of that",
+        Source.RAW: "raw samples are read one time step after the other",
+    }
+    return [f"{', '.join(ignored)} ignored: {why.get(finding.source, 'the file says that itself')}"]
 
 
 def _find_out(file: BinaryIO, path: Path, reading: Reading, name: str) -> Finding:
