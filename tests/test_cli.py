@@ -706,6 +706,29 @@ class TestRefusals:
         )
         assert self.one_line(run("decompress", "x.npy.lnn", "-f", "--rm")).endswith("it was not removed")
 
+    @pytest.mark.parametrize(
+        "call",
+        [
+            ["compress", "x.npy", "-o", ""],
+            ["compress", "-r", ""],
+            ["decompress", "x.npy.lnn", "-f", "-o", ""],
+            ["verify", "x.npy.lnn", "--against", ""],
+            ["fit", "x.npy", "-o", ""],
+            ["bench", "x.npy", "-o", ""],
+            ["demo", "-o", ""],
+            ["repack", "x.h5", "-o", ""],
+            ["models", "export", "x", ""],
+        ],
+        ids=lambda call: call[0],
+    )
+    def test_an_empty_name_is_not_this_folder(self, call: list[str], run: Run) -> None:
+        write_npy()
+        run("compress", "x.npy")
+        outcome = run(*call)
+        assert (outcome.code, outcome.out) == (2, "")
+        assert "the name is empty (a variable that is not set?); . names this folder" in outcome.err
+        assert sorted(os.listdir()) == ["x.npy", "x.npy.lnn"]
+
     def test_a_name_that_looks_like_an_option_can_be_written_otherwise(self, run: Run) -> None:
         content = write_npy("-n.npy")
         outcome = run("compress", "-n.npy")

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from losslessnn.cli.options import EncodingCommand, FiniteRange, level_option, make_reading, reading_options
+from losslessnn.cli.options import (
+    EncodingCommand,
+    FiniteRange,
+    NamedPath,
+    level_option,
+    make_reading,
+    reading_options,
+)
 from losslessnn.cli.talk import in_one_line, megabytes, mention_compiling
 
 if TYPE_CHECKING:
@@ -23,7 +30,7 @@ _PURPOSES = {
 
 
 @click.command(cls=EncodingCommand, short_help="Recommend chunk shapes, measured on a recording.")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=NamedPath())
 @reading_options
 @level_option
 @click.option(

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from losslessnn.cli.batches import make_folder_for
-from losslessnn.cli.options import EncodingCommand, FiniteRange, level_option, make_reading, reading_options
+from losslessnn.cli.options import (
+    EncodingCommand,
+    FiniteRange,
+    NamedPath,
+    level_option,
+    make_reading,
+    reading_options,
+)
 from losslessnn.cli.talk import complain, in_one_line, megabytes, mention_compiling
 
 if TYPE_CHECKING:
@@ -32,7 +39,7 @@ _PICTURES = (".png", ".svg", ".pdf")
 
 
 @click.command(cls=EncodingCommand, short_help="Compare a recording with other compressors.")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=NamedPath())
 @reading_options
 @level_option
 @click.option(
@@ -58,7 +65,7 @@ _PICTURES = (".png", ".svg", ".pdf")
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=NamedPath(dir_okay=False),
     help="A picture of the result, too: .png, .svg or .pdf.",
 )
 @click.option("--csv", "as_csv", is_flag=True, help="Print comma-separated values instead of a table.")

@@ -25,6 +25,7 @@ from losslessnn.cli.batches import (
 from losslessnn.cli.options import (
     EncodingCommand,
     FiniteRange,
+    NamedPath,
     device_option,
     files_argument,
     force_option,
@@ -53,7 +54,7 @@ if TYPE_CHECKING:
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
+    type=NamedPath(),
     help="Folder to write to (made if needed), or a file name ending in .lnn for a single input. "
     "Default: beside the input.",
 )

@@ -21,6 +21,7 @@ from losslessnn.cli.batches import (
     thread_pool,
 )
 from losslessnn.cli.options import (
+    NamedPath,
     device_option,
     files_argument,
     force_option,
@@ -50,7 +51,7 @@ class _Wish:
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
+    type=NamedPath(),
     help="Folder to restore into (made if needed), or a file name with the original's ending for a single "
     "archive (any ending, if the original was piped in and had no name), or - for standard output. Default: "
     "beside the archive.",

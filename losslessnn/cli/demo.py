@@ -13,7 +13,7 @@ import click
 
 from losslessnn.cli.batches import thread_pool
 from losslessnn.cli.bench import Table
-from losslessnn.cli.options import EncodingCommand, FiniteRange, force_option, level_option
+from losslessnn.cli.options import EncodingCommand, FiniteRange, NamedPath, force_option, level_option
 from losslessnn.cli.talk import megabytes, mention_compiling
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ _STORE, _FILE, _ARCHIVE = "demo.zarr", "demo.npy", "demo.npy.lnn"
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
+    type=NamedPath(),
     help="Folder to keep the store in. Default: a temporary folder, removed afterwards.",
 )
 @force_option

@@ -12,6 +12,7 @@ from losslessnn.cli.batches import make_folder_for
 from losslessnn.cli.options import (
     EncodingCommand,
     FiniteRange,
+    NamedPath,
     files_argument,
     force_option,
     make_reading,
@@ -29,7 +30,7 @@ _IN_TORCH = ("device", "checkpoint", "seed")
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=NamedPath(dir_okay=False),
     required=True,
     help="The profile to write, for example probe.profile.",
 )
@@ -66,7 +67,7 @@ _IN_TORCH = ("device", "checkpoint", "seed")
 @click.option("--device", default="auto", show_default=True, help="Where torch trains: cpu, cuda, cuda:1, …")
 @click.option(
     "--checkpoint",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=NamedPath(dir_okay=False),
     help="Keep torch's state here; if it is there, go on from it.",
 )
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of torch's samples.")

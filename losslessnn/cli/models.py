@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from losslessnn.cli.batches import is_archive, make_folder_for
-from losslessnn.cli.options import force_option
+from losslessnn.cli.options import NamedPath, force_option
 from losslessnn.cli.talk import in_one_line, megabytes
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def show_command(model: str) -> int:
 
 @command.command("export")
 @click.argument("model", metavar="PROFILE")
-@click.argument("output", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("output", type=NamedPath(dir_okay=False))
 @force_option
 def export_command(model: str, output: Path, force: bool) -> int:
     """Write a profile to a file.

@@ -45,8 +45,20 @@ class FiniteRange(click.FloatRange):
         return number
 
 
+class NamedPath(click.Path):
+    """Paths; never an empty name, which a shell's unset variable leaves and `Path` takes for this folder."""
+
+    def __init__(self, **allowed: bool) -> None:
+        super().__init__(path_type=Path, **allowed)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("the name is empty (a variable that is not set?); . names this folder", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 files_argument = click.argument(
-    "files", nargs=-1, required=True, type=click.Path(path_type=Path, readable=False), metavar="FILE…"
+    "files", nargs=-1, required=True, type=NamedPath(readable=False), metavar="FILE…"
 )
 """Those that cannot be read are complained about one by one, and do not keep the others from being done."""
 

@@ -10,6 +10,7 @@ import click
 from losslessnn.cli.batches import file_size, find_inputs, refuse_twins
 from losslessnn.cli.options import (
     EncodingCommand,
+    NamedPath,
     files_argument,
     force_option,
     level_option,
@@ -31,7 +32,7 @@ SUFFIXES = (".h5", ".hdf5", ".hdf", ".nwb", ".mat", ".he5", ".nc")
     "-o",
     "--output",
     required=True,
-    type=click.Path(path_type=Path),
+    type=NamedPath(),
     help="The new file; a folder, if there are several or it exists.",
 )
 @level_option

@@ -9,6 +9,7 @@ import click
 
 from losslessnn.cli.batches import Inputs, Pool, file_size, find_inputs, original_length, run_batch
 from losslessnn.cli.options import (
+    NamedPath,
     device_option,
     files_argument,
     recursive_reading_option,
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 @files_argument
 @click.option(
     "--against",
-    type=click.Path(path_type=Path, exists=True),
+    type=NamedPath(exists=True),
     help="Compare with this file byte by byte; if it is a folder, with the file of the right name in it. The "
     "text beside it that describes it and is in the archive (.meta, .vhdr, .hea) is compared, too.",
 )
