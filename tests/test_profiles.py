@@ -509,4 +509,7 @@ def test_another_number_of_channels_is_mentioned(profile: Profile, caplog: pytes
     with caplog.at_level("WARNING", "losslessnn"):
         assert compress(x, model=profile) == compress(x)
         compress(x, model=profile)
-    assert caplog.text.count("is for 8 channels; data of 13 is coded without it") == 1
+    named = (
+        f"the profile {profile.name!r} (id {profile.id[:16]}) is for 8 channels; data of 13 is coded without"
+    )
+    assert caplog.text.count(named) == 1

@@ -87,7 +87,8 @@ def export_command(model: str, output: Path, force: bool) -> int:
     profile = _find(model)
     make_folder_for(output)
     profile.save(output)
-    click.echo(in_one_line(f"{output}: {profile!r}"))
+    name = f"{profile.name}, " if profile.name else ""
+    click.echo(in_one_line(f"{output}: {name}{profile.channels} channels, id {profile.id[:16]}"))
     return 0
 
 

@@ -358,7 +358,11 @@ def _pack_use(profile: Profile, by_profile: list[bool]) -> bytes:
 
 @cache
 def _mention_mismatch(profile: Profile, count: int) -> None:
-    _log.warning("%r is for %d channels; data of %d is coded without it", profile, profile.channels, count)
+    name = f" {profile.name!r}" if profile.name else ""
+    _log.warning(
+        "the profile%s (id %s) is for %d channels; data of %d is coded without it, by models of its own",
+        name, profile.id[:16], profile.channels, count,
+    )  # fmt: skip
 
 
 @cache
