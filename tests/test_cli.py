@@ -561,6 +561,18 @@ class TestRefusals:
         run("compress", "x.npz")
         assert run("inspect", "x.npz.lnn").out.replace("\n", "").isprintable()
 
+    @pytest.mark.parametrize(
+        "command", [["fit", "--quick", "-o", "x.profile"], ["bench", "--only", "gzip -6"], ["advise"]]
+    )
+    def test_what_measures_or_fits_notes_what_a_file_looks_like_too(
+        self, command: list[str], run: Run
+    ) -> None:
+        make_recording(15_000, 6).tofile("x.dat")
+        assert (
+            "it looks like 6 channels of int16, not of float32"
+            in run(*command, "x.dat", "-n", "6", "-d", "float32").err
+        )
+
     def test_another_number_of_channels_that_fits_far_better_is_noted(self, run: Run) -> None:
         shared = np.cumsum(np.random.default_rng(0).normal(size=(4000, 1)) * 300, axis=0)
         (shared + np.arange(6) * 4000 + make_recording(4000, 6)).astype("<i2").tofile("x.dat")

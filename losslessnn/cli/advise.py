@@ -17,7 +17,7 @@ from losslessnn.cli.options import (
     make_reading,
     reading_options,
 )
-from losslessnn.cli.talk import in_one_line, megabytes, mention_compiling
+from losslessnn.cli.talk import in_one_line, megabytes, mention_compiling, mention_notes
 
 if TYPE_CHECKING:
     from losslessnn.advice import Advice, ChunkFigures
@@ -92,13 +92,14 @@ def command(
     Exit code 1 if the file cannot be read.
     """
     from losslessnn.advice import advise
-    from losslessnn.cli.bench import load_start
     from losslessnn.errors import RecordingError
+    from losslessnn.recordings import load_start
 
     mention_compiling()
     recording, array = load_start(file, make_reading(**reading), None, round(max_mb * 1e6))
     if array is None or array.size == 0:
         raise RecordingError(f"{file}: holds no samples to measure with")
+    mention_notes(recording.notes)
     rate = recording.header.sampling_rate
     latency, speed = latency_ms / 1e3, bandwidth * 1e6
     advice = advise(array, rate, level=level, latency=latency, bandwidth=speed, seconds=seconds)

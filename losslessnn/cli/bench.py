@@ -16,7 +16,7 @@ from losslessnn.cli.options import (
     make_reading,
     reading_options,
 )
-from losslessnn.cli.talk import complain, in_one_line, megabytes, mention_compiling
+from losslessnn.cli.talk import complain, in_one_line, megabytes, mention_compiling, mention_notes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -97,6 +97,7 @@ def command(
     from losslessnn.archives.format import Source
     from losslessnn.errors import RecordingError
     from losslessnn.peers import PeerError, find, measure, plot
+    from losslessnn.recordings import load_start
 
     mention_compiling()
     if output is not None:
@@ -108,6 +109,7 @@ def command(
     recording, array = load_start(file, make_reading(**reading), seconds, round(max_mb * 1e6))
     if array is None:
         raise RecordingError(f"{file}: holds no samples to compare with")
+    mention_notes(recording.notes)
     if seconds is not None and not recording.header.sampling_rate:
         note = f"note: --seconds means nothing without a sampling rate (-s): the first {max_mb:g} MB are used"
         click.echo(note, err=as_csv)
@@ -217,31 +219,3 @@ class Table:
     def skip(self, reason: str) -> None:
         """Say that a peer was left out, and why."""
         click.echo(reason if not self._as_csv else f"# {reason}", err=self._as_csv)
-
-
-def load_start(path: Path, reading: Any, seconds: float | None, max_bytes: int) -> tuple[Any, Any]:
-    """The recording, and the start of its largest array (None if it has none)."""
-    import numpy as np
-
-    from losslessnn.archives.layout import all_samples
-    from losslessnn.recordings import open_recording
-    from losslessnn.recordings.recording import SourceReader
-
-    recording = open_recording(path, reading)
-    arrays = all_samples(recording.layout)
-    if not arrays:
-        return recording, None
-    largest = max(arrays, key=lambda samples: samples.length)
-    first = sum(samples.frames for samples in arrays[: arrays.index(largest)])
-    row_bytes = max(largest.row_values * largest.dtype.itemsize, 1)
-    rows = min(largest.rows, max(1, max_bytes // row_bytes))
-    if seconds is not None and recording.header.sampling_rate:
-        rows = min(rows, max(1, round(seconds * recording.header.sampling_rate)))
-    pieces: list[np.ndarray[Any, Any]] = []
-    with open(path, "rb") as file:
-        for number, block in enumerate(SourceReader(file, recording.layout).blocks()):
-            if number >= first:
-                pieces.append(block.array[: rows - sum(map(len, pieces))])
-            if sum(map(len, pieces)) >= rows:
-                break
-    return recording, np.ascontiguousarray(np.concatenate(pieces))

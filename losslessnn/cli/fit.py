@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
@@ -18,7 +18,10 @@ from losslessnn.cli.options import (
     make_reading,
     reading_options,
 )
-from losslessnn.cli.talk import in_one_line, megabytes, mention_compiling
+from losslessnn.cli.talk import in_one_line, megabytes, mention_compiling, mention_notes
+
+if TYPE_CHECKING:
+    import numpy as np
 
 USUAL_MB = 64.0
 _IN_TORCH = ("device", "checkpoint", "seed")
@@ -110,12 +113,11 @@ def command(
 
     Exit code 1 if a recording cannot be read or fitted to.
     """
-    from losslessnn.cli.bench import load_start
     from losslessnn.errors import RecordingError
     from losslessnn.fitting import fit
     from losslessnn.models.store import SUFFIX
     from losslessnn.newfile import refuse_existing, refuse_itself
-    from losslessnn.recordings import map_samples
+    from losslessnn.recordings import load_start, map_samples
 
     _refuse_what_has_no_effect(quick, in_torch=trainer == "torch" or family == "latent")
     mention_compiling(quiet)
@@ -126,9 +128,12 @@ def command(
     how = make_reading(**reading)
     arrays = []
     for path in files:
-        array = map_samples(path, how) if trainer == "torch" and max_mb is None else None
+        array: np.ndarray[Any, Any] | None = (
+            map_samples(path, how) if trainer == "torch" and max_mb is None else None
+        )
         if array is None:
-            _, array = load_start(path, how, None, round((max_mb or USUAL_MB) * 1e6))
+            recording, array = load_start(path, how, None, round((max_mb or USUAL_MB) * 1e6))
+            mention_notes(recording.notes)
         if array is None or array.size == 0:
             raise RecordingError(f"{path}: holds no samples to fit to")
         arrays.append(array.reshape(len(array), -1))

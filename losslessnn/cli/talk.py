@@ -7,7 +7,7 @@ import os
 import sys
 import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import IO, Any
 
 import click
@@ -225,3 +225,9 @@ class Talk:
 def mention_compiling(quiet: bool = False) -> None:
     """Say it if the command that is running compiles kernels, as a `Talk` does; for those that have none."""
     click.get_current_context().with_resource(Talk(0, quiet, progress=False))
+
+
+def mention_notes(notes: Iterable[str]) -> None:
+    """Print to standard error what a reader noted about a file, for commands that make no report of it."""
+    for note in notes:
+        click.echo(in_one_line(f"note: {note}"), err=True)

@@ -8,5 +8,6 @@ constant memory.
 from losslessnn.recordings.mapping import map_samples
 from losslessnn.recordings.opening import open_recording
 from losslessnn.recordings.recording import Block, Reading, Recording
+from losslessnn.recordings.start import load_start
 
-__all__ = ["Block", "Reading", "Recording", "map_samples", "open_recording"]
+__all__ = ["Block", "Reading", "Recording", "load_start", "map_samples", "open_recording"]

@@ -1,0 +1,44 @@
+"""The start of a recording, in memory: for what needs no more of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from losslessnn.archives.layout import all_samples
+from losslessnn.recordings.opening import open_recording
+from losslessnn.recordings.recording import Reading, Recording, SourceReader
+
+
+def load_start(
+    path: Path, reading: Reading, seconds: float | None, max_bytes: int
+) -> tuple[Recording, np.ndarray[Any, Any] | None]:
+    """A recording, and the start of its largest array (None if it has none).
+
+    Seconds mean nothing where the sampling rate is not known.
+
+    Raises
+    ------
+    RecordingError
+        As for `open_recording`.
+    """
+    recording = open_recording(path, reading)
+    arrays = all_samples(recording.layout)
+    if not arrays:
+        return recording, None
+    largest = max(arrays, key=lambda samples: samples.length)
+    first = sum(samples.frames for samples in arrays[: arrays.index(largest)])
+    row_bytes = max(largest.row_values * largest.dtype.itemsize, 1)
+    rows = min(largest.rows, max(1, max_bytes // row_bytes))
+    if seconds is not None and recording.header.sampling_rate:
+        rows = min(rows, max(1, round(seconds * recording.header.sampling_rate)))
+    pieces: list[np.ndarray[Any, Any]] = []
+    with open(path, "rb") as file:
+        for number, block in enumerate(SourceReader(file, recording.layout).blocks()):
+            if number >= first:
+                pieces.append(block.array[: rows - sum(map(len, pieces))])
+            if sum(map(len, pieces)) >= rows:
+                break
+    return recording, np.ascontiguousarray(np.concatenate(pieces))
