@@ -11,8 +11,10 @@ import json
 import mmap
 import os
 import threading
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,6 +28,10 @@ from losslessnn.workers import RemoteEncoder
 __all__ = ["ClusterEncoder", "cluster_pool", "one_thread_per_task", "to_zarr"]
 
 _MISSING = "{what} needs {package}: pip install 'losslessnn[dask]'"
+_IN_MEMORY = (
+    "the store is in this process's memory, where workers of other processes write to copies of it: "
+    "name a path or a URL, or write with threads (dask.config.set(scheduler='threads'))"
+)
 
 
 def to_zarr(
@@ -51,7 +57,8 @@ def to_zarr(
         ``np.load(path, mmap_mode="r")``, workers read their parts from the file themselves (but not of one
         that was opened with "c", whose changes are in memory alone).
     store : path, URL or Zarr store
-        Where to. Every worker must be able to reach it: a shared folder or object storage.
+        Where to. Every worker must be able to reach it: a shared folder or object storage. A relative path is
+        one from here, wherever workers run; what is in memory only threads of this process can write to.
     chunks : sequence of int, optional
         Default: :func:`losslessnn.suggest_chunks`.
     shards : sequence of int, optional
@@ -85,7 +92,10 @@ def to_zarr(
         If the dtype holds Python objects, or the array is masked.
     ValueError
         If shards are asked for in format 2, or format 3 with zarr 2; if `chunks` are not positive integers,
-        one for each axis, or a Dask array does not know its lengths; and what zarr raises.
+        one for each axis, or a Dask array does not know its lengths; if the store is in memory, and workers
+        are other processes; and what zarr raises.
+    FileNotFoundError
+        If what workers wrote is not in the store as it is seen from here.
 
     Notes
     -----
@@ -119,16 +129,13 @@ def to_zarr(
         **settings,
     }
     _try(zarr_format, made_as)  # what is replaced is deleted first: not for settings that cannot be
+    store = _as_seen_from_anywhere(store)
+    if array.size and _is_in_memory(store):
+        _check_workers_are_here()
     target = _create(store, zarr_format, overwrite=overwrite, **made_as)
     if array.size:
-        blocks = _blocks(dask_array, array, whole if shards is None else tuple(shards))
-        blocks.map_blocks(
-            _write_block,
-            target=target,
-            dtype=np.uint8,
-            chunks=tuple((1,) * len(sizes) for sizes in blocks.chunks),
-            meta=np.empty((0,) * array.ndim, np.uint8),
-        ).compute()
+        unit = tuple(shards) if shards is not None else whole
+        _check_arrived(target, _write(_blocks(dask_array, array, unit), target))
     return target
 
 
@@ -184,7 +191,6 @@ def _create(
 
     from losslessnn.codec import NeuralCodec
 
-    store = os.fspath(store) if isinstance(store, os.PathLike) else store
     major = int(zarr.__version__.partition(".")[0])
     if zarr_format is None:
         zarr_format = 3 if major >= 3 else 2
@@ -216,7 +222,140 @@ def _create(
 
 
 # ------------------------------------------------------------------------------------------------------------
+# Stores that workers reach
+
+
+def _as_seen_from_anywhere(store: Any) -> Any:
+    """The store, or its whole path: workers may have another working directory."""
+    path = os.fspath(store) if isinstance(store, os.PathLike) else store
+    if not isinstance(path, str):
+        return _with_whole_path(store)
+    return path if "://" in path or "::" in path else os.path.abspath(path)
+
+
+def _with_whole_path(store: Any) -> Any:
+    from zarr import storage
+
+    if hasattr(storage, "LocalStore"):
+        if isinstance(store, storage.LocalStore):
+            return type(store)(store.root.absolute(), read_only=store.read_only)
+        if isinstance(store, storage.StorePath):
+            return storage.StorePath(_with_whole_path(store.store), store.path)
+    elif isinstance(store, storage.DirectoryStore):
+        store.path = os.path.abspath(store.path)
+    return store
+
+
+def _is_in_memory(store: Any) -> bool:
+    """Whether other processes would write to a copy of it."""
+    from zarr.storage import MemoryStore
+
+    if store is None or isinstance(store, dict | MemoryStore):
+        return True
+    if isinstance(store, str):
+        return store.startswith("memory:")
+    if "memory" in np.atleast_1d(getattr(getattr(store, "fs", None), "protocol", ())):
+        return True
+    wrapped = (getattr(store, name, None) for name in ("store", "_store", "_mutable_mapping"))
+    return any(_is_in_memory(one) for one in wrapped if one is not None)
+
+
+_this_process = uuid.uuid4().hex
+
+
+def _process() -> tuple[str, int]:
+    """What no two processes have in common, forked off or on other machines."""
+    return _this_process, os.getpid()
+
+
+def _check_workers_are_here() -> None:
+    dask = _need("dask", "losslessnn.dask.to_zarr")
+    if dask.delayed(_process)().compute() != _process():
+        raise ValueError(_IN_MEMORY)
+
+
+_held: dict[str, Any] = {}
+
+
+@dataclass(frozen=True)
+class _Held:
+    """Stands for an array in this process's memory on its way to workers, which pickle would copy."""
+
+    name: str
+    process: tuple[str, int]
+
+    def find(self) -> Any:
+        if self.process != _process():
+            raise ValueError(_IN_MEMORY)
+        return _held[self.name]
+
+
+@contextlib.contextmanager
+def _handed_to_workers(target: Any) -> Iterator[Any]:
+    if not _is_in_memory(target.store):
+        yield target
+        return
+    name = uuid.uuid4().hex
+    _held[name] = target
+    try:
+        yield _Held(name, _process())
+    finally:
+        del _held[name]
+
+
+def _check_arrived(target: Any, written: np.ndarray[Any, Any]) -> None:
+    """Whether pieces that workers have written are in the store as seen from here.
+
+    Raises
+    ------
+    FileNotFoundError
+        If any is not: workers wrote elsewhere, without knowing it.
+    """
+    there = _keys_in(target)
+    wanted = [_key(target, tuple(index)) for index in np.argwhere(written).tolist()]
+    missing = [key for key in wanted if key not in there]
+    if missing:
+        raise FileNotFoundError(
+            f"{len(missing)} of the {len(wanted)} pieces that workers wrote are not in {target.store} "
+            f"({missing[0]} is the first): workers must reach the same store, so name a folder that all "
+            "machines share, by its whole path, or object storage by its URL"
+        )
+
+
+def _keys_in(target: Any) -> set[str]:
+    files = getattr(target.store, "fs", None)
+    if files is not None:
+        files.invalidate_cache()  # it does not know what others wrote
+    if not hasattr(target.store, "list_prefix"):  # zarr 2
+        return set(target.chunk_store.keys())
+    from zarr.core.sync import sync
+
+    async def listed() -> set[str]:
+        return {key async for key in target.store.list_prefix(target.path)}
+
+    return sync(listed())
+
+
+def _key(target: Any, index: tuple[int, ...]) -> str:
+    if not hasattr(target.store, "list_prefix"):  # zarr 2
+        return target._chunk_key(index)
+    return "/".join(filter(None, (target.path, target.metadata.encode_chunk_key(index))))
+
+
+# ------------------------------------------------------------------------------------------------------------
 # Pieces of work
+
+
+def _write(blocks: Any, target: Any) -> np.ndarray[Any, Any]:
+    """Have workers write each block; 1 for each that must be in the store then."""
+    with _handed_to_workers(target) as within_reach:
+        return blocks.map_blocks(
+            _write_block,
+            target=within_reach,
+            dtype=np.uint8,
+            chunks=tuple((1,) * len(sizes) for sizes in blocks.chunks),
+            meta=np.empty((0,) * blocks.ndim, np.uint8),
+        ).compute()
 
 
 def _blocks(dask_array: Any, array: Any, unit: tuple[int, ...]) -> Any:
@@ -254,10 +393,19 @@ def _read_block(
 
 
 def _write_block(block: np.ndarray[Any, Any], target: Any, block_info: Any = None) -> np.ndarray[Any, Any]:
+    target = target.find() if isinstance(target, _Held) else target
     place = tuple(slice(start, stop) for start, stop in block_info[0]["array-location"])
     with one_thread_per_task():
         target[place] = block
-    return np.zeros((1,) * block.ndim, np.uint8)
+    return np.full((1,) * block.ndim, not _may_be_left_out(block, target.fill_value), np.uint8)
+
+
+def _may_be_left_out(block: np.ndarray[Any, Any], fill_value: Any) -> bool:
+    """Whether zarr need not store a block."""
+    if fill_value is None:
+        return False
+    filled = np.broadcast_to(np.asarray(fill_value, block.dtype), block.shape)
+    return np.array_equal(block, filled, equal_nan=block.dtype.kind in "fcmM")
 
 
 _threads_lock = threading.Lock()

@@ -183,6 +183,88 @@ class TestStores:
         client.wait_for_workers(2, timeout=60)
 
 
+LocalStore: Any = zarr.storage.LocalStore if ZARR_3 else zarr.storage.DirectoryStore
+
+
+class EachItsOwnDisk(LocalStore):
+    """A folder whose name means another one on workers' machines."""
+
+    def __reduce__(self) -> Any:
+        return EachItsOwnDisk, (f"{self.root} elsewhere",)
+
+
+class TestWhereWorkersWrite:
+    @pytest.fixture
+    def elsewhere(self, client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+        """Workers and this process in folders of their own."""
+        (tmp_path / "here").mkdir()
+        (tmp_path / "there").mkdir()
+        monkeypatch.chdir(tmp_path / "here")
+        usual = client.run(os.getcwd)
+        client.run(os.chdir, str(tmp_path / "there"))
+        yield
+        for worker, folder in usual.items():
+            client.run(os.chdir, folder, workers=[worker])
+
+    @pytest.mark.usefixtures("elsewhere")
+    @pytest.mark.parametrize("named", [str, Path, LocalStore])
+    def test_a_relative_path_is_one_from_here(self, named: Any, tmp_path: Path) -> None:
+        x = make_recording(3000, 4)
+        np.testing.assert_array_equal(to_zarr(x, named("z"), chunks=CHUNKS)[:], x)
+        np.testing.assert_array_equal(zarr.open(str(tmp_path / "here" / "z"), mode="r")[:], x)
+        assert not list((tmp_path / "there").iterdir())
+
+    @pytest.mark.parametrize("store", [zarr.storage.MemoryStore, dict])
+    def test_memory_of_this_process_cannot_be_written_by_others(self, client: Any, store: Any) -> None:
+        there = store()
+        with pytest.raises(ValueError, match=r"the store is in this process's memory.*name a path or a URL"):
+            to_zarr(make_recording(3000, 4), there, chunks=CHUNKS)
+        assert not list(to_zarr(np.zeros((0, 4)), there)[:])  # nothing was made, and nothing is to be written
+
+    @pytest.mark.parametrize("store", [zarr.storage.MemoryStore, dict])
+    def test_memory_may_be_written_by_threads(self, store: Any) -> None:
+        x = make_recording(3000, 4)
+        with dask.config.set(scheduler="threads"):
+            np.testing.assert_array_equal(to_zarr(x, store(), chunks=CHUNKS)[:], x)
+
+    def test_memory_may_be_written_by_workers_of_this_process(self) -> None:
+        x = make_recording(3000, 4)
+        with (
+            distributed.LocalCluster(n_workers=1, processes=False, dashboard_address=None) as cluster,
+            distributed.Client(cluster),
+        ):
+            np.testing.assert_array_equal(to_zarr(x, zarr.storage.MemoryStore(), chunks=CHUNKS)[:], x)
+
+    @zarr_3_only  # zarr 2's workers do not even find the array
+    def test_what_workers_wrote_elsewhere_is_missed(self, client: Any, tmp_path: Path) -> None:
+        message = r"3 of the 3 pieces that workers wrote are not in .*: workers must reach the same store"
+        with pytest.raises(FileNotFoundError, match=message):
+            to_zarr(make_recording(3000, 4), EachItsOwnDisk(str(tmp_path / "z")), chunks=CHUNKS)
+
+    @pytest.mark.parametrize("zarr_format", [2, pytest.param(3, marks=zarr_3_only)])
+    @pytest.mark.parametrize(
+        ("value", "settings"),
+        [
+            (np.int16(0), {}),
+            (np.int16(7), {"fill_value": 7}),
+            (np.float32(np.nan), {"fill_value": np.nan}),
+            (np.datetime64("NaT", "s"), {}),
+            (np.bytes_(b""), {}),
+            (np.zeros((), "i2,f4")[()], {}),
+        ],
+        ids=["zero", "seven", "NaN", "NaT", "text", "records"],
+    )
+    @pytest.mark.filterwarnings("ignore:The data type")
+    def test_pieces_that_zarr_leaves_out_are_not_missed(
+        self, tmp_path: Path, value: Any, settings: dict[str, Any], zarr_format: int
+    ) -> None:
+        x = np.full((3000, 4), value)
+        if ZARR_3:
+            settings = settings | {"config": {"write_empty_chunks": False}}
+        written = to_zarr(x, tmp_path / "z", chunks=CHUNKS, zarr_format=zarr_format, **settings)
+        assert written[:].tobytes() == x.tobytes()
+
+
 class TestErrors:
     def test_nothing_is_replaced_unless_asked_for(self, tmp_path: Path) -> None:
         first = make_recording(1000, 3)
@@ -268,6 +350,7 @@ def test_workers_may_move_values(client: Any, tmp_path: Path) -> None:
     assert np.abs(written[:].astype(int) - x).max() == 2
 
 
+@zarr_3_only
 def test_one_thread_per_task_is_over_when_the_last_task_is() -> None:
     usual = zarr.config.get("async.concurrency")
     together = threading.Barrier(4)
