@@ -55,7 +55,8 @@ def to_zarr(
         What to write. A Dask array is rechunked to the chunks (or shards) of the store, as two workers that
         write parts of one chunk would undo each other's work. Of a memory map, as from
         ``np.load(path, mmap_mode="r")``, workers read their parts from the file themselves (but not of one
-        that was opened with "c", whose changes are in memory alone).
+        that was opened with "c", whose changes are in memory alone, nor of one whose file has been removed
+        or replaced since).
     store : path, URL or Zarr store
         Where to. Every worker must be able to reach it: a shared folder or object storage. A relative path is
         one from here, wherever workers run; what is in memory only threads of this process can write to.
@@ -95,7 +96,8 @@ def to_zarr(
         one for each axis, or a Dask array does not know its lengths; if the store is in memory, and workers
         are other processes; and what zarr raises.
     FileNotFoundError
-        If what workers wrote is not in the store as it is seen from here.
+        If what workers wrote is not in the store as it is seen from here; or if the file of a memory map was
+        removed or replaced while they read it.
 
     Notes
     -----
@@ -135,7 +137,13 @@ def to_zarr(
     target = _create(store, zarr_format, overwrite=overwrite, **made_as)
     if array.size:
         unit = tuple(shards) if shards is not None else whole
-        _check_arrived(target, _write(_blocks(dask_array, array, unit), target))
+        by_name = _is_what_its_file_holds(array)
+        _check_arrived(target, _write(_blocks(dask_array, array, unit, by_name), target))
+        if by_name and not _is_what_its_file_holds(array):
+            raise FileNotFoundError(
+                f"{array.filename} was removed or replaced while workers read it: {target.store} may hold "
+                "some of either file, write it again (overwrite=True)"
+            )
     return target
 
 
@@ -358,11 +366,11 @@ def _write(blocks: Any, target: Any) -> np.ndarray[Any, Any]:
         ).compute()
 
 
-def _blocks(dask_array: Any, array: Any, unit: tuple[int, ...]) -> Any:
+def _blocks(dask_array: Any, array: Any, unit: tuple[int, ...], by_name: bool) -> Any:
     """The array as a Dask array whose blocks are what one worker writes."""
     if isinstance(array, dask_array.Array):
         return array.rechunk(unit)
-    if _is_what_its_file_holds(array):
+    if by_name:
         return dask_array.map_blocks(
             _read_block,
             file=os.path.abspath(os.fspath(array.filename)),  # type: ignore[arg-type,unused-ignore]
@@ -374,13 +382,37 @@ def _blocks(dask_array: Any, array: Any, unit: tuple[int, ...]) -> Any:
             dtype=array.dtype,
             meta=np.empty((0,) * array.ndim, array.dtype),
         )
+    if isinstance(array, np.memmap):  # Dask would know it by its file's name, of which this is another one
+        return dask_array.from_array(np.asarray(array), chunks=unit, name=False)
     return dask_array.from_array(array, chunks=unit)
 
 
 def _is_what_its_file_holds(array: Any) -> bool:
     """Whether workers may read a file instead; what was changed in memory alone is not in it."""
     mapped = isinstance(array, np.memmap) and isinstance(array.base, mmap.mmap)
-    return mapped and array.mode != "c" and isinstance(array.filename, str | os.PathLike)
+    if not mapped or array.mode == "c" or not isinstance(array.filename, str | os.PathLike):
+        return False
+    try:
+        named = np.memmap(array.filename, np.uint8, "r")
+        return _mapped_file(named) == _mapped_file(array)
+    except (OSError, ValueError):  # there is no file of this name any more, or an empty one, or no list
+        return False
+
+
+def _mapped_file(array: np.ndarray[Any, Any]) -> tuple[str, str]:
+    """Device and inode of the file that an array is a map of, which has another name by now, or none.
+
+    Of a map these are listed as file systems know them, and not always as ``os.stat`` tells them: compare
+    them with those of another map.
+    """
+    address = array.__array_interface__["data"][0]
+    with open("/proc/self/maps", encoding="utf-8", errors="replace") as maps:
+        for line in maps:
+            extent, _, _, device, inode, *_ = line.split()
+            start, stop = (int(end, 16) for end in extent.split("-"))
+            if start <= address < stop:
+                return device, inode
+    raise ValueError("memory that is none of this process's")
 
 
 def _read_block(

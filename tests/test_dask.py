@@ -27,6 +27,8 @@ da = pytest.importorskip("dask.array")
 distributed = pytest.importorskip("distributed")
 zarr = pytest.importorskip("zarr")
 
+from dask.callbacks import Callback  # noqa: E402
+
 from losslessnn.dask import cluster_pool, one_thread_per_task, to_zarr  # noqa: E402
 
 ZARR_3 = int(zarr.__version__.split(".")[0]) >= 3
@@ -131,6 +133,32 @@ class TestStores:
             mapped = np.memmap(file, "<i2", "w+", shape=(3000, 4))
             mapped[:] = make_recording(3000, 4)
             np.testing.assert_array_equal(to_zarr(mapped, tmp_path / "z", chunks=CHUNKS)[:], mapped)
+
+    @pytest.mark.parametrize("part", [..., slice(100, 2900)], ids=["all of it", "a part"])
+    @pytest.mark.parametrize("befallen", ["replaced", "removed"])
+    def test_a_memory_map_whose_file_is_another_one_now(
+        self, client: Any, tmp_path: Path, befallen: str, part: Any
+    ) -> None:
+        file, x = tmp_path / "x.npy", make_recording(3000, 4)
+        np.save(file, x)
+        mapped = np.load(file, mmap_mode="r")
+        mapped = mapped if part is ... else mapped[part]
+        file.unlink()
+        if befallen == "replaced":
+            np.save(file, -x)
+        np.testing.assert_array_equal(to_zarr(mapped, tmp_path / "z", chunks=CHUNKS)[:], x[part])
+
+    def test_a_memory_map_whose_file_is_replaced_meanwhile(self, tmp_path: Path) -> None:
+        file, another, x = tmp_path / "x.npy", tmp_path / "y.npy", make_recording(3000, 4)
+        np.save(file, x)
+        np.save(another, -x)
+        mapped = np.load(file, mmap_mode="r")
+        with (
+            dask.config.set(scheduler="threads"),
+            Callback(start=lambda _: another.replace(file)),
+            pytest.raises(FileNotFoundError, match=r"x\.npy was removed or replaced while workers read it"),
+        ):
+            to_zarr(mapped, tmp_path / "z", chunks=CHUNKS)
 
     @pytest.mark.filterwarnings("ignore:The data type")
     @pytest.mark.parametrize(
