@@ -8,7 +8,7 @@ a key packet begins anew, so that a receiver can join, or go on after a packet w
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import google_crc32c
 import numpy as np
@@ -259,10 +259,7 @@ class StreamDecoder:
     def __init__(self, model: Model | None = None) -> None:
         if model is not None:
             remember(_profile(model))
-        self._decoder: Decoder | None = None
-        self._model: AutoregressiveModel
-        self._grid: Lattice
-        self._dtype: np.dtype[Any]
+        self._receiving: _Receiving | None = None
         self._next = 0
 
     @property
@@ -285,6 +282,11 @@ class StreamDecoder:
         samples : (time, channels) numpy.ndarray
             Those that the sender was given, in little-endian byte order.
 
+        Notes
+        -----
+        A packet that ends in an error, whichever, leaves the decoder as it was. The same one decodes when it
+        comes again unharmed; without it, decoding goes on with the next key packet.
+
         Raises
         ------
         LostPacketError
@@ -292,7 +294,7 @@ class StreamDecoder:
             goes on with the first of them; if not, with the next key packet. Also if this packet is older
             than the last one and no key packet; then decoding goes on.
         CorruptFrameError
-            If the bytes are not what an encoder wrote. Decoding goes on with the next key packet.
+            If the bytes are not what an encoder wrote.
         NewerFormatError
             If a newer losslessnn wrote them.
         MissingModelError
@@ -307,8 +309,8 @@ class StreamDecoder:
         if n_times == 0:
             raise CorruptFrameError("packet holds nothing")
         if kind & _KEY:
-            self._begin_anew(reader)
-        elif self._decoder is None or number > self._next:
+            now = _begin_anew(reader)
+        elif self._receiving is None or number > self._next:
             raise LostPacketError(
                 f"packet {number} goes on from packet {number - 1}, which is not here: wait for a key packet "
                 "(StreamEncoder.request_key)"
@@ -317,39 +319,68 @@ class StreamDecoder:
             raise LostPacketError(
                 f"packet {number} comes twice, or too late: the last one here was packet {self.number}"
             )
-        decoder, self._decoder = self._decoder, None  # unless all is well
-        assert decoder is not None
+        else:
+            now = self._receiving
         leftover = reader.sized() if kind & _LEFTOVER else b""
         raw = reader.sized()
-        fields, words = view[: reader.position], view[reader.position :]
-        if len(words) % 4:
-            raise CorruptFrameError("packet is not a whole number of words")
-        refuse_endless(words, raw, n_times, self._model, NO_MARKS)
-        codes = decoder.decode(words, raw, n_times, by_time=True).T
-        samples = lattice.decode(self._grid, codes, leftover, self._dtype, codes.shape)
-        if _checksum(samples, fields) != decoder.seed:
-            raise CorruptFrameError("packet does not decode to what was encoded: its bytes were altered")
-        decoder.go_on(n_times)
-        self._decoder, self._next = decoder, number + 1
+        content = _Content(view[: reader.position], leftover, raw, view[reader.position :], n_times)
+        before, self._receiving = self._receiving, None  # whoever is interrupted here waits for a key packet
+        try:
+            with now.decoder.all_or_nothing():
+                samples = now.samples_of(content)
+        except Exception:
+            self._receiving = before
+            raise
+        now.decoder.go_on(n_times)
+        self._receiving, self._next = now, number + 1
         return samples
 
-    def _begin_anew(self, reader: Reader) -> None:
-        """Read a key packet's own fields."""
-        self._decoder = None
-        version, dtype = reader.byte(), reader.byte()
-        if version > VERSION:
-            raise NewerFormatError(
-                f"packet is of version {version} of the format of streams, this losslessnn knows {VERSION}: "
-                "pip install -U losslessnn"
-            )
-        if version < 1 or dtype >= len(_DTYPES):
-            raise CorruptFrameError("packet is of no version, or of no dtype, that there is")
-        profile = find(reader.take(ID_BYTES))
-        _check_family(profile)
-        self._grid = lattice.unpack_lattice(reader.sized())
-        self._model = side.unpack_difference(reader.sized(), profile.base)
-        self._dtype = _DTYPES[dtype]
-        self._decoder = Decoder(self._model, LONGEST_PACKET)
+
+class _Content(NamedTuple):
+    """What is in a packet."""
+
+    fields: memoryview  # all but the words
+    leftover: bytes | memoryview
+    raw: memoryview
+    words: memoryview
+    n_times: int
+
+
+class _Receiving(NamedTuple):
+    """What a key packet says, and a decoder that has come to where the last packet ended."""
+
+    dtype: np.dtype[Any]
+    grid: Lattice
+    model: AutoregressiveModel
+    decoder: Decoder
+
+    def samples_of(self, packet: _Content) -> np.ndarray[Any, Any]:
+        """The samples of the next packet, if its checksum is theirs."""
+        if len(packet.words) % 4:
+            raise CorruptFrameError("packet is not a whole number of words")
+        refuse_endless(packet.words, packet.raw, packet.n_times, self.model, NO_MARKS)
+        codes = self.decoder.decode(packet.words, packet.raw, packet.n_times, by_time=True).T
+        samples = lattice.decode(self.grid, codes, packet.leftover, self.dtype, codes.shape)
+        if _checksum(samples, packet.fields) != self.decoder.seed:
+            raise CorruptFrameError("packet does not decode to what was encoded: its bytes were altered")
+        return samples
+
+
+def _begin_anew(reader: Reader) -> _Receiving:
+    """Read a key packet's own fields."""
+    version, dtype = reader.byte(), reader.byte()
+    if version > VERSION:
+        raise NewerFormatError(
+            f"packet is of version {version} of the format of streams, this losslessnn knows {VERSION}: "
+            "pip install -U losslessnn"
+        )
+    if version < 1 or dtype >= len(_DTYPES):
+        raise CorruptFrameError("packet is of no version, or of no dtype, that there is")
+    profile = find(reader.take(ID_BYTES))
+    _check_family(profile)
+    grid = lattice.unpack_lattice(reader.sized())
+    model = side.unpack_difference(reader.sized(), profile.base)
+    return _Receiving(_DTYPES[dtype], grid, model, Decoder(model, LONGEST_PACKET))
 
 
 def _profile(model: Model) -> Profile:

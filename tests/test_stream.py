@@ -376,17 +376,63 @@ def test_truncated_packets_are_refused(recording: np.ndarray, profile: Profile) 
             StreamDecoder().decode(packet[:size])
 
 
-def test_after_an_altered_packet_a_receiver_waits_for_a_key(recording: np.ndarray, profile: Profile) -> None:
+def altered(packet: bytes, at: int) -> bytes:
+    bad = bytearray(packet)
+    bad[at] ^= 1 << at % 8
+    return bytes(bad)
+
+
+def test_an_altered_packet_that_does_not_come_again_is_a_lost_one(
+    recording: np.ndarray, profile: Profile
+) -> None:
     sender, receiver = StreamEncoder(profile, key_every=3), StreamDecoder()
     packets = [sender.encode(samples) for samples in pieces(recording[:200], 40)]
     receiver.decode(packets[0])
-    bad = bytearray(packets[1])
-    bad[-1] ^= 1
     with pytest.raises(CorruptFrameError):
-        receiver.decode(bad)
+        receiver.decode(altered(packets[1], -1))
     with pytest.raises(LostPacketError):
         receiver.decode(packets[2])
     assert_same_bits(recording[120:160], receiver.decode(packets[3]))
+
+
+def probe(channels: int) -> tuple[Profile, np.ndarray]:
+    """A profile without a network, and what else there is to decode."""
+    samples = make_recording(9000, channels)
+    return losslessnn.fit(samples[:3000], quick=True), samples[3000:]
+
+
+def heart(channels: int) -> tuple[Profile, np.ndarray]:
+    """A profile with a network, likewise."""
+    beats = np.tile(make_beats(), -(-channels // 2))[:, :channels]
+    beats += np.random.default_rng(0).integers(-3, 4, beats.shape, beats.dtype)
+    profile = losslessnn.fit(beats[: len(beats) // 2])
+    assert profile.base.model.network.outward.size > 0
+    return profile, beats[len(beats) // 2 :]
+
+
+@pytest.mark.parametrize("size", [1024, 50], ids="in blocks of {}".format)
+@pytest.mark.parametrize("lengths", [(30,), (1, 200, 7), (1024,)], ids=str)
+@pytest.mark.parametrize(("made", "channels"), [(probe, 1), (probe, 40), (heart, 2), (heart, 12)])
+def test_an_altered_packet_decodes_when_it_comes_again_unharmed(
+    made: Callable[[int], tuple[Profile, np.ndarray]],
+    channels: int,
+    lengths: tuple[int, ...],
+    size: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Wherever it was altered, and whether decoders notice at once, midway, or by the checksum at the end."""
+    profile, live = made(channels)
+    monkeypatch.setattr(blocks, "_SHORTEST", size)
+    monkeypatch.setattr(blocks, "_SAMPLES", 0)
+    sender, receiver = StreamEncoder(profile, live.dtype, key_every=5), StreamDecoder(profile)
+    for samples in pieces(live[: max(12 * sum(lengths) // len(lengths), 2)], *lengths):
+        packet = sender.encode(samples)
+        for at in np.linspace(0, len(packet) - 1, 12).astype(int):
+            with pytest.raises(LosslessnnError):
+                receiver.decode(altered(packet, at))
+        with pytest.raises(LosslessnnError):
+            receiver.decode(packet[: len(packet) // 2])
+        assert_same_bits(samples, receiver.decode(packet))
 
 
 @settings(max_examples=200)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple, NoReturn
@@ -425,6 +426,7 @@ class Window:
             model.adaptive.own,
         )
         self._moving: list[tuple[NDArray[Any], int]] = [(self.history, PAD), (self.units, PAD)]
+        self._moved_out: list[NDArray[Any]] = []  # what lay before the recording, once it has been moved
         self.origin = 0
 
     def carry(self, arrays: Iterable[NDArray[Any]], before: int) -> None:
@@ -437,6 +439,8 @@ class Window:
         moved, kept = origin - self.origin, min(begin, n_times) - origin
         self.origin = origin
         if moved:
+            if not self._moved_out:
+                self._moved_out = [array[:, :before].copy() for array, before in self._moving]
             if self.codes.size:
                 slide(self.codes, EVERYTHING, moved, kept)
             self._keep(moved, kept)
@@ -447,7 +451,17 @@ class Window:
         done = n_times - self.origin
         self._keep(done, 0)
         self.history[:, PAD : PAD + done] = 0
-        self.origin = 0
+        self._begin()
+
+    def go_back(self) -> None:
+        """Make room for another recording instead of this one, of which any part may have been given."""
+        for (array, before), moved_out in zip(self._moving, self._moved_out, strict=False):
+            array[:, :before] = moved_out
+        self.history[:, PAD:] = 0
+        self._begin()
+
+    def _begin(self) -> None:
+        self._moved_out, self.origin = [], 0
 
     def _keep(self, moved: int, kept: int) -> None:
         """Keep ``kept`` columns from the ``moved``-th on, and what lies before them."""
@@ -532,6 +546,29 @@ class Decoder:
             self._narrow = network_narrow.new_narrow(model.network, window.size)
             window.carry(self._narrow.memory, BACK)
         self._octets = octets.cut_octets(model.taps, row_length, farthest(model.positions))
+        wide, stage = self._wide, window.stage
+        self._evolving = (
+            self._working.averages, stage.own_weights, stage.weights, stage.own_energy,
+            wide.position, wide.error, wide.magnitude, wide.step,
+        )  # fmt: skip
+        self._evolved: list[NDArray[Any]] = []
+
+    @contextmanager
+    def all_or_nothing(self) -> Iterator[None]:
+        """Be as before, should an error come out of here, so that another recording can be decoded instead.
+
+        Kernels change what the model has learned as they go, so that has to be copied first; what lies before
+        the recording is still there.
+        """
+        if not self._evolved:
+            self._evolved = [np.empty_like(array) for array in self._evolving]
+        _copy(self._evolving, self._evolved)
+        try:
+            yield
+        except BaseException:
+            _copy(self._evolved, self._evolving)
+            self._window.go_back()
+            raise
 
     def decode(
         self,
@@ -594,6 +631,11 @@ class Decoder:
         kind = np.int16 if -(1 << 15) <= positions.low <= positions.high < 1 << 15 else np.int32
         n_channels = positions.offset.size
         return np.empty((n_times, n_channels), kind).T if by_time else np.empty((n_channels, n_times), kind)
+
+
+def _copy(arrays: Iterable[NDArray[Any]], into: Iterable[NDArray[Any]]) -> None:
+    for array, to in zip(arrays, into, strict=True):
+        np.copyto(to, array)
 
 
 def _refuse(why: str) -> NoReturn:
