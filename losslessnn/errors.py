@@ -32,6 +32,10 @@ class MissingModelError(LosslessnnError, LookupError):
     """A profile that is asked for, or that a frame was made with, is not at hand."""
 
 
+class UnknownProfileError(MissingModelError, CorruptFrameError):
+    """A packet names a profile that is not at hand, or was altered where it names one: nobody can tell."""
+
+
 class EmptyMessageError(LosslessnnError, ValueError):
     """More was popped off a message than is on it."""
 

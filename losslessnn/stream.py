@@ -17,7 +17,14 @@ from numpy.typing import DTypeLike
 from losslessnn import lattice
 from losslessnn.blocks import Codes
 from losslessnn.chunk import as_array
-from losslessnn.errors import CorruptFrameError, LostPacketError, ModelError, NewerFormatError
+from losslessnn.errors import (
+    CorruptFrameError,
+    LostPacketError,
+    MissingModelError,
+    ModelError,
+    NewerFormatError,
+    UnknownProfileError,
+)
 from losslessnn.lattice import Lattice
 from losslessnn.lattice.common import ordered_of
 from losslessnn.models import side
@@ -298,7 +305,8 @@ class StreamDecoder:
         NewerFormatError
             If a newer losslessnn wrote them.
         MissingModelError
-            If the sender's profile is not at hand.
+            If the sender's profile is not at hand. As altered bytes may name another one, this error is a
+            CorruptFrameError, too.
         """
         view = memoryview(packet).cast("B")
         reader = Reader(view, "packet")
@@ -376,11 +384,20 @@ def _begin_anew(reader: Reader) -> _Receiving:
         )
     if version < 1 or dtype >= len(_DTYPES):
         raise CorruptFrameError("packet is of no version, or of no dtype, that there is")
-    profile = find(reader.take(ID_BYTES))
+    profile = _find(reader.take(ID_BYTES))
     _check_family(profile)
     grid = lattice.unpack_lattice(reader.sized())
     model = side.unpack_difference(reader.sized(), profile.base)
     return _Receiving(_DTYPES[dtype], grid, model, Decoder(model, LONGEST_PACKET))
+
+
+def _find(digest: memoryview) -> Profile:
+    try:
+        return find(digest)
+    except MissingModelError as missing:
+        raise UnknownProfileError(
+            f"{missing}. Or the packet was altered on its way: have it sent again"
+        ) from None
 
 
 def _profile(model: Model) -> Profile:

@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 import losslessnn
 from losslessnn import (
     CorruptFrameError,
-    LosslessnnError,
     LostPacketError,
     MissingModelError,
     ModelError,
@@ -363,10 +362,8 @@ def test_altered_bytes_never_pass_for_samples(recording: np.ndarray, profile: Pr
         receiver = StreamDecoder()
         for packet in packets[:place]:
             receiver.decode(packet)
-        bad = bytearray(good)
-        bad[at] ^= 1 << at % 8
-        with pytest.raises(LosslessnnError):
-            receiver.decode(bad)
+        with pytest.raises((CorruptFrameError, LostPacketError)):
+            receiver.decode(altered(good, at))
 
 
 def test_truncated_packets_are_refused(recording: np.ndarray, profile: Profile) -> None:
@@ -428,9 +425,9 @@ def test_an_altered_packet_decodes_when_it_comes_again_unharmed(
     for samples in pieces(live[: max(12 * sum(lengths) // len(lengths), 2)], *lengths):
         packet = sender.encode(samples)
         for at in np.linspace(0, len(packet) - 1, 12).astype(int):
-            with pytest.raises(LosslessnnError):
+            with pytest.raises((CorruptFrameError, LostPacketError)):
                 receiver.decode(altered(packet, at))
-        with pytest.raises(LosslessnnError):
+        with pytest.raises(CorruptFrameError):
             receiver.decode(packet[: len(packet) // 2])
         assert_same_bits(samples, receiver.decode(packet))
 
@@ -438,7 +435,7 @@ def test_an_altered_packet_decodes_when_it_comes_again_unharmed(
 @settings(max_examples=200)
 @given(data=st.binary(max_size=200))
 def test_any_bytes_end_in_an_error(data: bytes) -> None:
-    with pytest.raises((CorruptFrameError, LostPacketError, MissingModelError)):
+    with pytest.raises((CorruptFrameError, LostPacketError)):
         StreamDecoder().decode(data)
 
 
@@ -482,7 +479,8 @@ def test_a_receiver_needs_the_profile(recording: np.ndarray, profile: Profile, t
     packet = StreamEncoder(profile).encode(recording[:40])
     profile.save(tmp_path / "array.profile")
     with mock.patch.dict(store._known, clear=True):
-        with pytest.raises(MissingModelError, match=profile.id[:16]):
+        with pytest.raises(MissingModelError, match=profile.id[:16]) as unknown:
             StreamDecoder().decode(packet)
+        assert isinstance(unknown.value, CorruptFrameError)  # as far as anybody knows
         receiver = StreamDecoder(tmp_path / "array.profile")
         assert_same_bits(recording[:40], receiver.decode(packet))
