@@ -12,7 +12,7 @@ from numcodecs.compat import ensure_contiguous_ndarray, ndarray_copy
 from numpy.typing import DTypeLike
 
 from losslessnn.advice import Purpose, suggest_chunks
-from losslessnn.chunk import Settings, as_array, decode_chunk
+from losslessnn.chunk import Settings, are_plain_bytes, as_array, decode_chunk
 from losslessnn.device import check_device
 from losslessnn.fields import as_bytes
 from losslessnn.levels import DEFAULT_LEVEL, check_level
@@ -41,7 +41,8 @@ class NeuralCodec(Codec):  # type: ignore[misc,unused-ignore]
         text) and not only its id. Default True: the store then needs nothing else to be read.
     max_error : float, optional
         How far any value may be moved, in the array's own units, to make chunks smaller. 0, the default, is
-        lossless.
+        lossless. Chunks of bytes stay exact: those that a Zarr filter has made bytes of (text, ``Shuffle``),
+        and one-dimensional ones of ``uint8``, as nobody can tell whether a filter has.
     device : str, optional
         Where samples are coded: "cpu", "cuda" for a GPU (with the extra ``gpu``), "auto" for a GPU if there
         is one. Default: what the environment variable ``LOSSLESSNN_DEVICE`` says, or "cpu". The frames
@@ -120,15 +121,18 @@ class NeuralCodec(Codec):  # type: ignore[misc,unused-ignore]
         Returns
         -------
         frame : bytes
-            The same bytes as ``losslessnn.compress(buf, level)``, unless `n_channels` applies.
+            The same bytes as ``losslessnn.compress(buf, level)``, unless `n_channels` applies, or bytes are
+            not moved.
 
         Raises
         ------
         TypeError
             If `buf` holds Python objects or is a masked array.
         """
-        chunk = self._with_channels(as_array(buf))
-        return Settings(self.level, self.model, self.max_error, self.device, self.verify).encode(chunk)
+        chunk = as_array(buf)
+        bound = 0.0 if are_plain_bytes(buf) or _may_be_bytes(chunk) else self.max_error
+        settings = Settings(self.level, self.model, bound, self.device, self.verify)
+        return settings.encode(self._with_channels(chunk))
 
     def decode(self, buf: Any, out: Any = None) -> Any:
         """Decode one frame.
@@ -218,6 +222,11 @@ class NeuralCodec(Codec):  # type: ignore[misc,unused-ignore]
         if self.n_channels is None or not flattened or chunk.size % self.n_channels:
             return chunk
         return chunk.reshape(-1, self.n_channels)
+
+
+def _may_be_bytes(chunk: np.ndarray) -> bool:
+    """Whether a filter may have made it of something else: ``Shuffle``, ``PackBits`` and their like do."""
+    return chunk.ndim == 1 and chunk.dtype == np.uint8
 
 
 def _check_n_channels(n_channels: int) -> int:

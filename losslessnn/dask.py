@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from losslessnn.advice import suggest_chunks
-from losslessnn.chunk import Settings, as_array, decode_chunk, same_array
+from losslessnn.chunk import Settings, as_array, decode_chunk, refuse_to_move_bytes, same_array
 from losslessnn.errors import CorruptFrameError, RecordingError
 from losslessnn.levels import DEFAULT_LEVEL, check_level
 from losslessnn.workers import RemoteEncoder
@@ -94,7 +94,7 @@ def to_zarr(
     ValueError
         If shards are asked for in format 2, or format 3 with zarr 2; if `chunks` are not positive integers,
         one for each axis, or a Dask array does not know its lengths; if the store is in memory, and workers
-        are other processes; and what zarr raises.
+        are other processes; if values of plain bytes are to be moved; and what zarr raises.
     FileNotFoundError
         If what workers wrote is not in the store as it is seen from here; or if the file of a memory map was
         removed or replaced while they read it.
@@ -118,6 +118,7 @@ def to_zarr(
     """
     dask_array = _need("dask.array", "losslessnn.dask.to_zarr")
     _need("zarr", "losslessnn.dask.to_zarr")
+    refuse_to_move_bytes(array, max_error)
     if not isinstance(getattr(array, "dtype", None), np.dtype):
         array = as_array(array)
     _check_array(array)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from losslessnn.chunk import as_array, decode_chunk, encode_chunk
+from losslessnn.chunk import as_array, decode_chunk, encode_chunk, refuse_to_move_bytes
 from losslessnn.device import check_device
 from losslessnn.levels import DEFAULT_LEVEL, check_level
 from losslessnn.models.store import Model, choose_model
@@ -62,7 +62,8 @@ def compress(
         If `x` holds Python objects, or arrays by name (as an open ``.npz`` or HDF5 file does), is a masked
         array or the name of a file, or if `level` is not an integer.
     ValueError
-        If `level` is outside 1 to 9, `max_error` is negative or not finite, or there is no such device.
+        If `level` is outside 1 to 9, `max_error` is negative or not finite, or there is no such device; or if
+        values of plain bytes are to be moved.
     MissingModelError, ModelError
         If `model` is not found, or damaged.
 
@@ -90,6 +91,7 @@ def compress(
     """
     chosen = None if model is None else choose_model(model)
     bound = check_max_error(max_error)
+    refuse_to_move_bytes(x, bound)
     return encode_chunk(
         as_array(x),
         level=check_level(level),

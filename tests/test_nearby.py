@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 import math
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import numcodecs
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
@@ -161,6 +163,69 @@ def test_the_default_is_lossless_and_settings_say_so() -> None:
 def test_what_is_no_bound(bound: Any) -> None:
     with pytest.raises((TypeError, ValueError), match="max_error"):
         compress(np.zeros(100, "<i2"), max_error=bound)
+
+
+TEXT = b"subject mouse 7, session 2026-11-23 " * 50
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+def test_plain_bytes_hold_no_values_to_move(kind: Any) -> None:
+    with pytest.raises(ValueError, match=r"plain bytes are no values to move by max_error=2.*frombuffer"):
+        compress(kind(TEXT), max_error=2)
+    assert decompress(compress(kind(TEXT), max_error=0)).tobytes() == TEXT
+
+
+def test_arrays_of_bytes_do_hold_values() -> None:
+    x = make_recording(2000, 4, "<u1")
+    assert_near(x, decompress(compress(x, max_error=2)), 2)
+    samples = array.array("h", range(1000))
+    assert_near(np.array(samples), decompress(compress(samples, max_error=2)), 2)
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview, lambda x: np.frombuffer(x, np.uint8)])
+def test_the_codec_keeps_what_filters_made_bytes_of(kind: Any) -> None:
+    codec = NeuralCodec(max_error=2)
+    frame = codec.encode(kind(TEXT))
+    assert codec.decode(frame).tobytes() == TEXT
+    assert describe_chunk(frame).max_error == 0
+
+
+@pytest.mark.parametrize(
+    ("filters", "dtype"),
+    [("Shuffle", "<i2"), ("Zlib", "<i2"), ("PackBits", "?")],
+)
+def test_filters_that_make_bytes_of_a_zarr_chunk(filters: str, dtype: str) -> None:
+    zarr = pytest.importorskip("zarr", minversion="3.0")
+    x = (make_recording(1000, 4) // 100).astype(dtype)
+    z = zarr.create_array(
+        zarr.storage.MemoryStore(), shape=x.shape, chunks=(300, 4), dtype=x.dtype, zarr_format=2,
+        filters=[getattr(numcodecs, filters)()], compressors=NeuralCodec(max_error=2),
+    )  # fmt: skip
+    z[:] = x
+    np.testing.assert_array_equal(z[:], x)
+
+
+@pytest.mark.filterwarnings("ignore:The data type")
+@pytest.mark.parametrize("zarr_format", [2, 3])
+@pytest.mark.parametrize("dtype", [str, "U50", "S50"], ids=str)
+def test_text_in_zarr_stores(dtype: Any, zarr_format: int) -> None:
+    """Exact, or refused before anything is written."""
+    zarr = pytest.importorskip("zarr", minversion="3.0")
+    from losslessnn.zarr import NeuralArrayCodec
+
+    text = np.array(["a", "bb", ("u" if dtype == "S50" else "ü") * 50] * 400, object)
+    how: dict[str, Any] = {"serializer": NeuralArrayCodec(max_error=2), "compressors": None}
+    if zarr_format == 2:
+        how = {"compressors": NeuralCodec(max_error=2)}
+    settings = {"shape": text.shape, "chunks": (500,), "dtype": dtype, "zarr_format": zarr_format, **how}
+    store = zarr.storage.MemoryStore()
+    if dtype is str and zarr_format == 3:
+        with pytest.raises((TypeError, ValueError), match=r"its elements have no fixed size|VLenUTF8Codec"):
+            zarr.create_array(store, **settings)
+        return
+    z = zarr.create_array(store, **settings)
+    z[:] = text if dtype is str else text.astype(dtype)
+    assert [one.decode() if isinstance(one, bytes) else str(one) for one in z[:]] == list(text)
 
 
 def test_zarr_stores(tmp_path: Path) -> None:

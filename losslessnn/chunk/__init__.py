@@ -4,13 +4,21 @@ Every door (numcodecs, Zarr, the command line, the Python functions) comes throu
 """
 
 from .decoding import decode_chunk, decode_chunks
-from .elements import as_array, memory_bytes, memory_order, same_array
+from .elements import (
+    are_plain_bytes,
+    as_array,
+    memory_bytes,
+    memory_order,
+    refuse_to_move_bytes,
+    same_array,
+)
 from .encoding import Settings, encode_chunk
 from .report import ChunkReport, describe_chunk
 
 __all__ = [
     "ChunkReport",
     "Settings",
+    "are_plain_bytes",
     "as_array",
     "decode_chunk",
     "decode_chunks",
@@ -18,5 +26,6 @@ __all__ = [
     "encode_chunk",
     "memory_bytes",
     "memory_order",
+    "refuse_to_move_bytes",
     "same_array",
 ]

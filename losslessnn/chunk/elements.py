@@ -39,6 +39,21 @@ def as_array(x: Any) -> npt.NDArray[Any]:
     return array
 
 
+def are_plain_bytes(x: Any) -> bool:
+    """Whether `x` is bytes-like and no array: text or a file, of which no value can be moved."""
+    memory = None if hasattr(x, "__array__") else _memory_of(x)
+    return isinstance(memory, memoryview) and memory.format == "B"
+
+
+def refuse_to_move_bytes(x: Any, max_error: float) -> None:
+    """Raise `ValueError` if values shall be moved of what holds none."""
+    if max_error and are_plain_bytes(x):
+        raise ValueError(
+            f"plain bytes are no values to move by max_error={max_error:g}: leave it out, or make them the "
+            "array they stand for (numpy.frombuffer)"
+        )
+
+
 def _memory_of(x: Any) -> Any:
     try:
         return memoryview(x)
