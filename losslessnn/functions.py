@@ -60,7 +60,8 @@ def compress(
     ------
     TypeError
         If `x` holds Python objects, or arrays by name (as an open ``.npz`` or HDF5 file does), is a masked
-        array or the name of a file, or if `level` is not an integer.
+        array, a list of values that no dtype holds together, or the name of a file, or if `level` is not an
+        integer.
     ValueError
         If `level` is outside 1 to 9, `max_error` is negative or not finite, or there is no such device; or if
         values of plain bytes are to be moved.

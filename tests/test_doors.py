@@ -97,3 +97,59 @@ class TestAnyDoorReadsAnyFrame:
 def test_public_names_are_the_doors_of_one_house() -> None:
     assert losslessnn.compress is compress
     assert losslessnn.NeuralCodec is NeuralCodec
+
+
+class TestLists:
+    """Numpy makes one dtype of all values; not if some would not be the same."""
+
+    @pytest.mark.parametrize(
+        "values",
+        [
+            [2**63 + 1, -1],
+            [2**53 + 1, 0.5],
+            [[0.5, 1], (2, -(2**53) - 1)],
+            [2**53 + 1, 1j],
+            [float("nan"), 2**53 + 1],
+            [np.int64(2**53 + 1), np.float64(1)],
+            [np.array([2**53 + 1]), np.array([0.5])],
+            [np.array([2**63 - 1]), [1e300]],
+            [1, "a"],
+            [True, "True"],
+            [np.array([1]), np.array(["a"])],
+            [b"a", "a"],
+            [b"a\0", b"b"],
+            [["a", "b\0"]],
+        ],
+        ids=str,
+    )
+    def test_what_numpy_would_change_is_refused(self, values: list) -> None:
+        with pytest.raises(TypeError, match=r"numpy makes of this list, some of its values would be others"):
+            compress(values)
+
+    @pytest.mark.parametrize(
+        "values",
+        [
+            [],
+            [[], []],
+            [1, 2**63],
+            [-(2**63), 1],
+            [True, 2],
+            [1, 0.5, float("nan"), float("inf")],
+            [1e300, 2**60, float("-inf"), float("nan"), -0.0],
+            [[1e300, 1], (2**60, 3)],
+            [1e300, 2j],
+            ["a", "\N{MICRO SIGN}V", ""],
+            [b"a", b""],
+            [np.float32(0.1), np.float64(0.1)],
+            [np.array([1e300, np.nan]), np.array([2**60, 3])],
+            [np.datetime64("2020"), np.datetime64("2020-01-01T00:00:00.5")],
+            [np.zeros((), "i2,f4")[()]] * 2,
+        ],
+        ids=str,
+    )
+    def test_all_others_are_what_numpy_makes_of_them(self, values: list) -> None:
+        assert_same_bits(np.asarray(values), decompress(compress(values)))
+
+    def test_masks_are_not_lost_in_one(self) -> None:
+        with pytest.raises(TypeError, match="would lose their masks"):
+            compress([np.ma.masked_equal([1, 2, 3], 2)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -21,7 +22,7 @@ def as_array(x: Any) -> npt.NDArray[Any]:
     ------
     TypeError
         If bits would be lost on the way: Python objects, masks, arrays by name, of which numpy takes the
-        names; or if `x` names a file.
+        names, lists whose values numpy would round or make text of; or if `x` names a file.
     """
     if type(x) is str or isinstance(x, os.PathLike):  # not numpy's str_, which is an array of its own kind
         raise TypeError(
@@ -36,7 +37,52 @@ def as_array(x: Any) -> npt.NDArray[Any]:
         raise TypeError(
             f"cannot compress Python objects (dtype {array.dtype}): convert to numbers or fixed-width strings"
         )
+    if isinstance(x, list | tuple):
+        _check_nothing_lost(x, array)
     return array
+
+
+_ROUNDED_FROM = 1 << 53  # integers that binary64 may hold the neighbours of instead
+
+
+def _check_nothing_lost(values: Sequence[Any], array: npt.NDArray[Any]) -> None:
+    """Raise `TypeError` if a list's values are not those of the array that numpy made of it."""
+    if any(isinstance(part, np.ma.MaskedArray) for part in values):
+        raise TypeError("masked arrays would lose their masks: compress data and masks, each on its own")
+    if not _surely_exact(array) and not _holds(array, values):
+        raise TypeError(
+            f"as {array.dtype}, which numpy makes of this list, some of its values would be others: "
+            "make an array of it whose dtype holds them all (numpy.array(..., dtype))"
+        )
+
+
+def _surely_exact(array: npt.NDArray[Any]) -> bool:
+    """Whether numpy makes such an array of nothing else; most are, so that values need not be looked at."""
+    if array.dtype.kind not in "fc":
+        return array.dtype.kind in "biu"
+    reals = array.real.dtype
+    return reals.itemsize != 8 or not (np.abs(array.view(reals)) >= _ROUNDED_FROM).any()
+
+
+def _holds(array: npt.NDArray[Any], given: Any) -> bool:
+    """Whether an array, or one element, is what was given; NaN is NaN."""
+    if isinstance(given, list | tuple):
+        return all(map(_holds, array, given))
+    if type(given) in (bool, int, float, complex, str, bytes):  # numpy's own compare as numpy rounds
+        value = array.item()
+        return value == given or (value != value and given != given)
+    return _holds_array(np.asarray(array), np.asarray(given))
+
+
+def _holds_array(array: npt.NDArray[Any], given: npt.NDArray[Any]) -> bool:
+    """Whether an array can be made what was given again, bit for bit."""
+    kinds = array.dtype.kind, given.dtype.kind
+    if kinds[0] != kinds[1] and kinds[0] in "SU":  # numbers as text
+        return False
+    if kinds[0] == "c" and kinds[1] != "c":
+        array = array.real
+    with np.errstate(invalid="ignore", over="ignore"):
+        return same_array(array.astype(given.dtype), given)
 
 
 def are_plain_bytes(x: Any) -> bool:
