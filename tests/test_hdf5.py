@@ -791,6 +791,20 @@ class TestOtherProcesses:
         done = run(f"PATH = {path!r}; {program}", HDF5_PLUGIN_PATH=plugins)
         assert done.stdout == "1234\n", done.stderr
 
+    def test_a_folder_that_cannot_be_made(self, tmp_path: Path) -> None:
+        (tmp_path / "file").touch()
+        command = [sys.executable, "-m", "losslessnn.hdf5", "plugin", str(tmp_path / "file" / "new")]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 1
+        assert done.stderr == f"Error: cannot make the folder {tmp_path}/file/new: Not a directory\n"
+
+    def test_a_compiler_that_is_none(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        from losslessnn.hdf5.plugin import build_plugin
+
+        monkeypatch.setenv("CC", str(tmp_path / "cc"))
+        with pytest.raises(losslessnn.LosslessnnError, match=r"cannot run the C compiler .*/cc: No such"):
+            build_plugin(tmp_path)
+
     def test_without_a_compiler_the_error_says_what_else_to_do(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -81,6 +81,26 @@ def opaque() -> Any:
     return kind
 
 
+NO_UTF8 = b"\xff\xfe"
+
+
+def record(fields: dict[bytes, Any]) -> Any:
+    """A compound type of these fields, side by side."""
+    kind = h5py.h5t.create(h5py.h5t.COMPOUND, sum(one.get_size() for one in fields.values()))
+    place = 0
+    for name, one in fields.items():
+        kind.insert(name, place, one)
+        place += one.get_size()
+    return kind
+
+
+def three_bytes() -> Any:
+    """An integer of a width that numpy does not have."""
+    kind = h5py.h5t.STD_I32LE.copy()
+    kind.set_size(3)
+    return kind
+
+
 class TestWhatIsMadeAnew:
     def test_values(self, session: Path, repacked: Path) -> None:
         names = ["acquisition/traces/raw", "acquisition/traces/timestamps", "events", "big endian", "moving"]
@@ -168,7 +188,9 @@ class TestWhatIsMadeAnew:
             assert new["odd"].id.read_direct_chunk((0,))[1] == b"whatever it is"
 
     @pytest.mark.parametrize(
-        "kind", [h5py.h5t.UNIX_D32LE, h5py.h5t.STD_B16LE, opaque()], ids=["time", "bits", "opaque"]
+        "kind",
+        [h5py.h5t.UNIX_D32LE, h5py.h5t.STD_B16LE, opaque(), record({NO_UTF8: h5py.h5t.STD_I32LE})],
+        ids=["time", "bits", "opaque", "a field's name"],
     )
     def test_types_that_numpy_does_not_have(self, kind: Any, tmp_path: Path) -> None:
         raw = np.frombuffer(np.random.default_rng(0).bytes(30_000 * kind.get_size()), f"V{kind.get_size()}")
@@ -312,6 +334,20 @@ class TestTrouble:
             file.create_dataset("refs", data=[gone.ref], dtype=h5py.ref_dtype)
             del gone, file["gone"]
         with pytest.raises(RecordingError, match="gone"):
+            repack(tmp_path / "x.h5", tmp_path / "y.h5")
+        assert not (tmp_path / "y.h5").exists()
+
+    @pytest.mark.parametrize(
+        "fields", [{NO_UTF8: h5py.h5t.STD_I32LE}, {b"odd": three_bytes()}], ids=["a field's name", "a width"]
+    )
+    @pytest.mark.parametrize("belongs", [h5py.h5d, h5py.h5a], ids=["dataset", "attribute"])
+    def test_references_that_nobody_can_find(self, fields: Any, belongs: Any, tmp_path: Path) -> None:
+        kind = record({**fields, b"reference": h5py.h5t.STD_REF_OBJ})
+        with h5py.File(tmp_path / "x.h5", "w") as file:
+            group = file.create_group("group")
+            belongs.create(group.id, b"events", kind, h5py.h5s.create_simple((3,)))
+        named = "/group/events" if belongs is h5py.h5d else "attribute 'events' of /group"
+        with pytest.raises(RecordingError, match=f"{named} holds references to objects"):
             repack(tmp_path / "x.h5", tmp_path / "y.h5")
         assert not (tmp_path / "y.h5").exists()
 

@@ -35,7 +35,7 @@ def build_plugin(folder: str | os.PathLike[str]) -> Path:
     Raises
     ------
     LosslessnnError
-        If there is no C compiler, or it fails.
+        If there is no C compiler, or it fails, or the folder cannot be made.
     """
     named = os.environ.get("CC")
     compiler = named.split() if named else [found for found in map(shutil.which, _COMPILERS) if found][:1]
@@ -45,10 +45,16 @@ def build_plugin(folder: str | os.PathLike[str]) -> Path:
             "in every process"
         )
     library = Path(folder).resolve() / LIBRARY
-    library.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        library.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LosslessnnError(f"cannot make the folder {library.parent}: {error.strerror}") from error
     source = Path(__file__).with_name("plugin.c")
     options = ["-shared", "-fPIC", "-O1", f"-DFILTER_ID={FILTER_ID}", str(source), "-o", str(library), "-ldl"]
-    done = subprocess.run([*compiler, *options], capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run([*compiler, *options], capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise LosslessnnError(f"cannot run the C compiler {compiler[0]}: {error.strerror}") from error
     if done.returncode:
         raise LosslessnnError(f"{compiler[0]} could not compile {source}: {done.stderr.strip()}")
     return library

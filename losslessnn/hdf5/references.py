@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
 import h5py
 import numpy as np
-from h5py import h5a, h5d, h5o, h5s
+from h5py import h5a, h5d, h5i, h5o, h5s, h5t
+
+from losslessnn.errors import RecordingError
 
 Same = Callable[[Any, Any], bool]
 
@@ -30,11 +33,29 @@ def hold_references(dtype: np.dtype[Any]) -> bool:
 
 
 def dtype_of(thing: h5a.AttrID | h5d.DatasetID) -> np.dtype[Any]:
-    """What numpy has for the type of an attribute or a dataset; bytes without meaning, if it has nothing."""
+    """What numpy has for the type of an attribute or a dataset; bytes without meaning, if it has nothing.
+
+    Raises
+    ------
+    RecordingError
+        If it has nothing, and there are references in those bytes.
+    """
     try:
         return thing.dtype
-    except TypeError:
-        return np.dtype(("V", thing.get_type().get_size()))
+    except (TypeError, UnicodeDecodeError):  # of a field's name
+        kind = thing.get_type()
+        if kind.detect_class(h5t.REFERENCE):
+            raise RecordingError(
+                f"{_named(thing)} holds references to objects, in records that numpy has no type for (of odd "
+                "widths, or with a field whose name is not UTF-8): nobody can tell where they are"
+            ) from None
+        return np.dtype(("V", kind.get_size()))
+
+
+def _named(thing: h5a.AttrID | h5d.DatasetID) -> str:
+    """The path of a dataset, or of what an attribute belongs to, with its own name."""
+    path = os.fsdecode(h5i.get_name(thing))
+    return f"attribute {os.fsdecode(thing.name)!r} of {path}" if isinstance(thing, h5a.AttrID) else path
 
 
 def values_of(thing: h5a.AttrID | h5d.DatasetID) -> np.ndarray | None:

@@ -107,8 +107,9 @@ def repack(
     Raises
     ------
     RecordingError
-        If `source` is no HDF5 file, holds what cannot be made anew (a reference to an object that is gone),
-        or if the new file differs from it. There is no new file then.
+        If `source` is no HDF5 file, holds what cannot be made anew (a reference to an object that is gone, or
+        one within records of a type that numpy has nothing for), or if the new file differs from it. There is
+        no new file then.
 
     Examples
     --------
