@@ -12,6 +12,7 @@ The first half is what the profile is fitted to, the second half is the stream.
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -42,17 +43,24 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def recorded(options: argparse.Namespace) -> np.ndarray:
+    """The recording that is asked for."""
+    if options.recording is None:
+        return simulate_probe(options.seconds, channels=options.channels, sampling_rate=options.rate).samples
+    recording = np.load(options.recording, mmap_mode="r")
+    if recording.ndim != 2:
+        raise ValueError(f"{options.recording} is of shape {recording.shape}, not (time, channels)")
+    return recording
+
+
 def main() -> None:
     """Fit, send, receive, compare."""
     options = arguments()
-    if options.recording is None:
-        recording = simulate_probe(
-            options.seconds, channels=options.channels, sampling_rate=options.rate
-        ).samples
-    else:
-        recording = np.load(options.recording, mmap_mode="r")
+    recording = recorded(options)
     past, stream = np.split(recording, [len(recording) // 2])
     steps = max(1, round(options.rate * options.ms / 1000))
+    if len(stream) < steps:
+        raise ValueError(f"a packet of {steps} time steps is longer than half the recording, {len(stream)}")
 
     # Both ends need the profile: profile.save(file) here, StreamDecoder(file) where packets are read.
     fitting, profile = timed(losslessnn.fit, past, quick=True)
@@ -78,4 +86,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except (losslessnn.LosslessnnError, OSError, TypeError, ValueError) as error:
+        sys.exit(f"packets.py: {error}")

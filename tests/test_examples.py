@@ -18,6 +18,7 @@ import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 from packaging.requirements import Requirement
 
@@ -153,6 +154,35 @@ def test_links_of_the_page_lead_somewhere() -> None:
         path, _, heading = target.partition("#")
         assert (PAGE.parent / path).exists(), target
         assert path or heading in titles, target
+
+
+PACKETS = CHECKOUT / "examples" / "packets.py"
+
+
+def test_packets_of_a_simulated_probe(tmp_path: Path) -> None:
+    command = [sys.executable, str(PACKETS), "--channels", "4", "--seconds", "0.2"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert "100 packets of 30 x 4 int16" in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("shape", "ms", "message"),
+    [
+        ((4000,), 1, "x.npy is of shape (4000,), not (time, channels)"),
+        ((40, 50, 2), 1, "x.npy is of shape (40, 50, 2), not (time, channels)"),
+        ((4000, 2), 100, "a packet of 3000 time steps is longer than half the recording, 2000"),
+        ((4000, 2), 50, "a packet has 1 to 1024 time steps, not 1500"),
+    ],
+    ids=["1-D", "3-D", "too short", "too long"],
+)
+def test_packets_of_what_cannot_be_sent(
+    shape: tuple[int, ...], ms: int, message: str, tmp_path: Path
+) -> None:
+    np.save(tmp_path / "x.npy", np.arange(np.prod(shape), dtype="int16").reshape(shape))
+    command = [sys.executable, str(PACKETS), "x.npy", "--ms", str(ms)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"packets.py: {message}")
 
 
 def test_every_example_has_an_environment() -> None:
