@@ -21,9 +21,9 @@ from unittest import mock
 import numpy as np
 
 from benchmarks.recordings import add_data_option, data_folder, load, names
-from losslessnn import adc, chunk
+from losslessnn import chunk
 from losslessnn.chunk import encoding as chunk_encoding
-from losslessnn.models import encoding, point_trial
+from losslessnn.models import adc, encoding, point_trial
 from losslessnn.models.fit import linear
 from losslessnn.models.fit.effort import EFFORT
 

@@ -32,12 +32,12 @@ import numpy as np
 
 from benchmarks.machine import cpu_name
 from benchmarks.recordings import FIRST_COLUMNS, Array, add_data_option, data_folder, load, names
-from losslessnn import adc, lattice
-from losslessnn.blocks import Codes
+from losslessnn import lattice
 from losslessnn.kernels.constants import NETWORK_INPUTS, TOTAL
 from losslessnn.kernels.parameters import Positions
-from losslessnn.models import autoregressive, conversion, devices, latent
+from losslessnn.models import adc, autoregressive, conversion, devices, latent
 from losslessnn.models.autoregressive import NO_MARKS, AutoregressiveModel
+from losslessnn.models.blocks import Codes
 from losslessnn.models.fit import add_network, fit
 from losslessnn.models.fit.effort import EFFORT
 from losslessnn.models.fit.linear import fit_taps

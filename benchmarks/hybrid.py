@@ -18,17 +18,17 @@ import numpy as np
 
 from benchmarks.recordings import Array
 from losslessnn import compress, lattice
-from losslessnn.adc import AdcTables
 from losslessnn.chunk import describe_chunk
+from losslessnn.chunk.repeats import find_repeats
 from losslessnn.kernels.parameters import Foreseen
 from losslessnn.models import autoregressive, conversion, encoding, latent, point_trial, side, table_trial
+from losslessnn.models.adc import AdcTables
 from losslessnn.models.arrangement import arrange
 from losslessnn.models.autoregressive import Marks
 from losslessnn.models.fit.effort import EFFORT
 from losslessnn.models.latent_fit import NEAR, Reach, fit_factors
 from losslessnn.models.points import fill
 from losslessnn.models.store import Family
-from losslessnn.repeats import find_repeats
 
 COUNTS = (1, 2, 4, 8, 16)
 REPLACED = ("adc", "model", "payload", "raw", "segments")

@@ -26,7 +26,7 @@ import numpy as np
 from benchmarks.machine import cpu_seconds, default_core, peak_memory, pin
 
 if TYPE_CHECKING:
-    from losslessnn.peers import Peer
+    from losslessnn.comparing.peers import Peer
 
 Array = np.ndarray[Any, Any]
 
@@ -78,7 +78,7 @@ def find_codec(name: str) -> Peer:
         from losslessnn.cli.bench import losslessnn_peer
 
         return losslessnn_peer(int(name.removeprefix(OURS)))
-    from losslessnn.peers import find
+    from losslessnn.comparing.peers import find
 
     return find(name)
 

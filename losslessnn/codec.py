@@ -13,11 +13,11 @@ from numpy.typing import DTypeLike
 
 from losslessnn.advice import Purpose, suggest_chunks
 from losslessnn.chunk import Settings, are_plain_bytes, as_array, decode_chunk
+from losslessnn.chunk.fields import as_bytes
+from losslessnn.chunk.nearby import check_max_error
 from losslessnn.device import check_device
-from losslessnn.fields import as_bytes
 from losslessnn.levels import DEFAULT_LEVEL, check_level
 from losslessnn.models.store import Family, Model, choose_model, describe_model, read_settings
-from losslessnn.nearby import check_max_error
 
 
 class NeuralCodec(Codec):  # type: ignore[misc,unused-ignore]

@@ -24,7 +24,7 @@ def log2(values: ArrayLike) -> Float64s:
     >>> log2([1, 8, 0.5]).round(9).tolist()
     [0.0, 3.0, -1.0]
     """
-    from .kernels.cpu.solving import log2_of_all
+    from losslessnn.kernels.cpu.solving import log2_of_all
 
     numbers = np.ascontiguousarray(values, np.float64)
     logarithms = np.empty(numbers.shape)

@@ -19,9 +19,9 @@ from typing import Any, Literal
 import google_crc32c
 import numpy as np
 
-from .errors import CorruptFrameError, NewerFormatError
-from .memory import spend
-from .wire import MAX_VARINT_BYTES, Bytes, Reader, pack_sized, pack_varint
+from losslessnn.errors import CorruptFrameError, NewerFormatError
+from losslessnn.memory import spend
+from losslessnn.wire import MAX_VARINT_BYTES, Bytes, Reader, pack_sized, pack_varint
 
 MAGIC = b"LNN"
 VERSION = 1

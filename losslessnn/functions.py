@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from losslessnn.chunk import as_array, decode_chunk, encode_chunk, refuse_to_move_bytes
+from losslessnn.chunk.nearby import check_max_error
 from losslessnn.device import check_device
 from losslessnn.levels import DEFAULT_LEVEL, check_level
 from losslessnn.models.store import Model, choose_model
-from losslessnn.nearby import check_max_error
 
 
 def compress(

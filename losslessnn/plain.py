@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .errors import CorruptFrameError
-from .frame import Mode
-from .levels import DEFAULT_LEVEL
+from losslessnn.errors import CorruptFrameError
+from losslessnn.frame import Mode
+from losslessnn.levels import DEFAULT_LEVEL
 
 Bytes = npt.NDArray[np.uint8]
 

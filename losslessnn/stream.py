@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from losslessnn import lattice
-from losslessnn.blocks import Codes
 from losslessnn.chunk import as_array
 from losslessnn.errors import (
     CorruptFrameError,
@@ -29,6 +28,7 @@ from losslessnn.lattice import Lattice
 from losslessnn.lattice.common import ordered_of
 from losslessnn.models import side
 from losslessnn.models.autoregressive import NO_MARKS, AutoregressiveModel, Decoder, refuse_endless
+from losslessnn.models.blocks import Codes
 from losslessnn.models.encoding import CODE_LIMIT
 from losslessnn.models.packets import Baseline, PacketEncoder, start_model
 from losslessnn.models.store import ID_BYTES, Model, Profile, choose_model, find, remember

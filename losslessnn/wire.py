@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import struct
 
-from .errors import CorruptFrameError
+from losslessnn.errors import CorruptFrameError
 
 MAX_VARINT_BYTES = 10
 _U64_END = 1 << 64

@@ -27,6 +27,7 @@ except ModuleNotFoundError as missing:
     ) from None
 
 from losslessnn.chunk import Settings, decode_chunks
+from losslessnn.chunk.nearby import check_max_error
 from losslessnn.device import check_device, device_or_default
 from losslessnn.errors import CorruptFrameError
 from losslessnn.levels import DEFAULT_LEVEL, check_level
@@ -38,7 +39,6 @@ from losslessnn.models.store import (
     describe_model,
     read_settings,
 )
-from losslessnn.nearby import check_max_error
 from losslessnn.workers import thread_count
 
 # Written into every store: it must never change.

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from losslessnn.adc import plain_positions
 from losslessnn.coding.bitsback import Codec, Message, bit_swap, bits_back, chain, latents, samples, uniform
 from losslessnn.coding.shapes import load_shapes, quantiles
 from losslessnn.kernels.constants import LATENT_BINS, LATENT_BINS_BITS, LATENT_UNIT
 from losslessnn.kernels.parameters import Head
+from losslessnn.models.adc import plain_positions
 
 LOW, HIGH = -(1 << 27), (1 << 27) - 1
 FRACTION_BITS = 1

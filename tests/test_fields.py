@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from losslessnn.chunk import decode_chunk, describe_chunk, encode_chunk
+from losslessnn.chunk.fields import pieces_of, unpack_fields
 from losslessnn.errors import CorruptFrameError, LosslessnnError
-from losslessnn.fields import pieces_of, unpack_fields
 from losslessnn.frame import Mode
 from support import assert_same_bits, make_recording
 

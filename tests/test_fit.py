@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 import losslessnn
-from losslessnn import adc
 from losslessnn.kernels.constants import PAD
 from losslessnn.kernels.cpu.integers import AT_ONCE, PAIR_BITS, TILE
 from losslessnn.kernels.cpu.sums import (
@@ -20,7 +19,7 @@ from losslessnn.kernels.cpu.sums import (
     samples_for_sums,
     sum_products,
 )
-from losslessnn.models import autoregressive, encoding, side
+from losslessnn.models import adc, autoregressive, encoding, side
 from losslessnn.models.autoregressive import NO_MARKS
 from losslessnn.models.conversion import positions_of, tables_for
 from losslessnn.models.fit import changes, fit, fit_taps, head, linear

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from losslessnn.chunk import decode_chunk, describe_chunk, encode_chunk, encoding
+from losslessnn.chunk.fixed import Cells, FixedPoint, Line, pack_fixed
 from losslessnn.errors import CorruptFrameError, NewerFormatError
-from losslessnn.fixed import Cells, FixedPoint, Line, pack_fixed
 from losslessnn.frame import FrameHeader, Mode, Section, content_checksum, pack_frame, unpack_frame
 from losslessnn.lattice import FloatMultiple, Operation
 from losslessnn.lattice.common import Axis

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from interpreted import DEVICE
-from losslessnn import adc
 from losslessnn.kernels.constants import PAD
 from losslessnn.kernels.cpu.integers import AT_ONCE, PAIR_BITS
 from losslessnn.kernels.cpu.sums import PRODUCT_LIMIT, Reach, fit_memory, samples_for_sums
 from losslessnn.kernels.gpu import sums
+from losslessnn.models import adc
 from losslessnn.models.fit import fit_taps
 from losslessnn.models.fit.effort import EFFORT
 from losslessnn.models.fit.statistics import gram_matrices, products_of

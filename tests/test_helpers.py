@@ -111,7 +111,8 @@ sys.argv = ["losslessnn", "compress", "nowhere.npy"]
 with contextlib.suppress(SystemExit):
     main()
 from losslessnn import kernels
-print(len(kernels.before_compiling), *{"losslessnn.cli.helpers", "losslessnn.rehearsal"} & set(sys.modules))
+helpers = {"losslessnn.cli.helpers", "losslessnn.cli.rehearsal"}
+print(len(kernels.before_compiling), *helpers & set(sys.modules))
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "1\n"

@@ -21,7 +21,6 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numba import njit
 
-from losslessnn import adc, blocks
 from losslessnn.coding import shapes
 from losslessnn.coding.sequence import SequenceReader, SequenceWriter
 from losslessnn.errors import CorruptFrameError
@@ -60,7 +59,7 @@ from losslessnn.kernels.parameters import (
     Positions,
     Steps,
 )
-from losslessnn.models import autoregressive, decoding, encoding, side
+from losslessnn.models import adc, autoregressive, blocks, decoding, encoding, side
 from losslessnn.models.autoregressive import (
     NO_MARKS,
     AutoregressiveModel,

@@ -19,23 +19,14 @@ LAYERS = (
     ("cli",),
     ("dask",),
     ("zarr", "codec", "hdf5", "tensors", "functions", "stream", "archives", "recordings", "fitting"),  # doors
-    ("advice", "distortion", "workers", "simulate", "rehearsal"),
+    ("advice", "comparing", "workers", "simulate"),
     ("chunk",),
     ("training",),
-    ("models", "nearby"),
-    (
-        "lattice",
-        "adc",
-        "parts",
-        "fields",
-        "fixed",
-        "repeats",
-        "views",
-        "plain",
-    ),  # what samples become before they are modelled, or instead
-    ("coding", "blocks", "entropy"),
+    ("models",),
+    ("lattice", "plain"),  # what samples become before they are modelled, or instead
+    ("coding", "entropy"),
     ("kernels", "frame"),
-    ("levels", "wire", "memory", "device", "peers", "newfile"),
+    ("levels", "wire", "memory", "device", "newfile"),
     ("errors",),
 )
 LAYER = {name: number for number, names in enumerate(LAYERS) for name in names}

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from losslessnn import adc
 from losslessnn.chunk import decode_chunk, encode_chunk
 from losslessnn.frame import Mode, Section, unpack_frame
+from losslessnn.models import adc
 from losslessnn.models.fit import linear
 from losslessnn.plain import PLAIN_MODES
 from support import assert_same_bits

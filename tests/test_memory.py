@@ -12,11 +12,11 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 
-from losslessnn import adc, compress, decompress, memory
-from losslessnn.adc import plain_positions
-from losslessnn.blocks import codes_between, put_codes, row_groups, time_blocks
-from losslessnn.models import prediction
+from losslessnn import compress, decompress, memory
+from losslessnn.models import adc, prediction
+from losslessnn.models.adc import plain_positions
 from losslessnn.models.autoregressive import encode
+from losslessnn.models.blocks import codes_between, put_codes, row_groups, time_blocks
 from losslessnn.models.fit import fit
 from losslessnn.models.fit.effort import EFFORT
 from losslessnn.models.prediction import Passage, Prediction

@@ -22,8 +22,8 @@ from losslessnn import NeuralCodec, compress, decompress, open_archive
 from losslessnn.archives.restoring import restore_file
 from losslessnn.archives.writing import compress_file
 from losslessnn.chunk import describe_chunk
+from losslessnn.chunk.nearby import quantise
 from losslessnn.errors import RecordingError
-from losslessnn.nearby import quantise
 from support import ADVERSARIAL, assert_same_bits, make_recording, run_command_line
 
 INTEGERS = ["i1", "u1", "<i2", ">i2", "<u2", "<i4", ">u4", "<i8", "<u8"]

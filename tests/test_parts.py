@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from losslessnn.chunk import decode_chunk, describe_chunk, encode_chunk
+from losslessnn.chunk.parts import Part, find_parts, pack_parts
 from losslessnn.errors import CorruptFrameError, LosslessnnError
 from losslessnn.frame import FrameHeader, Mode, Section, content_checksum, pack_frame
-from losslessnn.parts import Part, find_parts, pack_parts
 from support import make_recording, make_unevenly_converted
 
 N_TIMES = 2000

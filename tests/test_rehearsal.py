@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from losslessnn import decompress
-from losslessnn.rehearsal import FRAME, LATENT_FRAME, STAGES, deal, samples
+from losslessnn.cli.rehearsal import FRAME, LATENT_FRAME, STAGES, deal, samples
 
 NOTING = """
 from losslessnn.kernels.cpu import compiling
@@ -28,7 +28,7 @@ def noting(compile_now):
 compiling._without_collecting = noting
 """
 REHEARSING = """
-from losslessnn.rehearsal import STAGES
+from losslessnn.cli.rehearsal import STAGES
 
 for stage in STAGES.values():
     stage.rehearse()

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from losslessnn.chunk import decode_chunk, encode_chunk
+from losslessnn.chunk.repeats import Layout, Repeats, find_layout, find_repeats
 from losslessnn.errors import CorruptFrameError
-from losslessnn.repeats import Layout, Repeats, find_layout, find_repeats
 from losslessnn.wire import pack_varint
 from support import ADVERSARIAL, make_recording
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from losslessnn.repeats import find_repeats
+from losslessnn.chunk.repeats import find_repeats
 from support import make_recording
 
 # Behind everything: an installed losslessnn must not give way to the checkout's.

@@ -23,11 +23,10 @@ from losslessnn import (
     Profile,
     StreamDecoder,
     StreamEncoder,
-    blocks,
     stream,
 )
 from losslessnn.kernels import reference
-from losslessnn.models import store
+from losslessnn.models import blocks, store
 from losslessnn.models.autoregressive import Decoder
 from losslessnn.models.packets import PacketEncoder
 from support import assert_same_bits, make_beats, make_recording

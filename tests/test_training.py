@@ -15,7 +15,6 @@ from numba import njit
 
 import losslessnn
 from losslessnn import ModelError, Profile
-from losslessnn.adc import AdcTables, plain_positions
 from losslessnn.chunk import decode_chunk, encode_chunk
 from losslessnn.coding.shapes import load_shapes
 from losslessnn.fitting import _codes
@@ -26,6 +25,7 @@ from losslessnn.kernels.cpu import network as network_kernel
 from losslessnn.kernels.cpu import training as kernel
 from losslessnn.models import closed_form, side
 from losslessnn.models import network as networks
+from losslessnn.models.adc import AdcTables, plain_positions
 from losslessnn.models.fit import for_network
 from losslessnn.models.fit.effort import EFFORT
 from support import (

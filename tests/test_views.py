@@ -13,10 +13,10 @@ import pytest
 
 from losslessnn import Profile, fit
 from losslessnn.chunk import decode_chunk, describe_chunk, encode_chunk, encoding
+from losslessnn.chunk.parts import Part, pack_parts
+from losslessnn.chunk.views import View, pack_view
 from losslessnn.errors import CorruptFrameError, LosslessnnError
 from losslessnn.frame import FrameHeader, Mode, Section, content_checksum, pack_frame
-from losslessnn.parts import Part, pack_parts
-from losslessnn.views import View, pack_view
 from support import assert_same_bits, make_recording
 
 SAMPLES = make_recording(6000, 8)

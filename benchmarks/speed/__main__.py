@@ -22,7 +22,7 @@ from benchmarks.speed import measurement
 from benchmarks.speed.groups import GROUPS, QUICK, Amounts, Bench
 from benchmarks.speed.measurement import Measurement
 from benchmarks.speed.verdicts import VERDICTS
-from losslessnn.peers import find
+from losslessnn.comparing.peers import find
 
 DESTINATIONS = (
     (recordings.CHECKOUT / "benchmarks/results", "speed.csv"),

@@ -14,7 +14,7 @@ from typing import Any
 
 from benchmarks import machine, recordings
 from benchmarks.speed.measurement import COMMAND, NO_AVX512, OURS, Measurement, from_row
-from losslessnn.peers import find
+from losslessnn.comparing.peers import find
 
 RECORDING = "neuropixels2_384ch"
 CHANNELS, FEW_CHANNELS = 384, 32

@@ -35,7 +35,7 @@ def tiled(recording: Array, steps: int) -> Array:
 
     Examples
     --------
-    >>> from losslessnn.repeats import find_repeats
+    >>> from losslessnn.chunk.repeats import find_repeats
     >>> noise = np.random.default_rng(0).integers(-99, 99, (500, 32)).astype("int16")
     >>> find_repeats(np.tile(noise, (3, 1))).rows, find_repeats(tiled(noise, 1500))
     (500, None)

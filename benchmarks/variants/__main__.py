@@ -27,7 +27,7 @@ from benchmarks.recordings import add_data_option, data_folder
 from benchmarks.variants import VARIANTS
 from benchmarks.variants.material import Array, read_from
 from losslessnn.chunk import decode_chunk, encode_chunk
-from losslessnn.peers import Peer, PeerError, find, measure
+from losslessnn.comparing.peers import Peer, PeerError, find, measure
 
 PEERS = ("zstd -19", "xz -9", "bz2 -9", "Blosc zstd-9 bitshuffle", "pcodec 12", "FLAC -8p", "WavPack -hhx4")
 

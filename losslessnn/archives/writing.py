@@ -23,11 +23,11 @@ from losslessnn.archives.format import is_repeated, pack_header, pack_index, unp
 from losslessnn.archives.report import FileReport, Progress, Stopwatch, is_still, moved_notes, no_progress
 from losslessnn.archives.sidecar import sidecar_of
 from losslessnn.chunk import Settings, decode_chunk, memory_bytes, memory_order, same_array
+from losslessnn.chunk.nearby import check_max_error, quantise
 from losslessnn.errors import CorruptFrameError, RecordingError
 from losslessnn.frame import content_checksum, unpack_frame
 from losslessnn.levels import DEFAULT_LEVEL
 from losslessnn.models.store import Family, Profile, remember
-from losslessnn.nearby import check_max_error, quantise
 from losslessnn.newfile import NewFile, refuse_existing, refuse_itself, write_all
 from losslessnn.recordings import Block, Reading, Recording, open_recording
 from losslessnn.recordings.recording import Array, SourceReader, is_plain_bytes

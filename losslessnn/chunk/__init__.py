@@ -3,8 +3,8 @@
 Every door (numcodecs, Zarr, the command line, the Python functions) comes through here.
 """
 
-from .decoding import decode_chunk, decode_chunks
-from .elements import (
+from losslessnn.chunk.decoding import decode_chunk, decode_chunks
+from losslessnn.chunk.elements import (
     are_plain_bytes,
     as_array,
     memory_bytes,
@@ -12,8 +12,8 @@ from .elements import (
     refuse_to_move_bytes,
     same_array,
 )
-from .encoding import Settings, encode_chunk
-from .report import ChunkReport, describe_chunk
+from losslessnn.chunk.encoding import Settings, encode_chunk
+from losslessnn.chunk.report import ChunkReport, describe_chunk
 
 __all__ = [
     "ChunkReport",

@@ -8,18 +8,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from losslessnn.chunk.elements import array_from_bytes, memory_bytes
+from losslessnn.chunk.fields import unpack_fields
+from losslessnn.chunk.fixed import unpack_fixed
+from losslessnn.chunk.nested import check_part, check_sections, header_of_piece, header_of_view
+from losslessnn.chunk.neural import decode_neural, more_than_memory_is_corrupt
+from losslessnn.chunk.parts import unpack_parts
+from losslessnn.chunk.views import unpack_view
 from losslessnn.device import device_or_default
 from losslessnn.errors import CorruptFrameError
-from losslessnn.fields import unpack_fields
-from losslessnn.fixed import unpack_fixed
 from losslessnn.frame import FrameHeader, Mode, Section, content_checksum, unpack_frame
-from losslessnn.parts import unpack_parts
 from losslessnn.plain import PLAIN_MODES, decode_plain
-from losslessnn.views import unpack_view
-
-from .elements import array_from_bytes, memory_bytes
-from .nested import check_part, check_sections, header_of_piece, header_of_view
-from .neural import decode_neural, more_than_memory_is_corrupt
 
 Content = npt.NDArray[np.uint8]
 Sections = dict[Section, memoryview]

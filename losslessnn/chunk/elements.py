@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from losslessnn.fields import as_bytes
+from losslessnn.chunk.fields import as_bytes
 from losslessnn.frame import FrameHeader
 
 

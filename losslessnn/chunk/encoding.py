@@ -17,22 +17,21 @@ import numpy as np
 import numpy.typing as npt
 
 from losslessnn import lattice
+from losslessnn.chunk.elements import memory_bytes, memory_order
+from losslessnn.chunk.fields import MOST_NESTED, are_alike, may_hold, nesting, pack_fields, pieces_of
+from losslessnn.chunk.fixed import find_fixed, pack_fixed
+from losslessnn.chunk.nearby import quantise
+from losslessnn.chunk.neural import CONTEXTS_LEVEL, encode_neural, number_type
+from losslessnn.chunk.parts import Part, Parts, as_columns, find_parts, pack_parts
+from losslessnn.chunk.repeats import find_layout
+from losslessnn.chunk.verifying import check_description, comes_back, verify_or_default
+from losslessnn.chunk.views import View, are_noise, find_view, pack_view
 from losslessnn.device import device_or_default
-from losslessnn.fields import MOST_NESTED, are_alike, may_hold, nesting, pack_fields, pieces_of
-from losslessnn.fixed import find_fixed, pack_fixed
 from losslessnn.frame import FrameHeader, Mode, Section, content_checksum, pack_frame
 from losslessnn.levels import DEFAULT_LEVEL, check_level
 from losslessnn.models.store import Family, Profile, remember
-from losslessnn.nearby import quantise
-from losslessnn.parts import Part, Parts, as_columns, find_parts, pack_parts
 from losslessnn.plain import encode_plain
-from losslessnn.repeats import find_layout
-from losslessnn.views import View, are_noise, find_view, pack_view
 from losslessnn.wire import Bytes, pack_double
-
-from .elements import memory_bytes, memory_order
-from .neural import CONTEXTS_LEVEL, encode_neural, number_type
-from .verifying import check_description, comes_back, verify_or_default
 
 Array = npt.NDArray[Any]
 Content = npt.NDArray[np.uint8]
@@ -116,7 +115,7 @@ def encode_chunk(
         A profile is used where it makes the frame smaller; a decoder then needs it too. A family is the kind
         of model to fit; without one, level 9 takes what makes the frame smaller.
     max_error : float, optional
-        How far a value may be moved, see `losslessnn.nearby`. 0, the default: not at all.
+        How far a value may be moved, see `losslessnn.chunk.nearby`. 0, the default: not at all.
     device : str, optional
         "auto", "cpu" or "cuda": where samples are coded, see `losslessnn.models.devices`. The frame is the
         same.

@@ -10,13 +10,13 @@ So a decoder that follows them comes to an end, whatever the bytes are.
 
 from __future__ import annotations
 
+from losslessnn.chunk.fields import frames_in_fields
+from losslessnn.chunk.fixed import frames_in_fixed
+from losslessnn.chunk.parts import frames_in_parts
+from losslessnn.chunk.views import frames_in_view
 from losslessnn.errors import CorruptFrameError
-from losslessnn.fields import frames_in_fields
-from losslessnn.fixed import frames_in_fixed
 from losslessnn.frame import FrameHeader, Mode, Section, unpack_frame
-from losslessnn.parts import frames_in_parts
 from losslessnn.plain import PLAIN_MODES
-from losslessnn.views import frames_in_view
 
 
 def frames_within(header: FrameHeader, sections: dict[Section, memoryview]) -> list[memoryview]:

@@ -14,13 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from losslessnn import lattice
+from losslessnn.chunk.elements import memory_bytes
+from losslessnn.chunk.repeats import Layout, Repeats
 from losslessnn.errors import CorruptFrameError
 from losslessnn.frame import FrameHeader, Section
 from losslessnn.models.store import Family, Profile
-from losslessnn.repeats import Layout, Repeats
 from losslessnn.wire import Bytes, Reader, pack_varint
-
-from .elements import memory_bytes
 
 CONTEXTS_LEVEL = 3
 """From this level on contexts are tried, which take their time."""

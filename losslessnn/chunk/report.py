@@ -9,12 +9,11 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from losslessnn.chunk.nested import frames_within
+from losslessnn.chunk.neural import modelled_size
 from losslessnn.frame import Mode, Section, unpack_frame
 from losslessnn.models.store import ID_BYTES
 from losslessnn.wire import Reader
-
-from .nested import frames_within
-from .neural import modelled_size
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from losslessnn import lattice
+from losslessnn.chunk.decoding import decode_chunk
+from losslessnn.chunk.elements import memory_bytes, memory_order
+from losslessnn.chunk.neural import modelled_size
 from losslessnn.errors import MissingModelError
 from losslessnn.frame import Section
 from losslessnn.wire import Bytes
-
-from .decoding import decode_chunk
-from .elements import memory_bytes, memory_order
-from .neural import modelled_size
 
 VARIABLE = "LOSSLESSNN_VERIFY"
 

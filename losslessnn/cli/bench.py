@@ -21,7 +21,7 @@ from losslessnn.cli.talk import complain, in_one_line, megabytes, mention_compil
 if TYPE_CHECKING:
     import numpy as np
 
-    from losslessnn.peers import Measurement, Peer
+    from losslessnn.comparing.peers import Measurement, Peer
 
 QUICK = (
     "gzip -6",
@@ -95,8 +95,8 @@ def command(
     Exit code 1 if the file cannot be read.
     """
     from losslessnn.archives.format import Source
+    from losslessnn.comparing.peers import PeerError, find, measure, plot
     from losslessnn.errors import RecordingError
-    from losslessnn.peers import PeerError, find, measure, plot
     from losslessnn.recordings import load_start
 
     mention_compiling()
@@ -151,7 +151,7 @@ def _check_drawing(output: Path) -> None:
 def _rate_distortion(
     file: Path, array: np.ndarray[Any, Any], level: int, output: Path | None, as_csv: bool
 ) -> int:
-    from losslessnn.distortion import measure, plot, step_of
+    from losslessnn.comparing.distortion import measure, plot, step_of
 
     step = step_of(array)
     columns = ("codec", "bits/sample", "largest error", "SNR dB")
@@ -173,7 +173,7 @@ def _rate_distortion(
 def losslessnn_peer(level: int) -> Peer:
     """This package in the same clothes as the others."""
     from losslessnn.chunk import decode_chunk, encode_chunk
-    from losslessnn.peers import Peer
+    from losslessnn.comparing.peers import Peer
 
     def refuses(array: np.ndarray[Any, Any]) -> str:
         return ""

@@ -3,7 +3,7 @@
     python -m losslessnn.cli.helpers STAGE…
 
 numba compiles one kernel at a time in a process, and looks on disk before it does. A helper rehearses what
-comes late (`losslessnn.rehearsal`), so that its kernels are there when the command gets to them. What no
+comes late (`losslessnn.cli.rehearsal`), so that its kernels are there when the command gets to them. What no
 helper has begun, the command compiles itself; if there is none, nothing is missing.
 """
 
@@ -35,7 +35,7 @@ class Helpers:
     """
 
     def __init__(self, level: int, threads: int) -> None:
-        from losslessnn.rehearsal import deal
+        from losslessnn.cli.rehearsal import deal
         from losslessnn.workers import thread_count
 
         cores = min(thread_count(threads), thread_count(0), _unused_cores())
@@ -104,7 +104,7 @@ def main(stages: list[str]) -> None:
     Thread(target=_end_with_parent, daemon=True).start()
     logging.getLogger("losslessnn").addHandler(_GiveUp(logging.WARNING))
     kernels.before_compiling.append(_say)
-    from losslessnn.rehearsal import STAGES
+    from losslessnn.cli.rehearsal import STAGES
 
     for name in stages:
         STAGES[name].rehearse()

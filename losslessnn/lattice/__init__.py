@@ -23,17 +23,27 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..entropy import log2_of
-from ..errors import CorruptFrameError, NewerFormatError
-from ..wire import Reader
-from .common import MAX_CODE, Axis, Codes, Int64s, Kind, Lattice, OffLattice, bits_of, ordered_of
-from .differences import DifferenceLattice, fit_differences
-from .grid import FloatGrid, fit_grid
-from .integer import IntegerLattice, fit_integer, fit_wrapped
-from .multiple import FloatMultiple, Operation
-from .multiple_fit import fit_multiples
-from .palette import MAX_VALUES, PaletteLattice
-from .rational import RationalLattice, fit_rational, present_values
+from losslessnn.entropy import log2_of
+from losslessnn.errors import CorruptFrameError, NewerFormatError
+from losslessnn.lattice.common import (
+    MAX_CODE,
+    Axis,
+    Codes,
+    Int64s,
+    Kind,
+    Lattice,
+    OffLattice,
+    bits_of,
+    ordered_of,
+)
+from losslessnn.lattice.differences import DifferenceLattice, fit_differences
+from losslessnn.lattice.grid import FloatGrid, fit_grid
+from losslessnn.lattice.integer import IntegerLattice, fit_integer, fit_wrapped
+from losslessnn.lattice.multiple import FloatMultiple, Operation
+from losslessnn.lattice.multiple_fit import fit_multiples
+from losslessnn.lattice.palette import MAX_VALUES, PaletteLattice
+from losslessnn.lattice.rational import RationalLattice, fit_rational, present_values
+from losslessnn.wire import Reader
 
 __all__ = [
     "MAX_CODE",

@@ -8,10 +8,10 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import CorruptFrameError
-from ..frame import Mode
-from ..plain import PLAIN_MODES, decode_plain, encode_plain
-from ..wire import Reader, pack_sized, pack_varint
+from losslessnn.errors import CorruptFrameError
+from losslessnn.frame import Mode
+from losslessnn.plain import PLAIN_MODES, decode_plain, encode_plain
+from losslessnn.wire import Reader, pack_sized, pack_varint
 
 Int64s = npt.NDArray[np.int64]
 Reals = npt.NDArray[np.float64]

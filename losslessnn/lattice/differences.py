@@ -13,9 +13,8 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import CorruptFrameError
-from ..wire import Reader, pack_signed, pack_varint
-from .common import (
+from losslessnn.errors import CorruptFrameError
+from losslessnn.lattice.common import (
     Codes,
     Int64s,
     Kind,
@@ -27,6 +26,7 @@ from .common import (
     pack_exceptions,
     unpack_exceptions,
 )
+from losslessnn.wire import Reader, pack_signed, pack_varint
 
 LIMIT = 1 << 27
 """Magnitudes of codes that are no exceptions are below this."""

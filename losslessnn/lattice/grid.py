@@ -13,9 +13,8 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import CorruptFrameError
-from ..wire import Reader, pack_signed
-from .common import (
+from losslessnn.errors import CorruptFrameError
+from losslessnn.lattice.common import (
     MAX_CODE,
     Axis,
     Codes,
@@ -34,6 +33,7 @@ from .common import (
     unpack_exceptions,
     unpack_integers,
 )
+from losslessnn.wire import Reader, pack_signed
 
 MANTISSA_BITS = {2: 10, 4: 23, 8: 52}
 BIAS = {2: 15, 4: 127, 8: 1023}

@@ -8,9 +8,8 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import CorruptFrameError
-from ..wire import Reader, pack_signed, pack_varint
-from .common import (
+from losslessnn.errors import CorruptFrameError
+from losslessnn.lattice.common import (
     MAX_CODE,
     Axis,
     Codes,
@@ -26,6 +25,7 @@ from .common import (
     unpack_axis,
     unpack_integers,
 )
+from losslessnn.wire import Reader, pack_signed, pack_varint
 
 _SAMPLE_VALUES, _WRAP_SAMPLE = 1 << 16, 1 << 10
 _FIRST_ROWS = 64  # tell of most columns that their steps are 1

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .common import MAX_CODE, Reals
+from losslessnn.lattice.common import MAX_CODE, Reals
 
 MIN_DISTINCT = 4
 RELATIVE_ERROR = {2: 2.0**-11, 4: 2.0**-24, 8: 2.0**-53}

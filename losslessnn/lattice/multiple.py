@@ -16,9 +16,8 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import CorruptFrameError
-from ..wire import Reader, pack_double
-from .common import (
+from losslessnn.errors import CorruptFrameError
+from losslessnn.lattice.common import (
     MAX_CODE,
     Axis,
     Codes,
@@ -44,6 +43,7 @@ from .common import (
     unpack_exceptions,
     unpack_integers,
 )
+from losslessnn.wire import Reader, pack_double
 
 _SIZES = (2, 4, 8)  # of reals, in bytes
 _MAX_EXCEPTION_SHARE = 1 / 32

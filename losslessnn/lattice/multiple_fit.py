@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..entropy import entropy, log2
-from .common import Axis, Reals
-from .lines import (
+from losslessnn.entropy import entropy, log2
+from losslessnn.lattice.common import Axis, Reals
+from losslessnn.lattice.lines import (
     GUARD,
     HUGE,
     MIN_DISTINCT,
@@ -24,7 +24,7 @@ from .lines import (
     nice,
     scattered_line,
 )
-from .multiple import FloatMultiple, Operation
+from losslessnn.lattice.multiple import FloatMultiple, Operation
 
 _SAMPLE_VALUES = 1 << 14
 _SAMPLE_ROWS = 256

@@ -8,9 +8,8 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import CorruptFrameError
-from ..wire import Reader, pack_signed, pack_varint
-from .common import (
+from losslessnn.errors import CorruptFrameError
+from losslessnn.lattice.common import (
     Codes,
     Int64s,
     Kind,
@@ -21,6 +20,7 @@ from .common import (
     pack_integers,
     unpack_integers,
 )
+from losslessnn.wire import Reader, pack_signed, pack_varint
 
 MAX_VALUES = 1 << 16
 

@@ -12,9 +12,8 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import CorruptFrameError
-from ..wire import Reader, pack_signed, pack_varint
-from .common import (
+from losslessnn.errors import CorruptFrameError
+from losslessnn.lattice.common import (
     MAX_CODE,
     Codes,
     Int64s,
@@ -27,6 +26,7 @@ from .common import (
     pack_exceptions,
     unpack_exceptions,
 )
+from losslessnn.wire import Reader, pack_signed, pack_varint
 
 MAX_DENOMINATOR = 1 << 16
 MAX_STEP = 1 << 31

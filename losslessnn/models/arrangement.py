@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from losslessnn.blocks import Codes
+from losslessnn.models.blocks import Codes
 from losslessnn.models.channels import Channels
 from losslessnn.models.encoding import encode
 

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from losslessnn.blocks import Codes, block_size, codes_between, put_codes
 from losslessnn.entropy import log2
 from losslessnn.errors import CorruptFrameError
 from losslessnn.kernels.constants import (
@@ -31,6 +30,7 @@ from losslessnn.kernels.cpu.transposing import by_time, codes_of_rows
 from losslessnn.kernels.cpu.vectors import FEW
 from losslessnn.kernels.parameters import Adaptive, Corrected, Head, LinearTaps, Network, Positions, Steps
 from losslessnn.memory import room
+from losslessnn.models.blocks import Codes, block_size, codes_between, put_codes
 from losslessnn.models.prediction import Passage, Prediction, farthest, put
 from losslessnn.models.sight import EVERYTHING, look_around, slide
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from losslessnn.blocks import Codes
 from losslessnn.errors import CorruptFrameError
+from losslessnn.models.blocks import Codes
 from losslessnn.wire import Reader, pack_varint
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from losslessnn.blocks import Codes
 from losslessnn.kernels.parameters import Positions
 from losslessnn.models import autoregressive, latent
 from losslessnn.models.autoregressive import Marks
+from losslessnn.models.blocks import Codes
 from losslessnn.models.conversion import positions_of, range_of
 from losslessnn.models.fit import fit
 from losslessnn.models.fit.effort import Effort

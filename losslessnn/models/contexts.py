@@ -12,12 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from losslessnn.blocks import Codes
 from losslessnn.entropy import log2, unbiased_entropy
 from losslessnn.errors import CorruptFrameError
 from losslessnn.frame import Section
 from losslessnn.kernels import mixing
 from losslessnn.kernels.cpu.contexts import code_symbols
+from losslessnn.models.blocks import Codes
 from losslessnn.models.channels import Channels
 from losslessnn.wire import Bytes, Reader, pack_signed, pack_varint
 

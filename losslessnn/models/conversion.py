@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from losslessnn import adc
-from losslessnn.blocks import Codes, time_blocks
 from losslessnn.kernels.parameters import Positions
+from losslessnn.models import adc
 from losslessnn.models.autoregressive import Marks
+from losslessnn.models.blocks import Codes, time_blocks
 
 MEAN_BLOCKS = 8  # or up to twice as many tell where a channel is
 _HEADROOM_BITS = 29  # that positions may take, fractions included

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from losslessnn.blocks import Codes
 from losslessnn.errors import CorruptFrameError
 from losslessnn.frame import Section
 from losslessnn.models import autoregressive, devices, latent, side
 from losslessnn.models.autoregressive import NO_MARKS, Marks
+from losslessnn.models.blocks import Codes
 from losslessnn.models.channels import Channels
 from losslessnn.models.contexts import Mixed
 from losslessnn.models.points import Points

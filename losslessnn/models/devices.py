@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from losslessnn.blocks import Codes
 from losslessnn.device import device_or_default
 from losslessnn.models import autoregressive, latent
+from losslessnn.models.blocks import Codes
 from losslessnn.models.gpu import Gpu
 from losslessnn.models.latent import FactorModel
 from losslessnn.models.tasks import Coded, CodedLatents, Uncoded, UncodedLatents

@@ -9,13 +9,12 @@ from functools import cache
 
 import numpy as np
 
-from losslessnn import adc
-from losslessnn.blocks import Codes
 from losslessnn.errors import CorruptFrameError
 from losslessnn.frame import Section
 from losslessnn.kernels.constants import MAX_LATENT_CHANNELS
-from losslessnn.models import devices, latent, side
+from losslessnn.models import adc, devices, latent, side
 from losslessnn.models.autoregressive import AutoregressiveModel, Marks
+from losslessnn.models.blocks import Codes
 from losslessnn.models.channels import Channels
 from losslessnn.models.conversion import offsets_of, positions_of, range_of
 from losslessnn.models.fit import add_network, fit, predict_by

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from losslessnn.blocks import Codes
 from losslessnn.models import tasks
+from losslessnn.models.blocks import Codes
 from losslessnn.models.tasks import Task
 
 MEMORY_SHARE = 0.5  # of what is free on a GPU, for one launch

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from losslessnn.blocks import Codes
 from losslessnn.coding.bitsback import Codec, Message, Tail
 from losslessnn.coding.sequence import SequenceReader, SequenceWriter
 from losslessnn.coding.shapes import quantiles
@@ -44,6 +43,7 @@ from losslessnn.models.autoregressive import (
     AutoregressiveModel,
     Marks,
 )
+from losslessnn.models.blocks import Codes
 from losslessnn.models.prediction import Prediction
 from losslessnn.models.vae import no_networks
 

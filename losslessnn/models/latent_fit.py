@@ -12,7 +12,6 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from losslessnn.blocks import Codes
 from losslessnn.coding.shapes import load_shapes
 from losslessnn.kernels.constants import (
     GAUSSIAN,
@@ -27,6 +26,7 @@ from losslessnn.kernels.constants import (
 from losslessnn.kernels.cpu import factor_analysis, scales
 from losslessnn.kernels.parameters import Factors, Foreseen, Head, Positions
 from losslessnn.models.autoregressive import AutoregressiveModel, Marks
+from losslessnn.models.blocks import Codes
 from losslessnn.models.fit import fit
 from losslessnn.models.fit.effort import NO_NETWORK, Effort
 from losslessnn.models.fit.head import MANY_TIMES, fit_head

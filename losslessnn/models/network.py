@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from losslessnn.blocks import Codes
 from losslessnn.coding.shapes import load_shapes
 from losslessnn.kernels.constants import ACTIVATION_ZERO, GAUSSIAN, MASS, NETWORK_INPUTS, SCALE
 from losslessnn.kernels.cpu import network as network_kernel
@@ -28,6 +27,7 @@ from losslessnn.models.autoregressive import (
     network_sources,
     no_network,
 )
+from losslessnn.models.blocks import Codes
 from losslessnn.models.prediction import Prediction, stretches
 from losslessnn.models.sight import look_around
 

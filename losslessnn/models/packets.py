@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from losslessnn.blocks import Codes, as_kernels_take_them, codes_between
 from losslessnn.entropy import log2
 from losslessnn.kernels.constants import NETWORK_INPUTS, PAD
 from losslessnn.kernels.cpu import autoregressive as kernel
@@ -29,6 +28,7 @@ from losslessnn.models.autoregressive import (
     code_steps,
     push,
 )
+from losslessnn.models.blocks import Codes, as_kernels_take_them, codes_between
 from losslessnn.models.conversion import offsets_of
 from losslessnn.models.fit import predict_by
 from losslessnn.models.prediction import Int32s, farthest, linear_errors, room_for_sums

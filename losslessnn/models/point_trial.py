@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from losslessnn.blocks import Codes
 from losslessnn.models import autoregressive
 from losslessnn.models.autoregressive import NO_MARKS, Marks
+from losslessnn.models.blocks import Codes
 from losslessnn.models.conversion import positions_of, range_of
 from losslessnn.models.fit import fit
 from losslessnn.models.fit.effort import EFFORT

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from losslessnn.blocks import ROWS, Codes, codes_between
 from losslessnn.coding.sequence import SequenceReader, SequenceWriter
 from losslessnn.entropy import log2
 from losslessnn.errors import CorruptFrameError
@@ -22,6 +21,7 @@ from losslessnn.kernels.cpu import points as kernel
 from losslessnn.kernels.cpu import rans
 from losslessnn.kernels.cpu.transposing import by_time
 from losslessnn.models.autoregressive import MOST_SAMPLES_PER_BYTE, Marks
+from losslessnn.models.blocks import ROWS, Codes, codes_between
 from losslessnn.wire import Reader, pack_sized
 
 FEWEST_SAMPLES = 32  # at a code, to look at it further

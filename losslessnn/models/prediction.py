@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from losslessnn.blocks import Codes, as_kernels_take_them, of_channels, time_blocks
 from losslessnn.kernels.constants import PAD
 from losslessnn.kernels.cpu import adaptive
 from losslessnn.kernels.cpu import autoregressive as kernel
 from losslessnn.kernels.cpu.transposing import by_time
 from losslessnn.kernels.parameters import Adaptive, LinearTaps, Positions
 from losslessnn.memory import zeros
+from losslessnn.models.blocks import Codes, as_kernels_take_them, of_channels, time_blocks
 
 Int32s = NDArray[np.int32]
 Between = Callable[[int, int], NDArray[Any]]

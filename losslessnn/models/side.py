@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from losslessnn.adc import FRACTION_BITS, MAX_CODES, AdcTables, plain_positions
 from losslessnn.coding.sequence import SequenceReader, SequenceWriter
 from losslessnn.coding.shapes import load_shapes
 from losslessnn.errors import CorruptFrameError
@@ -24,6 +23,7 @@ from losslessnn.kernels.constants import (
     WEIGHT_BITS,
 )
 from losslessnn.kernels.parameters import Adaptive, Head, LinearTaps, Network, Positions
+from losslessnn.models.adc import FRACTION_BITS, MAX_CODES, AdcTables, plain_positions
 from losslessnn.models.autoregressive import (
     AutoregressiveModel,
     adaptive_sources,

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from losslessnn.blocks import block_size
 from losslessnn.kernels.constants import PAD
 from losslessnn.kernels.cpu import network as kernel
 from losslessnn.kernels.cpu import network_times
 from losslessnn.kernels.cpu.autoregressive import start, working_memory
 from losslessnn.kernels.parameters import Head, Steps
 from losslessnn.memory import zeros
+from losslessnn.models.blocks import block_size
 from losslessnn.models.prediction import Int32s, Prediction
 
 Channels = NDArray[np.int64]

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from losslessnn.adc import FRACTION_BITS, AdcTables, plain_positions
-from losslessnn.blocks import Codes
+from losslessnn.models.adc import FRACTION_BITS, AdcTables, plain_positions
 from losslessnn.models.autoregressive import Marks, measure
+from losslessnn.models.blocks import Codes
 from losslessnn.models.conversion import offsets_of, tables_for
 from losslessnn.models.fit import fit
 from losslessnn.models.fit.effort import EFFORT

@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from losslessnn.blocks import Codes
 from losslessnn.errors import CorruptFrameError
 from losslessnn.models import autoregressive, latent
 from losslessnn.models.autoregressive import AutoregressiveModel, Marks
+from losslessnn.models.blocks import Codes
 from losslessnn.models.latent import SPARE_WORDS, FactorModel
 from losslessnn.models.prediction import Prediction
 

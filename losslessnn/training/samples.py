@@ -14,12 +14,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from losslessnn.blocks import Codes
 from losslessnn.errors import CorruptFrameError, ModelError
 from losslessnn.kernels.constants import NETWORK_INPUTS
 from losslessnn.kernels.parameters import Network
 from losslessnn.models import autoregressive, conversion, point_trial
 from losslessnn.models.autoregressive import Marks
+from losslessnn.models.blocks import Codes
 from losslessnn.models.fit import predict_by
 from losslessnn.models.network import look
 from losslessnn.models.side import Base

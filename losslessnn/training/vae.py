@@ -25,7 +25,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from losslessnn.blocks import Codes
 from losslessnn.errors import CorruptFrameError, ModelError
 from losslessnn.kernels.constants import (
     ACTIVATION_MAX,
@@ -44,6 +43,7 @@ from losslessnn.kernels.constants import (
 from losslessnn.kernels.parameters import Networks
 from losslessnn.models import conversion, latent, vae
 from losslessnn.models.autoregressive import Marks
+from losslessnn.models.blocks import Codes
 from losslessnn.models.fit import predict_by
 from losslessnn.models.latent import FactorModel
 from losslessnn.models.side import Base

@@ -9,10 +9,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from losslessnn.blocks import Codes
 from losslessnn.kernels.constants import GAUSSIAN
 from losslessnn.kernels.parameters import Positions
 from losslessnn.models.autoregressive import AutoregressiveModel, Marks, no_network, predict
+from losslessnn.models.blocks import Codes
 from losslessnn.models.fit.adaptive import fit_adaptive
 from losslessnn.models.fit.effort import Effort
 from losslessnn.models.fit.head import fit_head, starting_levels

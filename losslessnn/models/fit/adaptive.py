@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from losslessnn.blocks import time_blocks
 from losslessnn.kernels.constants import UNIT_BITS, WEIGHT_BITS
 from losslessnn.kernels.cpu import scales
 from losslessnn.kernels.parameters import Adaptive
 from losslessnn.models.autoregressive import adaptive_sources
+from losslessnn.models.blocks import time_blocks
 from losslessnn.models.fit.effort import Effort
 from losslessnn.models.fit.excerpt import pilot_channels
 from losslessnn.models.prediction import Prediction, put

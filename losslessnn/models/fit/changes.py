@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from losslessnn.blocks import Codes
 from losslessnn.kernels.constants import PAD
 from losslessnn.kernels.cpu import solving
 from losslessnn.kernels.cpu.sums import Reach, fit_memory, gram_matrices, samples_for_sums
 from losslessnn.kernels.parameters import Positions
+from losslessnn.models.blocks import Codes
 from losslessnn.models.fit.excerpt import narrowed, pilot_channels
 from losslessnn.models.fit.matrices import both_halves
 from losslessnn.models.fit.weights import WHITENING_TAPS

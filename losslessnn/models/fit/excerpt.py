@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from losslessnn.blocks import Codes
 from losslessnn.kernels.constants import PAD
 from losslessnn.kernels.cpu.autoregressive import write_positions
 from losslessnn.kernels.cpu.integers import PAIR_BITS
 from losslessnn.kernels.parameters import Positions
+from losslessnn.models.blocks import Codes
 from losslessnn.models.prediction import codes_around, largest_positions
 
 SHORTEST_SPAN, LONGEST_SPAN = 64, 128  # samples

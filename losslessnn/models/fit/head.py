@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from losslessnn.blocks import codes_between
 from losslessnn.coding.shapes import load_shapes
 from losslessnn.kernels.constants import AVERAGE_BITS
 from losslessnn.kernels.cpu import scales, solving
 from losslessnn.kernels.cpu.head_lanes import new_rows
 from losslessnn.kernels.parameters import Head
+from losslessnn.models.blocks import codes_between
 from losslessnn.models.fit.excerpt import pilot_channels
 from losslessnn.models.fit.matrices import both_halves
 

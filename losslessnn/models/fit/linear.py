@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from losslessnn.blocks import Codes
 from losslessnn.kernels.constants import PAD
 from losslessnn.kernels.cpu import linear_fit
 from losslessnn.kernels.cpu.sums import Reach, fit_memory, samples_for_sums, windows_of
 from losslessnn.kernels.parameters import LinearTaps, Positions
+from losslessnn.models.blocks import Codes
 from losslessnn.models.fit.effort import Effort
 from losslessnn.models.fit.excerpt import SHORTEST_SPAN, cut_spans, excerpt, spans_of
 from losslessnn.models.fit.references import MANY_CHANNELS, choose_references

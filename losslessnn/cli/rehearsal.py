@@ -13,12 +13,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from losslessnn.blocks import Codes
 from losslessnn.chunk import decode_chunk
 from losslessnn.frame import unpack_frame
 from losslessnn.kernels.constants import NETWORK_INPUTS
 from losslessnn.models import autoregressive, latent, network, side
 from losslessnn.models.autoregressive import NO_MARKS, AutoregressiveModel
+from losslessnn.models.blocks import Codes
 from losslessnn.models.decoding import Parsed
 from losslessnn.models.encoding import ALL_FAMILIES_LEVEL
 from losslessnn.models.fit import predict_by

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from .errors import CorruptFrameError
-from .wire import Reader, pack_sized
+from losslessnn.errors import CorruptFrameError
+from losslessnn.wire import Reader, pack_sized
 
 MOST_PIECES, MOST_NESTED = 4096, 16
 _MOST_EXPANSION = 1 << 15

@@ -11,8 +11,8 @@ import numpy as np
 
 from losslessnn import lattice
 from losslessnn.chunk import decode_chunk, encode_chunk
+from losslessnn.comparing.peers import PeerError, hybrid_wavpack
 from losslessnn.errors import LosslessnnError
-from losslessnn.peers import PeerError, hybrid_wavpack
 
 Array = np.ndarray[Any, Any]
 

@@ -17,10 +17,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from .entropy import log2_of, unbiased_entropy
-from .errors import CorruptFrameError, NewerFormatError
-from .lattice import FloatGrid, FloatMultiple, Operation, unpack_lattice
-from .lattice.common import (
+from losslessnn.entropy import log2_of, unbiased_entropy
+from losslessnn.errors import CorruptFrameError, NewerFormatError
+from losslessnn.lattice import FloatGrid, FloatMultiple, Operation, unpack_lattice
+from losslessnn.lattice.common import (
     Axis,
     Int64s,
     axis_count,
@@ -36,9 +36,9 @@ from .lattice.common import (
     unpack_exceptions,
     unpack_integers,
 )
-from .lattice.grid import BIAS, MANTISSA_BITS
-from .lattice.multiple_fit import fit_beside
-from .wire import Reader, pack_signed, pack_sized
+from losslessnn.lattice.grid import BIAS, MANTISSA_BITS
+from losslessnn.lattice.multiple_fit import fit_beside
+from losslessnn.wire import Reader, pack_signed, pack_sized
 
 _WIDE, _NARROW = np.dtype("<i4"), np.dtype("u1")  # of codes and steps, and of places
 _BITS = 62  # of the magnitude of a number
@@ -365,7 +365,7 @@ def _entropy(values: Array) -> float:
 
 def _pack_bits(fields: Int64s, widths: Int64s) -> Bytes:
     """Fields of so many bits, or none, one after the other; the lowest bit of each first."""
-    from .kernels.cpu.lattice import pack_fields
+    from losslessnn.kernels.cpu.lattice import pack_fields
 
     narrow = np.maximum(widths, 0).astype(np.int8).reshape(-1)
     packed = np.empty((int(narrow.sum(dtype=np.int64)) + 7) // 8, np.uint8)
@@ -375,7 +375,7 @@ def _pack_bits(fields: Int64s, widths: Int64s) -> Bytes:
 
 def _unpack_bits(data: memoryview, widths: Int64s) -> Int64s:
     """What `_pack_bits` packed."""
-    from .kernels.cpu.lattice import unpack_fields
+    from losslessnn.kernels.cpu.lattice import unpack_fields
 
     narrow = np.maximum(widths, 0).astype(np.int8).reshape(-1)
     if (int(narrow.sum(dtype=np.int64)) + 7) // 8 != len(data):

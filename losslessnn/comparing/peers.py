@@ -120,7 +120,7 @@ def measure(peer: Peer, array: Array, repeats: int = 1) -> Measurement:
     Examples
     --------
     >>> import numpy as np
-    >>> from losslessnn.peers import find, measure
+    >>> from losslessnn.comparing.peers import find, measure
     >>> measure(find("gzip -6"), np.zeros((1000, 4), "int16")).compressed_bytes < 100
     True
     """

@@ -15,13 +15,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from losslessnn.blocks import ROWS, Codes, row_groups
 from losslessnn.coding.sequence import SequenceReader, SequenceWriter
 from losslessnn.errors import CorruptFrameError
 from losslessnn.kernels.constants import POSITION_LIMIT, SCALE
 from losslessnn.kernels.cpu import histogram as kernel
 from losslessnn.kernels.cpu.transposing import by_time
 from losslessnn.kernels.parameters import Positions
+from losslessnn.models.blocks import ROWS, Codes, row_groups
 
 FRACTION_BITS = 5
 MAX_CODES = 1 << 14

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .errors import CorruptFrameError
-from .lattice.grid import MANTISSA_BITS
-from .plain import encode_plain
-from .wire import Reader, pack_varint
+from losslessnn.errors import CorruptFrameError
+from losslessnn.lattice.grid import MANTISSA_BITS
+from losslessnn.plain import encode_plain
+from losslessnn.wire import Reader, pack_varint
 
 MOST_CHANNELS = 1024
 _FEWEST_BYTES, _FEWEST_ROWS = 1 << 13, 64

@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from .errors import CorruptFrameError
-from .fields import may_hold
-from .lattice.common import bits_of, pack_bytes, unpack_bytes
-from .lattice.multiple_fit import is_on_a_line
-from .wire import Reader, pack_sized, pack_varint
+from losslessnn.chunk.fields import may_hold
+from losslessnn.errors import CorruptFrameError
+from losslessnn.lattice.common import bits_of, pack_bytes, unpack_bytes
+from losslessnn.lattice.multiple_fit import is_on_a_line
+from losslessnn.wire import Reader, pack_sized, pack_varint
 
 MOST_COLUMNS = 4096
 _MOST_PARTS, _MOST_KINDS = 255, 2

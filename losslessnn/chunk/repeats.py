@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .errors import CorruptFrameError
-from .wire import Reader, pack_varint
+from losslessnn.errors import CorruptFrameError
+from losslessnn.wire import Reader, pack_varint
 
 Int64s = npt.NDArray[np.int64]
 
