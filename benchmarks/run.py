@@ -26,7 +26,8 @@ from benchmarks import clips, machine, recordings
 from benchmarks.summary import print_means
 from benchmarks.worker import OURS, Measured
 from losslessnn import __version__
-from losslessnn.comparing.peers import PEERS, PeerError, find
+from losslessnn.comparing.measuring import PeerError
+from losslessnn.comparing.peers import PEERS, find
 
 SLOW = ("gzip -9", "zstd -19", "xz", "bz2", "FLAC", "WavPack")
 """Timed in one round only: seconds per run, so that a repetition tells little and costs much."""

@@ -26,7 +26,7 @@ import numpy as np
 from benchmarks.machine import cpu_seconds, default_core, peak_memory, pin
 
 if TYPE_CHECKING:
-    from losslessnn.comparing.peers import Peer
+    from losslessnn.comparing.measuring import Peer
 
 Array = np.ndarray[Any, Any]
 
@@ -75,7 +75,7 @@ class Measured:
 def find_codec(name: str) -> Peer:
     """The codec of this name: a peer, or ``losslessnn -l LEVEL``."""
     if name.startswith(OURS):
-        from losslessnn.cli.bench import losslessnn_peer
+        from losslessnn.comparing.ours import losslessnn_peer
 
         return losslessnn_peer(int(name.removeprefix(OURS)))
     from losslessnn.comparing.peers import find

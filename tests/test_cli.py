@@ -25,7 +25,7 @@ from losslessnn.archives.layout import Literal
 from losslessnn.cli import main
 from losslessnn.cli.batches import file_size
 from losslessnn.cli.talk import explain
-from losslessnn.comparing.peers import name_points
+from losslessnn.comparing.picture import name_points
 from losslessnn.newfile import NewFile
 from support import make_recording, processor_seconds
 

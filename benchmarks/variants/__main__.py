@@ -27,7 +27,8 @@ from benchmarks.recordings import add_data_option, data_folder
 from benchmarks.variants import VARIANTS
 from benchmarks.variants.material import Array, read_from
 from losslessnn.chunk import decode_chunk, encode_chunk
-from losslessnn.comparing.peers import Peer, PeerError, find, measure
+from losslessnn.comparing.measuring import Peer, PeerError, measure
+from losslessnn.comparing.peers import find
 
 PEERS = ("zstd -19", "xz -9", "bz2 -9", "Blosc zstd-9 bitshuffle", "pcodec 12", "FLAC -8p", "WavPack -hhx4")
 

@@ -21,7 +21,7 @@ from losslessnn.cli.talk import complain, in_one_line, megabytes, mention_compil
 if TYPE_CHECKING:
     import numpy as np
 
-    from losslessnn.comparing.peers import Measurement, Peer
+    from losslessnn.comparing.measuring import Measurement
 
 QUICK = (
     "gzip -6",
@@ -95,7 +95,10 @@ def command(
     Exit code 1 if the file cannot be read.
     """
     from losslessnn.archives.format import Source
-    from losslessnn.comparing.peers import PeerError, find, measure, plot
+    from losslessnn.comparing.measuring import PeerError, measure
+    from losslessnn.comparing.ours import losslessnn_peer
+    from losslessnn.comparing.peers import find
+    from losslessnn.comparing.picture import plot
     from losslessnn.errors import RecordingError
     from losslessnn.recordings import load_start
 
@@ -168,23 +171,6 @@ def _rate_distortion(
         plot(points, step, f"{file.name}: {array.shape[-1]} channels, one step is {step:g}", output)
         click.echo(in_one_line(f"drawn in {output}"), err=as_csv)
     return 0
-
-
-def losslessnn_peer(level: int) -> Peer:
-    """This package in the same clothes as the others."""
-    from losslessnn.chunk import decode_chunk, encode_chunk
-    from losslessnn.comparing.peers import Peer
-
-    def refuses(array: np.ndarray[Any, Any]) -> str:
-        return ""
-
-    return Peer(
-        f"losslessnn -l {level}",
-        lambda: "",
-        refuses,
-        lambda array: [encode_chunk(array, level=level)],
-        lambda parts, dtype, shape: decode_chunk(parts[0]),
-    )
 
 
 class Table:

@@ -19,7 +19,7 @@ from losslessnn.cli.talk import megabytes, mention_compiling
 if TYPE_CHECKING:
     import numpy as np
 
-    from losslessnn.comparing.peers import Measurement
+    from losslessnn.comparing.measuring import Measurement
 
 _WARM_UP_STEPS = 5000  # more than a block, so that every kernel is needed
 _PEERS = ("gzip -6", "zstd -3", "Blosc zstd-5 bitshuffle")
@@ -115,7 +115,7 @@ def _store_zarr(zarr: Any, folder: Path, samples: np.ndarray[Any, Any], level: i
     import numpy as np
 
     from losslessnn.codec import NeuralCodec
-    from losslessnn.comparing.peers import Measurement
+    from losslessnn.comparing.measuring import Measurement
     from losslessnn.errors import CorruptFrameError
 
     path = folder / _STORE
@@ -150,7 +150,7 @@ def _store_archive(folder: Path, samples: np.ndarray[Any, Any], rate: float, lev
 
     from losslessnn.archives.archive import open_archive
     from losslessnn.archives.writing import compress_file
-    from losslessnn.comparing.peers import Measurement
+    from losslessnn.comparing.measuring import Measurement
     from losslessnn.errors import CorruptFrameError
     from losslessnn.recordings import Reading
 
@@ -179,7 +179,8 @@ def _store_archive(folder: Path, samples: np.ndarray[Any, Any], rate: float, lev
 
 
 def _compare(samples: np.ndarray[Any, Any], table: Table) -> None:
-    from losslessnn.comparing.peers import PeerError, find, measure
+    from losslessnn.comparing.measuring import PeerError, measure
+    from losslessnn.comparing.peers import find
 
     for name in _PEERS:
         try:

@@ -11,7 +11,8 @@ import numpy as np
 
 from losslessnn import lattice
 from losslessnn.chunk import decode_chunk, encode_chunk
-from losslessnn.comparing.peers import PeerError, hybrid_wavpack
+from losslessnn.comparing.audio import hybrid_wavpack
+from losslessnn.comparing.measuring import PeerError
 from losslessnn.errors import LosslessnnError
 
 Array = np.ndarray[Any, Any]
