@@ -378,10 +378,7 @@ def _begin_anew(reader: Reader) -> _Receiving:
     """Read a key packet's own fields."""
     version, dtype = reader.byte(), reader.byte()
     if version > VERSION:
-        raise NewerFormatError(
-            f"packet is of version {version} of the format of streams, this losslessnn knows {VERSION}: "
-            "pip install -U losslessnn"
-        )
+        raise NewerFormatError.of(f"packet has format version {version}")
     if version < 1 or dtype >= len(_DTYPES):
         raise CorruptFrameError("packet is of no version, or of no dtype, that there is")
     profile = _find(reader.take(ID_BYTES))
