@@ -40,6 +40,7 @@ def assert_near(original: np.ndarray, near: np.ndarray, bound: float) -> None:
             assert x == y or abs(Fraction(x) - Fraction(y)) <= bound
 
 
+@example(array=np.array([-1, -(1 << 62) - 2]), bound=1)  # a step that is no integer of 64 bits
 @settings(max_examples=150, deadline=None)
 @given(
     array=st.sampled_from(INTEGERS).flatmap(lambda dtype: hnp.arrays(dtype, st.integers(0, 90))),

@@ -8,6 +8,7 @@ for lossless image compression", The Computer Journal 1997, section 5, calls thi
 
 from __future__ import annotations
 
+import contextlib
 import math
 from typing import Any
 
@@ -152,7 +153,8 @@ def _lattice_and_codes(array: Array) -> tuple[lattice.Lattice, npt.NDArray[Any]]
     """What values are multiples of: integers of an integer, whatever other lattice would be cheaper."""
     grid = fit_integer(array, exact=True) if array.dtype.kind in "iu" else None
     if grid is not None:
-        return grid, grid.encode(array)[0]
+        with contextlib.suppress(lattice.OffLattice):  # steps of half the range of 64 bits are beyond it
+            return grid, grid.encode(array)[0]
     found = lattice.fit_encode(array)
     return None if found is None or found[2] else found[:2]  # what is left over is not uniform
 
