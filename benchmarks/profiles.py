@@ -20,7 +20,8 @@ import argparse
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -78,21 +79,37 @@ def measure(name: str, array: Array, how: dict[str, Any]) -> dict[str, Any]:
     return row
 
 
-def clips(folder: Path, how: list[object]) -> None:
-    """The N1 clips, through the command line as a user would; ``how`` are options of ``fit``."""
+@dataclass(frozen=True)
+class ClipsByProfile:
+    """The N1 clips that a profile has not seen: bytes of their WAV files over bytes on disk."""
+
+    files: int
+    ratio: float
+    ratio_with_profile: float
+
+
+def clips(folder: Path, how: Sequence[object] = ()) -> ClipsByProfile:
+    """Fit on some N1 clips, compress the others, both through the command line as a user would.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the clips' archive is.
+    how : sequence
+        More options of ``losslessnn fit``.
+    """
     with tempfile.TemporaryDirectory(prefix="losslessnn-profiles-") as scratch:
         files = unpack_clips(folder, Path(scratch, "wav"))
         known, others = files[:FITTED_CLIPS], files[FITTED_CLIPS:]
         profile = Path(scratch, "n1.profile")
-        call("fit", *known, "-o", profile, *how)
+        call("fit", "-q", *known, "-o", profile, *how)
         wav = sum(path.stat().st_size for path in others)
-        for what, more in (("without", []), ("with the profile", ["-m", profile, "--no-embed"])):
+        sizes = []
+        for what, more in (("without", []), ("with", ["-m", profile, "--no-embed"])):
             archives = Path(scratch, what)
             call("compress", *others, "-q", "-o", archives, *more)
-            size = sum(path.stat().st_size for path in archives.iterdir())
-            if more:
-                size += profile.stat().st_size
-            print(f"{len(others)} N1 clips {what}: ratio {wav / size:.4f}")
+            sizes.append(sum(path.stat().st_size for path in archives.iterdir()))
+        return ClipsByProfile(len(others), wav / sizes[0], wav / (sizes[1] + profile.stat().st_size))
 
 
 def call(*arguments: object) -> None:
@@ -131,7 +148,8 @@ def main() -> None:
     folder = data_folder(options.data)
     if options.clips:
         given = {f"--{key}": getattr(options, key) for key in ("trainer", "hidden", "shown")}
-        clips(folder, [part for pair in given.items() if pair[1] is not None for part in pair])
+        done = clips(folder, [part for pair in given.items() if pair[1] is not None for part in pair])
+        print(f"{done.files} N1 clips: ratio {done.ratio:.4f}, with a profile {done.ratio_with_profile:.4f}")
         return
     shown = None if options.shown is None else round(options.shown * 1e6)
     how = {"trainer": options.trainer, "hidden": options.hidden, "shown": shown}
