@@ -465,6 +465,22 @@ def test_the_longest_jumps_there_are() -> None:
         assert_oracle_and_cpu_agree(plain_case(np.stack([rails, -rails]), fraction_bits=1, scale=scale))
 
 
+@pytest.mark.parametrize("n_channels", [1, 8, 19])
+def test_the_farthest_that_a_code_can_be_from_its_prediction(n_channels: int) -> None:
+    """2**31 - 1 positions, which kernels count in 32 bits."""
+    lowest = 1 - (1 << 28)
+    codes = np.full((n_channels, 40), lowest)
+    codes[:, 1::7] = -lowest
+    for scale in (0, 60, 150, 183, 184, 200, 208, 220, 255):
+        case = plain_case(codes, fraction_bits=1, scale=scale)
+        for offset in (-2 * lowest, 2 * lowest):
+            positions = case.model.positions._replace(offset=np.full(n_channels, offset))
+            taps = case.model.taps._replace(coefficients=np.full(n_channels, -(1 << 20), np.int32))
+            assert_oracle_and_cpu_agree(
+                Case(case.codes, replace(case.model, positions=positions, taps=taps, lanes=n_channels))
+            )
+
+
 @pytest.mark.parametrize("fraction_bits", range(1, 6))
 def test_low_bits_go_uncoded_where_the_scale_is_great(fraction_bits: int) -> None:
     codes = np.random.default_rng(0).integers(-(1 << 22), 1 << 22, (2, 80))

@@ -28,7 +28,9 @@ from losslessnn.kernels.cpu.vectors import (
     maximum,
     minimum,
     quotient,
+    scaled,
     select,
+    share,
     when,
 )
 from losslessnn.kernels.parameters import LinearTaps
@@ -101,21 +103,53 @@ def test_operators_are_those_of_numpy(lanes: int, a: np.ndarray, b: np.ndarray) 
         np.testing.assert_array_equal(result, expected(a, b), err_msg=name)
 
 
+def in_half_the_bits(formula: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """The formula of the lowest 32 bits of what it is given."""
+    return lambda a, b: formula(a.of_width(32), b.of_width(32))
+
+
+HALVES: dict[str, tuple[Callable[[Any, Any], Any], Callable[[Any, Any], Any]]] = {
+    "sum": (lambda a, b: a + b,) * 2,
+    "difference from a number": (lambda a, b: 5 - a,) * 2,
+    "product": (lambda a, b: a * b,) * 2,
+    "shift to the right": (lambda a, b: a >> (b & 31),) * 2,
+    "shift to the left": (lambda a, b: a << (b & 31),) * 2,
+    "minimum": (minimum, np.minimum),
+    "less": (lambda a, b: select(a < b, a, 7), lambda a, b: np.where(a < b, a, 7)),
+}
+halved = lanes_of(*(in_half_the_bits(formula) for formula, _ in HALVES.values()))
+
+
+@each_width
+@settings(max_examples=200)
+@given(a=eights, b=eights)
+def test_numbers_may_be_half_as_wide(lanes: int, a: np.ndarray, b: np.ndarray) -> None:
+    results = np.zeros((len(HALVES), LANES), np.int64)
+    halved(lanes, a, b, results)
+    for result, (name, (_, expected)) in zip(results, HALVES.items(), strict=True):
+        half = expected(a.astype(np.int32), b.astype(np.int32))
+        np.testing.assert_array_equal(result, half, err_msg=name)
+
+
 class Looked(NamedTuple):
     """Arrays of several kinds, in a tuple as kernels get them."""
 
     narrow: np.ndarray
     bytes: np.ndarray
     rows: np.ndarray
+    doubles: np.ndarray
 
 
 @in_lanes
 def look_up(arrays: Any, places: Array, result: Array, k: Numbers) -> Numbers:
-    at = places.load(k)
-    here, after = arrays.narrow.pairs(at)
-    found = (arrays.narrow[at], here, after, arrays.bytes[at], arrays.rows[at + arrays.rows.length])
-    for row, values in enumerate(found):
-        result.store(k + result.length * row, values)
+    row = 0
+    for width in (64, 32):
+        at = places.load(k).of_width(width)
+        later = at + arrays.rows.length.of_width(width)
+        found = (arrays.narrow[at], *arrays.narrow.pairs(at), arrays.bytes[at], arrays.rows[later])
+        for values in (*found, scaled(at, arrays.doubles[at])):
+            result.store(k + result.length * row, values)
+            row += 1
     return k
 
 
@@ -132,18 +166,23 @@ def test_numbers_are_looked_up_where_they_stand(lanes: int) -> None:
         rng.integers(-(1 << 31), 1 << 31, 50).astype(np.int32),
         rng.integers(0, 256, 50).astype(np.uint8),
         rng.integers(-(1 << 62), 1 << 62, (2, 50)),
+        rng.integers(0, 1 << 44, 50) / 1024,
     )
     places = np.append(rng.integers(0, 49, 14), [0, 48])
-    result = np.empty((5, 16), np.int64)
+    result = np.empty((12, 16), np.int64)
     look_up_all(lanes, arrays, places, result)
-    expected = (
-        arrays.narrow[places],
-        arrays.narrow[places],
-        arrays.narrow[places + 1],
-        arrays.bytes[places],
-        arrays.rows[1, places],
+    expected = np.stack(
+        [
+            arrays.narrow[places],
+            arrays.narrow[places],
+            arrays.narrow[places + 1],
+            arrays.bytes[places],
+            arrays.rows[1, places],
+            np.floor(places * arrays.doubles[places]).astype(np.int64),
+        ]
     )
-    np.testing.assert_array_equal(result, np.stack(expected))
+    np.testing.assert_array_equal(result[:6], expected)
+    np.testing.assert_array_equal(result[6:11], expected[:5].astype(np.int32), "in half as many bits")
 
 
 divide = lanes_of(quotient)
@@ -164,6 +203,22 @@ def test_quotients_are_exact(lanes: int, cases: list[tuple[int, int, int]]) -> N
         result = np.empty(LANES, np.int64)
         divide(lanes, x, y, result)
         np.testing.assert_array_equal(result, x // y)
+
+
+shares = lanes_of(lambda a, b: share(a.of_width(32), b.of_width(32), 12))
+
+
+@each_width
+@given(
+    st.lists(
+        st.tuples(st.integers(-(1 << 20), 1 << 20), st.integers(0, 1 << 22)), min_size=LANES, max_size=LANES
+    )
+)
+def test_shares_are_about_right(lanes: int, pairs: list[tuple[int, int]]) -> None:
+    x, y = np.array(pairs, np.int64).T.copy()
+    result = np.empty((1, LANES), np.int64)
+    shares(lanes, x, y, result)
+    np.testing.assert_allclose(result[0], x * y / 4096, rtol=2e-7, atol=1)
 
 
 @in_lanes

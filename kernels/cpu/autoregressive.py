@@ -13,11 +13,9 @@ from numpy.typing import NDArray
 
 from losslessnn.kernels.constants import (
     ESCAPE_BITS,
-    INVERSE,
     LOG2,
     PAD,
     POSITION_LIMIT,
-    SCALE,
     WINDOW,
 )
 from losslessnn.kernels.cpu import adaptive, head, head_lanes, network_narrow, network_wide, rans
@@ -30,7 +28,7 @@ from losslessnn.kernels.cpu.vectors import FEW, LANES, MANY
 from losslessnn.kernels.parameters import Bins, Head, Positions, Steps
 
 _LIMIT = np.int64(POSITION_LIMIT - 1)
-_SCALE, _INVERSE, _LOG2 = SCALE, INVERSE, LOG2
+_REACHES, _CELLS, _LOG2 = head_lanes.REACHES, head_lanes.CELLS, LOG2
 _ESCAPE_BITS, _LONGEST_ESCAPE = np.int64(ESCAPE_BITS), np.int64((1 << ESCAPE_BITS) - 1)
 STEPS = 256
 BLOCK = 1024
@@ -201,7 +199,7 @@ def code_intervals(
     for k in range(n_channels):
         columns.begin[k] = k * np.int64(codes.shape[1] - skew)
     bins = Bins(positions.fraction_bits, positions.low, positions.high, positions.edges, positions.inverse)
-    tables = head_lanes.Tables(_SCALE, _INVERSE, _LOG2, parameters.tails, parameters.guesses)
+    tables = head_lanes.Tables(_REACHES, _CELLS, _LOG2, parameters.tails, parameters.guesses)
     lanes = LANES if n_channels > FEW else 1
     # a few channels for a while, and then the next: what they need stays in cache
     for block in range(steps.begin, steps.end, STEPS):
@@ -224,8 +222,10 @@ def code_intervals(
                     i = k + lowest_bit(odd)
                     odd &= odd - 1
                     code = np.int64(codes[i, s - skew * i])
-                    coarse = head.coarse_bits(columns.scale[i], positions.fraction_bits)
-                    bits, length = rest_of(code, coarse, columns.first[i], columns.symbol[i])
+                    coarse = head.coarse_bits(np.int64(columns.scale[i]), positions.fraction_bits)
+                    bits, length = rest_of(
+                        code, coarse, np.int64(columns.first[i]), np.int64(columns.symbol[i])
+                    )
                     rest[here + i], rest_bits[here + i] = bits, length
                     raw_bits[i] += length
 
@@ -248,15 +248,13 @@ def code_steady_intervals(
         for k in range(codes.shape[0]):
             begin = max(block - skew * k, 0)
             end = min(min(block + STEPS, steps.end) - skew * k, steps.n_times)
-            scale = columns.scale[k]
-            coarse = head.coarse_bits(scale, positions.fraction_bits)
+            coarse = head.coarse_bits(np.int64(columns.scale[k]), positions.fraction_bits)
             t = begin
             while t < end:
                 together = LANES if end - t >= LANES else 1
                 row = t + skew * k - steps.begin
                 odd = head_lanes.steady_times(
-                    together, codes, errors, columns, parameters.tails, bins, k, positions.table[k], scale,
-                    columns.unit[k], columns.inverse[k], parameters.shape[k],
+                    together, codes, errors, columns, parameters.tails, bins, k,
                     k * np.int64(codes.shape[1]) + t, k * np.int64(errors.shape[1]) + column + t, rows, row,
                     start, freq,
                 )  # fmt: skip
@@ -265,7 +263,9 @@ def code_steady_intervals(
                     odd &= odd - 1
                     here = rows[row + i] + k
                     code = np.int64(codes[k, t + i])
-                    bits, length = rest_of(code, coarse, columns.first[k + i], columns.symbol[k + i])
+                    bits, length = rest_of(
+                        code, coarse, np.int64(columns.first[k + i]), np.int64(columns.symbol[k + i])
+                    )
                     rest[here], rest_bits[here] = bits, length
                     raw_bits[k] += length
                 t += together
@@ -299,7 +299,8 @@ class Working(NamedTuple):
 
     averages: NDArray[np.int64]  # (speeds, channels and more)
     weights: NDArray[np.int64]  # (speeds, channels and more)
-    numbers: NDArray[np.int64]  # (6, channels and more)
+    numbers: NDArray[np.int64]  # (4, channels and more)
+    network: NDArray[np.int32]  # (2, channels and more): what it is given of the distribution
     columns: head_lanes.Columns
     states: NDArray[np.uint64]  # (lanes and more,) of rANS
     read: NDArray[np.int64]  # (2,) how many words and raw bits a decoder has read
@@ -307,12 +308,13 @@ class Working(NamedTuple):
 
 def working_memory(n_channels: int, lanes: int = 0) -> Working:
     """Memory for `code_intervals` and `decode`, which `start` makes ready."""
-    rows = head_lanes.new_rows(12 + len(head_lanes.Columns._fields), n_channels)
+    rows = head_lanes.new_rows(10, n_channels)
     return Working(
         rows[:3],
         rows[3:6],
-        rows[6:12],
-        head_lanes.Columns(*rows[12:]),
+        rows[6:],
+        head_lanes.new_rows(2, n_channels, np.int32),
+        head_lanes.new_columns(n_channels),
         np.zeros(lanes + MANY, np.uint64),
         np.zeros(2, np.int64),
     )
@@ -350,8 +352,8 @@ def are_steady(parameters):
 def start_scales(columns):
     """Scales that stay as they are, from biases."""
     for k in range(columns.scale.size):
-        scale = np.uintp(head.scale_index(np.int64(0), columns.bias[k]))
-        columns.scale[k], columns.unit[k], columns.inverse[k] = scale, _SCALE[scale], _INVERSE[scale]
+        scale = np.uintp(head.scale_index(np.int64(0), np.int64(columns.bias[k])))
+        columns.scale[k], columns.reach[k], columns.cells[k] = scale, _REACHES[scale], _CELLS[scale]
 
 
 class _Rows(NamedTuple):
@@ -361,8 +363,8 @@ class _Rows(NamedTuple):
     error: NDArray[np.int64]  # of the final one; before, what the adaptive stage adds
     shift: NDArray[np.int64]  # of the linear prediction
     rounding: NDArray[np.int64]
-    mean: NDArray[np.int64]  # as the network sees it; without one, the distribution's
-    scale_index: NDArray[np.int64]  # likewise
+    mean: NDArray[np.int32]  # as the network sees it; without one, the distribution's
+    scale_index: NDArray[np.int32]  # likewise
 
 
 @lean_kernel
@@ -385,14 +387,14 @@ def decode(
     averages, columns, numbers = working.averages, working.columns, working.numbers
     start_columns(parameters, positions, columns)
     bins = Bins(positions.fraction_bits, positions.low, positions.high, positions.edges, positions.inverse)
-    tables = head_lanes.Tables(_SCALE, _INVERSE, _LOG2, parameters.tails, parameters.guesses)
+    tables = head_lanes.Tables(_REACHES, _CELLS, _LOG2, parameters.tails, parameters.guesses)
     many, few = wide.shape.size > 0, narrow.units.size > 0  # channels with a network
     networked = many or few
     steady = not networked and are_steady(parameters)
     if steady:
         start_scales(columns)
-    mean = numbers[4] if networked else columns.centre
-    index = numbers[5] if networked else columns.scale
+    mean = working.network[0] if networked else columns.centre
+    index = working.network[1] if networked else columns.scale
     rows = _Rows(numbers[0], numbers[1], numbers[2], numbers[3], mean, index)
     for k in range(n_channels):
         rows.shift[k] = taps.shift[k]
@@ -490,10 +492,11 @@ def _take_symbols(
                 i = k + lowest_bit(missed)
                 missed &= missed - 1
                 slot = rans.slot_of(states[i % lanes])
-                coarse = head.coarse_bits(columns.scale[i], bins.fraction_bits)
+                scale = np.int64(columns.scale[i])
                 columns.symbol[i], columns.start[i], columns.end[i] = head.find_symbol(
-                    slot, columns.first[i], coarse, columns.centre[i], columns.scale[i], parameters.tails,
-                    columns.shape[i], bins, positions.table[i], columns.symbol[i],
+                    slot, np.int64(columns.first[i]), head.coarse_bits(scale, bins.fraction_bits),
+                    np.int64(columns.centre[i]), scale, parameters.tails, np.int64(columns.shape[i]), bins,
+                    positions.table[i], np.int64(columns.symbol[i]),
                 )  # fmt: skip
         for k in range(batch, batch_end, together):
             word += head_lanes.pop(together, states, k % lanes, columns, k, batch_end - k, words, word)
@@ -510,8 +513,8 @@ def _settle(raw, place, history, codes, positions, columns, bins, together, skew
             i = k + lowest_bit(odd)
             odd &= odd - 1
             held = columns.held[i] > 0
-            coarse = 0 if held else head.coarse_bits(columns.scale[i], bins.fraction_bits)
-            symbol = columns.symbol[i]
+            coarse = 0 if held else head.coarse_bits(np.int64(columns.scale[i]), bins.fraction_bits)
+            symbol = np.int64(columns.symbol[i])
             code = (columns.first[i] + symbol) << coarse
             if held:
                 code = _code_before(history, codes, positions, columns, i, s - skew * i)

@@ -3,11 +3,14 @@
 The numbers of all channels stand in `Columns` and are worked on in eights, the last eight as well if there
 are fewer: lanes of channels that have no sample are computed like the others, from numbers that are harmless,
 and nobody looks at them.
+
+What is said of a sample fits in 32 bits, and without AVX-512 that is half as many instructions as 64: edges
+of bins and offsets reach `POSITION_LIMIT` together, a prediction stays below it before its offset is added,
+and so no edge is farther from a prediction than 2**31 - 1. Running averages and states of rANS have 64 bits.
 """
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +21,7 @@ from losslessnn.kernels.constants import (
     CELL_BITS,
     COARSE_INDEX,
     GUESS_BITS,
+    INVERSE,
     LOG_BITS,
     MASS,
     N_SCALES,
@@ -33,7 +37,6 @@ from losslessnn.kernels.constants import (
     WORD_BITS,
 )
 from losslessnn.kernels.cpu.vectors import (
-    LANES,
     MANY,
     Array,
     Numbers,
@@ -47,13 +50,17 @@ from losslessnn.kernels.cpu.vectors import (
     maximum,
     minimum,
     quotient,
+    scaled,
     select,
+    share,
     when,
 )
 
 _GUESS_SHIFT = PRECISION - GUESS_BITS
 _GUESS_MASK = (1 << _GUESS_SHIFT) - 1
-_QUANTILE_BITS = CELL_BITS + 5 + 8  # of quantiles and of scales
+_QUANTILE_BITS = CELL_BITS + 5 + 5  # of quantiles and of reaches, which are 32 scales
+_BETWEEN_BITS = 10  # between two quantiles
+_LINE_BYTES = 64  # of the cache
 _CELL_MASK = (1 << CELL_BITS) - 1
 _INDEX_SHIFT = LOG_BITS - 3
 _UNIT = AVERAGE_BITS << LOG_BITS
@@ -61,42 +68,54 @@ _ROUND = 1 << (_INDEX_SHIFT - 1)
 assert (SCALE >> 3 == REACH).all()
 
 
-class Columns(NamedTuple):
-    """Numbers of all channels, and some more that mean nothing, (padded,) int64."""
+# How far a scale's tails go, if distances do, and how many cells of theirs a unit of distance is: `INVERSE`.
+# Products of distances and these are exact in doubles, since none has more than 50 bits.
+REACHES: NDArray[np.int32] = np.minimum(REACH, (1 << 31) - 1).astype(np.int32)
+CELLS: NDArray[np.float64] = INVERSE / float(1 << 30)
 
-    shape: NDArray[np.int64]
-    bias: NDArray[np.int64]
-    offset: NDArray[np.int64]
-    table: NDArray[np.int64]  # which ADC table, if there are any
+
+class Columns(NamedTuple):
+    """Numbers of all channels, and some more that mean nothing, (padded,)."""
+
     begin: NDArray[np.int64]  # where in a flat (channels, time) array the sample of step 0 would be
-    held: NDArray[np.int64]  # whether this step's sample is marked and takes no bits
-    centre: NDArray[np.int64]  # of the distribution, in positions
-    scale: NDArray[np.int64]
-    unit: NDArray[np.int64]  # of that scale, and one over it
-    inverse: NDArray[np.int64]
-    first: NDArray[np.int64]
-    symbol: NDArray[np.int64]
-    start: NDArray[np.int64]
-    end: NDArray[np.int64]
-    code: NDArray[np.int64]
-    position: NDArray[np.int64]
+    cells: NDArray[np.float64]  # of this scale's tails, in a unit of distance
+    reach: NDArray[np.int32]  # how far they go
+    shape: NDArray[np.int32]
+    bias: NDArray[np.int32]
+    offset: NDArray[np.int32]
+    table: NDArray[np.int32]  # which ADC table, if there are any
+    held: NDArray[np.int32]  # whether this step's sample is marked and takes no bits
+    centre: NDArray[np.int32]  # of the distribution, in positions
+    scale: NDArray[np.int32]
+    first: NDArray[np.int32]
+    symbol: NDArray[np.int32]
+    start: NDArray[np.int32]
+    end: NDArray[np.int32]
+    code: NDArray[np.int32]
+    position: NDArray[np.int32]
+
+
+def new_columns(n_channels: int) -> Columns:
+    """Zeros for so many channels."""
+    begin, cells = new_rows(1, n_channels), new_rows(1, n_channels, np.float64)
+    return Columns(begin[0], cells[0], *new_rows(len(Columns._fields) - 2, n_channels, np.int32))
 
 
 class Tables(NamedTuple):
     """What the head looks up."""
 
-    scale: NDArray[np.int64]
-    inverse: NDArray[np.int64]
+    reach: NDArray[np.int32]
+    cells: NDArray[np.float64]
     log2: NDArray[np.int32]
     tails: NDArray[np.int32]
     guesses: NDArray[np.int32]
 
 
-def new_rows(n_rows: int, n_channels: int) -> NDArray[np.int64]:
-    """Rows of zeros that can be worked on in eights from any channel on; each eight is one cache line."""
-    length = (n_channels + MANY + LANES - 2) // LANES * LANES
-    memory = np.zeros(n_rows * length + LANES - 1, np.int64)
-    begin = -memory.ctypes.data // memory.itemsize % LANES
+def new_rows(n_rows: int, n_channels: int, kind: Any = np.int64) -> NDArray[Any]:
+    """Rows of zeros that can be worked on in eights from any channel on; none lies across two cache lines."""
+    length = (n_channels + 2 * MANY - 2) // MANY * MANY
+    memory = np.zeros(n_rows * length + MANY - 1, kind)
+    begin = -memory.ctypes.data // memory.itemsize % (_LINE_BYTES // memory.itemsize)
     return memory[begin : begin + n_rows * length].reshape(n_rows, length)
 
 
@@ -104,13 +123,14 @@ class _Bins:
     """Codes and the edges between them; by the channels' ADC tables, or all alike."""
 
     def __init__(self, bins: Any, table: Numbers) -> None:
-        self.low, self.high = bins.low, bins.high
-        self._bits, self._half = bins.fraction_bits, 1 << (bins.fraction_bits - 1)
+        self.low, self.high = bins.low.of_width(32), bins.high.of_width(32)
+        self._bits = bins.fraction_bits.of_width(32)
+        self._half = (self._bits - self._bits + 1) << (self._bits - 1)
         self._edges, self._inverse = bins.edges, bins.inverse
         self._tabled = bins.edges.length > 0
-        self._row = table * bins.edges.length - bins.low
-        self._cells = table * bins.inverse.length
-        self._last_cell = bins.inverse.length - 1
+        self._row = table * bins.edges.length.of_width(32) - self.low
+        self._cells = table * bins.inverse.length.of_width(32)
+        self._last_cell = bins.inverse.length.of_width(32) - 1
 
     def coarseness(self, scale: Numbers) -> Numbers:
         """By how much a scale is wider than those that care about every bit of a code."""
@@ -142,7 +162,7 @@ class _Bins:
             code = self._code_of_cell(position)
             next_edges = self._edges.pairs(self._row + minimum(code + 1, self.high))
             for edge in next_edges:
-                code = code + select(position >= edge, 1, 0)
+                code = select(position >= edge, code + 1, code)
             return (minimum(code, self.high),)
 
         (code,) = either(self._tabled, by_table, lambda: ((position + self._half) >> self._bits,))
@@ -178,7 +198,7 @@ class _Window:
         shape: Numbers,
     ) -> None:
         self._bins, self.centre = mine, centre
-        index, self.unit, self._inverse = scale
+        index, self.reach, self._per_unit = scale
         self.coarse = maximum(mine.coarseness(index) >> 3, 0)
         self._tails, self._tail = tails, shape * (TAIL_CELLS + 1)
 
@@ -189,14 +209,17 @@ class _Window:
     def mass_below(self, edge: Numbers) -> Numbers:
         """`head.mass_below`."""
         distance = edge - self.centre
-        far = minimum(maximum(distance, 0 - distance), (self.unit >> 3) - 1)
-        place = (far * self._inverse) >> 30
+        place = scaled(minimum(maximum(distance, 0 - distance), self.reach - 1), self._per_unit)
         upper, lower = self._tails.pairs(self._tail + (place >> CELL_BITS))
         above = upper - (((upper - lower) * (place & _CELL_MASK)) >> CELL_BITS)
         return select(distance < 0, above, MASS - above)
 
     def edges(self, symbol: Numbers, first: Numbers) -> tuple[Numbers, Numbers, Numbers, Numbers]:
-        """The first code of a symbol and of the next one, and where they begin."""
+        """The first code of a symbol and of the next one, and where they begin.
+
+        They fit in 32 bits, as a window's codes need not: symbols are those of codes there are or, where a
+        decoder guesses, of codes at positions there could be, or nearer to the middle.
+        """
         codes = [(first + symbol + i) << self.coarse for i in (0, 1)]
         inside = (self._bins.inside(code, self._bins.low, self._bins.high + 1) for code in codes)
         return (*codes, *(self._bins.edge_below(code) for code in inside))
@@ -232,16 +255,20 @@ class _Window:
         return below, above, odd
 
 
+def _number(row: Array, k: Numbers) -> Numbers:
+    return row.load(k).of_width(32)
+
+
 def _window(columns: Any, k: Numbers, tables: Any, bins: Any) -> tuple[_Bins, _Window]:
-    mine = _Bins(bins, columns.table.load(k))
-    scale = (columns.scale.load(k), columns.unit.load(k), columns.inverse.load(k))
-    return mine, _Window(mine, tables.tails, columns.centre.load(k), scale, columns.shape.load(k))
+    mine = _Bins(bins, _number(columns.table, k))
+    scale = (_number(columns.scale, k), _number(columns.reach, k), columns.cells.load(k))
+    return mine, _Window(mine, tables.tails, _number(columns.centre, k), scale, _number(columns.shape, k))
 
 
 def _look_up(columns: Any, k: Numbers, tables: Any) -> None:
-    scale = columns.scale.load(k)
-    columns.unit.store(k, tables.scale[scale])
-    columns.inverse.store(k, tables.inverse[scale])
+    scale = _number(columns.scale, k)
+    columns.reach.store(k, tables.reach[scale])
+    columns.cells.store(k, tables.cells[scale])
 
 
 @in_many_lanes
@@ -254,11 +281,12 @@ def guess(
     """
     when(steady < 1, lambda: _look_up(columns, k, tables))
     mine, window = _window(columns, k, tables, bins)
-    slot = states.load(lane) & (TOTAL - 1)
-    curve = columns.shape.load(k) * ((1 << GUESS_BITS) + 1)
+    slot = states.load(lane).of_width(32) & (TOTAL - 1)
+    curve = _number(columns.shape, k) * ((1 << GUESS_BITS) + 1)
     left, right = tables.guesses.pairs(curve + (slot >> _GUESS_SHIFT))
-    quantile = left + (((right - left) * (slot & _GUESS_MASK)) >> _GUESS_SHIFT)
-    position = window.centre + ((quantile * window.unit) >> _QUANTILE_BITS)
+    between = (slot & _GUESS_MASK) >> (_GUESS_SHIFT - _BETWEEN_BITS)
+    quantile = left + (((right - left) * between) >> _BETWEEN_BITS)
+    position = window.centre + share(quantile, minimum(window.reach, 1 << 30), _QUANTILE_BITS)
     first = window.first()
     columns.first.store(k, first)
     columns.symbol.store(k, mine.inside((mine.code_at(position) >> window.coarse) - first, 1, WINDOW - 2))
@@ -275,8 +303,8 @@ def check(
     while it waits for these look-ups.
     """
     _, window = _window(columns, k, tables, bins)
-    slot, symbol = states.load(lane) & (TOTAL - 1), columns.symbol.load(k)
-    code, next_code, edge, next_edge = window.edges(symbol, columns.first.load(k))
+    slot, symbol = states.load(lane).of_width(32) & (TOTAL - 1), _number(columns.symbol, k)
+    code, next_code, edge, next_edge = window.edges(symbol, _number(columns.first, k))
     start = window.inner_cumulative(symbol, code, edge)
     end = window.inner_cumulative(symbol + 1, next_code, next_edge)
     idle = (columns.held.load(k) > 0) | (lane_numbers(k) >= n)
@@ -322,11 +350,11 @@ def push(
 @in_lanes
 def settle(columns: Any, k: Numbers, n: Numbers, bins: Any) -> Numbers:
     """Codes and positions of the symbols of ``n`` channels; a bit for each to which there is more."""
-    mine, symbol = _Bins(bins, columns.table.load(k)), columns.symbol.load(k)
-    code = columns.first.load(k) + symbol
-    odd = (mine.coarseness(columns.scale.load(k)) >= 8) | (symbol <= 0) | (symbol >= WINDOW - 1)
-    odd = odd | (code < bins.low) | (code > bins.high) | (columns.held.load(k) > 0)
-    code = mine.inside(code, bins.low, bins.high)
+    mine, symbol = _Bins(bins, _number(columns.table, k)), _number(columns.symbol, k)
+    code = _number(columns.first, k) + symbol
+    odd = (mine.coarseness(_number(columns.scale, k)) >= 8) | (symbol <= 0) | (symbol >= WINDOW - 1)
+    odd = odd | (code < mine.low) | (code > mine.high) | (columns.held.load(k) > 0)
+    code = mine.inside(code, mine.low, mine.high)
     columns.code.store(k, code)
     columns.position.store(k, _middle(mine.edges_of(code)))
     return as_bits(odd & (lane_numbers(k) < n))
@@ -342,8 +370,8 @@ def write(
     The first one's go to ``place`` and ``code_place``, those of the next so far behind it.
     """
     lane = lane_numbers(k)
-    history.scatter(lane * apart + place, columns.position.load(k) - columns.offset.load(k))
-    when(codes.length > 0, lambda: codes.scatter(lane * codes_apart + code_place, columns.code.load(k)))
+    history.scatter(lane * apart + place, _number(columns.position, k) - _number(columns.offset, k))
+    when(codes.length > 0, lambda: codes.scatter(lane * codes_apart + code_place, _number(columns.code, k)))
     return k
 
 
@@ -448,19 +476,23 @@ def code_step(
     channel = lane_numbers(k) + k
     real = (channel >= begin) & (channel < end)
     place = select(real, columns.begin.load(k) + step, 0)
-    code, error = codes[place], errors[place]
+    code, error = codes[place].of_width(32), errors[place]
     (held,) = either(marked.length > 0, lambda: (marked[place] > 0,), lambda: (real & ~real,))
-    mine = _Bins(bins, columns.table.load(k))
+    mine = _Bins(bins, _number(columns.table, k))
     edges = mine.edges_of(code)
-    mean = _middle(edges) - error
-    logarithms = partial(logarithms_of, averages, k, tables.log2)
-    centre, scale, shape = either(
-        corrected.means.length > 0,
-        lambda: (mean + corrected.means[place], corrected.scales[place], corrected.shapes[place]),
-        lambda: (mean, scale_index(logarithms(), weights, columns, k), columns.shape.load(k)),
-    )
-    units = (scale, tables.scale[scale], tables.inverse[scale])
-    window = _Window(mine, tables.tails, centre, units, shape)
+    mean = _middle(edges) - error.of_width(32)
+
+    def as_corrected() -> tuple[Numbers, ...]:
+        found = (corrected.means, corrected.scales, corrected.shapes)
+        moved, scale, shape = (values[place].of_width(32) for values in found)
+        return mean + moved, scale, shape
+
+    def as_they_are() -> tuple[Numbers, ...]:
+        scale = scale_index(logarithms_of(averages, k, tables.log2), weights, columns, k)
+        return mean, scale.of_width(32), _number(columns.shape, k)
+
+    centre, scale, shape = either(corrected.means.length > 0, as_corrected, as_they_are)
+    window = _Window(mine, tables.tails, centre, (scale, tables.reach[scale], tables.cells[scale]), shape)
     learning = real & ~held
     _move_averages(averages, k, error, learning)
     below, above, odd = window.interval(code, edges, columns, k, learning)
@@ -474,19 +506,22 @@ def code_step(
 
 @in_lanes
 def steady_times(
-    codes: Array, errors: Array, columns: Any, tails: Array, bins: Any, k: Numbers, table: Numbers,
-    scale: Numbers, unit: Numbers, inverse: Numbers, shape: Numbers, place: Numbers, error_place: Numbers,
-    rows: Array, row: Numbers, start: Array, freq: Array,
+    codes: Array, errors: Array, columns: Any, tails: Array, bins: Any, k: Numbers, place: Numbers,
+    error_place: Numbers, rows: Array, row: Numbers, start: Array, freq: Array,
 ) -> Numbers:  # fmt: skip
     """Intervals of a channel's samples, whose codes and errors are from a place on; its scale stays as it is.
 
     Each is written ``k`` behind where its step begins, as ``rows`` say from ``row`` on. As `code_step`, a bit
     is returned for each that needs raw bits, which are told in `Columns` from ``k`` on.
     """
-    code, error = codes.load(place), errors.load(error_place)
+    code, error = _number(codes, place), _number(errors, error_place)
+    table, scale, reach, shape = (
+        row.one(k).of_width(32) for row in (columns.table, columns.scale, columns.reach, columns.shape)
+    )
     mine = _Bins(bins, table)
     edges = mine.edges_of(code)
-    window = _Window(mine, tails, _middle(edges) - error, (scale, unit, inverse), shape)
+    scales = (scale, reach, columns.cells.one(k))
+    window = _Window(mine, tails, _middle(edges) - error, scales, shape)
     below, above, odd = window.interval(code, edges, columns, k)
     start.scatter_by(rows, row, k, below)
     freq.scatter_by(rows, row, k, above - below)

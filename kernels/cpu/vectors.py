@@ -2,7 +2,7 @@
 
 A compiler makes no vectors of a loop that looks things up, branches or calls. A function decorated with
 `in_lanes` is run once, while the kernel that calls it is compiled, on `Numbers` instead of numbers: every
-operator it applies writes down the LLVM instruction that does the same to eight 64-bit numbers side by side.
+operator it applies writes down the LLVM instruction that does the same to eight numbers side by side.
 LLVM knows how to do these on any machine, with the vectors it has or without, so the numbers are the same
 everywhere.
 
@@ -27,6 +27,7 @@ MANY = 2 * LANES  # channels whose look-ups are waited for at once
 FEW = 2  # channels that are quicker one by one
 
 _BYTE, _I32, _I64 = (ir.IntType(bits) for bits in (8, 32, 64))
+_FLOAT, _DOUBLE = ir.FloatType(), ir.DoubleType()
 _ORDER = ir.VectorType(_I32, LANES)
 
 
@@ -60,14 +61,21 @@ class Numbers:
         kind = self.value.type
         return kind.element if isinstance(kind, ir.VectorType) else kind
 
+    @property
+    def width(self) -> int:
+        """How many bits each has."""
+        return int(self._kind.width)
+
     def of_width(self, bits: int) -> Numbers:
         """The same numbers in so many bits, as far as these hold them."""
-        narrow, kind = ir.IntType(bits), self.value.type
-        target = ir.VectorType(narrow, self.lanes) if isinstance(kind, ir.VectorType) else narrow
         if bits == self._kind.width:
             return self
         change = self.builder.sext if bits > self._kind.width else self.builder.trunc
-        return self.made(change(self.value, target))
+        return self.made(change(self.value, self._as_many(ir.IntType(bits))))
+
+    def _as_many(self, kind: Any) -> Any:
+        """A type of one in every lane, or of one for all, as these are."""
+        return ir.VectorType(kind, self.lanes) if isinstance(self.value.type, ir.VectorType) else kind
 
     def _with(self, other: Numbers | int) -> tuple[Any, Any]:
         """The values of two, spread over all lanes if either has them."""
@@ -148,18 +156,35 @@ def quotient(x: Numbers, y: Numbers) -> Numbers:
     return about + select(left < 0, -1, select(left >= y, 1, 0))
 
 
+def share(x: Numbers, y: Numbers, bits: int) -> Numbers:
+    """x * y / 2**bits, about: some seven digits. Nothing may follow from it but how long something takes."""
+    b, both = x.builder, (x.spread(), y.spread())
+    one, other = (b.sitofp(value, x.made(value)._as_many(_FLOAT)) for value in both)
+    part = x.made(ir.Constant(_FLOAT, 2.0**-bits))
+    part = part.spread() if isinstance(one.type, ir.VectorType) else part.value
+    return x.made(b.fptosi(b.fmul(b.fmul(one, other), part), both[0].type))
+
+
+def scaled(x: Numbers, factors: Numbers) -> Numbers:
+    """Whole numbers from 0 on, times doubles, rounded down: exact if a double holds the product."""
+    b, whole = x.builder, x.spread()
+    doubles = b.sitofp(whole, x.made(whole)._as_many(_DOUBLE))
+    return x.made(b.fptosi(b.fmul(doubles, factors.spread()), whole.type))
+
+
 class Array:
     """The numbers of an array, from its first on, whatever its shape is; ``length`` is that of a row."""
 
     def __init__(self, builder: Any, data: Any, kind: Any, signed: bool, length: Any, lanes: int) -> None:
         self._builder, self._data, self._kind, self._signed, self._lanes = builder, data, kind, signed, lanes
+        self._bytes = 8 if kind == _DOUBLE else kind.width // 8
         self.length = Numbers(builder, length, lanes)
 
     def _several(self, kind: Any) -> Any:
         return kind if self._lanes == 1 else ir.VectorType(kind, self._lanes)
 
     def _widened(self, value: Any) -> Numbers:
-        if self._kind.width < 64:
+        if self._bytes < 8:
             extend = self._builder.sext if self._signed else self._builder.zext
             value = extend(value, self._several(_I64))
         return self.length.made(value)
@@ -170,7 +195,7 @@ class Array:
     def load(self, place: Numbers) -> Numbers:
         """The number at a place in the first lane, those behind it in the others."""
         pointer = self._pointer(place.value, self._several(self._kind))
-        return self._widened(self._builder.load(pointer, align=self._kind.width // 8))
+        return self._widened(self._builder.load(pointer, align=self._bytes))
 
     def start(self) -> Numbers:
         """The array's first numbers."""
@@ -179,8 +204,8 @@ class Array:
     def store(self, place: Numbers, numbers: Numbers) -> None:
         """Write all lanes' numbers, in the array's width, from a place on."""
         pointer = self._pointer(place.value, self._several(self._kind))
-        value = numbers.of_width(self._kind.width).spread()
-        self._builder.store(value, pointer, align=self._kind.width // 8)
+        value = numbers if self._kind == _DOUBLE else numbers.of_width(self._kind.width)
+        self._builder.store(value.spread(), pointer, align=self._bytes)
 
     def one(self, place: Numbers) -> Numbers:
         """The number at a place, the same in all lanes, in the width in which the array has it."""
@@ -189,52 +214,55 @@ class Array:
     def row(self, place: Numbers) -> Numbers:
         """As `load`, in the width in which the array has them."""
         pointer = self._pointer(place.value, self._several(self._kind))
-        return self.length.made(self._builder.load(pointer, align=self._kind.width // 8))
+        return self.length.made(self._builder.load(pointer, align=self._bytes))
 
     def scatter(self, places: Numbers, numbers: Numbers) -> None:
         """Write each lane's number at its place, cut to the array's width, the last lane's first."""
         if self._lanes == 1:
             return self.store(places, numbers)
-        value = numbers.spread()
-        if self._kind.width < 64:
-            value = self._builder.trunc(value, self._several(self._kind))
+        value = numbers.of_width(self._kind.width).spread()
         for lane in reversed(range(self._lanes)):
             number = ir.Constant(_I32, lane)
             place = self._builder.extract_element(places.value, number)
             one = self._builder.extract_element(value, number)
-            self._builder.store(one, self._pointer(place, self._kind), align=self._kind.width // 8)
+            self._builder.store(one, self._pointer(place, self._kind), align=self._bytes)
 
     def scatter_by(self, places: Array, first: Numbers, behind: Numbers, numbers: Numbers) -> None:
         """Write each lane's number so far ``behind`` the place that an array says, from ``first`` on."""
-        value = numbers.spread()
-        if self._kind.width < 64:
-            value = self._builder.trunc(value, self._several(self._kind))
+        value = numbers.of_width(self._kind.width).spread()
         for lane in range(self._lanes):
             number = ir.Constant(_I64, lane)
             pointer = places._pointer(self._builder.add(first.value, number), _I64)
             place = self._builder.add(self._builder.load(pointer), behind.value)
             one = value if self._lanes == 1 else self._builder.extract_element(value, number)
-            self._builder.store(one, self._pointer(place, self._kind), align=self._kind.width // 8)
+            self._builder.store(one, self._pointer(place, self._kind), align=self._bytes)
 
     def _each(self, places: Numbers, kind: Any) -> Any:
-        align = self._kind.width // 8
         if self._lanes == 1:
-            return self._builder.load(self._pointer(places.value, kind), align=align)
+            return self._builder.load(self._pointer(places.value, kind), align=self._bytes)
         found = ir.Constant(self._several(kind), ir.Undefined)
         for lane in range(self._lanes):
             number = ir.Constant(_I32, lane)
             place = self._builder.extract_element(places.value, number)
-            one = self._builder.load(self._pointer(place, kind), align=align)
+            if places.value.type.element == _I32:  # without a sign, which processors do for nothing
+                place = self._builder.zext(place, _I64)
+            one = self._builder.load(self._pointer(place, kind), align=self._bytes)
             found = self._builder.insert_element(found, one, number)
         return found
 
     def __getitem__(self, places: Numbers) -> Numbers:
-        """In each lane, the number at its place."""
-        return self._widened(self._each(places, self._kind))
+        """In each lane, the number at its place, in as many bits as places have."""
+        found = self._widened(self._each(places, self._kind))
+        return found if self._kind == _DOUBLE else found.of_width(places.width)
 
     def pairs(self, places: Numbers) -> tuple[Numbers, Numbers]:
-        """The 32-bit numbers at the lanes' places and those behind them, by one load each."""
+        """The 32-bit numbers at the lanes' places and those behind them, by one load each.
+
+        They are in as many bits as places have.
+        """
         both = self.length.made(self._each(places, _I64))
+        if places.width == 32:
+            return both.of_width(32), both.unsigned_shift(32).of_width(32)
         return (both << 32) >> 32, both >> 32
 
 
@@ -387,7 +415,8 @@ def _opened(context, builder, kind, value, lanes):  # type: ignore[no-untyped-de
         array = context.make_array(kind)(context, builder, value)
         length = cgutils.unpack_tuple(builder, array.shape)[-1]
         element = context.get_data_type(kind.dtype)
-        return Array(builder, array.data, element, kind.dtype.signed, length, lanes)
+        signed = getattr(kind.dtype, "signed", True)
+        return Array(builder, array.data, element, signed, length, lanes)
     if isinstance(kind, types.BaseNamedTuple):
         items = zip(kind.types, cgutils.unpack_tuple(builder, value), strict=True)
         opened = (_opened(context, builder, *item, lanes) for item in items)
