@@ -24,6 +24,9 @@ from losslessnn.memory import spend
 from losslessnn.wire import MAX_VARINT_BYTES, Bytes, Reader, pack_sized, pack_varint
 
 MAGIC = b"LNN"
+ARCHIVE_MAGIC = b"LNA"
+"""What archives begin with: nobody is to take one for a frame, or for a recording."""
+
 VERSION = 1
 PREFIX_BYTES = len(MAGIC) + 1 + MAX_VARINT_BYTES
 """How many first bytes of a frame always suffice for `frame_length`."""
@@ -251,7 +254,7 @@ def frame_length(prefix: bytes | bytearray | memoryview) -> int:
     """
     reader = Reader(memoryview(prefix).cast("B")[:PREFIX_BYTES], "frame")
     magic = bytes(reader.take(len(MAGIC)))
-    if magic == b"LNA":
+    if magic == ARCHIVE_MAGIC:
         raise CorruptFrameError("not a frame, but an archive: losslessnn.open_archive reads its file")
     if magic != MAGIC:
         raise CorruptFrameError(f"not a losslessnn frame: it does not start with {MAGIC!r}")

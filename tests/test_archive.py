@@ -22,7 +22,6 @@ from losslessnn.archives.archive import Archive
 from losslessnn.archives.arrays import arrays_name, restore_arrays
 from losslessnn.archives.format import (
     ArchiveHeader,
-    Source,
     header_length,
     pack_header,
     pack_index,
@@ -45,6 +44,7 @@ from losslessnn.archives.writing import compress_file
 from losslessnn.chunk import encode_chunk
 from losslessnn.frame import frame_length
 from losslessnn.recordings import Reading
+from losslessnn.recordings.source import Source
 from losslessnn.wire import Reader, pack_varint
 from losslessnn.workers import worker_pool
 from support import make_recording

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from losslessnn import open_archive
-from losslessnn.archives.format import Source
 from losslessnn.archives.layout import Records
 from losslessnn.archives.writing import compress_file
 from losslessnn.recordings import Reading, open_recording
+from losslessnn.recordings.source import Source
 from support import archived_arrays, make_recording, there_and_back
 
 CHANNELS = 6
@@ -58,7 +58,7 @@ def test_every_stretch_without_a_pause_is_an_array(
     path = tmp_path / "x.ns3"
     path.write_bytes(packets(magic, *cuts))
     found = there_and_back(path, reading)
-    assert (found.header.source, found.header.sampling_rate) == (Source.NSX, 2000.0)
+    assert (found.source, found.sampling_rate) == (Source.NSX, 2000.0)
     assert any("recorded with pauses" in note for note in found.notes) == bool(cuts)
     there = archived_arrays(path)
     assert [len(array) for array in there] == np.diff([0, *cuts, len(SAMPLES)]).tolist()
@@ -70,7 +70,7 @@ def test_every_stretch_without_a_pause_is_an_array(
 def test_specification_2_1_has_no_packets(tmp_path: Path) -> None:
     path = tmp_path / "x.ns5"
     path.write_bytes(header(b"NEURALSG", period=1) + SAMPLES.tobytes())
-    assert there_and_back(path).header.sampling_rate == 30_000
+    assert there_and_back(path).sampling_rate == 30_000
     assert np.array_equal(archived_arrays(path)[0], SAMPLES)
 
 
@@ -119,7 +119,7 @@ def test_a_packet_that_is_cut_short_is_kept(rest: int, tmp_path: Path) -> None:
 def test_a_file_from_standard_input_is_known_by_its_beginning(beginning: bytes, tmp_path: Path) -> None:
     path = tmp_path / "stdin"
     path.write_bytes(header(beginning) + packet(beginning, 0, SAMPLES))
-    assert open_recording(path, name="").header.source == Source.NSX
+    assert open_recording(path, name="").source == Source.NSX
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_a_file_from_standard_input_is_known_by_its_beginning(beginning: bytes, 
 def test_a_broken_file_is_kept_as_bytes_with_a_note(content: bytes, why: str, tmp_path: Path) -> None:
     (tmp_path / "x.ns5").write_bytes(content)
     found = there_and_back(tmp_path / "x.ns5")
-    assert found.header.source == Source.BYTES
+    assert found.source == Source.BYTES
     assert why in found.notes[0]
 
 

@@ -11,11 +11,11 @@ import pytest
 
 from losslessnn import RecordingError
 from losslessnn.archives.archive import Archive
-from losslessnn.archives.format import Source
 from losslessnn.archives.restoring import restore_file
 from losslessnn.archives.writing import compress_file
 from losslessnn.recordings import Reading, open_recording
 from losslessnn.recordings.opening import looks_like_recording
+from losslessnn.recordings.source import Source
 from support import archived_arrays, make_recording, run_command_line, there_and_back
 
 SAMPLES = make_recording(3000, 6)
@@ -56,8 +56,8 @@ class TestOpenEphys:
     def test_a_stream_is_an_array(self, reading: Reading | None, tmp_path: Path) -> None:
         path = self.write(tmp_path)
         found = there_and_back(path, reading)
-        assert (found.header.source, found.header.sampling_rate) == (Source.OPEN_EPHYS, 30_000.0)
-        assert found.header.facts == {"stream": "Neuropix-PXI-100.0", "bit_volts": 0.195}
+        assert (found.source, found.sampling_rate) == (Source.OPEN_EPHYS, 30_000.0)
+        assert found.facts == {"stream": "Neuropix-PXI-100.0", "bit_volts": 0.195}
         assert np.array_equal(archived_arrays(path)[0], SAMPLES)
 
     def test_a_folder_at_once_from_within(self, tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ class TestOpenEphys:
 
     def test_what_is_said_on_the_command_line_wins(self, tmp_path: Path) -> None:
         found = open_recording(self.write(tmp_path), Reading(channels=3))
-        assert found.header.source == Source.RAW
+        assert found.source == Source.RAW
 
     @pytest.mark.parametrize(
         "structure",
@@ -91,14 +91,14 @@ class TestOpenEphys:
         self, structure: object, tmp_path: Path
     ) -> None:
         found = there_and_back(self.write(tmp_path, structure))
-        assert found.header.source == Source.BYTES
+        assert found.source == Source.BYTES
         assert "structure.oebin" in found.notes[0]
 
     def test_steps_that_are_no_number_are_left_out(self, tmp_path: Path) -> None:
         steps = [{"bit_volts": 10**400}]
         entry = {"folder_name": "a", "sample_rate": 1, "num_channels": 6, "channels": steps}
         found = there_and_back(self.write(tmp_path, {"continuous": [entry]}, name="a"))
-        assert (found.header.source, found.header.facts) == (Source.OPEN_EPHYS, {"stream": "a"})
+        assert (found.source, found.facts) == (Source.OPEN_EPHYS, {"stream": "a"})
 
     def test_any_structure_oebin_will_not_do(self, tmp_path: Path) -> None:
         with pytest.raises(RecordingError, match="give -n CHANNELS"):
@@ -143,7 +143,7 @@ class TestBrainVision:
         array = (SAMPLES + 30_000 * (dtype == "<u2")).astype(dtype)
         path = self.write(tmp_path, array, form, extra=f"DataOrientation={orientation}")
         found = there_and_back(path, reading)
-        assert (found.header.source, found.header.sampling_rate) == (Source.BRAINVISION, 500.0)
+        assert (found.source, found.sampling_rate) == (Source.BRAINVISION, 500.0)
         there = archived_arrays(path)[0]
         assert there.dtype == array.dtype
         assert np.array_equal(there, array)
@@ -168,7 +168,7 @@ class TestBrainVision:
         start, end = header.split(b"[Common Infos]\r\n")
         path.with_suffix(".vhdr").write_bytes(start + extra.encode() + b"\r\n" + end)
         found = there_and_back(path)
-        assert found.header.source == Source.BYTES
+        assert found.source == Source.BYTES
         assert ".vhdr" in found.notes[0]
 
     def test_an_eeg_file_of_another_make_is_left_alone(self, tmp_path: Path) -> None:
@@ -212,7 +212,7 @@ class TestWFDB:
         array = (SAMPLES // 16 + 128).clip(0, 255).astype(dtype)
         path = self.write(tmp_path, array.tobytes(), [form] * 6)
         found = there_and_back(path, reading)
-        assert (found.header.source, found.header.sampling_rate) == (Source.WFDB, 360.0)
+        assert (found.source, found.sampling_rate) == (Source.WFDB, 360.0)
         assert np.array_equal(archived_arrays(path)[0], array)
 
     @pytest.mark.parametrize("reading", [None, SMALL_FRAMES])
@@ -223,7 +223,7 @@ class TestWFDB:
         array = np.concatenate([np.arange(-2048, 2048), SAMPLES.reshape(-1).clip(-2048, 2047)])
         array = array[: array.size // (2 * channels) * 2 * channels].reshape(-1, channels)
         path = self.write(tmp_path, packed_12_bits(array) + rest, ["212"] * channels)
-        assert there_and_back(path, reading).header.source == Source.WFDB
+        assert there_and_back(path, reading).source == Source.WFDB
         assert np.array_equal(archived_arrays(path)[0], array)
 
     def test_twenty_four_bits_after_a_prologue(self, tmp_path: Path) -> None:
@@ -241,7 +241,7 @@ class TestWFDB:
         )
         path = self.write(tmp_path, frames.tobytes() + b"x", ["16", "16:3", "16x3", "16x3:1+0", "16", "16"])
         found = there_and_back(path, reading)
-        assert found.header.sampling_rate == 3 * 360
+        assert found.sampling_rate == 3 * 360
         there = archived_arrays(path)
         assert all(map(np.array_equal, there, [slow, fast, slow[:, ::-1]]))
 
@@ -265,13 +265,13 @@ class TestWFDB:
         self, signals: list[str], why: str, tmp_path: Path
     ) -> None:
         found = there_and_back(self.write(tmp_path, SAMPLES.tobytes(), signals))
-        assert found.header.source == Source.BYTES
+        assert found.source == Source.BYTES
         assert why in found.notes[0]
 
     @pytest.mark.parametrize("first", ["r1 {}", "r1 {} x", "r1 {} 360/360(0) 9", "r1/2 {} -1", "r1 {} 1e999"])
     def test_any_first_line_will_do(self, first: str, tmp_path: Path) -> None:
         path = self.write(tmp_path, SAMPLES.tobytes(), ["16"] * 6, first)
-        assert there_and_back(path).header.source == Source.WFDB
+        assert there_and_back(path).source == Source.WFDB
 
     def test_a_header_of_other_files_is_none(self, tmp_path: Path) -> None:
         path = self.write(tmp_path, SAMPLES.tobytes(), [])

@@ -12,11 +12,11 @@ import pytest
 from losslessnn import RecordingError, open_archive
 from losslessnn.archives.archive import Archive
 from losslessnn.archives.arrays import restore_arrays
-from losslessnn.archives.format import Source
 from losslessnn.archives.layout import Records
 from losslessnn.archives.restoring import restore_file
 from losslessnn.archives.writing import compress_file
 from losslessnn.recordings import Reading
+from losslessnn.recordings.source import Source
 from support import make_recording, there_and_back
 
 COUNT = 30
@@ -55,7 +55,7 @@ def test_signals_of_one_rate_are_arrays(
     path = tmp_path / "x.edf"
     path.write_bytes(edf(steps, bits))
     found = there_and_back(path, reading)
-    assert found.header.source == Source.EDF
+    assert found.source == Source.EDF
     assert found.notes == ()
     with open_archive(tmp_path / "x.lnn") as archive:
         there = np.concatenate([array[:].T.reshape(-1) for array in archive.arrays.values()])
@@ -72,8 +72,8 @@ def test_records_that_last_next_to_nothing_or_for_ever(
     content = edf([20, 3])
     (tmp_path / "x.edf").write_bytes(content[:244] + duration.ljust(8) + content[252:])
     found = there_and_back(tmp_path / "x.edf", Reading(frame_seconds=seconds))
-    assert found.header.source == Source.EDF
-    assert found.header.sampling_rate is None or np.isfinite(found.header.sampling_rate)
+    assert found.source == Source.EDF
+    assert found.sampling_rate is None or np.isfinite(found.sampling_rate)
 
 
 def test_channels_help_each_other(tmp_path: Path) -> None:
@@ -145,7 +145,7 @@ def test_a_damaged_archive_gives_back_what_is_there(tmp_path: Path) -> None:
 def test_a_broken_file_is_kept_as_bytes_with_a_note(content: bytes, why: str, tmp_path: Path) -> None:
     (tmp_path / "x.edf").write_bytes(content)
     found = there_and_back(tmp_path / "x.edf")
-    assert found.header.source == Source.BYTES
+    assert found.source == Source.BYTES
     assert why in found.notes[0]
 
 

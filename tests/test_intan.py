@@ -11,8 +11,8 @@ import pytest
 
 from losslessnn import RecordingError, open_archive
 from losslessnn.archives.arrays import restore_arrays
-from losslessnn.archives.format import Source
 from losslessnn.recordings import Reading, open_recording
+from losslessnn.recordings.source import Source
 from support import make_recording, there_and_back
 
 BLOCKS = 40
@@ -64,7 +64,7 @@ def test_amplifiers_are_an_array(version: tuple[int, int], reading: Reading | No
     path = tmp_path / "x.rhd"
     path.write_bytes(rhd(version))
     found = there_and_back(path, reading)
-    assert (found.header.source, found.header.sampling_rate) == (Source.INTAN, 20_000.0)
+    assert (found.source, found.sampling_rate) == (Source.INTAN, 20_000.0)
     steps = 60 if version[0] == 1 else 128
     expected = make_recording(BLOCKS * steps, 3).astype(int) + 32768
     with open_archive(tmp_path / "x.lnn") as archive:
@@ -111,7 +111,7 @@ def test_files_of_the_controller_that_stimulates(
     path = tmp_path / "x.rhs"
     path.write_bytes(rhs(has_dc))
     found = there_and_back(path, reading)
-    assert (found.header.source, found.header.sampling_rate) == (Source.INTAN, 30_000.0)
+    assert (found.source, found.sampling_rate) == (Source.INTAN, 30_000.0)
     with open_archive(tmp_path / "x.lnn") as archive:
         shapes = [array.shape[1] for array in archive.arrays.values()]
         amplifiers = archive.arrays["part 2"][:]
@@ -122,7 +122,7 @@ def test_files_of_the_controller_that_stimulates(
 @pytest.mark.parametrize("rest", [1, 1000])
 def test_a_block_that_is_cut_short_is_kept(rest: int, tmp_path: Path) -> None:
     (tmp_path / "x.rhd").write_bytes(rhd((3, 3))[:-rest])
-    assert there_and_back(tmp_path / "x.rhd").header.source == Source.INTAN
+    assert there_and_back(tmp_path / "x.rhd").source == Source.INTAN
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_a_block_that_is_cut_short_is_kept(rest: int, tmp_path: Path) -> None:
 def test_a_broken_file_is_kept_as_bytes_with_a_note(content: bytes, why: str, tmp_path: Path) -> None:
     (tmp_path / "x.rhd").write_bytes(content)
     found = there_and_back(tmp_path / "x.rhd")
-    assert found.header.source == Source.BYTES
+    assert found.source == Source.BYTES
     assert why in found.notes[0]
 
 
@@ -179,7 +179,7 @@ class TestFolder:
         self, name: str, channels: int, dtype: str, rate: float | None, tmp_path: Path
     ) -> None:
         found = there_and_back(self.write(tmp_path, name))
-        assert (found.header.source, found.header.sampling_rate) == (Source.INTAN, rate)
+        assert (found.source, found.sampling_rate) == (Source.INTAN, rate)
         expected = np.frombuffer(self.SAMPLES.tobytes(), dtype)
         with open_archive(tmp_path / "x.lnn") as archive:
             assert np.array_equal(archive[:], expected.reshape(-1, channels))
@@ -187,7 +187,7 @@ class TestFolder:
     @pytest.mark.parametrize("info", [header((3, 0), KINDS)[:60], header((3, 0), [3])])
     def test_a_broken_description_makes_plain_bytes_with_a_note(self, info: bytes, tmp_path: Path) -> None:
         found = there_and_back(self.write(tmp_path, "amplifier.dat", info))
-        assert found.header.source == Source.BYTES
+        assert found.source == Source.BYTES
         assert "not read as Intan" in found.notes[0]
 
     @pytest.mark.parametrize(

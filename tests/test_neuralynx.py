@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from losslessnn import open_archive
-from losslessnn.archives.format import Source
 from losslessnn.archives.writing import compress_file
 from losslessnn.recordings import Reading
+from losslessnn.recordings.source import Source
 from support import make_recording, there_and_back
 
 SMALL_FRAMES = Reading(frame_bytes=5000)
@@ -53,7 +53,7 @@ def test_samples_are_an_array(name: str, rest: bytes, reading: Reading | None, t
     path = tmp_path / name
     path.write_bytes(FILES[name] + rest)
     found = there_and_back(path, reading)
-    assert (found.header.source, found.header.sampling_rate) == SOURCES[name]
+    assert (found.source, found.sampling_rate) == SOURCES[name]
     with open_archive(tmp_path / "x.lnn") as archive:
         assert np.array_equal(archive[:][:, 0], SAMPLES)
 
@@ -81,11 +81,11 @@ def test_a_broken_file_is_kept_as_bytes_with_a_note(
     assert callable(change)
     (tmp_path / name).write_bytes(change(FILES[name]))
     found = there_and_back(tmp_path / name)
-    assert found.header.source == Source.BYTES
+    assert found.source == Source.BYTES
     assert why in found.notes[0]
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_a_rate_that_is_no_number_is_none(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(FILES[name].replace(b"32000\r", b"often\r").replace(b"30000;", b"often;"))
-    assert there_and_back(tmp_path / name).header.sampling_rate is None
+    assert there_and_back(tmp_path / name).sampling_rate is None

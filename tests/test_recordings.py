@@ -17,12 +17,12 @@ import pytest
 from losslessnn import open_archive
 from losslessnn.archives.archive import Archive
 from losslessnn.archives.arrays import restore_arrays
-from losslessnn.archives.format import Source
 from losslessnn.archives.layout import Literal, Member, Method, Packing, Samples, all_samples, layout_length
 from losslessnn.archives.restoring import restore_file
 from losslessnn.archives.writing import compress_file
 from losslessnn.errors import RecordingError
 from losslessnn.recordings import Reading, Recording, map_samples, open_recording
+from losslessnn.recordings.source import Source
 from support import make_recording
 
 SMALL_FRAMES = Reading(frame_bytes=20_000)
@@ -80,7 +80,7 @@ class TestNpy:
     def test_every_header_version(self, version: tuple[int, int], tmp_path: Path) -> None:
         with open(tmp_path / "x.npy", "wb") as file:
             np.lib.format.write_array(file, make_recording(500, 3), version=version)
-        assert there_and_back(tmp_path / "x.npy").header.source == Source.NPY
+        assert there_and_back(tmp_path / "x.npy").source == Source.NPY
 
     def test_time_is_the_first_axis_and_frames_are_whole_time_steps(self, tmp_path: Path) -> None:
         np.save(tmp_path / "x.npy", make_recording(10_000, 8))
@@ -138,7 +138,7 @@ class TestNpy:
     def test_what_is_no_array_is_kept_as_bytes_with_a_note(self, content: bytes, tmp_path: Path) -> None:
         (tmp_path / "x.npy").write_bytes(content)
         found = there_and_back(tmp_path / "x.npy")
-        assert found.header.source == Source.BYTES
+        assert found.source == Source.BYTES
         assert "kept as plain bytes" in found.notes[0]
 
 
@@ -151,7 +151,7 @@ class TestRaw:
         x.tofile(tmp_path / "x.dat")
         found = there_and_back(tmp_path / "x.dat", Reading(6, "int16", 30_000.0))
         assert only_samples(found).shape == (4000, 6)
-        assert found.header.sampling_rate == 30_000.0
+        assert found.sampling_rate == 30_000.0
 
     def test_trailing_bytes_are_kept_and_said(self, tmp_path: Path) -> None:
         (tmp_path / "x.dat").write_bytes(make_recording(4000, 6).tobytes() + b"tail!")
@@ -251,10 +251,10 @@ class TestSpikeGLX:
     def test_the_meta_file_says_how_to_read_it_and_goes_along(self, tmp_path: Path) -> None:
         path = self.write(tmp_path, "fileSizeBytes=40000\nimSampRate=30000.25\nnSavedChans=5\nx=a=b\n")
         found = there_and_back(path)
-        assert found.header.source == Source.SPIKEGLX
+        assert found.source == Source.SPIKEGLX
         assert only_samples(found).shape == (4000, 5)
-        assert found.header.sampling_rate == 30000.25
-        assert found.header.sidecar == path.with_suffix(".meta").read_bytes()
+        assert found.sampling_rate == 30000.25
+        assert found.sidecar == path.with_suffix(".meta").read_bytes()
         assert not found.notes
 
     def test_the_meta_file_is_restored_if_it_is_missing(self, tmp_path: Path) -> None:
@@ -297,7 +297,7 @@ class TestSpikeGLX:
 
     def test_lf_and_nidq_rates(self, tmp_path: Path) -> None:
         path = self.write(tmp_path, "niSampRate=2500\nnSavedChans=5\n", suffix="lf")
-        assert open_recording(path).header.sampling_rate == 2500
+        assert open_recording(path).sampling_rate == 2500
 
     def test_a_size_that_does_not_fit_is_said(self, tmp_path: Path) -> None:
         path = self.write(tmp_path, "fileSizeBytes=50000\nimSampRate=30000\nnSavedChans=5\n")
@@ -306,7 +306,7 @@ class TestSpikeGLX:
     @pytest.mark.parametrize("meta", ["nSavedChans=many\n", "nSavedChans=0\n", "nSavedChans=2.5\n"])
     def test_a_meta_file_without_sense(self, meta: str, tmp_path: Path) -> None:
         found = there_and_back(self.write(tmp_path, meta))
-        assert found.header.source == Source.BYTES
+        assert found.source == Source.BYTES
         assert "nSavedChans" in found.notes[0]
 
     def test_channels_given_by_hand_win(self, tmp_path: Path) -> None:
@@ -418,15 +418,15 @@ class TestWav:
         content, descr = WAV_FILES[name]
         (tmp_path / "x.wav").write_bytes(content)
         found = there_and_back(tmp_path / "x.wav", SMALL_FRAMES)
-        assert found.header.source == Source.WAV
-        assert found.header.sampling_rate == 19531.0
+        assert found.source == Source.WAV
+        assert found.sampling_rate == 19531.0
         assert max(all_samples(found.layout), key=lambda s: s.row_shape != ()).dtype == np.dtype(descr)
 
     @pytest.mark.parametrize("name", BROKEN_WAV_FILES)
     def test_a_broken_file_is_kept_as_bytes_with_a_note(self, name: str, tmp_path: Path) -> None:
         (tmp_path / "x.wav").write_bytes(BROKEN_WAV_FILES[name])
         found = there_and_back(tmp_path / "x.wav")
-        assert found.header.source == Source.BYTES
+        assert found.source == Source.BYTES
         assert found.notes[0].startswith("not read as wav: ")
 
     @pytest.mark.parametrize("seed", range(40))
@@ -472,7 +472,7 @@ class TestNpz:
     def test_stored_members_are_samples(self, tmp_path: Path) -> None:
         found = there_and_back(self.write(tmp_path / "x.npz", np.savez), SMALL_FRAMES)
         assert {member.method for member in found.layout if isinstance(member, Member)} == {Method.STORED}
-        assert found.header.sampling_rate == 2048.0
+        assert found.sampling_rate == 2048.0
         assert [samples.shape for samples in all_samples(found.layout)] == [(8000, 4), (8000, 3), (1, 2)][:2]
 
     def test_deflated_members_are_modelled_if_zlib_makes_their_bytes_again(self, tmp_path: Path) -> None:
@@ -622,7 +622,7 @@ def test_a_nameless_file_is_known_by_its_first_bytes(tmp_path: Path) -> None:
     (tmp_path / "x.wav").write_bytes(WAV_FILES["16 bit"][0])
     for name, source in (("x.npy", Source.NPY), ("x.npz", Source.NPZ), ("x.wav", Source.WAV)):
         (tmp_path / "stdin").write_bytes((tmp_path / name).read_bytes())
-        assert open_recording(tmp_path / "stdin", name="").header.source == source
+        assert open_recording(tmp_path / "stdin", name="").source == source
 
 
 def test_literals_are_short(tmp_path: Path) -> None:

@@ -15,13 +15,13 @@ from typing import BinaryIO
 import numpy as np
 
 from losslessnn.archives.archive import Archive
-from losslessnn.archives.format import Source
 from losslessnn.archives.layout import Member, Method, all_samples
 from losslessnn.archives.report import FileReport, Progress, Stopwatch, no_progress
 from losslessnn.archives.restoring import COPY_BYTES, Restorer, report_restored, restored_name
 from losslessnn.errors import RecordingError
 from losslessnn.newfile import NewFile, refuse_itself, write_all
 from losslessnn.recordings.recording import Inflater, raw_bytes
+from losslessnn.recordings.source import Source
 from losslessnn.workers import Here
 
 

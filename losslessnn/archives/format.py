@@ -18,18 +18,18 @@ import numpy as np
 
 from losslessnn.archives.layout import MAX_LITERAL_BYTES, Layout, pack_layout, unpack_layout
 from losslessnn.errors import CorruptFrameError, NewerFormatError
+from losslessnn.frame import ARCHIVE_MAGIC, Mode
 from losslessnn.frame import MAGIC as FRAME_MAGIC
-from losslessnn.frame import Mode
 from losslessnn.models.store import MOST_BYTES
 from losslessnn.plain import PLAIN_MODES, decode_plain, encode_plain
+from losslessnn.recordings.source import Source
 from losslessnn.wire import MAX_VARINT_BYTES, Reader, pack_double, pack_sized, pack_varint
 
-MAGIC = b"LNA"
 END_MAGIC, REPEATED_MAGIC = b"LNX", b"LNR"
 """The latter where a copy of the header lies before the index."""
 VERSION = 1
 SUFFIX = ".lnn"
-PREFIX_BYTES = len(MAGIC) + 1 + MAX_VARINT_BYTES
+PREFIX_BYTES = len(ARCHIVE_MAGIC) + 1 + MAX_VARINT_BYTES
 """Enough of an archive to know how long its header is."""
 
 _CRC_BYTES = 4
@@ -45,28 +45,6 @@ _SKIPPABLE = 0x80
 _UUID_NAME = re.compile(
     rb"([0-9a-f]{8})-([0-9a-f]{4})-([0-9a-f]{4})-([0-9a-f]{4})-([0-9a-f]{12})(.*)", re.DOTALL
 )
-
-
-class Source(enum.IntEnum):
-    """The kind of file that an archive restores."""
-
-    BYTES = 0
-    RAW = 1
-    NPY = 2
-    WAV = 3
-    NPZ = 4
-    SPIKEGLX = 5
-    EDF = 6
-    INTAN = 7
-    OPEN_EPHYS = 8
-    NSX = 9
-    BRAINVISION = 10
-    WFDB = 11
-    NEURALYNX = 12
-
-
-SIDECARS = {Source.SPIKEGLX: ".meta", Source.BRAINVISION: ".vhdr", Source.WFDB: ".hea"}
-"""How the name of a file's sidecar ends."""
 
 
 class _Field(enum.IntEnum):
@@ -97,7 +75,7 @@ class ArchiveHeader:
     sampling_rate : float or None
         Hz.
     sidecar : bytes or None
-        A second, small file that belongs to the first, and describes it: see `SIDECARS`.
+        A second, small file that belongs to the first, and describes it: see `recordings.source.SIDECARS`.
     facts : dict
         Anything else worth knowing; nothing that restoring depends on.
     profile : bytes or None
@@ -133,7 +111,7 @@ def pack_header(header: ArchiveHeader) -> bytes:
         _Field.FACTS: json.dumps(header.facts, separators=(",", ":")).encode() if header.facts else b"",
     }
     body = b"".join(bytes([tag]) + pack_sized(content) for tag, content in sorted(fields.items()) if content)
-    packed = MAGIC + bytes([VERSION]) + pack_sized(body)
+    packed = ARCHIVE_MAGIC + bytes([VERSION]) + pack_sized(body)
     return packed + _checksum(packed)
 
 
@@ -182,7 +160,7 @@ def header_length(prefix: bytes) -> int:
         If a newer losslessnn wrote it.
     """
     reader = Reader(prefix, "archive")
-    if len(prefix) < len(MAGIC) or bytes(reader.take(len(MAGIC))) != MAGIC:
+    if len(prefix) < len(ARCHIVE_MAGIC) or bytes(reader.take(len(ARCHIVE_MAGIC))) != ARCHIVE_MAGIC:
         is_frame = bytes(prefix[: len(FRAME_MAGIC)]) == FRAME_MAGIC
         hint = ", but a frame: losslessnn.decompress takes its bytes" if is_frame else ""
         what = (
@@ -199,7 +177,7 @@ def header_length(prefix: bytes) -> int:
 
 def of_this_version(packed: bytes) -> bytes:
     """A header, or its beginning, as if it said that it is of the version known here."""
-    return MAGIC + bytes([VERSION]) + packed[len(MAGIC) + 1 :]
+    return ARCHIVE_MAGIC + bytes([VERSION]) + packed[len(ARCHIVE_MAGIC) + 1 :]
 
 
 def unpack_header(packed: bytes) -> ArchiveHeader:
@@ -217,7 +195,7 @@ def unpack_header(packed: bytes) -> ArchiveHeader:
     ):
         raise CorruptFrameError("archive header is damaged: its checksum does not match")
     reader = Reader(packed[:-_CRC_BYTES], "archive header")
-    reader.take(len(MAGIC) + 1)
+    reader.take(len(ARCHIVE_MAGIC) + 1)
     reader.varint()
     fields = _unpack_fields(reader)
     rate = _unpack_rate(fields)

@@ -6,7 +6,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from losslessnn.archives.format import SIDECARS, ArchiveHeader
+from losslessnn.archives.format import ArchiveHeader
+from losslessnn.recordings.source import SIDECARS
 
 
 @dataclass(frozen=True)

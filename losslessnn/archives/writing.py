@@ -19,7 +19,7 @@ from typing import BinaryIO
 import numpy as np
 
 from losslessnn.archives.archive import Archive
-from losslessnn.archives.format import is_repeated, pack_header, pack_index, unpack_header
+from losslessnn.archives.format import ArchiveHeader, is_repeated, pack_header, pack_index, unpack_header
 from losslessnn.archives.report import FileReport, Progress, Stopwatch, is_still, moved_notes, no_progress
 from losslessnn.archives.sidecar import sidecar_of
 from losslessnn.chunk import Settings, decode_chunk, memory_bytes, memory_order, same_array
@@ -106,19 +106,19 @@ def compress_file(
     recording = open_recording(source, reading, name=name)
     # values are moved before they get there, and compared with what is decoded from the archive
     settings = Settings(level, model, verify=False)
-    if isinstance(model, Profile) and embed:
-        profile = remember(model).to_bytes()
-        recording = replace(recording, header=replace(recording.header, profile=profile))
-    exact = recording
+    profile = remember(model).to_bytes() if isinstance(model, Profile) and embed else None
+    exact = header = _header_of(recording, profile)
+    notes = recording.notes
     if max_error:
-        recording, max_error = _to_be_moved(recording, max_error)
+        header, notes = _to_be_moved(recording, exact, max_error)
     with open(source, "rb", buffering=0) as file, NewFile(destination, overwrite) as new:
         before = os.fstat(file.fileno())
         how = settings, pool or (Here(), 1)
-        size, moved = _write_archive(recording, file, new, max_error, *how, progress)
-        if max_error and not moved:
-            recording = _kept_exact(exact, f"{max_error:g} is too little for any value to be moved")
-            size, _ = _write_archive(recording, file, new, 0.0, *how, no_progress)
+        size, moved = _write_archive(recording, header, file, new, *how, progress)
+        if header.max_error and not moved:
+            header = exact
+            notes = _kept_exact(recording, f"{max_error:g} is too little for any value to be moved")
+            size, _ = _write_archive(recording, header, file, new, *how, no_progress)
         after = os.fstat(file.fileno())
         changed = (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns)
         with contextlib.suppress(FileNotFoundError):  # it is gone, which is no reason to drop what was in it
@@ -126,34 +126,49 @@ def compress_file(
         if changed or after.st_size != recording.length:
             raise RecordingError(f"{source}: changed while it was being compressed; no archive was written")
         new.publish(like=after)
-    sidecar = sidecar_of(recording.header, source)
+    sidecar = sidecar_of(header, source)
     return FileReport(
         source,
         destination,
         recording.length,
         size,
         watch.seconds,
-        recording.notes,
+        notes,
         read=after,
         sidecar=None if sidecar is None else sidecar.path,
     )
 
 
-def _to_be_moved(recording: Recording, max_error: float) -> tuple[Recording, float]:
-    """How far values may be moved after all, and a recording that says so in its archive and to its owner."""
+def _header_of(recording: Recording, profile: bytes | None) -> ArchiveHeader:
+    """What the archive of a recording says about it."""
+    return ArchiveHeader(
+        recording.layout,
+        recording.source,
+        recording.name,
+        recording.sampling_rate,
+        recording.sidecar,
+        recording.facts,
+        profile,
+    )
+
+
+def _to_be_moved(
+    recording: Recording, header: ArchiveHeader, max_error: float
+) -> tuple[ArchiveHeader, tuple[str, ...]]:
+    """A header that says how far values may have been moved, if any may be, and what to tell their owner."""
     if recording.guessed or all(map(is_plain_bytes, recording.layout)):
         why = "what its values are is a guess" if recording.guessed else "plain bytes are no values to move"
-        return _kept_exact(recording, why), 0.0
-    header = replace(recording.header, facts={**recording.header.facts, "max_error": max_error})
+        return header, _kept_exact(recording, why)
+    header = replace(header, facts={**header.facts, "max_error": max_error})
     notes = [*recording.notes, *moved_notes(header)]
     if recording.words:
         columns = "column" if recording.words == 1 else f"{recording.words} columns"
         notes.append(f"kept exact: the last {columns}, of digital lines and sync words")
-    return replace(recording, header=header, notes=tuple(notes)), max_error
+    return header, tuple(notes)
 
 
-def _kept_exact(recording: Recording, why: str) -> Recording:
-    return replace(recording, notes=(*recording.notes, f"kept exact: {why}"))
+def _kept_exact(recording: Recording, why: str) -> tuple[str, ...]:
+    return (*recording.notes, f"kept exact: {why}")
 
 
 def _moved(rows: Array, max_error: float, words: int) -> Array:
@@ -165,41 +180,42 @@ def _moved(rows: Array, max_error: float, words: int) -> Array:
 
 def _write_archive(
     recording: Recording,
+    header: ArchiveHeader,
     file: BinaryIO,
     new: NewFile,
-    max_error: float,
     settings: Settings,
     pool: tuple[Executor, int],
     progress: Progress,
 ) -> tuple[int, bool]:
     """Returns the archive's bytes, and whether any value was moved."""
-    header = pack_header(recording.header)
-    if not _reads_back(header, recording):
+    packed = pack_header(header)
+    if not _reads_back(packed, header):
         raise CorruptFrameError(
             f"{recording.path}: the archive's header does not read back as it was written; --as-bytes keeps "
             "the file as plain bytes"
         )
-    change = partial(_moved, max_error=max_error, words=recording.words) if max_error else None
+    moving = partial(_moved, max_error=header.max_error, words=recording.words)
+    change = moving if header.max_error else None
     reader = SourceReader(file, recording.layout, change)
     new.file.seek(0)
     new.file.truncate()
-    write_all(new.file, header)
-    progress(0, len(header))
+    write_all(new.file, packed)
+    progress(0, len(packed))
     try:
-        lengths = _write_frames(reader, new, len(header), settings, pool, progress)
+        lengths = _write_frames(reader, new, len(packed), settings, pool, progress)
     except RecordingError as error:
         raise RecordingError(f"{recording.path}: {error}") from error
-    repeated = is_repeated(header, lengths)
-    end = (header if repeated else b"") + pack_index(lengths, reader.crc, repeated)
+    repeated = is_repeated(packed, lengths)
+    end = (packed if repeated else b"") + pack_index(lengths, reader.crc, repeated)
     write_all(new.file, end)
     progress(0, len(end))
     _check_index(new.path, lengths, reader.crc)
-    return len(header) + sum(lengths) + len(end), reader.changed
+    return len(packed) + sum(lengths) + len(end), reader.changed
 
 
-def _reads_back(header: bytes, recording: Recording) -> bool:
+def _reads_back(packed: bytes, header: ArchiveHeader) -> bool:
     try:
-        return unpack_header(header) == recording.header
+        return unpack_header(packed) == header
     except CorruptFrameError:  # more segments, or longer names, than any file should have
         return False
 

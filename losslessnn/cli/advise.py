@@ -100,7 +100,7 @@ def command(
     if array is None or array.size == 0:
         raise RecordingError(f"{file}: holds no samples to measure with")
     mention_notes(recording.notes)
-    rate = recording.header.sampling_rate
+    rate = recording.sampling_rate
     latency, speed = latency_ms / 1e3, bandwidth * 1e6
     advice = advise(array, rate, level=level, latency=latency, bandwidth=speed, seconds=seconds)
     if as_json:

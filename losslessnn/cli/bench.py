@@ -94,13 +94,13 @@ def command(
 
     Exit code 1 if the file cannot be read.
     """
-    from losslessnn.archives.format import Source
     from losslessnn.comparing.measuring import PeerError, measure
     from losslessnn.comparing.ours import losslessnn_peer
     from losslessnn.comparing.peers import find
     from losslessnn.comparing.picture import plot
     from losslessnn.errors import RecordingError
     from losslessnn.recordings import load_start
+    from losslessnn.recordings.source import Source
 
     mention_compiling()
     if output is not None:
@@ -113,14 +113,14 @@ def command(
     if array is None:
         raise RecordingError(f"{file}: holds no samples to compare with")
     mention_notes(recording.notes)
-    if seconds is not None and not recording.header.sampling_rate:
+    if seconds is not None and not recording.sampling_rate:
         note = f"note: --seconds means nothing without a sampling rate (-s): the first {max_mb:g} MB are used"
         click.echo(note, err=as_csv)
     if rate_distortion:
         return _rate_distortion(file, array, level, output, as_csv)
     if not as_csv:
         shape = " x ".join(map(str, array.shape))
-        kind = " (as plain bytes)" if recording.header.source == Source.BYTES else ""
+        kind = " (as plain bytes)" if recording.source == Source.BYTES else ""
         click.echo(in_one_line(f"{file}: {shape} {array.dtype}{kind}, {megabytes(array.nbytes)}"))
     rows = []
     table = Table(as_csv)

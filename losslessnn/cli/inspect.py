@@ -178,7 +178,7 @@ def _index_bytes(archive: Archive) -> int:
 
 
 def _as_text(archive: Archive, shown: str, facts: list[_ArrayFacts], all_frames: bool) -> str:
-    from losslessnn.archives.format import SIDECARS
+    from losslessnn.recordings.source import SIDECARS
 
     ratio = f", ratio {archive.original_length / archive.archive_length:.4f}" if archive.complete else ""
     kind = archive.header.source.name.lower()

@@ -13,7 +13,6 @@ from typing import BinaryIO
 
 import numpy as np
 
-from losslessnn.archives.format import Source
 from losslessnn.archives.layout import Packing, Samples, Segment
 from losslessnn.errors import RecordingError
 from losslessnn.recordings.raw import interleaved
@@ -25,6 +24,7 @@ from losslessnn.recordings.recording import (
     file_length,
     in_records,
 )
+from losslessnn.recordings.source import Source
 
 _CLOCK = 30_000  # Hz: what periods are counted in
 _SIMPLE, _PACKETS, _WIDE_PACKETS = b"NEURALSG", b"NEURALCD", b"BRSMPGRP"

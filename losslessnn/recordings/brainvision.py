@@ -11,11 +11,11 @@ from typing import BinaryIO
 
 import numpy as np
 
-from losslessnn.archives.format import Source
 from losslessnn.archives.layout import Packing
 from losslessnn.errors import RecordingError
 from losslessnn.recordings.raw import interleaved
 from losslessnn.recordings.recording import Finding, Reading
+from losslessnn.recordings.source import Source
 
 _TYPES = {"INT_16": "i2", "UINT_16": "u2", "INT_32": "i4", "IEEE_FLOAT_32": "f4"}
 _PACKINGS = {"MULTIPLEXED": Packing.ROWS, "VECTORIZED": Packing.COLUMNS}

@@ -9,7 +9,6 @@ from __future__ import annotations
 from itertools import groupby
 from typing import BinaryIO
 
-from losslessnn.archives.format import Source
 from losslessnn.archives.layout import Packing
 from losslessnn.errors import RecordingError
 from losslessnn.recordings.recording import (
@@ -20,6 +19,7 @@ from losslessnn.recordings.recording import (
     in_records,
     read_exactly,
 )
+from losslessnn.recordings.source import Source
 
 _HEADER = 256
 _PER_SIGNAL = 256

@@ -10,9 +10,9 @@ import struct
 from collections import Counter
 from typing import Any, BinaryIO
 
-from losslessnn.archives.format import Source
 from losslessnn.errors import RecordingError
 from losslessnn.recordings.recording import Finding, Reading, Turn, in_records
+from losslessnn.recordings.source import Source
 
 MAGIC = bytes.fromhex("022791c6")
 STIMULATION_MAGIC = bytes.fromhex("ac2791d6")

@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 from typing import BinaryIO
 
-from losslessnn.archives.format import Source
 from losslessnn.errors import RecordingError
 from losslessnn.recordings.recording import Finding, Reading, Turn, in_records
+from losslessnn.recordings.source import Source
 
 _BEGINNING = b"######## Neuralynx"
 _HEADER_BYTES = 1 << 14

@@ -9,11 +9,11 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from losslessnn.archives.format import Source
 from losslessnn.archives.layout import MAX_FRAME_BYTES, Content, Packing, Samples
 from losslessnn.errors import RecordingError
 from losslessnn.frame import pack_dtype
 from losslessnn.recordings.recording import Finding, Reading, bytes_segments, file_length
+from losslessnn.recordings.source import Source
 
 _MAGIC = b"\x93NUMPY"
 _MAX_HEADER = 1 << 16

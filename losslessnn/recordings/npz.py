@@ -16,7 +16,6 @@ from typing import BinaryIO
 import google_crc32c
 import numpy as np
 
-from losslessnn.archives.format import Source
 from losslessnn.archives.layout import Content, Literal, Member, Method, Segment
 from losslessnn.errors import RecordingError
 from losslessnn.recordings.npy import MAX_PREFIX, array_samples, parse_npy_header
@@ -31,6 +30,7 @@ from losslessnn.recordings.recording import (
     new_deflater,
     read_exactly,
 )
+from losslessnn.recordings.source import Source
 
 _LEVELS = (6, 9, 1, 5, 4, 7, 8, 3, 2)
 """zlib's levels, numpy's own first."""

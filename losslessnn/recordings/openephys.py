@@ -15,11 +15,11 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from losslessnn.archives.format import Source
 from losslessnn.archives.layout import Packing
 from losslessnn.errors import RecordingError
 from losslessnn.recordings.raw import interleaved
 from losslessnn.recordings.recording import Finding, Reading, Turn, in_records
+from losslessnn.recordings.source import Source
 
 _NAME = "continuous.dat"
 _HEADER_BYTES = 1024

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
-from losslessnn.archives.format import MAGIC, SUFFIX, ArchiveHeader, Source
 from losslessnn.errors import RecordingError
+from losslessnn.frame import ARCHIVE_MAGIC
 from losslessnn.newfile import refuse_special
 from losslessnn.recordings import (
     blackrock,
@@ -27,6 +27,7 @@ from losslessnn.recordings.npy import read_npy
 from losslessnn.recordings.npz import read_npz
 from losslessnn.recordings.raw import likely_kind, read_bytes, read_raw
 from losslessnn.recordings.recording import Finding, Reading, Recording, file_length
+from losslessnn.recordings.source import Source
 from losslessnn.recordings.wav import read_wav
 
 _RAW_SUFFIXES = (".bin", ".dat", ".raw")
@@ -145,15 +146,19 @@ def open_recording(
             "seconds per frame mean nothing without a sampling rate (-s): frames are as usual"
         )
     source, sidecar = _description_to_keep(finding, path, name)
-    header = ArchiveHeader(
+    return Recording(
+        path,
+        path.name if name is None else name,
+        length,
         finding.layout,
         source,
-        path.name if name is None else name,
         finding.sampling_rate,
         sidecar,
         finding.facts,
+        tuple(finding.notes),
+        finding.guessed,
+        finding.words,
     )
-    return Recording(path, header, length, tuple(finding.notes), finding.guessed, finding.words)
 
 
 def _description_to_keep(finding: Finding, path: Path, name: str | None) -> tuple[Source, bytes | None]:
@@ -188,8 +193,8 @@ def _find_out(file: BinaryIO, path: Path, reading: Reading, name: str) -> Findin
         return read_bytes(file, reading)
     suffix = Path(name).suffix.lower()
     beginning = file.read(8)
-    if beginning.startswith(MAGIC):
-        raise RecordingError(f"is a {SUFFIX} archive already; --as-bytes compresses it all the same")
+    if beginning.startswith(ARCHIVE_MAGIC):
+        raise RecordingError("is a .lnn archive already; --as-bytes compresses it all the same")
     if not name:
         suffix = next((kind for start, kind in _BEGINNINGS.items() if beginning.startswith(start)), "")
     if suffix in _READERS:

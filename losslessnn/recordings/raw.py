@@ -7,11 +7,11 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from losslessnn.archives.format import Source
 from losslessnn.archives.layout import MAX_FRAME_BYTES, Content, Packing, Samples
 from losslessnn.chunk import encode_chunk
 from losslessnn.errors import RecordingError
 from losslessnn.recordings.recording import Finding, Reading, bytes_samples, bytes_segments, file_length
+from losslessnn.recordings.source import Source
 
 _LOOKED_AT, _LOOKED_AT_IN_DOUBT = 1 << 18, 1 << 14  # values
 _MOST_LIKELY = 1536

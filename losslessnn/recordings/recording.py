@@ -13,7 +13,6 @@ from typing import Any, BinaryIO, NamedTuple, Protocol
 import google_crc32c
 import numpy as np
 
-from losslessnn.archives.format import ArchiveHeader, Source
 from losslessnn.archives.layout import (
     MAX_FRAME_BYTES,
     NARROW,
@@ -29,6 +28,7 @@ from losslessnn.archives.layout import (
     layout_length,
 )
 from losslessnn.errors import RecordingError
+from losslessnn.recordings.source import Source
 
 DEFAULT_FRAME_BYTES = 8_000_000
 _LONGEST_LITERAL = 1 << 16
@@ -90,10 +90,20 @@ class Recording:
     ----------
     path : pathlib.Path
         Where it is.
-    header : ArchiveHeader
-        What its archive will say about it.
+    name : str
+        What it is called, without folders; ``""`` if it has no name (standard input).
     length : int
         Bytes of the file.
+    layout : tuple of segments
+        How the file is put together.
+    source : Source
+        The kind of file.
+    sampling_rate : float or None
+        Hz.
+    sidecar : bytes or None
+        A second, small file that belongs to the first, and describes it: see `source.SIDECARS`.
+    facts : dict
+        Anything else worth knowing.
     notes : tuple of str
         What its owner should be told: a fallback, trailing bytes, a guess.
     guessed : bool
@@ -103,16 +113,16 @@ class Recording:
     """
 
     path: Path
-    header: ArchiveHeader
+    name: str
     length: int
+    layout: Layout
+    source: Source
+    sampling_rate: float | None = None
+    sidecar: bytes | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     guessed: bool = False
     words: int = 0
-
-    @property
-    def layout(self) -> Layout:
-        """How the file is put together."""
-        return self.header.layout
 
 
 @dataclass(frozen=True)

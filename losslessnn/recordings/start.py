@@ -32,8 +32,8 @@ def load_start(
     first = sum(samples.frames for samples in arrays[: arrays.index(largest)])
     row_bytes = max(largest.row_values * largest.dtype.itemsize, 1)
     rows = min(largest.rows, max(1, max_bytes // row_bytes))
-    if seconds is not None and recording.header.sampling_rate:
-        rows = min(rows, max(1, round(seconds * recording.header.sampling_rate)))
+    if seconds is not None and recording.sampling_rate:
+        rows = min(rows, max(1, round(seconds * recording.sampling_rate)))
     pieces: list[np.ndarray[Any, Any]] = []
     with open(path, "rb") as file:
         for number, block in enumerate(SourceReader(file, recording.layout).blocks()):

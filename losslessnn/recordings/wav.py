@@ -7,11 +7,11 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from losslessnn.archives.format import Source
 from losslessnn.archives.layout import Packing
 from losslessnn.errors import RecordingError
 from losslessnn.recordings.raw import interleaved
 from losslessnn.recordings.recording import Finding, Reading, file_length
+from losslessnn.recordings.source import Source
 
 _PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
 _UNKNOWN_LENGTH = 0xFFFFFFFF

@@ -14,11 +14,11 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from losslessnn.archives.format import Source
 from losslessnn.archives.layout import Packing
 from losslessnn.errors import RecordingError
 from losslessnn.recordings.raw import interleaved
 from losslessnn.recordings.recording import Finding, Reading, Turn, file_length, in_records
+from losslessnn.recordings.source import Source
 
 _FORMATS: dict[str, tuple[np.dtype[Any], Packing]] = {
     "16": (np.dtype("<i2"), Packing.ROWS),
