@@ -27,23 +27,13 @@ from losslessnn.archives.format import (
     pack_index,
     unpack_header,
 )
-from losslessnn.archives.layout import (
-    Layout,
-    Literal,
-    Member,
-    Method,
-    Packing,
-    Records,
-    Samples,
-    pack_layout,
-    plain_wav_header,
-    unpack_layout,
-)
+from losslessnn.archives.packed_layout import pack_layout, plain_wav_header, unpack_layout
 from losslessnn.archives.restoring import restore_file, restored_name, verify_archive
 from losslessnn.archives.writing import compress_file
 from losslessnn.chunk import encode_chunk
 from losslessnn.frame import frame_length
 from losslessnn.recordings import Reading
+from losslessnn.recordings.layout import Layout, Literal, Member, Method, Packing, Records, Samples
 from losslessnn.recordings.source import Source
 from losslessnn.wire import Reader, pack_varint
 from losslessnn.workers import worker_pool

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from losslessnn import open_archive
-from losslessnn.archives.layout import Records
 from losslessnn.archives.writing import compress_file
 from losslessnn.recordings import Reading, open_recording
+from losslessnn.recordings.layout import Records
 from losslessnn.recordings.source import Source
 from support import archived_arrays, make_recording, there_and_back
 

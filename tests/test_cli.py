@@ -21,12 +21,12 @@ import pytest
 
 from losslessnn import CorruptFrameError, compress, decompress, open_archive
 from losslessnn.archives.format import ArchiveHeader, pack_header, pack_index
-from losslessnn.archives.layout import Literal
 from losslessnn.cli import main
 from losslessnn.cli.batches import file_size
 from losslessnn.cli.talk import explain
 from losslessnn.comparing.picture import name_points
 from losslessnn.newfile import NewFile
+from losslessnn.recordings.layout import Literal
 from losslessnn.recordings.source import Source
 from support import make_recording, processor_seconds
 

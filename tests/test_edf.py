@@ -12,10 +12,10 @@ import pytest
 from losslessnn import RecordingError, open_archive
 from losslessnn.archives.archive import Archive
 from losslessnn.archives.arrays import restore_arrays
-from losslessnn.archives.layout import Records
 from losslessnn.archives.restoring import restore_file
 from losslessnn.archives.writing import compress_file
 from losslessnn.recordings import Reading
+from losslessnn.recordings.layout import Records
 from losslessnn.recordings.source import Source
 from support import make_recording, there_and_back
 

@@ -18,7 +18,8 @@ LAYERS = (
     ("__main__",),
     ("cli",),
     ("dask",),
-    ("zarr", "codec", "hdf5", "tensors", "functions", "stream", "archives", "recordings", "fitting"),  # doors
+    ("zarr", "codec", "hdf5", "tensors", "functions", "stream", "archives", "fitting"),  # doors
+    ("recordings",),
     ("advice", "comparing", "workers", "simulate"),
     ("chunk",),
     ("training",),

@@ -17,11 +17,11 @@ import pytest
 from losslessnn import open_archive
 from losslessnn.archives.archive import Archive
 from losslessnn.archives.arrays import restore_arrays
-from losslessnn.archives.layout import Literal, Member, Method, Packing, Samples, all_samples, layout_length
 from losslessnn.archives.restoring import restore_file
 from losslessnn.archives.writing import compress_file
 from losslessnn.errors import RecordingError
 from losslessnn.recordings import Reading, Recording, map_samples, open_recording
+from losslessnn.recordings.layout import Literal, Member, Method, Packing, Samples, all_samples, layout_length
 from losslessnn.recordings.source import Source
 from support import make_recording
 

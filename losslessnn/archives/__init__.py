@@ -1,10 +1,10 @@
 """The ``.lnn`` archive: a file of frames that restores one original file byte for byte.
 
-    header   what the file was called and how its bytes are put together (`layout`)
+    header   what the file was called and how its bytes are put together
     frames   the encoded arrays, one after the other
     index    where each frame lies, and the checksum of the original file
     footer   where the index lies
 
-`docs/FORMAT.md` specifies the bytes. `format` reads and writes all of them but the frames, `archive` reads
-samples, `writing` makes archives, `restoring` and `arrays` make files of them again.
+`docs/FORMAT.md` specifies the bytes. `format` and `packed_layout` read and write all of them but the frames,
+`archive` reads samples, `writing` makes archives, `restoring` and `arrays` make files of them again.
 """

@@ -27,7 +27,6 @@ from losslessnn.archives.format import (
     unpack_header,
     unpack_index,
 )
-from losslessnn.archives.layout import Member, Samples, all_samples, layout_length
 from losslessnn.chunk import decode_chunk
 from losslessnn.errors import CorruptFrameError, NewerFormatError, RecordingError
 from losslessnn.frame import MAGIC as FRAME_MAGIC
@@ -35,6 +34,7 @@ from losslessnn.frame import PREFIX_BYTES as FRAME_PREFIX_BYTES
 from losslessnn.frame import frame_length, unpack_frame
 from losslessnn.models.store import Profile, remember
 from losslessnn.newfile import refuse_special
+from losslessnn.recordings.layout import Member, Samples, all_samples, layout_length
 
 _SEARCHED_BYTES = 1 << 20
 """Headers are seldom longer."""
@@ -464,7 +464,7 @@ class StoredArray:
     ----------
     name : str
         The array's name in an ``.npz``, else ``""``.
-    samples : losslessnn.archives.layout.Samples
+    samples : losslessnn.recordings.layout.Samples
         How it lies in the original file.
     """
 

@@ -16,12 +16,13 @@ from typing import Any
 import google_crc32c
 import numpy as np
 
-from losslessnn.archives.layout import MAX_LITERAL_BYTES, Layout, pack_layout, unpack_layout
+from losslessnn.archives.packed_layout import MAX_LITERAL_BYTES, pack_layout, unpack_layout
 from losslessnn.errors import CorruptFrameError, NewerFormatError
 from losslessnn.frame import ARCHIVE_MAGIC, Mode
 from losslessnn.frame import MAGIC as FRAME_MAGIC
 from losslessnn.models.store import MOST_BYTES
 from losslessnn.plain import PLAIN_MODES, decode_plain, encode_plain
+from losslessnn.recordings.layout import Layout
 from losslessnn.recordings.source import Source
 from losslessnn.wire import MAX_VARINT_BYTES, Reader, pack_double, pack_sized, pack_varint
 

@@ -17,11 +17,11 @@ import google_crc32c
 import numpy as np
 
 from losslessnn.archives.archive import Archive
-from losslessnn.archives.layout import Literal, Member, Method, Packing, Records, Samples
 from losslessnn.archives.report import FileReport, Progress, Stopwatch, moved_notes, no_progress
 from losslessnn.archives.sidecar import sidecar_of
 from losslessnn.errors import CorruptFrameError, RecordingError
 from losslessnn.newfile import NO_ROOM, NewFile, refuse_itself, write_all
+from losslessnn.recordings.layout import Literal, Member, Method, Packing, Records, Samples
 from losslessnn.recordings.recording import bytes_from_rows, new_deflater, records_from_rows
 from losslessnn.wire import Bytes
 from losslessnn.workers import Here

@@ -1,7 +1,7 @@
 """Readers of the file formats that recordings come in.
 
 A reader does not load samples. It looks at a file and says how its bytes are put together (a
-`losslessnn.archives.layout`), so that every format is coded, restored and verified by the same code, in
+`losslessnn.recordings.layout`), so that every format is coded, restored and verified by the same code, in
 constant memory.
 """
 

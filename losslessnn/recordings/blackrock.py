@@ -13,8 +13,8 @@ from typing import BinaryIO
 
 import numpy as np
 
-from losslessnn.archives.layout import Packing, Samples, Segment
 from losslessnn.errors import RecordingError
+from losslessnn.recordings.layout import Packing, Samples, Segment
 from losslessnn.recordings.raw import interleaved
 from losslessnn.recordings.recording import (
     Finding,

@@ -11,8 +11,8 @@ from typing import BinaryIO
 
 import numpy as np
 
-from losslessnn.archives.layout import Packing
 from losslessnn.errors import RecordingError
+from losslessnn.recordings.layout import Packing
 from losslessnn.recordings.raw import interleaved
 from losslessnn.recordings.recording import Finding, Reading
 from losslessnn.recordings.source import Source

@@ -9,8 +9,8 @@ from __future__ import annotations
 from itertools import groupby
 from typing import BinaryIO
 
-from losslessnn.archives.layout import Packing
 from losslessnn.errors import RecordingError
+from losslessnn.recordings.layout import Packing
 from losslessnn.recordings.recording import (
     Finding,
     Reading,

@@ -11,9 +11,9 @@ from typing import BinaryIO
 
 import numpy as np
 
-from losslessnn.archives.layout import Packing
 from losslessnn.errors import RecordingError
 from losslessnn.recordings.intan import ADC, AMPLIFIER, AUXILIARY, MAGIC, SUPPLY, count_signals, open_header
+from losslessnn.recordings.layout import Packing
 from losslessnn.recordings.raw import interleaved
 from losslessnn.recordings.recording import Finding, Reading
 from losslessnn.recordings.source import Source

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from losslessnn.archives.layout import Packing, all_samples
+from losslessnn.recordings.layout import Packing, all_samples
 from losslessnn.recordings.opening import open_recording
 from losslessnn.recordings.recording import Reading
 

@@ -9,9 +9,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from losslessnn.archives.layout import MAX_FRAME_BYTES, Content, Packing, Samples
 from losslessnn.errors import RecordingError
 from losslessnn.frame import pack_dtype
+from losslessnn.recordings.layout import MAX_FRAME_BYTES, Content, Packing, Samples
 from losslessnn.recordings.recording import Finding, Reading, bytes_segments, file_length
 from losslessnn.recordings.source import Source
 

@@ -16,8 +16,8 @@ from typing import BinaryIO
 import google_crc32c
 import numpy as np
 
-from losslessnn.archives.layout import Content, Literal, Member, Method, Segment
 from losslessnn.errors import RecordingError
+from losslessnn.recordings.layout import Content, Literal, Member, Method, Segment
 from losslessnn.recordings.npy import MAX_PREFIX, array_samples, parse_npy_header
 from losslessnn.recordings.recording import (
     Finding,

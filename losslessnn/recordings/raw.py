@@ -7,9 +7,9 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from losslessnn.archives.layout import MAX_FRAME_BYTES, Content, Packing, Samples
 from losslessnn.chunk import encode_chunk
 from losslessnn.errors import RecordingError
+from losslessnn.recordings.layout import MAX_FRAME_BYTES, Content, Packing, Samples
 from losslessnn.recordings.recording import Finding, Reading, bytes_samples, bytes_segments, file_length
 from losslessnn.recordings.source import Source
 

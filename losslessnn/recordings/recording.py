@@ -13,7 +13,8 @@ from typing import Any, BinaryIO, NamedTuple, Protocol
 import google_crc32c
 import numpy as np
 
-from losslessnn.archives.layout import (
+from losslessnn.errors import RecordingError
+from losslessnn.recordings.layout import (
     MAX_FRAME_BYTES,
     NARROW,
     Content,
@@ -27,7 +28,6 @@ from losslessnn.archives.layout import (
     Segment,
     layout_length,
 )
-from losslessnn.errors import RecordingError
 from losslessnn.recordings.source import Source
 
 DEFAULT_FRAME_BYTES = 8_000_000

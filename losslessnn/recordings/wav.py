@@ -7,8 +7,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from losslessnn.archives.layout import Packing
 from losslessnn.errors import RecordingError
+from losslessnn.recordings.layout import Packing
 from losslessnn.recordings.raw import interleaved
 from losslessnn.recordings.recording import Finding, Reading, file_length
 from losslessnn.recordings.source import Source

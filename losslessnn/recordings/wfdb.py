@@ -14,8 +14,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from losslessnn.archives.layout import Packing
 from losslessnn.errors import RecordingError
+from losslessnn.recordings.layout import Packing
 from losslessnn.recordings.raw import interleaved
 from losslessnn.recordings.recording import Finding, Reading, Turn, file_length, in_records
 from losslessnn.recordings.source import Source
