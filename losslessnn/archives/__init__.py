@@ -6,5 +6,6 @@
     footer   where the index lies
 
 `docs/FORMAT.md` specifies the bytes. `format` and `packed_layout` read and write all of them but the frames,
-`archive` reads samples, `writing` makes archives, `restoring` and `arrays` make files of them again.
+`parts` finds them in a `file`, `archive` and `stored_array` read samples, `writing` makes archives,
+`restoring` and `arrays` make files of them again.
 """

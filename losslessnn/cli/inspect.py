@@ -19,7 +19,8 @@ from losslessnn.errors import CorruptFrameError
 if TYPE_CHECKING:
     import numpy as np
 
-    from losslessnn.archives.archive import Archive, StoredArray
+    from losslessnn.archives.archive import Archive
+    from losslessnn.archives.stored_array import StoredArray
 
 
 @dataclass
