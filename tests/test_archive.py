@@ -28,7 +28,8 @@ from losslessnn.archives.format import (
     unpack_header,
 )
 from losslessnn.archives.packed_layout import pack_layout, plain_wav_header, unpack_layout
-from losslessnn.archives.restoring import restore_file, restored_name, verify_archive
+from losslessnn.archives.restoring import restore_file, restored_name
+from losslessnn.archives.verifying import verify_archive
 from losslessnn.archives.writing import compress_file
 from losslessnn.chunk import encode_chunk
 from losslessnn.frame import frame_length
@@ -787,7 +788,7 @@ class TestAnotherZlib:
         def other(level: int, *rest: Any) -> Any:
             return compressobj(max(1, level - 3), *rest)
 
-        monkeypatch.setattr("losslessnn.archives.restoring.zlib.compressobj", other)
+        monkeypatch.setattr(zlib, "compressobj", other)
 
     @pytest.mark.usefixtures("another_zlib")
     def test_is_an_error_that_offers_the_arrays(self, npz: Path) -> None:

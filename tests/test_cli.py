@@ -325,7 +325,7 @@ class TestThereAndBack:
         os.utime("a.npy", (2e9, 2e9))
         write_npy("b.npy")
         unreadable = OSError(errno.EIO, os.strerror(errno.EIO), "a.npy")
-        monkeypatch.setattr("losslessnn.archives.restoring.file_checksum", lambda path: refuse(unreadable))
+        monkeypatch.setattr("losslessnn.archives.verifying.file_checksum", lambda path: refuse(unreadable))
         outcome = run("compress", "a.npy", "b.npy", "--skip-existing")
         assert outcome.code == 1
         assert "but a.npy cannot be read (Input/output error)" in outcome.err

@@ -5,7 +5,8 @@
     index    where each frame lies, and the checksum of the original file
     footer   where the index lies
 
-`docs/FORMAT.md` specifies the bytes. `format` and `packed_layout` read and write all of them but the frames,
-`parts` finds them in a `file`, `archive` and `stored_array` read samples, `writing` makes archives,
-`restoring` and `arrays` make files of them again.
+`docs/FORMAT.md` specifies the bytes. `format` and `packed_layout` read and write all of them but the frames;
+`parts` finds them in a `file`; `archive` and `stored_array` read samples; `writing` makes archives;
+`original` makes the bytes of the original file again, for `restoring` and `verifying`; `arrays` makes files
+that numpy reads.
 """

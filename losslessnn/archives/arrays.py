@@ -15,8 +15,9 @@ from typing import BinaryIO
 import numpy as np
 
 from losslessnn.archives.archive import Archive
+from losslessnn.archives.original import COPY_BYTES, Restorer
 from losslessnn.archives.report import FileReport, Progress, Stopwatch, no_progress
-from losslessnn.archives.restoring import COPY_BYTES, Restorer, report_restored, restored_name
+from losslessnn.archives.restoring import report_restored, restored_name
 from losslessnn.errors import RecordingError
 from losslessnn.newfile import NewFile, refuse_itself, write_all
 from losslessnn.recordings.layout import Member, Method, all_samples

@@ -62,7 +62,7 @@ def _why_inexact(archive: Archive, max_error: float) -> str:
 
 
 def _why_stale(archive: Archive, source: Path) -> str:
-    from losslessnn.archives.restoring import file_checksum
+    from losslessnn.archives.verifying import file_checksum
 
     length = archive.original_length
     if length != file_size(source):

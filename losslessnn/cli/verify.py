@@ -76,7 +76,8 @@ def _verify(
 ) -> int:
     from losslessnn.archives.archive import Archive
     from losslessnn.archives.report import FileReport, Stopwatch, moved_notes
-    from losslessnn.archives.restoring import restored_name, verify_archive
+    from losslessnn.archives.restoring import restored_name
+    from losslessnn.archives.verifying import verify_archive
 
     watch = Stopwatch()
     folder = against if against is not None and against.is_dir() else None
