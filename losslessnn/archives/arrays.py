@@ -15,14 +15,16 @@ from typing import BinaryIO
 import numpy as np
 
 from losslessnn.archives.archive import Archive
-from losslessnn.archives.original import COPY_BYTES, Restorer
+from losslessnn.archives.original import Restorer
 from losslessnn.archives.report import FileReport, Progress, Stopwatch, no_progress
 from losslessnn.archives.restoring import report_restored, restored_name
 from losslessnn.errors import RecordingError
 from losslessnn.newfile import NewFile, refuse_itself, write_all
+from losslessnn.recordings.deflate import Inflater
+from losslessnn.recordings.file_bytes import COPY_BYTES
 from losslessnn.recordings.layout import Member, Method, all_samples
-from losslessnn.recordings.recording import Inflater, raw_bytes
 from losslessnn.recordings.source import Source
+from losslessnn.recordings.values import raw_bytes
 from losslessnn.workers import Here
 
 

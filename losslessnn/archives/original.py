@@ -18,10 +18,10 @@ import numpy as np
 from losslessnn.archives.archive import Archive
 from losslessnn.errors import CorruptFrameError, RecordingError
 from losslessnn.newfile import NO_ROOM
+from losslessnn.recordings.deflate import new_deflater
+from losslessnn.recordings.file_bytes import COPY_BYTES
 from losslessnn.recordings.layout import Literal, Member, Method, Packing, Records, Samples
-from losslessnn.recordings.recording import bytes_from_rows, new_deflater, records_from_rows
-
-COPY_BYTES = 1 << 20
+from losslessnn.recordings.values import bytes_from_rows, records_from_rows
 
 
 @dataclass

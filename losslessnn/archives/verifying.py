@@ -11,10 +11,11 @@ import google_crc32c
 import numpy as np
 
 from losslessnn.archives.archive import Archive
-from losslessnn.archives.original import COPY_BYTES, Restorer
+from losslessnn.archives.original import Restorer
 from losslessnn.archives.report import Progress, moved_notes, no_progress
 from losslessnn.archives.sidecar import sidecar_of
 from losslessnn.errors import RecordingError
+from losslessnn.recordings.file_bytes import COPY_BYTES
 from losslessnn.wire import Bytes
 from losslessnn.workers import Here
 

@@ -30,7 +30,9 @@ from losslessnn.levels import DEFAULT_LEVEL
 from losslessnn.models.store import Family, Profile, remember
 from losslessnn.newfile import NewFile, refuse_existing, refuse_itself, write_all
 from losslessnn.recordings import Block, Reading, Recording, open_recording
-from losslessnn.recordings.recording import Array, SourceReader, is_plain_bytes
+from losslessnn.recordings.blocks import SourceReader
+from losslessnn.recordings.segments import is_plain_bytes
+from losslessnn.recordings.values import Array
 from losslessnn.workers import Here, RemoteEncoder
 
 

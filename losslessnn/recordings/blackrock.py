@@ -14,16 +14,11 @@ from typing import BinaryIO
 import numpy as np
 
 from losslessnn.errors import RecordingError
+from losslessnn.recordings.file_bytes import file_length
 from losslessnn.recordings.layout import Packing, Samples, Segment
 from losslessnn.recordings.raw import interleaved
-from losslessnn.recordings.recording import (
-    Finding,
-    Reading,
-    Turn,
-    bytes_segments,
-    file_length,
-    in_records,
-)
+from losslessnn.recordings.recording import Finding, Reading
+from losslessnn.recordings.segments import Turn, bytes_segments, in_records
 from losslessnn.recordings.source import Source
 
 _CLOCK = 30_000  # Hz: what periods are counted in

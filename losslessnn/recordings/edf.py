@@ -10,15 +10,10 @@ from itertools import groupby
 from typing import BinaryIO
 
 from losslessnn.errors import RecordingError
+from losslessnn.recordings.file_bytes import file_length, read_exactly
 from losslessnn.recordings.layout import Packing
-from losslessnn.recordings.recording import (
-    Finding,
-    Reading,
-    Turn,
-    file_length,
-    in_records,
-    read_exactly,
-)
+from losslessnn.recordings.recording import Finding, Reading
+from losslessnn.recordings.segments import Turn, in_records
 from losslessnn.recordings.source import Source
 
 _HEADER = 256

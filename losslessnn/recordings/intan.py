@@ -11,7 +11,8 @@ from collections import Counter
 from typing import Any, BinaryIO
 
 from losslessnn.errors import RecordingError
-from losslessnn.recordings.recording import Finding, Reading, Turn, in_records
+from losslessnn.recordings.recording import Finding, Reading
+from losslessnn.recordings.segments import Turn, in_records
 from losslessnn.recordings.source import Source
 
 MAGIC = bytes.fromhex("022791c6")

@@ -9,7 +9,8 @@ import re
 from typing import BinaryIO
 
 from losslessnn.errors import RecordingError
-from losslessnn.recordings.recording import Finding, Reading, Turn, in_records
+from losslessnn.recordings.recording import Finding, Reading
+from losslessnn.recordings.segments import Turn, in_records
 from losslessnn.recordings.source import Source
 
 _BEGINNING = b"######## Neuralynx"

@@ -11,8 +11,10 @@ import numpy as np
 
 from losslessnn.errors import RecordingError
 from losslessnn.frame import pack_dtype
+from losslessnn.recordings.file_bytes import file_length
 from losslessnn.recordings.layout import MAX_FRAME_BYTES, Content, Packing, Samples
-from losslessnn.recordings.recording import Finding, Reading, bytes_segments, file_length
+from losslessnn.recordings.recording import Finding, Reading
+from losslessnn.recordings.segments import bytes_segments
 from losslessnn.recordings.source import Source
 
 _MAGIC = b"\x93NUMPY"

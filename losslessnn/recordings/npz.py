@@ -17,19 +17,12 @@ import google_crc32c
 import numpy as np
 
 from losslessnn.errors import RecordingError
+from losslessnn.recordings.deflate import Inflater, new_deflater
+from losslessnn.recordings.file_bytes import copy_pieces, file_length, read_exactly
 from losslessnn.recordings.layout import Content, Literal, Member, Method, Segment
 from losslessnn.recordings.npy import MAX_PREFIX, array_samples, parse_npy_header
-from losslessnn.recordings.recording import (
-    Finding,
-    Inflater,
-    Reading,
-    bytes_samples,
-    bytes_segments,
-    copy_pieces,
-    file_length,
-    new_deflater,
-    read_exactly,
-)
+from losslessnn.recordings.recording import Finding, Reading
+from losslessnn.recordings.segments import bytes_samples, bytes_segments
 from losslessnn.recordings.source import Source
 
 _LEVELS = (6, 9, 1, 5, 4, 7, 8, 3, 2)

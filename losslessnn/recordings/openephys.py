@@ -18,7 +18,8 @@ import numpy as np
 from losslessnn.errors import RecordingError
 from losslessnn.recordings.layout import Packing
 from losslessnn.recordings.raw import interleaved
-from losslessnn.recordings.recording import Finding, Reading, Turn, in_records
+from losslessnn.recordings.recording import Finding, Reading
+from losslessnn.recordings.segments import Turn, in_records
 from losslessnn.recordings.source import Source
 
 _NAME = "continuous.dat"

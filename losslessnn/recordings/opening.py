@@ -23,10 +23,11 @@ from losslessnn.recordings import (
     wfdb,
 )
 from losslessnn.recordings.edf import read_edf
+from losslessnn.recordings.file_bytes import file_length
 from losslessnn.recordings.npy import read_npy
 from losslessnn.recordings.npz import read_npz
 from losslessnn.recordings.raw import likely_kind, read_bytes, read_raw
-from losslessnn.recordings.recording import Finding, Reading, Recording, file_length
+from losslessnn.recordings.recording import Finding, Reading, Recording
 from losslessnn.recordings.source import Source
 from losslessnn.recordings.wav import read_wav
 

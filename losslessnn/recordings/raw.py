@@ -9,8 +9,10 @@ import numpy as np
 
 from losslessnn.chunk import encode_chunk
 from losslessnn.errors import RecordingError
+from losslessnn.recordings.file_bytes import file_length
 from losslessnn.recordings.layout import MAX_FRAME_BYTES, Content, Packing, Samples
-from losslessnn.recordings.recording import Finding, Reading, bytes_samples, bytes_segments, file_length
+from losslessnn.recordings.recording import Finding, Reading
+from losslessnn.recordings.segments import bytes_samples, bytes_segments
 from losslessnn.recordings.source import Source
 
 _LOOKED_AT, _LOOKED_AT_IN_DOUBT = 1 << 18, 1 << 14  # values

@@ -12,9 +12,10 @@ from typing import BinaryIO
 import numpy as np
 
 from losslessnn.errors import RecordingError
+from losslessnn.recordings.file_bytes import file_length
 from losslessnn.recordings.layout import Packing
 from losslessnn.recordings.raw import interleaved
-from losslessnn.recordings.recording import Finding, Reading, file_length
+from losslessnn.recordings.recording import Finding, Reading
 from losslessnn.recordings.source import Source
 
 

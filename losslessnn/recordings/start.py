@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from losslessnn.recordings.blocks import SourceReader
 from losslessnn.recordings.layout import all_samples
 from losslessnn.recordings.opening import open_recording
-from losslessnn.recordings.recording import Reading, Recording, SourceReader
+from losslessnn.recordings.recording import Reading, Recording
 
 
 def load_start(

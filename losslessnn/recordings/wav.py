@@ -8,9 +8,10 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from losslessnn.errors import RecordingError
+from losslessnn.recordings.file_bytes import file_length
 from losslessnn.recordings.layout import Packing
 from losslessnn.recordings.raw import interleaved
-from losslessnn.recordings.recording import Finding, Reading, file_length
+from losslessnn.recordings.recording import Finding, Reading
 from losslessnn.recordings.source import Source
 
 _PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE

@@ -15,9 +15,11 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from losslessnn.errors import RecordingError
+from losslessnn.recordings.file_bytes import file_length
 from losslessnn.recordings.layout import Packing
 from losslessnn.recordings.raw import interleaved
-from losslessnn.recordings.recording import Finding, Reading, Turn, file_length, in_records
+from losslessnn.recordings.recording import Finding, Reading
+from losslessnn.recordings.segments import Turn, in_records
 from losslessnn.recordings.source import Source
 
 _FORMATS: dict[str, tuple[np.dtype[Any], Packing]] = {
