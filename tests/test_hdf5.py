@@ -29,10 +29,10 @@ h5py = pytest.importorskip("h5py")
 import losslessnn.hdf5 as door  # noqa: E402
 from hdf5_reads import check_reads  # noqa: E402
 from losslessnn.hdf5 import FILTER_ID, Neural, check, read, write  # noqa: E402
-from losslessnn.hdf5.bulk import _stored  # noqa: E402
 from losslessnn.hdf5.entry import without_collections  # noqa: E402
 from losslessnn.hdf5.filter import _h5py_library, _make_filter_class, stored_settings  # noqa: E402
 from losslessnn.hdf5.layout import ChunkLayout, unpack_layout  # noqa: E402
+from losslessnn.hdf5.transfer import read_chunk  # noqa: E402
 
 CHUNKS = (1500, 3)
 
@@ -301,7 +301,7 @@ class TestReading:
 
         nowhere = SimpleNamespace(byte_offset=None)
         dset = SimpleNamespace(read_direct_chunk=fail, get_chunk_info_by_coord=lambda _: nowhere)
-        assert _stored(SimpleNamespace(id=dset), (0, 0)) == (0, None)
+        assert read_chunk(SimpleNamespace(id=dset), (0, 0)) == (0, None)
 
     @pytest.mark.parametrize("settings", [{}, {"fill_time": "alloc"}, {"fill_time": "never"}], ids=str)
     def test_fill_values_are_those_h5py_reads(self, file: Any, settings: dict[str, Any]) -> None:

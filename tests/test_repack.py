@@ -20,8 +20,8 @@ from support import assert_same_bits, make_recording
 h5py = pytest.importorskip("h5py")
 
 from losslessnn.hdf5 import FILTER_ID, check, read, repack  # noqa: E402
-from losslessnn.hdf5.bulk import filter_ids  # noqa: E402
 from losslessnn.hdf5.comparing import bytes_of_values, refuse_difference  # noqa: E402
+from losslessnn.hdf5.datasets import filter_ids  # noqa: E402
 
 RECORDING = make_recording(20_000, 8)
 EVENTS = np.dtype([("time", "<f8"), ("label", "S4"), ("valid", "?")])

@@ -24,7 +24,7 @@ except ModuleNotFoundError as missing:
         "losslessnn.hdf5 needs h5py: pip install 'losslessnn[hdf5]'", name=missing.name
     ) from missing
 
-from losslessnn.hdf5.bulk import Check, check, read, write
+from losslessnn.hdf5.checking import Check, check
 from losslessnn.hdf5.filter import (
     FILTER_ID,
     Neural,
@@ -34,7 +34,9 @@ from losslessnn.hdf5.filter import (
     real_errors,
     register,
 )
+from losslessnn.hdf5.reading import read
 from losslessnn.hdf5.repacking import Repacked, repack
+from losslessnn.hdf5.writing import write
 
 __all__ = [
     "FILTER_ID",

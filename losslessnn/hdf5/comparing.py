@@ -11,7 +11,8 @@ import numpy as np
 from h5py import h5a, h5d, h5g, h5l, h5o, h5r, h5s, h5z
 
 from losslessnn.errors import RecordingError
-from losslessnn.hdf5.bulk import filter_ids, read
+from losslessnn.hdf5.datasets import filter_ids
+from losslessnn.hdf5.reading import read
 from losslessnn.hdf5.references import address, dtype_of, same_values, values_of
 
 _BLOCK_BYTES = 1 << 26

@@ -22,7 +22,6 @@ from h5py import h5a, h5d, h5f, h5g, h5l, h5o, h5p, h5r, h5z
 
 from losslessnn.advice import Purpose, suggest_chunks
 from losslessnn.errors import RecordingError
-from losslessnn.hdf5.bulk import filter_ids, read, write
 from losslessnn.hdf5.comparing import (
     attribute_names,
     blocks,
@@ -31,8 +30,11 @@ from losslessnn.hdf5.comparing import (
     refuse_difference,
     size_of_values,
 )
+from losslessnn.hdf5.datasets import filter_ids
 from losslessnn.hdf5.filter import FILTER_ID
+from losslessnn.hdf5.reading import read
 from losslessnn.hdf5.references import address, dtype_of, hold_references, moved, put_values, values_of
+from losslessnn.hdf5.writing import write
 from losslessnn.levels import DEFAULT_LEVEL, check_level
 from losslessnn.newfile import NewFile, refuse_itself, write_all
 
