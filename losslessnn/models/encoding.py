@@ -221,9 +221,10 @@ def _latents_may_win(samples: Codes, marks: Marks, low: int, high: int, tables: 
 
 @dataclass(frozen=True)
 class _Coded:
-    """A segment coded without a network, and what one would be trained on."""
+    """A segment coded without a network of its own, and what one would be trained on."""
 
-    segment: Segment
+    segment: Segment  # the smaller one of those by a fit and by the profile
+    fitted: Segment
     samples: Codes
     marks: Marks
     model: AutoregressiveModel
@@ -288,12 +289,12 @@ class Encoder:
             samples = fill(samples, marks, self.low)
         positions = positions_of(samples, self.low, self.high, self.tables)
         model, prediction = fit(samples, positions, self.effort, gpu=devices.gpu_for(self.device))
-        segment = self._encode(marks, model, prediction)
+        segment = fitted = self._encode(marks, model, prediction)
         if self.base is not None:
             ready = _encode_by_profile(samples, marks, self.low, self.high, self.base, self.device)
             if ready is not None and ready.size + self.shared[1] * ready.n_times < segment.size:
                 segment = replace(ready, shared=self.shared[1] * ready.n_times)
-        return _Coded(segment, samples, marks, model, prediction)
+        return _Coded(segment, fitted, samples, marks, model, prediction)
 
     def _encode(self, marks: Marks, model: AutoregressiveModel, prediction: Prediction) -> Segment:
         words, raw = devices.encode(devices.Uncoded(model, prediction, marks), self.device)
@@ -326,14 +327,14 @@ class Encoder:
         ]
 
     def _try_network(self, coded: _Coded) -> Segment:
-        """The segment, or a smaller one with a network."""
+        """The segment, or a smaller one with a network that is worth a decoder's time."""
         networked = add_network(coded.marks, coded.model, coded.prediction, self.effort)
         if networked is None:
             return coded.segment
         other = self._encode(coded.marks, networked, coded.prediction)
         least_gain = self.effort.network.of_channels(len(coded.samples)).least_gain
-        pays = other.size <= (1.0 - KEPT_SHARE * least_gain) * coded.segment.size
-        return other if pays else coded.segment
+        pays = other.size <= (1.0 - KEPT_SHARE * least_gain) * coded.fitted.size
+        return other if pays and other.size < coded.segment.size else coded.segment
 
 
 def _encode_by_profile(
