@@ -58,7 +58,8 @@ class NeuralCodec(Codec):  # type: ignore[misc,unused-ignore]
     TypeError
         If `level` or `n_channels` is not an integer.
     ValueError
-        If `level` is outside 1 to 9, `n_channels` is below 1, or there is no such device.
+        If `level` is outside 1 to 9, `n_channels` is below 1, `max_error` is negative or not finite, or there
+        is no such device.
     MissingModelError, ModelError
         If `model` is not found, or damaged.
 
@@ -156,6 +157,8 @@ class NeuralCodec(Codec):  # type: ignore[misc,unused-ignore]
             If the bytes are not what an encoder wrote.
         NewerFormatError
             If a newer losslessnn wrote them.
+        MissingModelError
+            If they were made with a profile that is not at hand.
         TypeError
             If `out` holds Python objects.
         ValueError
@@ -174,12 +177,30 @@ class NeuralCodec(Codec):  # type: ignore[misc,unused-ignore]
         return out
 
     def get_config(self) -> dict[str, Any]:
-        """Return the settings as JSON-compatible data; those left at "not given" are left out."""
+        """Return the settings as JSON-compatible data; those left at "not given" are left out.
+
+        Returns
+        -------
+        dict
+
+        Examples
+        --------
+        >>> NeuralCodec(level=3).get_config()
+        {'id': 'losslessnn.neural', 'level': 3}
+        """
         return {"id": self.codec_id, **self._settings(), **describe_model(self.model, self.embed)}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> NeuralCodec:
         """Make a codec from what :meth:`get_config` returned, without its ``id``.
+
+        Parameters
+        ----------
+        config : dict
+
+        Returns
+        -------
+        NeuralCodec
 
         Raises
         ------
@@ -198,7 +219,22 @@ class NeuralCodec(Codec):  # type: ignore[misc,unused-ignore]
         *,
         purpose: Purpose = "bulk",
     ) -> tuple[int, ...]:
-        """Suggest a chunk shape; see :func:`losslessnn.suggest_chunks`."""
+        """Suggest a chunk shape.
+
+        Parameters
+        ----------
+        shape, dtype, sampling_rate, purpose
+            As for :func:`losslessnn.suggest_chunks`; the rate is in Hz.
+
+        Returns
+        -------
+        chunks : tuple of int
+
+        Raises
+        ------
+        TypeError, ValueError
+            As there.
+        """
         return suggest_chunks(shape, dtype, sampling_rate, purpose=purpose)
 
     def __repr__(self) -> str:

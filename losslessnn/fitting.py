@@ -114,8 +114,10 @@ def fit(
         checkpoint is damaged or of another training.
     ModuleNotFoundError
         If the trainer is "torch" and torch is not installed.
+    TypeError
+        If the recordings are of Python objects, masked, or names of files.
     ValueError
-        If there is no such trainer or device, or a number of hidden units or samples is not possible.
+        If there is no such family, trainer or device, or a number of hidden units or samples is not possible.
 
     Notes
     -----

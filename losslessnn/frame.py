@@ -251,6 +251,13 @@ def frame_length(prefix: bytes | bytearray | memoryview) -> int:
         If the bytes are not the start of a frame.
     NewerFormatError
         If a newer losslessnn wrote the frame.
+
+    Examples
+    --------
+    >>> from losslessnn import compress
+    >>> frame = compress([1, 2, 3])
+    >>> frame_length(frame[:PREFIX_BYTES]) == len(frame)
+    True
     """
     reader = Reader(memoryview(prefix).cast("B")[:PREFIX_BYTES], "frame")
     magic = bytes(reader.take(len(MAGIC)))

@@ -45,6 +45,10 @@ class Simulation:
         Which unit fired each of them.
     code_widths : numpy.ndarray of float
         Widths of the converter's codes, 1 on average.
+
+    See Also
+    --------
+    simulate_probe : makes one, with an example.
     """
 
     samples: Array

@@ -154,7 +154,10 @@ class StreamEncoder:
         return packet
 
     def request_key(self) -> None:
-        """Let the next packet be a key packet: a receiver has joined, or lost one."""
+        """Let the next packet be a key packet: a receiver has joined, or lost one.
+
+        See :class:`StreamDecoder` for an example.
+        """
         self._encoder = None
 
     def _checked(self, samples: Any) -> np.ndarray[Any, Any]:
@@ -239,8 +242,10 @@ class StreamDecoder:
 
     Raises
     ------
+    TypeError
+        If the model is not a profile but the name of a family.
     MissingModelError, ModelError
-        If the profile is not found, or damaged.
+        If the profile is not found, damaged, or holds a model with latents.
 
     Examples
     --------

@@ -71,7 +71,9 @@ class NeuralArrayCodec(ArrayBytesCodecPartialDecodeMixin, ArrayBytesCodec):  # t
     TypeError
         If `level` is not an integer; when an array is made, if its dtype holds Python objects.
     ValueError
-        If `level` is outside 1 to 9, or there is no such device.
+        If `level` is outside 1 to 9, `max_error` is negative or not finite, or there is no such device.
+    MissingModelError, ModelError
+        If `model` is not found, or damaged.
 
     Notes
     -----
@@ -126,16 +128,33 @@ class NeuralArrayCodec(ArrayBytesCodecPartialDecodeMixin, ArrayBytesCodec):  # t
     def from_dict(cls, data: dict[str, Any]) -> NeuralArrayCodec:
         """Make a codec from its entry in an array's metadata.
 
+        Parameters
+        ----------
+        data : dict
+            With ``name`` and ``configuration``.
+
+        Returns
+        -------
+        NeuralArrayCodec
+
         Raises
         ------
         NewerFormatError
             If the entry has settings that this version does not know.
+        MissingModelError, ModelError
+            If it names a profile that is not at hand, or holds one that is damaged.
         """
         configuration = dict(data.get("configuration") or {})
         return cls(**read_settings(configuration, CODEC_NAME, {"level", "max_error"}))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the codec's entry in an array's metadata."""
+        """Return the codec's entry in an array's metadata.
+
+        Returns
+        -------
+        dict
+            JSON-compatible, with ``name`` and ``configuration``.
+        """
         settings: dict[str, Any] = {"level": self.level, **describe_model(self._model, self.embed)}
         if self.max_error:
             settings["max_error"] = self.max_error
@@ -147,6 +166,11 @@ class NeuralArrayCodec(ArrayBytesCodecPartialDecodeMixin, ArrayBytesCodec):  # t
 
     def validate(self, *, shape: tuple[int, ...], dtype: Any, chunk_grid: Any) -> None:
         """Refuse arrays whose elements have no bytes of their own.
+
+        Parameters
+        ----------
+        shape, dtype, chunk_grid
+            Of the array that is made, as zarr hands them over; shape and grid may be any.
 
         Raises
         ------
@@ -161,7 +185,13 @@ class NeuralArrayCodec(ArrayBytesCodecPartialDecodeMixin, ArrayBytesCodec):  # t
             )
 
     def compute_encoded_size(self, input_byte_length: int, chunk_spec: Any) -> int:
-        """Nobody knows before encoding."""
+        """Raise an error: nobody knows before encoding.
+
+        Raises
+        ------
+        NotImplementedError
+            Always, as zarr wants it.
+        """
         raise NotImplementedError(f"the size of a {CODEC_NAME} frame is not known before it is encoded")
 
     # -- one chunk
@@ -195,7 +225,24 @@ class NeuralArrayCodec(ArrayBytesCodecPartialDecodeMixin, ArrayBytesCodec):  # t
     # -- many chunks: the base class calls these for every chunk of a batch at once
 
     async def decode(self, chunks_and_specs: Iterable[tuple[Any, Any]]) -> Iterable[Any]:
-        """Decode a batch of chunks: side by side in threads, or on a GPU in one launch."""
+        """Decode a batch of chunks: side by side in threads, or on a GPU in one launch.
+
+        Parameters
+        ----------
+        chunks_and_specs : iterable of (buffer or None, ArraySpec)
+            Zarr's own; None stands for a chunk that was never written.
+
+        Returns
+        -------
+        iterable of (buffer or None)
+
+        Raises
+        ------
+        CorruptFrameError
+            If the bytes are not what an encoder wrote, or a chunk of another array.
+        NewerFormatError
+            If a newer losslessnn wrote them.
+        """
         batch = list(chunks_and_specs)
         present = [i for i, (chunk_bytes, _) in enumerate(batch) if chunk_bytes is not None]
         if len(present) < 2 or not _on_gpu(self.device):

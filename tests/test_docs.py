@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import importlib
+import inspect
 import os
 import pkgutil
 import re
@@ -11,8 +12,10 @@ import subprocess
 import sys
 import sysconfig
 import wave
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -56,6 +59,37 @@ def modules() -> list[str]:
     for package in (losslessnn, losslessnn.kernels):
         names += [module.name for module in pkgutil.walk_packages(package.__path__, package.__name__ + ".")]
     return sorted(set(names))
+
+
+REACHED = (
+    *("", ".advice", ".chunk", ".dask", ".errors", ".fitting", ".hdf5", ".recordings", ".simulate"),
+    *(".stream", ".tensors", ".zarr", ".coding.bitsback", ".coding.craystack", ".coding.sequence"),
+)
+"""Modules whose functions and classes users reach through README and guide."""
+
+
+def reached(module: Any) -> Iterator[tuple[str, Any]]:
+    """The functions and classes that a module offers: those it lists, or else those it makes."""
+    names = getattr(module, "__all__", None) or [
+        name
+        for name, thing in vars(module).items()
+        if not name.startswith("_") and getattr(thing, "__module__", None) == module.__name__
+    ]
+    for name in names:
+        thing = getattr(module, name)
+        if inspect.isclass(thing) or inspect.isfunction(thing):
+            yield name, thing
+
+
+def missing_sections(thing: Any) -> list[str]:
+    """What a function's or class's docstring should say and does not."""
+    text = inspect.getdoc(thing) or ""
+    wanted = ["Examples|See Also"]
+    if inspect.isfunction(thing):
+        signature = inspect.signature(thing)
+        wanted += ["Parameters"] if signature.parameters else []
+        wanted += [] if signature.return_annotation in ("None", "Iterator[None]") else ["Returns|Yields"]
+    return [titles for titles in wanted if not re.search(rf"^({titles})\n---", text, re.MULTILINE)]
 
 
 PYTHON_BLOCKS = [
@@ -162,3 +196,13 @@ def test_docstring_examples(name: str, tmp_path: Path, monkeypatch: pytest.Monke
         pytest.skip(f"needs {missing.name}")
     monkeypatch.chdir(tmp_path)
     assert doctest.testmod(module, optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE).failed == 0
+
+
+@pytest.mark.parametrize("name", REACHED)
+def test_what_users_reach_says_what_it_takes_and_gives(name: str) -> None:
+    try:
+        module = importlib.import_module(f"losslessnn{name}")
+    except ModuleNotFoundError as missing:
+        pytest.skip(f"needs {missing.name}")
+    lacking = {what: missing for what, thing in reached(module) if (missing := missing_sections(thing))}
+    assert not lacking

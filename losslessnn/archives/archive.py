@@ -27,7 +27,15 @@ _MOST_PRIMES = 3
 
 
 class Archive:
-    """An archive opened for reading; make one with `open_archive`.
+    """An archive opened for reading; make one with `open_archive`, where there is an example.
+
+    It stands for its largest array: ``len``, indexing as in numpy, iteration (frame by frame) and
+    ``numpy.asarray`` are those of `main`.
+
+    Parameters
+    ----------
+    path, recover
+        As for `open_archive`; so are the errors.
 
     Attributes
     ----------
@@ -191,7 +199,23 @@ class Archive:
     # -- frames
 
     def read_frame_bytes(self, index: int) -> bytes:
-        """Return the bytes of a frame; IndexError if it is not there."""
+        """Return the bytes of a frame, as they lie in the archive.
+
+        Parameters
+        ----------
+        index : int
+            From 0 to ``len(frame_lengths) - 1``.
+
+        Returns
+        -------
+        bytes
+            For `losslessnn.decompress`.
+
+        Raises
+        ------
+        IndexError
+            If it is not there.
+        """
         return self._file.read_at(self.frame_offsets[index], self.frame_lengths[index])
 
     def read_frame(self, index: int) -> np.ndarray[Any, Any]:
@@ -228,12 +252,43 @@ class Archive:
             raise type(error)(f"{self.frame_name(index)}: {error}") from error
 
     def frame_name(self, index: int) -> str:
-        """What to call a frame in messages."""
+        """What to call a frame in messages.
+
+        Parameters
+        ----------
+        index : int
+            From 0 to ``frame_count - 1``.
+
+        Returns
+        -------
+        str
+
+        Raises
+        ------
+        IndexError
+            If there is no such frame.
+        """
         _, (start, stop) = self.frame_place(index)
         return f"{self.path}: frame {index + 1} of {self.frame_count} (time steps {start} to {stop})"
 
     def frame_place(self, index: int) -> tuple[Samples, tuple[int, int]]:
-        """The array that a frame belongs to, and the time steps [start, stop) it holds."""
+        """The array that a frame belongs to, and the time steps [start, stop) it holds.
+
+        Parameters
+        ----------
+        index : int
+            From 0 to ``frame_count - 1``.
+
+        Returns
+        -------
+        samples : losslessnn.recordings.layout.Samples
+        span : (int, int)
+
+        Raises
+        ------
+        IndexError
+            If there is no such frame.
+        """
         if not 0 <= index < self.frame_count:
             raise IndexError(f"frame {index} of {self.frame_count}")
         which = bisect.bisect_right(self._first_frames, index) - 1
@@ -241,7 +296,13 @@ class Archive:
         return samples, samples.frame_span(index - self._first_frames[which])
 
     def check_header_copy(self) -> None:
-        """Compare the header with its copy, if there is one; `CorruptFrameError` if they differ."""
+        """Compare the header with its copy, if there is one.
+
+        Raises
+        ------
+        CorruptFrameError
+            If they differ.
+        """
         if self._copy_at is not None:
             header, copy = (self._file.read_at(at, self.header_length) for at in (0, self._copy_at))
             if header != copy:

@@ -29,7 +29,22 @@ from losslessnn.workers import Here
 
 
 def arrays_name(archive: Archive) -> str:
-    """The name of the file that `restore_arrays` writes."""
+    """The name that a file from `restore_arrays` should have.
+
+    Parameters
+    ----------
+    archive : Archive
+
+    Returns
+    -------
+    str
+        The original's, ending in ``.npz`` or ``.npy``.
+
+    Raises
+    ------
+    CorruptFrameError
+        If the archive's name for it could lead into another folder.
+    """
     name, suffix = restored_name(archive), ".npz" if archive.header.source == Source.NPZ else ".npy"
     return name if name.lower().endswith(suffix) else name + suffix
 
@@ -63,6 +78,22 @@ def restore_arrays(
     ------
     CorruptFrameError, RecordingError, OSError
         As for `restore_file`.
+
+    Examples
+    --------
+    >>> from losslessnn import open_archive
+    >>> from losslessnn.archives.writing import compress_file
+    >>> from losslessnn.recordings import Reading
+    >>> recording = np.arange(3000, dtype="int16").reshape(1000, 3)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     recording.tofile(Path(folder, "x.bin"))
+    ...     report = compress_file(
+    ...         Path(folder, "x.bin"), Path(folder, "x.bin.lnn"), reading=Reading(channels=3)
+    ...     )
+    ...     with open_archive(report.destination) as archive:
+    ...         report = restore_arrays(archive, Path(folder, arrays_name(archive)))
+    ...     report.destination.name, bool((np.load(report.destination) == recording).all())
+    ('x.bin.npy', True)
     """
     watch = Stopwatch()
     destination = Path(destination)

@@ -36,6 +36,10 @@ class Damage:
         Whether the archive ends before the last frame.
     in_order : bool
         Whether what there is are the first bytes of the file.
+
+    See Also
+    --------
+    Restorer : meets it, with an example.
     """
 
     frames: list[str]
@@ -61,6 +65,22 @@ class Restorer:
     ----------
     damage : Damage
         What `recover` met on the way.
+
+    Examples
+    --------
+    The original file's bytes, without a file:
+
+    >>> from pathlib import Path
+    >>> from losslessnn import open_archive
+    >>> from losslessnn.archives.writing import compress_file
+    >>> from losslessnn.workers import Here
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     np.save(Path(folder, "x.npy"), np.zeros((1000, 3), "int16"))
+    ...     report = compress_file(Path(folder, "x.npy"), Path(folder, "x.npy.lnn"))
+    ...     with open_archive(report.destination) as archive:
+    ...         restored = b"".join(Restorer(archive, (Here(), 1)).pieces())
+    ...     restored == Path(folder, "x.npy").read_bytes()
+    True
     """
 
     def __init__(
@@ -78,6 +98,10 @@ class Restorer:
     def pieces(self) -> Iterator[memoryview]:
         """Yield the file's bytes in pieces of at most a frame.
 
+        Yields
+        ------
+        memoryview
+
         Raises
         ------
         CorruptFrameError
@@ -94,7 +118,17 @@ class Restorer:
                 return
 
     def content_pieces(self, content: tuple[Literal | Samples | Records, ...]) -> Iterator[memoryview]:
-        """Yield the bytes of consecutive segments."""
+        """Yield the bytes of consecutive segments.
+
+        Parameters
+        ----------
+        content : tuple of Literal, Samples or Records
+            The next of the layout.
+
+        Yields
+        ------
+        memoryview
+        """
         for segment in content:
             if isinstance(segment, Literal):
                 yield memoryview(segment.data)
@@ -110,7 +144,17 @@ class Restorer:
                 return
 
     def arrays(self, samples: Samples) -> Iterator[np.ndarray[Any, Any]]:
-        """Yield the arrays of the next segment of samples, decoded ahead in the pool."""
+        """Yield the arrays of the next segment of samples, decoded ahead in the pool.
+
+        Parameters
+        ----------
+        samples : Samples
+
+        Yields
+        ------
+        numpy.ndarray
+            A frame's, (time, ...).
+        """
         for _ in range(samples.frames):
             array = None if self.damage.ended_early else self._next_array()
             if array is None:

@@ -64,6 +64,11 @@ class FileReport:
         Of the source, as it was when it was read.
     sidecar : pathlib.Path, optional
         What describes the source and lies beside it, if an archive that was made holds that, too.
+
+    See Also
+    --------
+    losslessnn.archives.writing.compress_file : makes one, with an example.
+    losslessnn.archives.restoring.restore_file : makes one, with an example.
     """
 
     source: Path
@@ -77,7 +82,17 @@ class FileReport:
     sidecar: Path | None = None
 
     def source_is_as_read(self) -> bool:
-        """Whether what has the source's name is still what was read."""
+        """Whether what has the source's name is still what was read.
+
+        Returns
+        -------
+        bool
+
+        Raises
+        ------
+        OSError
+            If nothing has that name any more.
+        """
         return self.read is None or is_still(self.source, self.read)
 
 

@@ -23,10 +23,22 @@ from losslessnn.workers import Here
 def restored_name(archive: Archive) -> str:
     """The name of the file that an archive restores, checked: it must name a file and no folder.
 
+    Parameters
+    ----------
+    archive : Archive
+
+    Returns
+    -------
+    str
+
     Raises
     ------
     CorruptFrameError
         If it could lead anywhere but into the folder where the file belongs.
+
+    See Also
+    --------
+    restore_file : with an example.
     """
     name = archive.name
     unsafe = {"", ".", ".."}
@@ -75,6 +87,20 @@ def restore_file(
         If `destination` exists, or zlib here cannot make the original's compressed bytes again.
     OSError
         If a file cannot be read or written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from losslessnn import open_archive
+    >>> from losslessnn.archives.writing import compress_file
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     original, copy = Path(folder, "x.npy"), Path(folder, "copy.npy")
+    ...     np.save(original, np.zeros((1000, 3), "int16"))
+    ...     report = compress_file(original, Path(folder, "x.npy.lnn"))
+    ...     with open_archive(report.destination) as archive:
+    ...         report = restore_file(archive, copy)
+    ...     report.complete, copy.read_bytes() == original.read_bytes()
+    (True, True)
     """
     watch = Stopwatch()
     destination = Path(destination)

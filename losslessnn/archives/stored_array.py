@@ -28,6 +28,19 @@ class StoredArray:
         The array's name in an ``.npz``, else ``""``.
     samples : losslessnn.recordings.layout.Samples
         How it lies in the original file.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from losslessnn import open_archive
+    >>> from losslessnn.archives.writing import compress_file
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     np.savez(Path(folder, "x.npz"), raw=np.arange(6000).reshape(2000, 3), events=np.arange(9000))
+    ...     report = compress_file(Path(folder, "x.npz"), Path(folder, "x.npz.lnn"))
+    ...     with open_archive(report.destination) as archive:
+    ...         archive.arrays["raw"].shape, archive.arrays["events"][1:3]
+    ((2000, 3), array([1, 2]))
     """
 
     def __init__(self, archive: Frames, name: str, samples: Samples, first_frame: int) -> None:

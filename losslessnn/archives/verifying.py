@@ -45,6 +45,19 @@ def verify_archive(
         If the archive is damaged.
     RecordingError
         If it restores something other than `against`, or than what describes that.
+    OSError
+        If a file cannot be read.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from losslessnn import open_archive
+    >>> from losslessnn.archives.writing import compress_file
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     np.save(Path(folder, "x.npy"), np.zeros((1000, 3), "int16"))
+    ...     report = compress_file(Path(folder, "x.npy"), Path(folder, "x.npy.lnn"))
+    ...     with open_archive(report.destination) as archive:
+    ...         verify_archive(archive, against=report.source)  # or it would raise
     """
     archive.check_header_copy()
     restorer = Restorer(archive, pool or (Here(), 1))
@@ -75,7 +88,30 @@ def _compare_sidecar(archive: Archive, against: Path) -> None:
 
 
 def file_checksum(path: str | os.PathLike[str]) -> int:
-    """CRC32C of a file, as an archive keeps it of the original."""
+    """CRC32C of a file, as an archive keeps it of the original.
+
+    Parameters
+    ----------
+    path : path-like
+
+    Returns
+    -------
+    int
+        32 bits.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.NamedTemporaryFile() as file:
+    ...     _ = file.write(b"123456789"), file.flush()
+    ...     hex(file_checksum(file.name))
+    '0xe3069283'
+    """
     crc = 0
     with open(path, "rb") as file:
         while piece := file.read(COPY_BYTES):

@@ -34,12 +34,28 @@ def decode_chunk(buffer: bytes | bytearray | memoryview, *, device: str | None =
     device : str, optional
         As for `encode_chunk`.
 
+    Returns
+    -------
+    numpy.ndarray
+        Equal to what was encoded in every bit (or within the frame's ``max_error`` of it): C-contiguous, or
+        Fortran-contiguous if that was.
+
     Raises
     ------
     CorruptFrameError
         If the bytes are not a whole, unaltered frame.
     NewerFormatError
         If a newer losslessnn wrote them.
+    MissingModelError
+        If they were made with a profile that is not at hand.
+    ValueError
+        If there is no such device.
+
+    Examples
+    --------
+    >>> from losslessnn.chunk import encode_chunk
+    >>> decode_chunk(encode_chunk(np.array([[1.5, -0.0]], ">f4")))
+    array([[ 1.5, -0. ]], dtype='>f4')
     """
     return decode_chunks([buffer], device=device)[0]
 
@@ -47,7 +63,31 @@ def decode_chunk(buffer: bytes | bytearray | memoryview, *, device: str | None =
 def decode_chunks(
     buffers: Sequence[bytes | bytearray | memoryview], *, device: str | None = None
 ) -> list[npt.NDArray[Any]]:
-    """`decode_chunk` of several frames, on a GPU all at once."""
+    """Decode several frames, on a GPU all at once.
+
+    Parameters
+    ----------
+    buffers : sequence of bytes-like
+        The frames, of any shapes and types.
+    device : str, optional
+        As for `encode_chunk`.
+
+    Returns
+    -------
+    list of numpy.ndarray
+        What `decode_chunk` returns of each.
+
+    Raises
+    ------
+    CorruptFrameError, NewerFormatError, MissingModelError, ValueError
+        As for `decode_chunk`, whichever frame it is.
+
+    Examples
+    --------
+    >>> from losslessnn.chunk import encode_chunk
+    >>> [x.shape for x in decode_chunks([encode_chunk(np.zeros((3, 2))), encode_chunk(np.zeros(4))])]
+    [(3, 2), (4,)]
+    """
     device = device_or_default(device)
     frames = [unpack_frame(buffer) for buffer in buffers]
     modelled = [(header, sections) for header, sections in frames if header.mode is Mode.NEURAL]

@@ -18,11 +18,24 @@ def as_array(x: Any) -> npt.NDArray[Any]:
 
     Bytes-like objects become arrays of their items (numpy itself would read ``bytes`` as one string).
 
+    Parameters
+    ----------
+    x : array_like or bytes-like
+
+    Returns
+    -------
+    numpy.ndarray
+
     Raises
     ------
     TypeError
         If bits would be lost on the way: Python objects, masks, arrays by name, of which numpy takes the
         names, lists whose values numpy would round or make text of; or if `x` names a file.
+
+    Examples
+    --------
+    >>> as_array(b"four"), as_array([[1, 2]]).shape
+    (array([102, 111, 117, 114], dtype=uint8), (1, 2))
     """
     if type(x) is str or isinstance(x, os.PathLike):  # not numpy's str_, which is an array of its own kind
         raise TypeError(
@@ -86,13 +99,47 @@ def _holds_array(array: npt.NDArray[Any], given: npt.NDArray[Any]) -> bool:
 
 
 def are_plain_bytes(x: Any) -> bool:
-    """Whether `x` is bytes-like and no array: text or a file, of which no value can be moved."""
+    """Whether `x` is bytes-like and no array: text or a file, of which no value can be moved.
+
+    Parameters
+    ----------
+    x : object
+
+    Returns
+    -------
+    bool
+
+    Examples
+    --------
+    >>> are_plain_bytes(b"four"), are_plain_bytes(np.frombuffer(b"four", "uint8"))
+    (True, False)
+    """
     memory = None if hasattr(x, "__array__") else _memory_of(x)
     return isinstance(memory, memoryview) and memory.format == "B"
 
 
 def refuse_to_move_bytes(x: Any, max_error: float) -> None:
-    """Raise `ValueError` if values shall be moved of what holds none."""
+    """Raise `ValueError` if values shall be moved of what holds none.
+
+    Parameters
+    ----------
+    x : object
+        What is to be compressed.
+    max_error : float
+        How far values may be moved; 0: not at all.
+
+    Raises
+    ------
+    ValueError
+        If `x` is plain bytes, and `max_error` is not 0.
+
+    Examples
+    --------
+    >>> refuse_to_move_bytes(b"four", 1)
+    Traceback (most recent call last):
+        ...
+    ValueError: plain bytes are no values to move by max_error=1: leave it out, ...
+    """
     if max_error and are_plain_bytes(x):
         raise ValueError(
             f"plain bytes are no values to move by max_error={max_error:g}: leave it out, or make them the "
@@ -108,12 +155,42 @@ def _memory_of(x: Any) -> Any:
 
 
 def memory_order(array: npt.NDArray[Any]) -> Literal["C", "F"]:
-    """Layout to keep: "F" for arrays that are F- and not C-contiguous, "C" for all others."""
+    """The memory layout that a frame keeps.
+
+    Parameters
+    ----------
+    array : numpy.ndarray
+
+    Returns
+    -------
+    {"C", "F"}
+        "F" for arrays that are F- and not C-contiguous, "C" for all others.
+
+    Examples
+    --------
+    >>> memory_order(np.zeros((3, 2))), memory_order(np.zeros((3, 2)).T)
+    ('C', 'F')
+    """
     return "F" if array.flags.f_contiguous and not array.flags.c_contiguous else "C"
 
 
 def memory_bytes(array: npt.NDArray[Any], order: Literal["C", "F"]) -> npt.NDArray[np.uint8]:
-    """The array's bytes in the given order, as a view where its layout allows."""
+    """The array's bytes in the given order, as a view where its layout allows.
+
+    Parameters
+    ----------
+    array : numpy.ndarray
+    order : {"C", "F"}
+
+    Returns
+    -------
+    (bytes,) uint8 ndarray
+
+    Examples
+    --------
+    >>> memory_bytes(np.array([[1, 2], [3, 4]], "u1"), "F")
+    array([1, 3, 2, 4], dtype=uint8)
+    """
     if array.nbytes == 0:
         return np.empty(0, np.uint8)
     array = as_bytes(array)
@@ -121,7 +198,21 @@ def memory_bytes(array: npt.NDArray[Any], order: Literal["C", "F"]) -> npt.NDArr
 
 
 def same_array(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> bool:
-    """Whether two arrays are of one dtype and shape and hold the same bits: -0.0 is not 0.0, NaN is NaN."""
+    """Whether two arrays are of one dtype and shape and hold the same bits: -0.0 is not 0.0, NaN is NaN.
+
+    Parameters
+    ----------
+    a, b : numpy.ndarray
+
+    Returns
+    -------
+    bool
+
+    Examples
+    --------
+    >>> same_array(np.array([np.nan]), np.array([np.nan])), same_array(np.array([0.0]), np.array([-0.0]))
+    (True, False)
+    """
     if a.dtype != b.dtype or a.shape != b.shape:
         return False
     order: Literal["C", "F"] = "F" if a.flags.f_contiguous and b.flags.f_contiguous else "C"

@@ -71,6 +71,12 @@ class Settings:
     device : str, optional
         See `encode_chunk`; so for the next one.
     verify : bool, optional
+
+    Examples
+    --------
+    >>> x = np.zeros((100, 2), "int16")
+    >>> Settings(level=1).encode(x) == encode_chunk(x, level=1)
+    True
     """
 
     level: int = DEFAULT_LEVEL
@@ -80,7 +86,22 @@ class Settings:
     verify: bool | None = None
 
     def encode(self, array: npt.NDArray[Any]) -> bytes:
-        """`encode_chunk` with these settings, in a process that can then decode the frame."""
+        """`encode_chunk` with these settings, in a process that can then decode the frame.
+
+        Parameters
+        ----------
+        array : numpy.ndarray
+
+        Returns
+        -------
+        bytes
+            The frame.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As for `encode_chunk`.
+        """
         if isinstance(self.model, Profile):
             remember(self.model)
         return encode_chunk(
@@ -131,7 +152,9 @@ def encode_chunk(
     Raises
     ------
     TypeError
-        If the dtype holds Python objects.
+        If the dtype holds Python objects, or `level` is not an integer.
+    ValueError
+        If `level` is outside 1 to 9, or there is no such device.
 
     Examples
     --------

@@ -42,6 +42,10 @@ class ChunkReport:
         the bits they give back; "gross": latents, as if nothing came back.
     profile : str or None
         The first 32 digits of the id of the profile without which the frame cannot be decoded.
+
+    See Also
+    --------
+    describe_chunk : makes one, with an example.
     """
 
     dtype: np.dtype[Any]
@@ -59,7 +63,7 @@ class ChunkReport:
 
 
 def describe_chunk(buffer: bytes | bytearray | memoryview, *, per_channel: bool = False) -> ChunkReport:
-    """Say what a frame holds; errors as for `decode_chunk`.
+    """Say what a frame holds.
 
     Parameters
     ----------
@@ -67,6 +71,24 @@ def describe_chunk(buffer: bytes | bytearray | memoryview, *, per_channel: bool 
         The frame.
     per_channel : bool
         Also say how many bits each channel and the latents take, for which the frame must be decoded.
+
+    Returns
+    -------
+    ChunkReport
+
+    Raises
+    ------
+    CorruptFrameError, NewerFormatError
+        If the bytes are not a whole, unaltered frame; only a decoder can tell whether its samples are right.
+    MissingModelError
+        If bits of channels are asked for, and the frame was made with a profile that is not at hand.
+
+    Examples
+    --------
+    >>> from losslessnn.chunk import encode_chunk
+    >>> report = describe_chunk(encode_chunk(np.zeros((100, 2), "int16")))
+    >>> report.shape, report.raw_bytes, report.frame_bytes == sum(report.section_bytes.values())
+    ((100, 2), 400, True)
     """
     header, sections = unpack_frame(buffer)
     bits, latent_bits = None, None

@@ -55,14 +55,36 @@ _BENFORD = np.array(
 
 
 class Tail:
-    """The words under all lanes, growing as they must."""
+    """The words under all lanes, growing as they must.
+
+    Parameters
+    ----------
+    words : (count,) uint32 ndarray
+        The topmost last.
+
+    Attributes
+    ----------
+    words : uint32 ndarray
+        Them, and room for more.
+    height : int
+        How many there are.
+
+    See Also
+    --------
+    Message : has one.
+    """
 
     def __init__(self, words: NDArray[np.uint32]) -> None:
         self.height = int(words.size)
         self.words = np.concatenate([words, np.zeros(_LEAST_ROOM, np.uint32)])
 
     def reserve(self, more: int) -> None:
-        """Make room for so many words."""
+        """Make room for so many words.
+
+        Parameters
+        ----------
+        more : int
+        """
         missing = self.height + more - self.words.size
         if missing > 0:
             room = np.zeros(max(missing, self.words.size), np.uint32)
@@ -72,12 +94,32 @@ class Tail:
 class Message:
     """Lanes of rANS states over one stack of words.
 
-    Attributes
+    Parameters
     ----------
-    states : uint64 array of any shape
+    states : uint64 ndarray of any shape
         One for each lane, from 2**31 to 2**63 - 1.
     tail : Tail
         The words, shared by every view of the message.
+
+    Attributes
+    ----------
+    states, tail
+        As above.
+
+    Notes
+    -----
+    Source: J. Duda, "Asymmetric numeral systems", arXiv:1311.2540, 2013, section 3; lanes over one stack
+    after F. Giesen, "Interleaved entropy coders", arXiv:1402.3392, 2014, as in craystack.
+
+    Examples
+    --------
+    What is pushed last is popped first:
+
+    >>> message = Message.empty(2)
+    >>> message.push_bits([1, 2], 8)
+    >>> message.push_bits([3, 4], 8)
+    >>> message.pop_bits(8), message.pop_bits(8)
+    (array([3, 4]), array([1, 2]))
     """
 
     def __init__(self, states: NDArray[np.uint64], tail: Tail) -> None:
@@ -85,12 +127,39 @@ class Message:
 
     @classmethod
     def empty(cls, lanes: int) -> Message:
-        """A message that holds nothing."""
+        """A message that holds nothing.
+
+        Parameters
+        ----------
+        lanes : int
+
+        Returns
+        -------
+        Message
+        """
         return cls(np.full(lanes, STATE_FLOOR, np.uint64), Tail(np.zeros(0, np.uint32)))
 
     @classmethod
     def unflatten(cls, words: NDArray[np.uint32], lanes: int) -> Message:
-        """The inverse of `flatten`; `CorruptFrameError` for words no message has."""
+        """The inverse of `flatten`.
+
+        Parameters
+        ----------
+        words : (count,) uint32 ndarray
+        lanes : int
+
+        Returns
+        -------
+        Message
+            Its states of shape (lanes,).
+
+        Raises
+        ------
+        ValueError
+            If `lanes` is below 0.
+        CorruptFrameError
+            If no message has these words.
+        """
         words = _words(words)
         if lanes < 0:
             raise ValueError(f"a message of {lanes} lanes cannot be")
@@ -102,7 +171,13 @@ class Message:
         return cls(states, Tail(words[2 * lanes :][::-1]))
 
     def flatten(self) -> NDArray[np.uint32]:
-        """The message as words: high halves of the states, low halves, then the stack from its top."""
+        """The message as words: high halves of the states, low halves, then the stack from its top.
+
+        Returns
+        -------
+        (count,) uint32 ndarray
+            Two for each lane, and those of the stack: 32 bits each are what the message takes.
+        """
         states = self.states.reshape(-1)
         high, low = states >> np.uint64(32), states & np.uint64(0xFFFFFFFF)
         words = self.tail.words[: self.tail.height][::-1]
@@ -112,6 +187,17 @@ class Message:
         """The message as words with a single state: the others are pushed onto it, half of them at a time.
 
         This message is used up.
+
+        Returns
+        -------
+        (count,) uint32 ndarray
+
+        Examples
+        --------
+        >>> message = Message.empty(8)
+        >>> message.push_bits(np.arange(8), 16)
+        >>> message.flatten().size, message.fold().size
+        (16, 13)
         """
         states = self.states.reshape(-1)
         for kept, gone in _foldings(states.size):
@@ -120,7 +206,24 @@ class Message:
 
     @classmethod
     def unfold(cls, words: NDArray[np.uint32], lanes: int) -> Message:
-        """The inverse of `fold`; errors as for `unflatten`, and `EmptyMessageError` if a state is missing."""
+        """The inverse of `fold`.
+
+        Parameters
+        ----------
+        words : (count,) uint32 ndarray
+        lanes : int
+
+        Returns
+        -------
+        Message
+
+        Raises
+        ------
+        ValueError, CorruptFrameError
+            As for `unflatten`.
+        EmptyMessageError
+            If a state is missing.
+        """
         message = cls.unflatten(words, min(lanes, 1))
         for _, missing in reversed(_foldings(lanes)):
             popped = _STATES.pop(Message(message.states[:missing], message.tail))
@@ -129,6 +232,13 @@ class Message:
 
     def push(self, starts: ArrayLike, frequencies: ArrayLike, precision: ArrayLike) -> None:
         """Push an interval of 2**-precision onto every lane.
+
+        Parameters
+        ----------
+        starts, frequencies : int array_like
+            Where it begins and how long it is, of one lane for all or of each.
+        precision : int array_like
+            0 to 31 bits.
 
         Raises
         ------
@@ -142,12 +252,28 @@ class Message:
         self._settle(states, stack.push_lanes(states, height, self.tail.words, *interval))
 
     def peek(self, precision: ArrayLike) -> Integers:
-        """Where in its distribution every lane's topmost symbol lies; precisions up to 31."""
+        """Where in its distribution every lane's topmost symbol lies; nothing is popped.
+
+        Parameters
+        ----------
+        precision : int array_like
+            0 to 31 bits.
+
+        Returns
+        -------
+        int64 ndarray
+            From 0 to 2**precision - 1, of the states' shape.
+        """
         mask = (np.int64(1) << _precision(precision)) - 1
         return self.states.astype(np.int64) & mask
 
     def pop(self, starts: ArrayLike, frequencies: ArrayLike, precision: ArrayLike) -> None:
         """Take the interval that `peek` points into off every lane.
+
+        Parameters
+        ----------
+        starts, frequencies, precision : int array_like
+            As for `push`.
 
         Raises
         ------
@@ -164,14 +290,43 @@ class Message:
         self._settle(states, stack.pop_lanes(states, height, self.tail.words, begin, size, bits))
 
     def push_bits(self, values: ArrayLike, count: ArrayLike) -> None:
-        """Push a number of ``count`` bits onto every lane."""
+        """Push a number of ``count`` bits onto every lane.
+
+        Parameters
+        ----------
+        values : int array_like
+            0 to 2**count - 1.
+        count : int array_like
+            0 to 31.
+
+        Raises
+        ------
+        ValueError
+            If there is no such number, or no such count.
+        """
         numbers, bits = _integers(values), _precision(count)
         if ((numbers < 0) | (numbers >> bits > 0)).any():
             raise ValueError(f"numbers of {bits} bits are from 0 to 2**{bits} - 1")
         self.push(numbers, 1, bits)
 
     def pop_bits(self, count: ArrayLike) -> Integers:
-        """Pop a number of ``count`` bits off every lane."""
+        """Pop a number of ``count`` bits off every lane.
+
+        Parameters
+        ----------
+        count : int array_like
+            0 to 31.
+
+        Returns
+        -------
+        int64 ndarray
+            Of the states' shape.
+
+        Raises
+        ------
+        EmptyMessageError
+            If more is popped than was pushed.
+        """
         values = self.peek(count)
         self.pop(values, 1, count)
         return values
@@ -179,7 +334,19 @@ class Message:
     def run(self, work: Callable[..., Any], *arguments: Any, room: int = 0) -> None:
         """Let a kernel ``work(*arguments, states, words, height)`` push or pop; it returns the height.
 
-        ``room`` is how many words it may push.
+        Parameters
+        ----------
+        work : callable
+        *arguments
+        room : int
+            How many words it may push.
+
+        Raises
+        ------
+        EmptyMessageError
+            If the height it returns is -1: more is popped than was pushed.
+        CorruptFrameError
+            If it is another one below 0.
         """
         states = self._lanes()
         self.tail.reserve(room)
@@ -223,7 +390,22 @@ class Codec(NamedTuple):
     Attributes
     ----------
     push : callable (message, symbol) -> None
+        Changes the message. `ValueError` for symbols that the codec is not for, or lanes; `TypeError` for
+        reals.
     pop : callable (message) -> symbol
+        Changes the message. `EmptyMessageError` if the message holds less. Symbols of a distribution are
+        int64 arrays of the states' shape.
+
+    Examples
+    --------
+    A codec of even numbers, made of another:
+
+    >>> bits = uniform(4)
+    >>> even = Codec(lambda message, x: bits.push(message, x // 2), lambda message: 2 * bits.pop(message))
+    >>> message = Message.empty(2)
+    >>> even.push(message, np.array([6, 30]))
+    >>> even.pop(message)
+    array([ 6, 30])
     """
 
     push: Callable[[Message, Any], None]
@@ -234,13 +416,63 @@ class Codec(NamedTuple):
 
 
 def uniform(precision: ArrayLike) -> Codec:
-    """Numbers from 0 to 2**precision - 1, all as likely; precisions up to 31, of all lanes or each."""
+    """Numbers from 0 to 2**precision - 1, all as likely.
+
+    Parameters
+    ----------
+    precision : int array_like
+        0 to 31 bits, of all lanes or of each.
+
+    Returns
+    -------
+    Codec
+
+    Raises
+    ------
+    ValueError
+        If there is no such precision.
+
+    Examples
+    --------
+    >>> message = Message.empty(3)
+    >>> uniform([4, 8, 1]).push(message, [15, 200, 1])
+    >>> uniform([4, 8, 1]).pop(message)
+    array([ 15, 200,   1])
+    """
     bits = _precision(precision)
     return Codec(lambda message, x: message.push_bits(x, bits), lambda message: message.pop_bits(bits))
 
 
 def bernoulli(ones: ArrayLike, precision: int) -> Codec:
-    """0 or 1; ``ones`` of 2**precision is how likely 1 is, from 1 to 2**precision - 1."""
+    """Symbols 0 and 1.
+
+    Parameters
+    ----------
+    ones : int array_like
+        How likely 1 is, of 2**precision: from 1 to 2**precision - 1; of all lanes or of each.
+    precision : int
+        1 to 31 bits.
+
+    Returns
+    -------
+    Codec
+
+    Raises
+    ------
+    ValueError
+        If there is no such frequency or precision.
+
+    See Also
+    --------
+    ones_of : the frequency near a probability.
+
+    Examples
+    --------
+    >>> message = Message.empty(2)
+    >>> bernoulli([3, 250], 8).push(message, [0, 1])
+    >>> bernoulli([3, 250], 8).pop(message)
+    array([0, 1])
+    """
     zeros = (1 << int(_precision(precision))) - _integers(ones)
     _check(zeros, 1, (1 << precision) - 1, "frequencies")
 
@@ -259,7 +491,37 @@ def bernoulli(ones: ArrayLike, precision: int) -> Codec:
 
 
 def categorical(frequencies: ArrayLike, precision: int) -> Codec:
-    """Symbols by a table: (..., symbols) frequencies above 0 that add up to 2**precision."""
+    """Symbols by a table of how likely they are.
+
+    Parameters
+    ----------
+    frequencies : (..., symbols) int array_like
+        Above 0; those of all symbols add up to 2**precision. One row for all lanes, or one for each.
+    precision : int
+        0 to 31 bits.
+
+    Returns
+    -------
+    Codec
+        Of 0 to symbols - 1.
+
+    Raises
+    ------
+    ValueError
+        If frequencies are 0 or below, or add up to something else.
+
+    See Also
+    --------
+    frequencies : integers near probabilities.
+
+    Examples
+    --------
+    >>> message = Message.empty(3)
+    >>> codec = categorical([100, 28, 128], 8)
+    >>> codec.push(message, [0, 1, 2])
+    >>> codec.pop(message)
+    array([0, 1, 2])
+    """
     table = _integers(frequencies)
     _check(table, 1, 1 << int(_precision(precision)), "frequencies")
     if (table.sum(axis=-1) != 1 << precision).any():
@@ -285,9 +547,30 @@ def categorical(frequencies: ArrayLike, precision: int) -> Codec:
 
 
 def frequencies(probabilities: ArrayLike, precision: int) -> Integers:
-    """Integers near (..., symbols) probabilities that add up to 2**precision, none of them 0.
+    """Integers near probabilities that add up to 2**precision, none of them 0.
 
     Each is rounded by itself; what is missing then goes to the greatest. This is how craystack does it.
+
+    Parameters
+    ----------
+    probabilities : (..., symbols) float array_like
+        Those of all symbols add up to 1, within 0.01.
+    precision : int
+        0 to 31 bits.
+
+    Returns
+    -------
+    (..., symbols) int64 ndarray
+
+    Raises
+    ------
+    ValueError
+        If these are no probabilities, or too many for the precision.
+
+    Examples
+    --------
+    >>> frequencies([0.5, 0.3, 0.2, 0.0], 8)
+    array([127,  77,  51,   1])
     """
     likely = np.asarray(probabilities, np.float64)
     _refuse_improbable(likely)
@@ -305,7 +588,30 @@ def frequencies(probabilities: ArrayLike, precision: int) -> Integers:
 
 
 def ones_of(probability: ArrayLike, precision: int) -> Integers:
-    """The frequency of 1, of 2**precision, for `bernoulli`; the opposite's is rounded, a half down."""
+    """The frequency of 1, of 2**precision, for `bernoulli`; the opposite's is rounded, a half down.
+
+    Parameters
+    ----------
+    probability : float array_like
+        Of 1.
+    precision : int
+        1 to 31 bits.
+
+    Returns
+    -------
+    int64 ndarray
+        From 1 to 2**precision - 1.
+
+    Raises
+    ------
+    ValueError
+        If these are no probabilities.
+
+    Examples
+    --------
+    >>> ones_of([0.0, 0.25, 1.0], 8)
+    array([  1,  64, 255])
+    """
     likely, total = np.asarray(probability, np.float64), 1 << int(_precision(precision))
     _refuse_improbable(likely)
     zeros = np.ceil((1 - likely) * total - 0.5).astype(np.int64)
@@ -324,9 +630,34 @@ def latents(prior: ArrayLike, center: ArrayLike, posterior: ArrayLike, head: Hea
     head : Head
         Whose tables of shapes to use.
 
+    Returns
+    -------
+    Codec
+        Of bins, 0 to 2**12 - 1.
+
+    Raises
+    ------
+    ValueError
+        If a scale index is not from 0 to 255, or a mean beyond 2**40.
+
     Notes
     -----
     Under the prior itself all 2**12 bins are as likely: that codec is ``uniform(LATENT_BINS_BITS)``.
+
+    Source: J. Townsend, T. Bird, D. Barber, "Practical lossless compression with latent variables using bits
+    back coding", ICLR 2019: latents in bins of equal mass under their prior.
+
+    Examples
+    --------
+    A prior of standard deviation 1 (index 128: 2**16, in 2**-16), a posterior of a quarter around 0:
+
+    >>> from losslessnn.coding.shapes import load_shapes
+    >>> none = np.zeros(0, np.int32)
+    >>> head = Head(none, none, none, none, *load_shapes()[:2])
+    >>> message = Message.empty(2)
+    >>> latents([128, 128], [0, 0], [112, 112], head).push(message, [2048, 2500])
+    >>> latents([128, 128], [0, 0], [112, 112], head).pop(message)
+    array([2048, 2500])
     """
     spread, middle, width = (
         np.array(v) for v in np.broadcast_arrays(*map(_integers, (prior, center, posterior)))
@@ -359,13 +690,43 @@ def latents(prior: ArrayLike, center: ArrayLike, posterior: ArrayLike, head: Hea
 
 
 def samples(mean: ArrayLike, scale: ArrayLike, positions: Positions, head: Head) -> Codec:
-    """Codes of a converter, one a lane, each around its mean (absolute position) with a scale index.
+    """Codes of a converter, one a lane, each around its mean with a scale index.
 
     Parameters
     ----------
-    mean, scale : (lanes,) int
-    positions, head
-        Of as many channels as there are lanes.
+    mean : (lanes,) int
+        Absolute positions, in 2**-positions.fraction_bits code.
+    scale : (lanes,) int
+        Scale indices: the distribution's unit is 2**(index / 8) positions.
+    positions : Positions
+        What codes there are and where they lie, of as many channels as there are lanes.
+    head : Head
+        The channels' shapes, and tables of these.
+
+    Returns
+    -------
+    Codec
+        Of codes, positions.low to positions.high.
+
+    Raises
+    ------
+    ValueError
+        If a scale index is not from 0 to 255 or a mean beyond 2**40, or these are of other numbers of
+        channels.
+
+    Examples
+    --------
+    >>> from losslessnn.coding.shapes import load_shapes
+    >>> from losslessnn.kernels.constants import GAUSSIAN
+    >>> from losslessnn.models.adc import plain_positions
+    >>> zeros = np.zeros(2, np.int32)
+    >>> shape, initial = np.full(2, GAUSSIAN, np.int32), np.zeros(2, np.int64)
+    >>> head = Head(np.zeros((2, 3), np.int32), zeros, shape, initial, *load_shapes()[:2])
+    >>> positions = plain_positions(-500, 500, 3, np.zeros(2, np.int64))  # 1/8 code
+    >>> message = Message.empty(2)
+    >>> samples([80, -800], [32, 48], positions, head).push(message, [12, -93])  # around 10 and -100
+    >>> samples([80, -800], [32, 48], positions, head).pop(message)
+    array([ 12, -93])
     """
     means, scales = (np.array(v) for v in np.broadcast_arrays(_integers(mean), _integers(scale)))
     _check(means, -_FAR, _FAR, "means")
@@ -396,7 +757,26 @@ def samples(mean: ArrayLike, scale: ArrayLike, positions: Positions, head: Head)
 
 
 def substack(codec: Codec, view: Callable[[NDArray[np.uint64]], NDArray[np.uint64]]) -> Codec:
-    """A codec on some lanes: ``view`` takes the states and returns some of them, in the same memory."""
+    """A codec on some lanes.
+
+    Parameters
+    ----------
+    codec : Codec
+    view : callable
+        Takes the states and returns some of them, in the same memory.
+
+    Returns
+    -------
+    Codec
+        Whose push and pop raise `ValueError` if the view is a copy.
+
+    Examples
+    --------
+    >>> message = Message.empty(4)
+    >>> substack(uniform(8), lambda states: states[:2]).push(message, [3, 4])
+    >>> message.peek(8)
+    array([3, 4, 0, 0])
+    """
 
     def part(message: Message) -> Message:
         states = view(message.states)
@@ -408,7 +788,25 @@ def substack(codec: Codec, view: Callable[[NDArray[np.uint64]], NDArray[np.uint6
 
 
 def serial(codecs: Sequence[Codec]) -> Codec:
-    """A list of symbols, one for each codec; the first is popped first."""
+    """A list of symbols, one for each codec; the first is popped first.
+
+    Parameters
+    ----------
+    codecs : sequence of Codec
+
+    Returns
+    -------
+    Codec
+        Of lists; `ValueError` for one of another length.
+
+    Examples
+    --------
+    >>> message = Message.empty(2)
+    >>> both = serial([uniform(4), bernoulli(100, 8)])
+    >>> both.push(message, [[1, 2], [0, 1]])
+    >>> both.pop(message)
+    [array([1, 2]), array([0, 1])]
+    """
 
     def push(message: Message, x: Sequence[Any]) -> None:
         for codec, symbol in reversed(list(zip(codecs, x, strict=True))):
@@ -418,12 +816,53 @@ def serial(codecs: Sequence[Codec]) -> Codec:
 
 
 def repeat(codec: Codec, count: int) -> Codec:
-    """A list of ``count`` symbols of one codec."""
+    """A list of symbols of one codec; the first is popped first.
+
+    Parameters
+    ----------
+    codec : Codec
+    count : int
+        How many.
+
+    Returns
+    -------
+    Codec
+        Of lists, or arrays of a first axis as long; `ValueError` for one of another length.
+
+    Examples
+    --------
+    >>> message = Message.empty(2)
+    >>> repeat(uniform(4), 3).push(message, np.arange(6).reshape(3, 2))
+    >>> repeat(uniform(4), 3).pop(message)
+    [array([0, 1]), array([2, 3]), array([4, 5])]
+    """
     return serial([codec] * count)
 
 
 def chain(first: Codec, following: Callable[[Any], Codec]) -> Codec:
-    """A pair of symbols: the first is popped first, and says with which codec the other one is."""
+    """A pair of symbols: the first is popped first, and says with which codec the other one is.
+
+    Parameters
+    ----------
+    first : Codec
+    following : callable
+        From the first symbol to the codec of the second.
+
+    Returns
+    -------
+    Codec
+        Of pairs.
+
+    Examples
+    --------
+    How many bits a number has, then its bits:
+
+    >>> message = Message.empty(2)
+    >>> numbers = chain(uniform(5), uniform)
+    >>> numbers.push(message, (np.array([3, 10]), np.array([5, 1000])))
+    >>> numbers.pop(message)
+    (array([ 3, 10]), array([   5, 1000]))
+    """
 
     def push(message: Message, x: tuple[Any, Any]) -> None:
         following(x[0]).push(message, x[1])
@@ -448,6 +887,11 @@ def bits_back(prior: Codec, likelihood: Callable[[Any], Codec], posterior: Calla
     posterior : callable
         From x to a codec of z, near p(z | x).
 
+    Returns
+    -------
+    Codec
+        Of x. Pushing raises `EmptyMessageError` if the message does not hold the bits to draw z from.
+
     Notes
     -----
     Hierarchies are made by composition. If ``prior`` is a `bits_back` of its own, of z given deeper latents,
@@ -455,6 +899,21 @@ def bits_back(prior: Codec, likelihood: Callable[[Any], Codec], posterior: Calla
     for lossless compression with hierarchical latent variables", ICML 2019), which needs few initial bits:
     see `bit_swap`. If ``prior`` and ``posterior(x)`` are each a `chain` of all latents from the deepest up,
     it is that of HiLLoC, where every latent's posterior may know the deeper ones.
+
+    Source: J. Townsend, T. Bird, D. Barber, "Practical lossless compression with latent variables using bits
+    back coding", ICLR 2019, section 2.
+
+    Examples
+    --------
+    A latent that says which of two coins is tossed; posteriors are exact here:
+
+    >>> message = Message.empty(2)
+    >>> message.push_bits([77, 200], 8)  # something to draw latents from
+    >>> toss = bits_back(uniform(1), lambda z: bernoulli(np.where(z == 1, 192, 64), 8),
+    ...                  lambda x: bernoulli(np.where(x == 1, 192, 64), 8))
+    >>> toss.push(message, np.array([1, 0]))
+    >>> toss.pop(message), message.pop_bits(8)
+    (array([1, 0]), array([ 77, 200]))
     """
 
     def push(message: Message, x: Any) -> None:
@@ -474,7 +933,32 @@ def bits_back(prior: Codec, likelihood: Callable[[Any], Codec], posterior: Calla
 def bit_swap(prior: Codec, layers: Sequence[tuple[Callable[[Any], Codec], Callable[[Any], Codec]]]) -> Codec:
     """`bits_back` through layers of latents, each given by the one above it.
 
-    ``prior`` is of the deepest latents; ``layers`` are (likelihood, posterior) pairs, the symbols' own first.
+    Parameters
+    ----------
+    prior : Codec
+        Of the deepest latents.
+    layers : sequence of (likelihood, posterior)
+        As for `bits_back`, the symbols' own first.
+
+    Returns
+    -------
+    Codec
+        Of the symbols.
+
+    Notes
+    -----
+    Source: F. Kingma, P. Abbeel, J. Ho, "Bit-Swap: recursive bits-back coding for lossless compression with
+    hierarchical latent variables", ICML 2019, section 3.
+
+    Examples
+    --------
+    >>> message = Message.empty(2)
+    >>> message.push_bits([77, 200], 8)
+    >>> near = lambda given: bernoulli(np.where(given == 1, 192, 64), 8)
+    >>> codec = bit_swap(uniform(1), [(near, near), (near, near)])
+    >>> codec.push(message, np.array([1, 0]))
+    >>> codec.pop(message), message.pop_bits(8)
+    (array([1, 0]), array([ 77, 200]))
     """
     codec = prior
     for likelihood, posterior in reversed(layers):

@@ -24,6 +24,10 @@ class Codec(NamedTuple):
     ----------
     push : callable (message, symbol) -> message
     pop : callable (message) -> (message, symbol)
+
+    See Also
+    --------
+    wrap : makes them, with an example.
     """
 
     push: Callable[[Any, Any], Any]
@@ -32,6 +36,14 @@ class Codec(NamedTuple):
 
 def wrap(codec: bitsback.Codec) -> Codec:
     """A codec of ours as one that craystack's functions take and compose.
+
+    Parameters
+    ----------
+    codec : losslessnn.coding.bitsback.Codec
+
+    Returns
+    -------
+    Codec
 
     Examples
     --------
@@ -58,13 +70,47 @@ def wrap(codec: bitsback.Codec) -> Codec:
 
 
 def from_craystack(message: Any) -> Message:
-    """A message of craystack's as one of ours; it is copied."""
+    """A message of craystack's as one of ours; it is copied.
+
+    Parameters
+    ----------
+    message : (heads, tail)
+        uint64 states, and nested pairs of uint32 arrays.
+
+    Returns
+    -------
+    losslessnn.coding.bitsback.Message
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from_craystack((np.full(2, 1 << 31, np.uint64), (np.array([7], np.uint32), ()))).flatten()[4:]
+    array([7], dtype=uint32)
+    """
     heads, tail = message
     return Message(np.array(heads, np.uint64), Tail(_words(tail)[::-1]))
 
 
 def to_craystack(message: Message) -> tuple[NDArray[np.uint64], Any]:
-    """A message of ours as one of craystack's; it is copied."""
+    """A message of ours as one of craystack's; it is copied.
+
+    Parameters
+    ----------
+    message : losslessnn.coding.bitsback.Message
+
+    Returns
+    -------
+    heads : uint64 ndarray
+        The states.
+    tail : tuple
+        ``(words, ())``, the topmost first; ``()`` if there are none.
+
+    Examples
+    --------
+    >>> heads, tail = to_craystack(Message.empty(2))
+    >>> heads.tolist() == [1 << 31, 1 << 31], tail
+    (True, ())
+    """
     words = message.tail.words[: message.tail.height][::-1].copy()
     return message.states.copy(), (words, ()) if words.size else ()
 

@@ -65,12 +65,30 @@ class SequenceWriter:
         self._contexts: list[ArrayLike] = []
 
     def put(self, values: ArrayLike, context: ArrayLike) -> None:
-        """Append integers; ``context`` is one number or one per value."""
+        """Append integers.
+
+        Parameters
+        ----------
+        values : int array_like
+            Of any shape; they are read back flat.
+        context : int or int array_like
+            One number from 0 on, or one for each value.
+        """
         self._values.append(np.asarray(values, np.int64).reshape(-1))
         self._contexts.append(context)
 
     def finish(self) -> bytes:
-        """All integers put so far, as bytes."""
+        """All integers put so far, as bytes.
+
+        Returns
+        -------
+        bytes
+
+        Raises
+        ------
+        ValueError
+            If the magnitude of one is above 2**40.
+        """
         values = np.concatenate([*self._values, np.zeros(0, np.int64)])
         if max(int(values.max(initial=0)), -int(values.min(initial=0))) > SEQUENCE_LIMIT:
             raise ValueError(f"side information must stay within 2**40, got {int(np.abs(values).max())}")
@@ -94,10 +112,18 @@ class SequenceWriter:
 class SequenceReader:
     """Read back, in the same order and contexts, what a `SequenceWriter` wrote.
 
+    Parameters
+    ----------
+    data : bytes-like
+
     Raises
     ------
     CorruptFrameError
         From any method, when the bytes run out.
+
+    See Also
+    --------
+    SequenceWriter : with an example.
     """
 
     def __init__(self, data: bytes | memoryview) -> None:
@@ -113,7 +139,24 @@ class SequenceReader:
         self._previous = 0
 
     def take(self, count: int, context: ArrayLike) -> NDArray[np.int64]:
-        """The next ``count`` integers; ``context`` is one number or one per value."""
+        """The next integers.
+
+        Parameters
+        ----------
+        count : int
+            How many.
+        context : int or int array_like
+            One number, or one for each value.
+
+        Returns
+        -------
+        (count,) int64 ndarray
+
+        Raises
+        ------
+        CorruptFrameError
+            If the bytes do not hold so many.
+        """
         self._refuse_endless(count)
         contexts, values = np.empty(count, np.int64), np.empty(count, np.int64)
         if count == 0:
@@ -131,7 +174,22 @@ class SequenceReader:
         return values
 
     def take_each(self, counts: Sequence[int], contexts: Sequence[int]) -> NDArray[np.int64]:
-        """As `take`: so many integers of the first context, then so many of the next, ..."""
+        """As `take`: so many integers of the first context, then so many of the next, ...
+
+        Parameters
+        ----------
+        counts, contexts : sequence of int
+            As many of these as of those.
+
+        Returns
+        -------
+        (sum of counts,) int64 ndarray
+
+        Raises
+        ------
+        CorruptFrameError
+            If the bytes do not hold so many.
+        """
         self._refuse_endless(sum(counts))
         return self.take(sum(counts), np.repeat(contexts, counts))
 
@@ -142,11 +200,31 @@ class SequenceReader:
             raise CorruptFrameError(f"side information cannot hold {count} numbers in {left} words")
 
     def one(self, context: int) -> int:
-        """The next integer."""
+        """The next integer.
+
+        Parameters
+        ----------
+        context : int
+
+        Returns
+        -------
+        int
+
+        Raises
+        ------
+        CorruptFrameError
+            If the bytes hold no more.
+        """
         return int(self.take(1, context)[0])
 
     def finish(self) -> None:
-        """Check that all has been read, and that the coder is where a writer begins."""
+        """Check that all has been read, and that the coder is where a writer begins.
+
+        Raises
+        ------
+        CorruptFrameError
+            If not.
+        """
         word, bit = self._cursor.tolist()
         if word != self._words.size or (bit + 7) // 8 != self._raw.size or self._state[0] != STATE_FLOOR:
             raise CorruptFrameError("side information does not end where it should: its bytes were altered")

@@ -33,7 +33,18 @@ class Shapes(NamedTuple):
 
 @cache
 def load_shapes() -> Shapes:
-    """Read the shipped tables (once per process)."""
+    """Read the shipped tables (once per process).
+
+    Returns
+    -------
+    Shapes
+
+    Examples
+    --------
+    >>> tails, guesses, costs = load_shapes()
+    >>> tails.shape, tails.dtype.name
+    ((9, 1025), 'int32')
+    """
     tensors = load_file(Path(__file__).parent / "shapes.safetensors")
     tails = tensors["tails"]
     cells = 1 << GUESS_BITS
@@ -50,6 +61,12 @@ def load_shapes() -> Shapes:
 def quantiles() -> NDArray[np.int64]:
     """Edges of bins of equal mass under the Gaussian shape, and between them the bins' middles, in 2**-15.
 
+    Returns
+    -------
+    (2 * LATENT_BINS + 1,) int64 ndarray
+
+    Notes
+    -----
     Number i is where i / (2 * LATENT_BINS) of the mass lies below, found in the shape's tail table.
     """
     tail = load_shapes().tails[GAUSSIAN].astype(np.int64)

@@ -28,6 +28,10 @@ class ClusterEncoder(RemoteEncoder):
         Connected to the cluster.
     files_at_once : int
         Files to work on side by side.
+
+    See Also
+    --------
+    cluster_pool : makes one, with an example.
     """
 
     def __init__(self, client: Any, files_at_once: int) -> None:
@@ -35,15 +39,44 @@ class ClusterEncoder(RemoteEncoder):
         self._files = ThreadPoolExecutor(files_at_once, thread_name_prefix="losslessnn")
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Run something of this machine's own in a thread: files are written here."""
+        """Run something of this machine's own in a thread: files are written here.
+
+        Parameters
+        ----------
+        fn : callable
+        *args, **kwargs
+            What it is called with.
+
+        Returns
+        -------
+        concurrent.futures.Future
+        """
         return self._files.submit(fn, *args, **kwargs)
 
     def encode(self, array: np.ndarray[Any, Any], settings: Settings) -> Any:
-        """Have a worker make a frame; its ``result()`` waits for it."""
+        """Have a worker make a frame.
+
+        Parameters
+        ----------
+        array : numpy.ndarray
+        settings : losslessnn.chunk.Settings
+
+        Returns
+        -------
+        distributed.Future
+            Its ``result()`` waits for the frame; `CorruptFrameError` from there if it did not decode to the
+            same bits.
+        """
         return self._client.submit(encode_checked, array, settings, pure=False)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Finish the threads; the cluster is left as it is."""
+        """Finish the threads; the cluster is left as it is.
+
+        Parameters
+        ----------
+        wait, cancel_futures : bool
+            As of every executor.
+        """
         self._files.shutdown(wait, cancel_futures=cancel_futures)
 
 
@@ -82,9 +115,18 @@ def _scheduler_address(scheduler: str) -> str:
 
 @contextlib.contextmanager
 def cluster_pool(scheduler: str) -> Iterator[tuple[ClusterEncoder, int]]:
-    """Connect to a scheduler: its address, or the file that ``dask scheduler --scheduler-file`` writes.
+    """Connect to a scheduler, for `compress_file` to have its frames made there.
 
-    Yields the encoder and the number of threads its workers have, as `losslessnn.workers.worker_pool` does.
+    Parameters
+    ----------
+    scheduler : str
+        Its address, or the file that ``dask scheduler --scheduler-file`` writes.
+
+    Yields
+    ------
+    encoder : ClusterEncoder
+    threads : int
+        How many the cluster's workers have, as `losslessnn.workers.worker_pool` says of this machine's.
 
     Raises
     ------
@@ -92,6 +134,12 @@ def cluster_pool(scheduler: str) -> Iterator[tuple[ClusterEncoder, int]]:
         If `distributed` is not installed.
     RecordingError
         If nobody answers at the address, it or the file is none, or the scheduler has no workers.
+
+    Examples
+    --------
+    >>> from losslessnn.archives.writing import compress_file
+    >>> with cluster_pool("tcp://scheduler:8786") as pool:  # doctest: +SKIP
+    ...     compress_file("day1.npy", "day1.npy.lnn", pool=pool)
     """
     distributed = need("distributed", "--dask")
     try:

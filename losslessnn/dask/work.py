@@ -110,6 +110,22 @@ def one_thread_per_task() -> Iterator[None]:
     """Keep zarr from encoding several chunks of one task at a time, while any task runs in this process.
 
     A cluster has a worker for each core already.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        If zarr is not installed.
+
+    Examples
+    --------
+    In a task of your own, that writes a part of a store:
+
+    >>> import zarr
+    >>> from losslessnn import NeuralCodec
+    >>> z = zarr.open("part.zarr", mode="w", zarr_format=2, shape=(4000, 2), chunks=(1000, 2), dtype="i2",
+    ...               compressor=NeuralCodec())
+    >>> with one_thread_per_task():
+    ...     z[2000:4000] = 1
     """
     global _tasks_running, _restore
     import zarr

@@ -25,6 +25,10 @@ class Check:
         written. They read correctly, and take their full size.
     stored_bytes, decoded_bytes : int
         Of all chunks, as they are in the file and as they are read.
+
+    See Also
+    --------
+    check : makes one, with an example.
     """
 
     chunks: int
@@ -52,12 +56,28 @@ def check(dset: h5py.Dataset) -> Check:
 
     Raises
     ------
+    TypeError
+        If `dset` is no dataset.
     ValueError
-        If the dataset was made without the filter.
+        If it was made without the filter.
 
     Notes
     -----
     To have such chunks compressed, write them again: ``write(dset, dset[...])``.
+
+    Examples
+    --------
+    A chunk that HDF5 was handed raw, and the same one compressed:
+
+    >>> import io
+    >>> from losslessnn.hdf5 import Neural, write
+    >>> with h5py.File(io.BytesIO(), "w") as file:
+    ...     dset = file.create_dataset("raw", data=np.ones((4000, 4), "int16"), chunks=(2000, 4), **Neural())
+    ...     dset.id.write_direct_chunk((2000, 0), bytes(16_000), filter_mask=1)
+    ...     found = check(dset)
+    ...     write(dset, dset[...])
+    ...     found.ok, found.raw_chunks, check(dset).ok
+    (False, ((2000, 0),), True)
     """
     require_dataset(dset)
     place = filter_place(dset)

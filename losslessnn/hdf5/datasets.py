@@ -18,7 +18,24 @@ def require_dataset(dset: Any) -> None:
 
 
 def filter_ids(dset: h5py.Dataset) -> list[int]:
-    """Ids of the filters that a dataset's chunks go through, in order."""
+    """Ids of the filters that a dataset's chunks go through, in order.
+
+    Parameters
+    ----------
+    dset : h5py.Dataset
+
+    Returns
+    -------
+    list of int
+
+    Examples
+    --------
+    >>> import io
+    >>> from losslessnn.hdf5 import Neural
+    >>> with h5py.File(io.BytesIO(), "w") as file:
+    ...     filter_ids(file.create_dataset("raw", (2000, 4), "int16", chunks=(500, 4), **Neural()))
+    [45429]
+    """
     settings = dset.id.get_create_plist()
     return [settings.get_filter(number)[0] for number in range(settings.get_nfilters())]
 

@@ -91,6 +91,21 @@ def last_error() -> BaseException | None:
 
     HDF5 turns every one into ``OSError: ... filter returned failure during read``. It comes without its
     traceback, which the logger ``losslessnn.hdf5`` has at level DEBUG.
+
+    Returns
+    -------
+    Exception or None
+
+    See Also
+    --------
+    real_errors : raises it, with an example.
+
+    Examples
+    --------
+    >>> from losslessnn.hdf5 import clear_error, last_error
+    >>> clear_error()
+    >>> last_error() is None
+    True
     """
     met, _kept.met = getattr(_kept, "met", None), None
     if met is not None:
@@ -99,7 +114,12 @@ def last_error() -> BaseException | None:
 
 
 def clear_error() -> None:
-    """Forget what `last_error` returns."""
+    """Forget what `last_error` returns.
+
+    See Also
+    --------
+    last_error : with an example.
+    """
     _kept.met = _kept.shown = None
 
 
@@ -107,11 +127,23 @@ def clear_error() -> None:
 def real_errors() -> Iterator[None]:
     """Within this block, an OSError that the filter caused is raised as the exception behind it.
 
+    Raises
+    ------
+    CorruptFrameError, NewerFormatError
+        For example: whatever the filter met. An OSError that was not the filter's stays what it is.
+
     Examples
     --------
-    >>> from losslessnn.hdf5 import real_errors
-    >>> with real_errors():
-    ...     pass  # read a dataset here
+    >>> import io
+    >>> from losslessnn.hdf5 import Neural, real_errors
+    >>> with h5py.File(io.BytesIO(), "w") as file:
+    ...     dset = file.create_dataset("raw", (2000, 4), "int16", chunks=(2000, 4), **Neural())
+    ...     dset.id.write_direct_chunk((0, 0), b"altered")
+    ...     with real_errors():
+    ...         dset[:]
+    Traceback (most recent call last):
+        ...
+    losslessnn.errors.CorruptFrameError: ...
     """
     clear_error()
     try:
@@ -367,7 +399,15 @@ def _make_filter_class(library: _Library) -> _FilterClass:
 
 
 def register() -> None:
-    """Register the filter with h5py's HDF5; importing `losslessnn.hdf5` has done it already."""
+    """Register the filter with h5py's HDF5; importing `losslessnn.hdf5` has done it already.
+
+    Examples
+    --------
+    >>> from losslessnn.hdf5 import FILTER_ID, register
+    >>> register()  # again, after it was unregistered by something else
+    >>> h5py.h5z.filter_avail(FILTER_ID)
+    True
+    """
     h5py.h5z.register_filter(filter_class_for(h5py.h5z.__file__))
 
 
@@ -383,6 +423,27 @@ def filter_class_for(file: str) -> int:
     """Address of the C struct for the copy of HDF5 in (or behind) a loaded library; used by the plugin.
 
     Only h5py's copy gets an encoder: another would not understand h5py's types.
+
+    Parameters
+    ----------
+    file : str
+        The library's.
+
+    Returns
+    -------
+    int
+        Where there is an ``H5Z_class2_t``, for as long as the process lives.
+
+    Raises
+    ------
+    ImportError
+        If the library lacks functions of HDF5.
+
+    Examples
+    --------
+    >>> from losslessnn.hdf5 import filter_class_for
+    >>> filter_class_for(h5py.h5z.__file__) != 0
+    True
     """
     try:
         library = _Library(ctypes.CDLL(file))

@@ -36,6 +36,10 @@ def build_plugin(folder: str | os.PathLike[str]) -> Path:
     ------
     LosslessnnError
         If there is no C compiler, or it fails, or the folder cannot be made.
+
+    Examples
+    --------
+    >>> os.environ["HDF5_PLUGIN_PATH"] = str(build_plugin("plugins").parent)  # doctest: +SKIP
     """
     named = os.environ.get("CC")
     compiler = named.split() if named else [found for found in map(shutil.which, _COMPILERS) if found][:1]

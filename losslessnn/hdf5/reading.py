@@ -48,6 +48,18 @@ def read(dset: h5py.Dataset, selection: Any = (), *, threads: int = 0) -> Any:
         If a chunk's bytes are not what an encoder wrote; the message says which chunk.
     NewerFormatError
         If a newer losslessnn wrote them.
+    TypeError, ValueError, IndexError
+        If `dset` is no dataset; and what h5py raises for the selection.
+
+    Examples
+    --------
+    >>> import io
+    >>> from losslessnn.hdf5 import Neural
+    >>> recording = np.arange(40_000, dtype="int16").reshape(10_000, 4)
+    >>> with h5py.File(io.BytesIO(), "w") as file:
+    ...     dset = file.create_dataset("raw", data=recording, chunks=(2000, 4), **Neural())
+    ...     read(dset, np.s_[5000:5003, 1])
+    array([20001, 20005, 20009], dtype=int16)
     """
     require_dataset(dset)
     spans = spans_of(dset.shape, selection)

@@ -57,6 +57,10 @@ class Repacked:
         Bytes that each dataset took that was compressed, before and after.
     kept : list of str
         Datasets of `LEAST_BYTES` and more that stayed as they were, and why.
+
+    See Also
+    --------
+    repack : makes one, with an example.
     """
 
     before: int
@@ -105,13 +109,18 @@ def repack(
     Returns
     -------
     Repacked
+        What became of the file.
 
     Raises
     ------
     RecordingError
         If `source` is no HDF5 file, holds what cannot be made anew (a reference to an object that is gone, or
-        one within records of a type that numpy has nothing for), or if the new file differs from it. There is
-        no new file then.
+        one within records of a type that numpy has nothing for), or if the new file differs from it; if
+        `destination` exists already. There is no new file then.
+    TypeError, ValueError
+        If there is no such level or purpose.
+    OSError
+        If a file cannot be read or written.
 
     Examples
     --------

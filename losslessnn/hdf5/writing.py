@@ -54,6 +54,21 @@ def write(dset: h5py.Dataset, array: Any, *, start: int = 0, threads: int = 0) -
     -----
     The file gets the same bytes as from ``dset[...] = array``. Chunks at the edges are filled up with the
     dataset's fill value.
+
+    Examples
+    --------
+    A recording that is appended to, in a file that is nowhere but in memory:
+
+    >>> import io
+    >>> from losslessnn.hdf5 import Neural
+    >>> recording = np.arange(40_000, dtype="int16").reshape(10_000, 4)
+    >>> with h5py.File(io.BytesIO(), "w") as file:
+    ...     dset = file.create_dataset("raw", (0, 4), "i2", maxshape=(None, 4), chunks=(2000, 4), **Neural())
+    ...     for begin in (0, 6000):
+    ...         dset.resize(min(begin + 6000, 10_000), axis=0)
+    ...         write(dset, recording[begin : begin + 6000], start=begin)
+    ...     bool((dset[:] == recording).all())
+    True
     """
     require_dataset(dset)
     layout = layout_of(dset)

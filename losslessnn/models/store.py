@@ -50,7 +50,13 @@ _lock = threading.Lock()
 
 
 class Family(enum.StrEnum):
-    """A kind of model that is fitted to every chunk, by the name it is asked for."""
+    """A kind of model that is fitted to every chunk, by the name it is asked for.
+
+    Examples
+    --------
+    >>> [family.value for family in Family]
+    ['autoregressive', 'latent-factor']
+    """
 
     AUTOREGRESSIVE = "autoregressive"
     LATENT_FACTOR = "latent-factor"
@@ -78,6 +84,16 @@ class Profile:
         What channels share, as in the LATENT section; empty if the model is autoregressive.
     networks : bytes
         What makes a variational autoencoder of that; empty for none.
+
+    Examples
+    --------
+    >>> import losslessnn
+    >>> recording = np.random.default_rng(0).normal(0, 20, (5000, 2)).astype("int16")
+    >>> profile = losslessnn.fit(recording, name="probe", quick=True)
+    >>> profile.channels, profile.family, profile.facts["fitted_times"]
+    (2, 'autoregressive', 4375)
+    >>> Profile.from_bytes(profile.to_bytes()).id == profile.id
+    True
     """
 
     channels: int
@@ -113,7 +129,17 @@ class Profile:
         return self.digest.hex()
 
     def lattice_for(self, dtype: np.dtype[Any] | None = None) -> Lattice | None:
-        """The lattice of the recordings it was fitted to, if it says so and they were of this dtype."""
+        """The lattice of the recordings it was fitted to, if it says so and they were of this dtype.
+
+        Parameters
+        ----------
+        dtype : numpy.dtype, optional
+            In any byte order. None: whatever they were of.
+
+        Returns
+        -------
+        losslessnn.lattice.Lattice or None
+        """
         try:
             fitted = np.dtype(self.facts["dtype"])
             grid = unpack_lattice(bytes.fromhex(self.facts["lattice"]))
@@ -122,7 +148,12 @@ class Profile:
         return grid if dtype is None or fitted.newbyteorder("<") == dtype.newbyteorder("<") else None
 
     def to_bytes(self) -> bytes:
-        """The profile as a safetensors file, the same bytes every time, which its own writer does not do."""
+        """The profile as a safetensors file, the same bytes every time, which its own writer does not do.
+
+        Returns
+        -------
+        bytes
+        """
         metadata = {
             "format": str(FORMAT),
             "channels": str(self.channels),
@@ -142,6 +173,16 @@ class Profile:
     @classmethod
     def from_bytes(cls, data: bytes | memoryview, where: str = "profile") -> Profile:
         """Read what `to_bytes` wrote.
+
+        Parameters
+        ----------
+        data : bytes-like
+        where : str, optional
+            What to call it in errors.
+
+        Returns
+        -------
+        Profile
 
         Raises
         ------
@@ -193,7 +234,18 @@ class Profile:
         return latent.FactorModel(self.base.model, factors, networks).checked()
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the profile to a file, which appears whole or not at all; its folder is made if need be."""
+        """Write the profile to a file, which appears whole or not at all; its folder is made if need be.
+
+        Parameters
+        ----------
+        path : path-like
+            Replaced if it exists. :func:`losslessnn.load_model` reads it.
+
+        Raises
+        ------
+        RecordingError, OSError
+            If it cannot be written.
+        """
         with NewFile(Path(path), overwrite=True) as new:
             write_all(new.file, self.to_bytes())
             new.publish()

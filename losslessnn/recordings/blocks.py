@@ -38,6 +38,10 @@ class Block:
         Shape (time, ...), in the memory layout that the frame should have.
     file_bytes : int
         Bytes of the original file that it stands for (before inflating, an estimate).
+
+    See Also
+    --------
+    SourceReader : makes them.
     """
 
     array: Array

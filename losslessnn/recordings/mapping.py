@@ -13,10 +13,19 @@ from losslessnn.recordings.recording import Reading
 
 
 def map_samples(path: Path, reading: Reading | None = None) -> np.memmap[Any, Any] | None:
-    """The largest array of a file, (time, ...), read only where it is looked at.
+    """The largest array of a file, read only where it is looked at.
 
-    Returns None where the file holds samples in another form than memory does: compressed, in records, or of
-    12 or 24 bits.
+    Parameters
+    ----------
+    path : pathlib.Path
+    reading : Reading, optional
+        What the file does not say itself.
+
+    Returns
+    -------
+    numpy.memmap or None
+        (time, ...), in the file's own dtype. None where the file holds samples in another form than memory
+        does: compressed, in records, or of 12 or 24 bits.
 
     Raises
     ------

@@ -272,6 +272,16 @@ def _find_description(path: Path) -> tuple[str, bytes] | None:
 def looks_like_recording(path: Path) -> bool:
     """Whether a file is one that `open_recording` knows, or of raw samples, going by names.
 
+    Parameters
+    ----------
+    path : pathlib.Path
+
+    Returns
+    -------
+    bool
+
+    Examples
+    --------
     >>> looks_like_recording(Path("a.NPY")), looks_like_recording(Path("a.ap.meta"))
     (True, False)
     """
@@ -282,6 +292,16 @@ def looks_like_recording(path: Path) -> bool:
 def describes_others(path: Path) -> bool:
     """Whether a file, going by its name, says what is in others, which need it to be understood.
 
+    Parameters
+    ----------
+    path : pathlib.Path
+
+    Returns
+    -------
+    bool
+
+    Examples
+    --------
     >>> describes_others(Path("a.hea")), describes_others(Path("a.dat"))
     (True, False)
     """

@@ -35,6 +35,13 @@ class Reading:
     time_axis : {"auto", "first", "last"}
         Which axis of an ``.npy`` array is time. "auto" is the first, unless the array is wider than long and
         a sample of it codes smaller the other way.
+
+    Examples
+    --------
+    Raw samples of 64 channels, 30 kHz:
+
+    >>> Reading(channels=64, dtype="int16", sampling_rate=30_000).rows_per_frame(1_800_000, row_bytes=128)
+    62500
     """
 
     channels: int | None = None
@@ -47,7 +54,22 @@ class Reading:
     anything: bool = False
 
     def rows_per_frame(self, rows: int, row_bytes: int, sampling_rate: float | None = None) -> int:
-        """Time steps per frame for an array; 0 if one frame holds it all."""
+        """Time steps per frame for an array.
+
+        Parameters
+        ----------
+        rows : int
+            Time steps of the array.
+        row_bytes : int
+            Bytes of a time step.
+        sampling_rate : float, optional
+            Hz.
+
+        Returns
+        -------
+        int
+            0 if one frame holds it all.
+        """
         # The last frame may be half as long again.
         longest = MAX_FRAME_BYTES // 2 // max(row_bytes, 1)
         wanted = min(self.frame_bytes // max(row_bytes, 1), longest)
@@ -85,6 +107,10 @@ class Recording:
         Whether nobody said what its values are.
     words : int
         How many of its last columns hold words of bits, and no values.
+
+    See Also
+    --------
+    losslessnn.recordings.open_recording : makes one, with an example.
     """
 
     path: Path

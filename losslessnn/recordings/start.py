@@ -16,14 +16,38 @@ from losslessnn.recordings.recording import Reading, Recording
 def load_start(
     path: Path, reading: Reading, seconds: float | None, max_bytes: int
 ) -> tuple[Recording, np.ndarray[Any, Any] | None]:
-    """A recording, and the start of its largest array (None if it has none).
+    """A recording, and the start of its largest array.
 
-    Seconds mean nothing where the sampling rate is not known.
+    Parameters
+    ----------
+    path : pathlib.Path
+    reading : Reading
+        What the file does not say itself.
+    seconds : float or None
+        No more of it than this; of no effect where the sampling rate is not known.
+    max_bytes : int
+        No more of it than this, decoded.
+
+    Returns
+    -------
+    recording : Recording
+    samples : numpy.ndarray or None
+        (time, ...), one time step or more. None if the file holds no array.
 
     Raises
     ------
-    RecordingError
+    RecordingError, OSError
         As for `open_recording`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     np.arange(3000, dtype="int16").tofile(Path(folder, "x.bin"))
+    ...     reading = Reading(channels=3, sampling_rate=100)  # Hz
+    ...     _, samples = load_start(Path(folder, "x.bin"), reading, 0.5, 1 << 20)
+    >>> samples.shape
+    (50, 3)
     """
     recording = open_recording(path, reading)
     arrays = all_samples(recording.layout)
