@@ -122,7 +122,7 @@ def by_autoencoder(array: Array, level: int) -> Row:
     row: Row = {f"half_{family}_bits": round(bits(unseen, level, family), 4) for family in Family}
     begin = time.process_time()
     try:
-        profile = losslessnn.fit(known, family="latent")
+        profile = losslessnn.fit(known, family="latent-factor")
     except ModelError:  # too many channels, or nothing that they share
         return row | dict.fromkeys(AUTOENCODER, "")
     fitting = time.process_time() - begin

@@ -39,7 +39,6 @@ _SHOWN, _SHOWN_IN_TORCH = 1 << 24, 1 << 26  # samples, to the network
 
 Say = Callable[[str], None]
 TRAINERS = ("numba", "torch")
-FAMILIES = ("autoregressive", "latent")
 _MOST_FOR_LATENTS = 1 << 22  # samples
 
 
@@ -68,10 +67,11 @@ def fit(
         read where they are looked at.
     name : str, optional
         What to call the profile.
-    family : {"autoregressive", "latent"}, optional
-        What kind of model. "latent": what channels share is a few latents a time step, coded with bits-back;
-        small networks, trained in torch, say what latents tell of samples and samples of latents. That is a
-        variational autoencoder over blocks of time. With ``quick``, factors alone.
+    family : {"autoregressive", "latent-factor"}, optional
+        What kind of model. "latent-factor": what channels share is a few latents a time step, coded with
+        bits-back; small networks, trained in torch, say what latents tell of samples and samples of latents.
+        That is a variational autoencoder over blocks of time. With ``quick``, factors alone, as
+        :func:`losslessnn.compress` fits them to every chunk.
     quick : bool, optional
         Only what has a closed form (least squares, ADC tables, scales), in seconds: no network is trained.
     most : int, optional
@@ -141,7 +141,7 @@ def fit(
     kept = None if checkpoint is None else Path(checkpoint)
     training = _Training(trainer, quick, hidden, shown, device, kept, seed, progress)
     _check_training(family, training)
-    latents = family == "latent"
+    latents = family == Family.LATENT_FACTOR
     in_torch = (trainer == "torch" or latents) and not quick
     if in_torch:
         import losslessnn.training  # noqa: F401 - says at once if torch is missing
@@ -199,8 +199,8 @@ class _Training:
 def _check_training(family: str, training: _Training) -> None:
     """Raise ValueError for what cannot be asked for."""
     hidden, shown = training.hidden, training.shown
-    if family not in FAMILIES:
-        raise ValueError(f"there is no family {family!r} to fit: there are {' and '.join(FAMILIES)}")
+    if family not in list(Family):
+        raise ValueError(f"there is no family {family!r} to fit: there are {' and '.join(Family)}")
     if training.trainer not in TRAINERS:
         raise ValueError(f"there is no trainer {training.trainer!r}: there are {' and '.join(TRAINERS)}")
     if hidden is not None and not 1 <= hidden <= MAX_HIDDEN:

@@ -759,7 +759,7 @@ class TestRefusals:
             (["--device", "cuda"], "--device: for torch alone"),
             (["--quick", "--hidden", "8", "--shown", "1"], "--hidden, --shown: with --quick no network"),
             (["--quick", "--trainer", "torch"], "--trainer: with --quick no network"),
-            (["--quick", "--family", "latent", "--checkpoint", "x.state"], "--checkpoint: with --quick no"),
+            (["--quick", "--family", "latent-factor", "--checkpoint", "x"], "--checkpoint: with --quick no"),
         ],
     )
     def test_fit_ignores_nothing_that_it_was_told(self, options: list[str], why: str, run: Run) -> None:

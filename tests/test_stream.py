@@ -464,7 +464,7 @@ def test_what_no_stream_is_made_of(profile: Profile) -> None:
 
 def test_profiles_with_latents_are_refused(recording: np.ndarray) -> None:
     with pytest.raises(ModelError, match="autoregressive"):
-        StreamEncoder(losslessnn.fit(recording[:4000], quick=True, family="latent"))
+        StreamEncoder(losslessnn.fit(recording[:4000], quick=True, family="latent-factor"))
 
 
 def test_a_newer_format_says_so(recording: np.ndarray, profile: Profile) -> None:

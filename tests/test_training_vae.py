@@ -118,7 +118,7 @@ def test_an_interrupted_training_goes_on_as_if_nothing_had_happened(
 def test_the_door(tmp_path: Path) -> None:
     recording = make_bursts(5000, CHANNELS)
     lines: list[str] = []
-    profile = losslessnn.fit(recording, family="latent", shown=6_000_000, hidden=8, say=lines.append)
+    profile = losslessnn.fit(recording, family="latent-factor", shown=6_000_000, hidden=8, say=lines.append)
     assert profile.networks
     assert profile.facts["bits"] < 0.97 * profile.facts["bits_before"]
     assert any("quantisation-aware" in line for line in lines)

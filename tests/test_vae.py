@@ -31,6 +31,7 @@ from losslessnn import (
 from losslessnn.archives.restoring import restore_file
 from losslessnn.archives.writing import compress_file
 from losslessnn.chunk import describe_chunk
+from losslessnn.cli.fit import command as fit_command
 from losslessnn.coding.sequence import SequenceWriter
 from losslessnn.frame import Section
 from losslessnn.kernels.constants import MAX_BLOCK, MAX_HIDDEN, MAX_UPPER_LATENTS, MAX_WEIGHT
@@ -38,6 +39,7 @@ from losslessnn.models import conversion, decoding, encoding, store, vae
 from losslessnn.models.autoregressive import NO_MARKS
 from losslessnn.models.channels import Channels
 from losslessnn.models.fit import predict_by
+from losslessnn.models.store import Family
 from losslessnn.wire import pack_varint
 from support import (
     ADVERSARIAL,
@@ -179,8 +181,8 @@ def test_a_profile_comes_back_from_its_file(profile: Profile, tmp_path: Path) ->
     back = losslessnn.load_model(path)
     assert back == profile
     assert back.id == profile.id
-    assert back.family == "latent"
-    assert "latent" in repr(back)
+    assert back.family == "latent-factor"
+    assert "latent-factor" in repr(back)
 
 
 def test_its_name_says_all_that_it_holds(profile: Profile) -> None:
@@ -219,9 +221,9 @@ def test_the_command_line_takes_and_shows_it(bursts: np.ndarray, tmp_path: Path)
 
 def test_factors_alone_are_fitted_without_torch(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", make_bursts(3000, CHANNELS))
-    run_command_line("fit", "x.npy", "-o", "x.profile", "--family", "latent", "--quick", cwd=tmp_path)
+    run_command_line("fit", "x.npy", "-o", "x.profile", "--family", "latent-factor", "--quick", cwd=tmp_path)
     profile = losslessnn.load_model(tmp_path / "x.profile")
-    assert profile.family == "latent"
+    assert profile.family == "latent-factor"
     assert profile.networks == b""
 
 
@@ -230,27 +232,34 @@ def test_factors_alone_need_no_end_to_be_measured_on(end: float) -> None:
     """Recordings often end when electrodes are taken off."""
     recording = make_bursts(4000, CHANNELS).astype("<f4")
     recording[3400:] = end
-    profile = losslessnn.fit(recording, family="latent", quick=True)
+    profile = losslessnn.fit(recording, family="latent-factor", quick=True)
     assert profile.latents is not None
     pytest.importorskip("torch")
     with pytest.raises(ModelError, match="ends, where networks are measured"):
-        losslessnn.fit(recording, family="latent")
+        losslessnn.fit(recording, family="latent-factor")
 
 
 def test_one_channel_shares_nothing() -> None:
     with pytest.raises(ModelError, match="2 to 4096 channels"):
-        losslessnn.fit(make_recording(2000, 1), family="latent", quick=True)
+        losslessnn.fit(make_recording(2000, 1), family="latent-factor", quick=True)
 
 
 def test_channels_that_share_nothing_have_no_latents() -> None:
     noise = np.random.default_rng(0).integers(-99, 99, (2000, 4)).astype("<i2")
     with pytest.raises(ModelError, match="share nothing"):
-        losslessnn.fit(noise, family="latent", quick=True)
+        losslessnn.fit(noise, family="latent-factor", quick=True)
 
 
 def test_families_that_are_not_there() -> None:
-    with pytest.raises(ValueError, match="autoregressive and latent"):
+    with pytest.raises(ValueError, match="autoregressive and latent-factor"):
         losslessnn.fit(make_recording(2000, 4), family="diffusion")
+
+
+def test_a_family_has_one_name_behind_every_door() -> None:
+    (choice,) = (option.type for option in fit_command.params if option.name == "family")
+    assert list(choice.choices) == list(Family)
+    profiles = [losslessnn.fit(make_bursts(2000), family=family, quick=True) for family in Family]
+    assert [profile.family for profile in profiles] == list(Family)
 
 
 # -- hostile bytes

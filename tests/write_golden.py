@@ -183,7 +183,7 @@ def write_by_factors(folder: Path) -> None:
 def write_by_autoencoder(folder: Path) -> None:
     """Write a profile whose latents know bursts, and a frame it makes."""
     profile = losslessnn.fit(
-        make_bursts(8000), name="autoencoder", family="latent", shown=16_000_000, hidden=8
+        make_bursts(8000), name="autoencoder", family="latent-factor", shown=16_000_000, hidden=8
     )
     profile.save(folder / "autoencoder.profile")
     np.save(folder / f"{BURSTS}.npy", make_bursts(500))

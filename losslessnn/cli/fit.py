@@ -40,11 +40,11 @@ _IN_TORCH = ("device", "checkpoint", "seed")
 @click.option("--name", help="What to call it. Default: the file's name.")
 @click.option(
     "--family",
-    type=click.Choice(["autoregressive", "latent"]),
+    type=click.Choice(["autoregressive", "latent-factor"]),
     default="autoregressive",
     show_default=True,
-    help="latent: what channels share is a few latents a time step, coded with bits-back; trained in torch, "
-    "or with --quick in closed form.",
+    help="latent-factor: what channels share is a few latents a time step, coded with bits-back; trained in "
+    "torch, or with --quick in closed form.",
 )
 @click.option("--quick", is_flag=True, help="Closed form only: seconds, no network, and no options of one.")
 @click.option(
@@ -104,7 +104,7 @@ def command(
       losslessnn fit monday.npy -o probe.profile
       losslessnn fit raw1.dat raw2.dat -n 64 -s 30000 -o probe.profile
       losslessnn fit week.dat -n 384 -o probe.profile --trainer torch --checkpoint probe.state
-      losslessnn fit grid.npy -o grid.profile --family latent
+      losslessnn fit grid.npy -o grid.profile --family latent-factor
       losslessnn compress tuesday.npy -m probe.profile       the archive holds the profile, too
       python: NeuralCodec(model="probe.profile")             so does the store's metadata
 
@@ -119,7 +119,7 @@ def command(
     from losslessnn.newfile import refuse_existing, refuse_itself
     from losslessnn.recordings import load_start, map_samples
 
-    _refuse_what_has_no_effect(quick, in_torch=trainer == "torch" or family == "latent")
+    _refuse_what_has_no_effect(quick, in_torch=trainer == "torch" or family == "latent-factor")
     mention_compiling(quiet)
     for path in files:
         refuse_itself(path, output)

@@ -281,7 +281,7 @@ _LATENT_PARTS = {
 
 def _latent_lines(bits: Counter[str], values: int) -> list[str]:
     if not bits["gross"]:
-        return ["  frames of the latent family without latents, of which none saves what it takes"]
+        return ["  frames of the latent-factor family without latents, of which none saves what it takes"]
     shares = [f"    {name:25s} {bits[part] / values:8.4f}" for part, name in _LATENT_PARTS.items()]
     return ["  bits per value, in frames with latents", *shares]
 

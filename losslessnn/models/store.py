@@ -50,7 +50,7 @@ _lock = threading.Lock()
 
 
 class Family(enum.StrEnum):
-    """A kind of model that is fitted to every chunk, by the name it is asked for.
+    """A kind of model, by the name it is asked for: to fit to every chunk, or once for a profile.
 
     Examples
     --------
@@ -90,7 +90,7 @@ class Profile:
     >>> import losslessnn
     >>> recording = np.random.default_rng(0).normal(0, 20, (5000, 2)).astype("int16")
     >>> profile = losslessnn.fit(recording, name="probe", quick=True)
-    >>> profile.channels, profile.family, profile.facts["fitted_times"]
+    >>> profile.channels, profile.family.value, profile.facts["fitted_times"]
     (2, 'autoregressive', 4375)
     >>> Profile.from_bytes(profile.to_bytes()).id == profile.id
     True
@@ -110,9 +110,9 @@ class Profile:
         return {name: getattr(self, name) for name in names}
 
     @property
-    def family(self) -> str:
-        """What kind of model it holds: "autoregressive" or "latent"."""
-        return "latent" if self.latent else "autoregressive"
+    def family(self) -> Family:
+        """What kind of model it holds: "autoregressive" or "latent-factor"."""
+        return Family.LATENT_FACTOR if self.latent else Family.AUTOREGRESSIVE
 
     @cached_property
     def digest(self) -> bytes:
@@ -252,7 +252,7 @@ class Profile:
 
     def __repr__(self) -> str:
         name = f"{self.name!r}, " if self.name else ""
-        kind = "latent, " if self.latent else ""
+        kind = f"{self.family}, " if self.latent else ""
         return f"Profile({name}{kind}{self.channels} channels, {self.id[:16]})"
 
 
