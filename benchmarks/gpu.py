@@ -35,8 +35,9 @@ from benchmarks.recordings import FIRST_COLUMNS, Array, add_data_option, data_fo
 from losslessnn import lattice
 from losslessnn.kernels.constants import NETWORK_INPUTS, TOTAL
 from losslessnn.kernels.parameters import Positions
-from losslessnn.models import adc, autoregressive, conversion, devices, latent
-from losslessnn.models.autoregressive import NO_MARKS, AutoregressiveModel
+from losslessnn.models import adc, conversion, devices, latent
+from losslessnn.models.autoregressive import decoder, encoder
+from losslessnn.models.autoregressive.model import NO_MARKS, AutoregressiveModel
 from losslessnn.models.blocks import Codes
 from losslessnn.models.fit import add_network, fit
 from losslessnn.models.fit.effort import EFFORT
@@ -190,12 +191,12 @@ class Work(NamedTuple):
 
 
 def _autoregressive(gpu: devices.Gpu, chunk: devices.Uncoded) -> Work:
-    words, raw = autoregressive.encode(*chunk)
+    words, raw = encoder.encode(*chunk)
     codes = chunk.prediction.codes
     coded = devices.Coded(words, raw, codes.shape[1], chunk.model, NO_MARKS)
     return Work(
         chunk, (words, raw), coded, 2 * codes.size, gpu.encode, gpu.decode,
-        lambda: autoregressive.encode(*chunk), lambda: autoregressive.decode(*coded),
+        lambda: encoder.encode(*chunk), lambda: decoder.decode(*coded),
     )  # fmt: skip
 
 

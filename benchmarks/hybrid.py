@@ -21,10 +21,11 @@ from losslessnn import compress, lattice
 from losslessnn.chunk import describe_chunk
 from losslessnn.chunk.repeats import find_repeats
 from losslessnn.kernels.parameters import Foreseen
-from losslessnn.models import autoregressive, conversion, encoding, latent, point_trial, side, table_trial
+from losslessnn.models import conversion, encoding, latent, point_trial, side, table_trial
 from losslessnn.models.adc import AdcTables
 from losslessnn.models.arrangement import arrange
-from losslessnn.models.autoregressive import Marks
+from losslessnn.models.autoregressive.encoder import measure
+from losslessnn.models.autoregressive.model import Marks
 from losslessnn.models.fit.effort import EFFORT
 from losslessnn.models.latent_fit import NEAR, Reach, fit_factors
 from losslessnn.models.points import fill
@@ -131,7 +132,7 @@ def _samples_bits(
         end = begin + segment.n_times
         model = side.unpack_model(segment.model, packed, n_channels)
         marked = np.ascontiguousarray(marks[:, begin:end])
-        bits = autoregressive.measure(np.ascontiguousarray(codes[:, begin:end]), model, marked)
+        bits = measure(np.ascontiguousarray(codes[:, begin:end]), model, marked)
         total += 8 * len(segment.model) + float(bits[known:].sum())
         begin = end
     return total

@@ -23,7 +23,7 @@ from losslessnn.levels import DEFAULT_LEVEL
 from losslessnn.models.store import Family, Profile, remember
 
 if TYPE_CHECKING:
-    from losslessnn.models.autoregressive import AutoregressiveModel
+    from losslessnn.models.autoregressive.model import AutoregressiveModel
     from losslessnn.models.closed_form import ClosedForm
     from losslessnn.models.fit.effort import Effort
 

@@ -27,7 +27,8 @@ from losslessnn.errors import (
 from losslessnn.lattice import Lattice
 from losslessnn.lattice.common import ordered_of
 from losslessnn.models import side
-from losslessnn.models.autoregressive import NO_MARKS, AutoregressiveModel, Decoder, refuse_endless
+from losslessnn.models.autoregressive.decoder import Decoder, refuse_endless
+from losslessnn.models.autoregressive.model import NO_MARKS, AutoregressiveModel
 from losslessnn.models.blocks import Codes
 from losslessnn.models.encoding import CODE_LIMIT
 from losslessnn.models.packets import Baseline, PacketEncoder, start_model

@@ -14,7 +14,7 @@ from losslessnn.coding.shapes import load_shapes
 from losslessnn.kernels.constants import LATENT_UNIT
 from losslessnn.kernels.parameters import Foreseen, Layer
 from losslessnn.models import latent
-from losslessnn.models.autoregressive import NO_MARKS
+from losslessnn.models.autoregressive.model import NO_MARKS
 from losslessnn.models.latent import FactorModel
 from losslessnn.models.prediction import Prediction
 

@@ -19,8 +19,9 @@ from losslessnn.kernels.cpu.sums import (
     samples_for_sums,
     sum_products,
 )
-from losslessnn.models import adc, autoregressive, encoding, side
-from losslessnn.models.autoregressive import NO_MARKS
+from losslessnn.models import adc, encoding, side
+from losslessnn.models.autoregressive import decoder, encoder
+from losslessnn.models.autoregressive.model import NO_MARKS
 from losslessnn.models.conversion import positions_of, tables_for
 from losslessnn.models.fit import changes, fit, fit_taps, head, linear
 from losslessnn.models.fit.effort import EFFORT
@@ -41,10 +42,10 @@ def test_a_wave_that_arrives_at_later_channels_first() -> None:
     model, prediction = fit(codes, positions, EFFORT[5])
     channel = np.repeat(np.arange(8), np.diff(model.taps.first))
     assert (model.taps.source > channel).any()
-    words, raw = autoregressive.encode(model, prediction)
-    assert np.array_equal(autoregressive.decode(words, raw, 8000, model), codes)
+    words, raw = encoder.encode(model, prediction)
+    assert np.array_equal(decoder.decode(words, raw, 8000, model), codes)
     alone, _ = fit(codes, positions, replace(EFFORT[5], later=0))
-    assert autoregressive.measure(codes, model).sum() < 0.99 * autoregressive.measure(codes, alone).sum()
+    assert encoder.measure(codes, model).sum() < 0.99 * encoder.measure(codes, alone).sum()
 
 
 def test_channels_that_know_nothing_of_each_other_have_no_later_references() -> None:
@@ -65,7 +66,7 @@ def test_quiet_stretches_of_what_references_leave_over_are_worth_another_fit() -
     once, several = (
         fit(codes, positions, replace(EFFORT[9], refits=refits))[0] for refits in ((), EFFORT[9].refits)
     )
-    assert autoregressive.measure(codes, several)[1] < 0.9 * autoregressive.measure(codes, once)[1]
+    assert encoder.measure(codes, several)[1] < 0.9 * encoder.measure(codes, once)[1]
 
 
 def test_a_short_chunk_is_not_said_by_coefficients() -> None:
@@ -75,7 +76,7 @@ def test_a_short_chunk_is_not_said_by_coefficients() -> None:
     codes = np.ascontiguousarray((4000 * x + rng.normal(0, 20, x.shape)).round().astype(np.int32).T)
     positions = adc.plain_positions(int(codes.min()), int(codes.max()), 5, np.zeros(96, np.int64))
     models = [fit(codes, positions, EFFORT[level])[0] for level in (4, 8)]
-    few, many = (8 * len(side.pack_model(m)) + autoregressive.measure(codes, m).sum() for m in models)
+    few, many = (8 * len(side.pack_model(m)) + encoder.measure(codes, m).sum() for m in models)
     assert many < 1.01 * few
 
 
@@ -86,7 +87,7 @@ def test_a_wave_that_arrives_at_earlier_channels_later_is_coded_with_more_skew()
     positions = adc.plain_positions(int(codes.min()), int(codes.max()), 5, np.zeros(8, np.int64))
     usual, skewed = (fit(codes, positions, EFFORT[level])[0] for level in (5, 9))
     assert (usual.taps.skew, skewed.taps.skew) == (1, 2)
-    assert autoregressive.measure(codes, skewed).sum() < 0.2 * autoregressive.measure(codes, usual).sum()
+    assert encoder.measure(codes, skewed).sum() < 0.2 * encoder.measure(codes, usual).sum()
 
 
 def test_a_channel_that_reaches_far_costs_the_others_no_precision() -> None:
@@ -96,7 +97,7 @@ def test_a_channel_that_reaches_far_costs_the_others_no_precision() -> None:
     def bits_of_others(codes: np.ndarray) -> float:
         low, high = int(codes.min()), int(codes.max())
         model, _ = fit(codes, positions_of(codes, low, high, None), EFFORT[4])
-        return float(autoregressive.measure(codes, model, NO_MARKS)[:6].sum())
+        return float(encoder.measure(codes, model, NO_MARKS)[:6].sum())
 
     alone = np.ascontiguousarray(x.T)
     assert bits_of_others(np.vstack([alone, far])) < 1.01 * bits_of_others(alone)
@@ -217,9 +218,7 @@ def test_a_peak_that_quiet_stretches_leave_is_not_taken_for_a_wide_code() -> Non
     by_tables, without = (
         fit(codes, positions_of(codes, low, high, each), EFFORT[5])[0] for each in (promising, None)
     )
-    assert (
-        autoregressive.measure(codes, without).sum() < 0.97 * autoregressive.measure(codes, by_tables).sum()
-    )
+    assert encoder.measure(codes, without).sum() < 0.97 * encoder.measure(codes, by_tables).sum()
 
 
 @pytest.mark.parametrize("widths", [[3.0, 1.0, 1.0, 1.0], [2.5, 1.0, 1.0, 1.0]])
@@ -307,7 +306,7 @@ def test_the_fastest_level_leaves_scales_where_following_saves_little(octaves: f
     staying, _ = fit(codes, positions, replace(EFFORT[1], following_gain=99.0))
     assert staying.head.steady
     assert not following.head.steady
-    sizes = [sum(map(len, autoregressive.encode(model, prediction))) for model in (following, staying)]
+    sizes = [sum(map(len, encoder.encode(model, prediction))) for model in (following, staying)]
     assert (8 * (sizes[1] - sizes[0]) / codes.size < 0.06) == steady
 
 
@@ -322,7 +321,7 @@ def test_a_silent_start_says_nothing_of_scales(silent: slice, octaves: float) ->
     for each in (codes, quiet):
         positions = positions_of(each, int(each.min()), int(each.max()), None)
         model, prediction = fit(each, positions, EFFORT[1])
-        fitted.append((model.head.steady, sum(map(len, autoregressive.encode(model, prediction)))))
+        fitted.append((model.head.steady, sum(map(len, encoder.encode(model, prediction)))))
     assert fitted[0][0] == fitted[1][0]
     assert fitted[1][1] < 1.003 * fitted[0][1]
 

@@ -20,8 +20,7 @@ from losslessnn.kernels.constants import PAD, STATE_FLOOR, TOTAL
 from losslessnn.kernels.cpu import rans as cpu_rans
 from losslessnn.kernels.gpu import arena, decoder, encoder, tabled
 from losslessnn.kernels.parameters import CorruptPayload
-from losslessnn.models import autoregressive
-from losslessnn.models.autoregressive import AutoregressiveModel
+from losslessnn.models.autoregressive.model import AutoregressiveModel, no_network
 from losslessnn.models.points import fill
 from test_kernels import (
     MAX_HIDDEN,
@@ -55,7 +54,7 @@ def make_case(seed: int, feature: str, n_channels: int = 3, n_times: int = 14, l
         taps=taps,
         adaptive=make_adaptive(rng, taps, 5 if has["adaptive"] else 0, calm),
         head=make_head(rng, n_channels, calm),
-        network=autoregressive.no_network(n_channels),
+        network=no_network(n_channels),
         lanes=lanes or n_channels,
     )
     if has["network"] or has["small network"]:

@@ -18,7 +18,7 @@ from losslessnn.kernels.gpu.latent import decoder, encoder, packing
 from losslessnn.kernels.parameters import Adaptive, CorruptPayload
 from losslessnn.kernels.reference import latent as latent_reference
 from losslessnn.models import latent
-from losslessnn.models.autoregressive import NO_MARKS, AutoregressiveModel, no_network
+from losslessnn.models.autoregressive.model import NO_MARKS, AutoregressiveModel, no_network
 from losslessnn.models.latent import SPARE_WORDS, FactorModel
 from losslessnn.models.points import fill
 from test_kernels import make_adaptive, make_codes, make_head, make_marks, make_positions

@@ -59,8 +59,9 @@ from losslessnn.kernels.parameters import (
     Positions,
     Steps,
 )
-from losslessnn.models import adc, autoregressive, blocks, decoding, encoding, side
-from losslessnn.models.autoregressive import (
+from losslessnn.models import adc, blocks, decoding, encoding, side
+from losslessnn.models.autoregressive import decoder, encoder
+from losslessnn.models.autoregressive.model import (
     NO_MARKS,
     AutoregressiveModel,
     adaptive_sources,
@@ -253,8 +254,8 @@ def make_network(rng: np.random.Generator, hidden: int, calm: bool, taps: Linear
 
 
 def cpu_encode(case: Case) -> tuple[bytes, bytes]:
-    prediction = autoregressive.predict(case.codes, case.model)
-    return autoregressive.encode(case.model, prediction, case.marks)
+    prediction = encoder.predict(case.codes, case.model)
+    return encoder.encode(case.model, prediction, case.marks)
 
 
 def reference_encode(case: Case) -> tuple[bytes, bytes]:
@@ -282,7 +283,7 @@ def assert_oracle_and_cpu_agree(case: Case) -> tuple[bytes, bytes]:
     assert (words, raw) == reference_encode(case)
     n_times = case.codes.shape[1]
     theirs = reference_decode(words, raw, n_times, case.model, case.marks)
-    ours = autoregressive.decode(words, raw, n_times, case.model, case.marks)
+    ours = decoder.decode(words, raw, n_times, case.model, case.marks)
     np.testing.assert_array_equal(theirs, case.codes)
     np.testing.assert_array_equal(ours, case.codes)
     return words, raw
@@ -311,14 +312,18 @@ def test_scales_that_stay_give_the_same_bytes_by_either_kernel(n_channels: int, 
     codes[:, 1000:1010] *= 90
     case = plain_case(codes.round().clip(-7000, 7000), fraction_bits=1, scale=70)
     model = replace(case.model, taps=case.model.taps._replace(skew=skew))
-    prediction = autoregressive.predict(case.codes, model)
+    prediction = encoder.predict(case.codes, model)
     assert prediction.errors.dtype == np.int16
     with mock.patch.multiple(blocks, _SAMPLES=0, _SHORTEST=700):
-        words, raw = autoregressive.encode(model, prediction)
+        words, raw = encoder.encode(model, prediction)
         assert raw
-        with mock.patch.object(autoregressive, "is_steady", return_value=False):
-            assert autoregressive.encode(model, prediction) == (words, raw)
-    decoded = autoregressive.decode(words, raw, 3000, model)
+        of_the_model = "losslessnn.models.autoregressive"
+        with (
+            mock.patch(f"{of_the_model}.encoder.is_steady", return_value=False),
+            mock.patch(f"{of_the_model}.intervals.is_steady", return_value=False),
+        ):
+            assert encoder.encode(model, prediction) == (words, raw)
+    decoded = decoder.decode(words, raw, 3000, model)
     np.testing.assert_array_equal(decoded, case.codes)
 
 
@@ -531,7 +536,7 @@ def test_fitted_models_too(seed: int, level: int) -> None:
     low, high = int(codes.min()), int(codes.max())
     positions = adc.plain_positions(low, high, 5, codes.mean(axis=1).astype(np.int64) << 5)
     model, prediction = fit(codes, positions, EFFORT[level])
-    words, raw = autoregressive.encode(model, prediction)
+    words, raw = encoder.encode(model, prediction)
     assert (words, raw) == assert_oracle_and_cpu_agree(Case(codes, model))
 
 
@@ -1099,7 +1104,7 @@ def test_raw_bits_end_where_they_should() -> None:
     words, raw = cpu_encode(case)
     for altered in (raw + b"\0", raw[:-1], b""):
         with pytest.raises(CorruptFrameError):
-            autoregressive.decode(words, altered, 80, case.model)
+            decoder.decode(words, altered, 80, case.model)
         with pytest.raises(CorruptPayload):
             reference_decode(words, altered, 80, case.model)
 
@@ -1179,7 +1184,7 @@ def test_the_cheapest_samples_are_not_taken_for_too_many() -> None:
     case = plain_case(codes)
     words, raw = cpu_encode(case)
     assert len(words) <= 20
-    np.testing.assert_array_equal(autoregressive.decode(words, raw, codes.size, case.model), codes)
+    np.testing.assert_array_equal(decoder.decode(words, raw, codes.size, case.model), codes)
 
 
 def decode_any(sections: dict[Section, bytes], size: int) -> None:
@@ -1194,7 +1199,7 @@ def test_any_words_and_raw_bits_end(case: Case, words: list[int], raw: bytes) ->
     """The same outcome as the oracle's: the same codes, or refused."""
     payload, n_times = np.array(words, "<u4").tobytes(), case.codes.shape[1]
     try:
-        codes = autoregressive.decode(payload, raw, n_times, case.model)
+        codes = decoder.decode(payload, raw, n_times, case.model)
     except CorruptFrameError:
         with pytest.raises(CorruptPayload):
             reference_decode(payload, raw, n_times, case.model)

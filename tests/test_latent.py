@@ -39,7 +39,7 @@ from losslessnn.kernels.constants import (
 from losslessnn.kernels.parameters import Adaptive, CorruptPayload, Factors, Networks
 from losslessnn.kernels.reference import latent as latent_reference
 from losslessnn.models import conversion, encoding, latent, latent_fit, side, vae
-from losslessnn.models.autoregressive import NO_MARKS, AutoregressiveModel, no_network
+from losslessnn.models.autoregressive.model import NO_MARKS, AutoregressiveModel, no_network
 from losslessnn.models.fit.effort import EFFORT, NO_NETWORK
 from losslessnn.models.latent import FactorModel
 from losslessnn.models.latent_fit import NEAR, Reach, fit_factors

@@ -15,7 +15,7 @@ import pytest
 from losslessnn import compress, decompress, memory
 from losslessnn.models import adc, prediction
 from losslessnn.models.adc import plain_positions
-from losslessnn.models.autoregressive import encode
+from losslessnn.models.autoregressive.encoder import encode
 from losslessnn.models.blocks import codes_between, put_codes, row_groups, time_blocks
 from losslessnn.models.fit import fit
 from losslessnn.models.fit.effort import EFFORT

@@ -24,7 +24,8 @@ from losslessnn.kernels.cpu import network_narrow, training
 from losslessnn.kernels.cpu.vectors import Array, Numbers, in_lanes
 from losslessnn.models import conversion, encoding, side
 from losslessnn.models import network as networks
-from losslessnn.models.autoregressive import NO_MARKS, blank_network, encode
+from losslessnn.models.autoregressive.encoder import encode
+from losslessnn.models.autoregressive.model import NO_MARKS, blank_network
 from losslessnn.models.fit import add_network, fit
 from losslessnn.models.fit.effort import EFFORT
 from support import assert_same_bits, make_recording

@@ -27,7 +27,7 @@ from losslessnn import (
 )
 from losslessnn.kernels import reference
 from losslessnn.models import blocks, store
-from losslessnn.models.autoregressive import Decoder
+from losslessnn.models.autoregressive.decoder import Decoder
 from losslessnn.models.packets import PacketEncoder
 from support import assert_same_bits, make_beats, make_recording
 from test_kernels import Case, cases

@@ -36,7 +36,7 @@ from losslessnn.coding.sequence import SequenceWriter
 from losslessnn.frame import Section
 from losslessnn.kernels.constants import MAX_BLOCK, MAX_HIDDEN, MAX_UPPER_LATENTS, MAX_WEIGHT
 from losslessnn.models import conversion, decoding, encoding, store, vae
-from losslessnn.models.autoregressive import NO_MARKS
+from losslessnn.models.autoregressive.model import NO_MARKS
 from losslessnn.models.channels import Channels
 from losslessnn.models.fit import predict_by
 from losslessnn.models.store import Family

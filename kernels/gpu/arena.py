@@ -31,7 +31,7 @@ _FARTHEST = 1 << 29  # places fit into int32, with room for a step
 
 
 class Model(Protocol):
-    """What a chunk's samples are coded with: `losslessnn.models.autoregressive.AutoregressiveModel`."""
+    """What a chunk's samples are coded with: `AutoregressiveModel` of `losslessnn.models`."""
 
     positions: Positions
     taps: LinearTaps

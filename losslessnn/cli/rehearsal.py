@@ -16,8 +16,9 @@ import numpy as np
 from losslessnn.chunk import decode_chunk
 from losslessnn.frame import unpack_frame
 from losslessnn.kernels.constants import NETWORK_INPUTS
-from losslessnn.models import autoregressive, latent, network, side
-from losslessnn.models.autoregressive import NO_MARKS, AutoregressiveModel
+from losslessnn.models import latent, network, side
+from losslessnn.models.autoregressive.encoder import encode
+from losslessnn.models.autoregressive.model import NO_MARKS, AutoregressiveModel
 from losslessnn.models.blocks import Codes
 from losslessnn.models.decoding import Parsed
 from losslessnn.models.encoding import ALL_FAMILIES_LEVEL
@@ -105,14 +106,14 @@ def _changes() -> None:
 
 def _code() -> None:
     model, prediction = _predicted()
-    autoregressive.encode(model, prediction)
+    encode(model, prediction)
     side.pack_model(model)
 
 
 def _steady() -> None:
     model, prediction = _predicted()
     head = model.head._replace(weights=np.zeros_like(model.head.weights))
-    autoregressive.encode(replace(model, head=head), prediction)
+    encode(replace(model, head=head), prediction)
 
 
 def _latents() -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from losslessnn.kernels.parameters import Positions
-from losslessnn.models import autoregressive, latent
-from losslessnn.models.autoregressive import Marks
+from losslessnn.models import latent
+from losslessnn.models.autoregressive.model import AutoregressiveModel, Marks
 from losslessnn.models.blocks import Codes
 from losslessnn.models.conversion import positions_of, range_of
 from losslessnn.models.fit import fit
@@ -35,7 +35,7 @@ class ClosedForm:
 
     samples: Codes
     marks: Marks
-    model: autoregressive.AutoregressiveModel
+    model: AutoregressiveModel
     prediction: Prediction
     tables: bytes
 

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from losslessnn.kernels.parameters import Positions
 from losslessnn.models import adc
-from losslessnn.models.autoregressive import Marks
+from losslessnn.models.autoregressive.model import Marks
 from losslessnn.models.blocks import Codes, time_blocks
 
 MEAN_BLOCKS = 8  # or up to twice as many tell where a channel is

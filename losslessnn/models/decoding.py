@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from losslessnn.errors import CorruptFrameError
 from losslessnn.frame import Section
-from losslessnn.models import autoregressive, devices, latent, side
-from losslessnn.models.autoregressive import NO_MARKS, Marks
+from losslessnn.models import devices, latent, side
+from losslessnn.models.autoregressive import decoder, encoder
+from losslessnn.models.autoregressive.model import NO_MARKS, Marks
 from losslessnn.models.blocks import Codes
 from losslessnn.models.channels import Channels
 from losslessnn.models.contexts import Mixed
@@ -252,5 +253,5 @@ def channel_bits(sections: Mapping[Section, bytes | memoryview], size: int) -> N
         spent = _measure(array.latents)
         return bits + spent.channels + (spent.prior - spent.posterior) / count
     for segment in array.segments:
-        bits += autoregressive.measure(autoregressive.decode(*segment), segment.model, segment.marked)
+        bits += encoder.measure(decoder.decode(*segment), segment.model, segment.marked)
     return bits

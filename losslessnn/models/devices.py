@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 
 from losslessnn.device import device_or_default
-from losslessnn.models import autoregressive, latent
+from losslessnn.models import latent
+from losslessnn.models.autoregressive import decoder, encoder
 from losslessnn.models.blocks import Codes
 from losslessnn.models.gpu import Gpu
 from losslessnn.models.latent import FactorModel
@@ -42,16 +43,16 @@ def decode(chunks: Sequence[Coded], device: str | None) -> list[Codes]:
     """
     gpu = gpu_for(device)
     if gpu is None:
-        return [autoregressive.decode(*chunk) for chunk in chunks]
+        return [decoder.decode(*chunk) for chunk in chunks]
     return [_fetched(samples) for samples in decode_there(chunks, gpu)]
 
 
 def decode_there(chunks: Sequence[Coded], gpu: Gpu) -> list[Any]:
     """The (time, channels) codes of each chunk as int32 tensors on the device; errors as for `decode`."""
     for chunk in chunks:
-        autoregressive.refuse_endless(chunk.words, chunk.raw, chunk.n_times, chunk.model, chunk.marked)
+        decoder.refuse_endless(chunk.words, chunk.raw, chunk.n_times, chunk.model, chunk.marked)
     return [
-        gpu.distrusted(autoregressive.decode(*chunk)) if samples is None else samples
+        gpu.distrusted(decoder.decode(*chunk)) if samples is None else samples
         for chunk, samples in zip(chunks, gpu.decode(chunks), strict=True)
     ]
 
@@ -60,7 +61,7 @@ def encode(chunk: Uncoded, device: str | None) -> tuple[bytes | memoryview, byte
     """The rANS words and raw bits of one chunk; on a GPU together with those that other threads are at."""
     gpu = gpu_for(device)
     coded: tuple[bytes | memoryview, bytes]
-    coded = autoregressive.encode(*chunk) if gpu is None else gpu.encode([chunk])[0]
+    coded = encoder.encode(*chunk) if gpu is None else gpu.encode([chunk])[0]
     return coded
 
 

@@ -13,7 +13,7 @@ from losslessnn.errors import CorruptFrameError
 from losslessnn.frame import Section
 from losslessnn.kernels.constants import MAX_LATENT_CHANNELS
 from losslessnn.models import adc, devices, latent, side
-from losslessnn.models.autoregressive import AutoregressiveModel, Marks
+from losslessnn.models.autoregressive.model import AutoregressiveModel, Marks
 from losslessnn.models.blocks import Codes
 from losslessnn.models.channels import Channels
 from losslessnn.models.conversion import offsets_of, positions_of, range_of

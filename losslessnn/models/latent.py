@@ -36,13 +36,9 @@ from losslessnn.kernels.constants import (
 from losslessnn.kernels.cpu import adaptive
 from losslessnn.kernels.cpu import latent as kernel
 from losslessnn.kernels.parameters import Factors, Foreseen, LinearTaps, Networks
-from losslessnn.models import autoregressive
-from losslessnn.models.autoregressive import (
-    MOST_SAMPLES_PER_BYTE,
-    NO_MARKS,
-    AutoregressiveModel,
-    Marks,
-)
+from losslessnn.models.autoregressive import encoder
+from losslessnn.models.autoregressive.decoder import MOST_SAMPLES_PER_BYTE
+from losslessnn.models.autoregressive.model import NO_MARKS, AutoregressiveModel, Marks
 from losslessnn.models.blocks import Codes
 from losslessnn.models.prediction import Prediction
 from losslessnn.models.vae import no_networks
@@ -270,7 +266,7 @@ def encode(
 
 def predict(codes: Codes, model: FactorModel) -> Prediction:
     """What `foresee` builds on, of (channels, time) codes."""
-    return autoregressive.predict(codes, model.base)
+    return encoder.predict(codes, model.base)
 
 
 def measure(codes: Codes, model: FactorModel, marked: Marks = NO_MARKS) -> Spent:

@@ -25,7 +25,7 @@ from losslessnn.kernels.constants import (
 )
 from losslessnn.kernels.cpu import factor_analysis, scales
 from losslessnn.kernels.parameters import Factors, Foreseen, Head, Positions
-from losslessnn.models.autoregressive import AutoregressiveModel, Marks
+from losslessnn.models.autoregressive.model import AutoregressiveModel, Marks
 from losslessnn.models.blocks import Codes
 from losslessnn.models.fit import fit
 from losslessnn.models.fit.effort import NO_NETWORK, Effort

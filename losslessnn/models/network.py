@@ -19,8 +19,8 @@ from losslessnn.kernels.cpu import network as network_kernel
 from losslessnn.kernels.cpu import network_times, training
 from losslessnn.kernels.cpu.losses import corners_of
 from losslessnn.kernels.parameters import Network, Positions
-from losslessnn.models.autoregressive import (
-    NOTHING_CORRECTED,
+from losslessnn.models.autoregressive.correction import NOTHING_CORRECTED
+from losslessnn.models.autoregressive.model import (
     AutoregressiveModel,
     Marks,
     blank_network,

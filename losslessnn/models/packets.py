@@ -2,7 +2,7 @@
 
 A packet is coded as a short recording is, so that nothing of it waits for the next one. But what lies before
 it is not 0, and averages, weights and errors are as the last packet left them. The way back is
-`autoregressive.Decoder`.
+`losslessnn.models.autoregressive.decoder`.
 """
 
 from __future__ import annotations
@@ -18,16 +18,11 @@ from losslessnn.kernels.cpu import autoregressive as kernel
 from losslessnn.kernels.cpu import network as network_kernel
 from losslessnn.kernels.cpu import network_times
 from losslessnn.kernels.parameters import Corrected, Steps
-from losslessnn.models.autoregressive import (
-    NO_MARKS,
-    NOTHING_CORRECTED,
-    AutoregressiveModel,
-    Intervals,
-    Room,
-    Window,
-    code_steps,
-    push,
-)
+from losslessnn.models.autoregressive.correction import NOTHING_CORRECTED
+from losslessnn.models.autoregressive.encoder import push
+from losslessnn.models.autoregressive.intervals import Intervals, Room, code_steps
+from losslessnn.models.autoregressive.model import NO_MARKS, AutoregressiveModel
+from losslessnn.models.autoregressive.window import Window
 from losslessnn.models.blocks import Codes, as_kernels_take_them, codes_between
 from losslessnn.models.conversion import offsets_of
 from losslessnn.models.fit import predict_by
@@ -135,7 +130,7 @@ class PacketEncoder:
         return push([block], self._model, block.count, seed)[0]
 
     def _corrected(self, history: Int32s, linear: Int32s, means: Int32s) -> Corrected:
-        """What the network makes of the packet, as `autoregressive.correct`."""
+        """What the network makes of the packet, as `correct` makes it."""
         model, memory = self._model, self._memory
         if memory is None:
             return NOTHING_CORRECTED

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from losslessnn.models import autoregressive
-from losslessnn.models.autoregressive import NO_MARKS, Marks
+from losslessnn.models.autoregressive.encoder import measure
+from losslessnn.models.autoregressive.model import NO_MARKS, Marks
 from losslessnn.models.blocks import Codes
 from losslessnn.models.conversion import positions_of, range_of
 from losslessnn.models.fit import fit
@@ -56,4 +56,4 @@ def _bits(samples: Codes, marks: Marks, level: int) -> NDArray[np.float64]:
     """Bits of each channel's samples under a simple model fitted to them."""
     positions = positions_of(samples, *range_of(samples, NO_MARKS), None)
     model, _ = fit(samples, positions, EFFORT[min(level, SIMPLE)])
-    return autoregressive.measure(samples, model, marks)
+    return measure(samples, model, marks)

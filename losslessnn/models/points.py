@@ -20,7 +20,8 @@ from losslessnn.kernels.constants import PRECISION
 from losslessnn.kernels.cpu import points as kernel
 from losslessnn.kernels.cpu import rans
 from losslessnn.kernels.cpu.transposing import by_time
-from losslessnn.models.autoregressive import MOST_SAMPLES_PER_BYTE, Marks
+from losslessnn.models.autoregressive.decoder import MOST_SAMPLES_PER_BYTE
+from losslessnn.models.autoregressive.model import Marks
 from losslessnn.models.blocks import ROWS, Codes, codes_between
 from losslessnn.wire import Reader, pack_sized
 

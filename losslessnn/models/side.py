@@ -24,7 +24,7 @@ from losslessnn.kernels.constants import (
 )
 from losslessnn.kernels.parameters import Adaptive, Head, LinearTaps, Network, Positions
 from losslessnn.models.adc import FRACTION_BITS, MAX_CODES, AdcTables, plain_positions
-from losslessnn.models.autoregressive import (
+from losslessnn.models.autoregressive.model import (
     AutoregressiveModel,
     adaptive_sources,
     blank_network,

@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 
 from losslessnn.models.adc import FRACTION_BITS, AdcTables, plain_positions
-from losslessnn.models.autoregressive import Marks, measure
+from losslessnn.models.autoregressive.encoder import measure
+from losslessnn.models.autoregressive.model import Marks
 from losslessnn.models.blocks import Codes
 from losslessnn.models.conversion import offsets_of, tables_for
 from losslessnn.models.fit import fit

@@ -12,15 +12,17 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from losslessnn.errors import CorruptFrameError
-from losslessnn.models import autoregressive, latent
-from losslessnn.models.autoregressive import AutoregressiveModel, Marks
+from losslessnn.models import latent
+from losslessnn.models.autoregressive.decoder import decode
+from losslessnn.models.autoregressive.encoder import encode
+from losslessnn.models.autoregressive.model import AutoregressiveModel, Marks
 from losslessnn.models.blocks import Codes
 from losslessnn.models.latent import SPARE_WORDS, FactorModel
 from losslessnn.models.prediction import Prediction
 
 
 class Coded(NamedTuple):
-    """Samples to decode: the arguments of `autoregressive.decode`."""
+    """Samples to decode: the arguments of `losslessnn.models.autoregressive.decoder.decode`."""
 
     words: bytes | memoryview
     raw: bytes | memoryview
@@ -31,7 +33,7 @@ class Coded(NamedTuple):
 
 
 class Uncoded(NamedTuple):
-    """Samples to encode: the arguments of `autoregressive.encode`."""
+    """Samples to encode: the arguments of `losslessnn.models.autoregressive.encoder.encode`."""
 
     model: AutoregressiveModel
     prediction: Prediction
@@ -158,7 +160,7 @@ def _launch_encoding(chunks: list[Any], kind: Any, device: Any) -> list[Any]:
 
 
 def _encode_alone(chunk: Uncoded, _: Any) -> Any:
-    return autoregressive.encode(*chunk)
+    return encode(*chunk)
 
 
 # ---------------------------------------------------------------------------------------------- latents
@@ -215,9 +217,7 @@ def _encode_latents_alone(chunk: UncodedLatents, _: Any) -> tuple[int, bytes]:
     return model.factors.seed, message
 
 
-DECODE = Task(
-    _prepare_decoding, _kind_of, _decoding_memory, _launch_decoding, _on_cpu(autoregressive.decode), False
-)
+DECODE = Task(_prepare_decoding, _kind_of, _decoding_memory, _launch_decoding, _on_cpu(decode), False)
 ENCODE = Task(_prepare_encoding, _kind_of, _encoding_memory, _launch_encoding, _encode_alone, True)
 DECODE_LATENTS = Task(
     _prepare_decoding_latents, _kind_with_latents, _latents_memory, _launch_decoding_latents,

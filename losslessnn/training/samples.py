@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from losslessnn.errors import CorruptFrameError, ModelError
 from losslessnn.kernels.constants import NETWORK_INPUTS
 from losslessnn.kernels.parameters import Network
-from losslessnn.models import autoregressive, conversion, point_trial
-from losslessnn.models.autoregressive import Marks
+from losslessnn.models import conversion, point_trial
+from losslessnn.models.autoregressive.encoder import measure
+from losslessnn.models.autoregressive.model import Marks
 from losslessnn.models.blocks import Codes
 from losslessnn.models.fit import predict_by
 from losslessnn.models.network import look
@@ -89,7 +90,7 @@ def coded_bits(chunks: Sequence[Chunk], base: Base, network: Network, bins: Bins
     for samples, marks in chunks:
         positions = base.positions(bins.low, bins.high, conversion.offsets_of(samples))
         model, _ = predict_by(replace(base.model, network=network), samples, positions)
-        total += float(autoregressive.measure(samples, model, marks).sum())
+        total += float(measure(samples, model, marks).sum())
     return total
 
 

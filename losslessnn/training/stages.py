@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from losslessnn.errors import ModelError
 from losslessnn.kernels.parameters import Network
-from losslessnn.models.autoregressive import network_sources
+from losslessnn.models.autoregressive.model import network_sources
 from losslessnn.models.network import to_network
 from losslessnn.models.store import Profile
 from losslessnn.training import checkpoint

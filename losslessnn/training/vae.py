@@ -42,7 +42,7 @@ from losslessnn.kernels.constants import (
 )
 from losslessnn.kernels.parameters import Networks
 from losslessnn.models import conversion, latent, vae
-from losslessnn.models.autoregressive import Marks
+from losslessnn.models.autoregressive.model import Marks
 from losslessnn.models.blocks import Codes
 from losslessnn.models.fit import predict_by
 from losslessnn.models.latent import FactorModel

@@ -11,7 +11,8 @@ import numpy as np
 
 from losslessnn.kernels.constants import GAUSSIAN
 from losslessnn.kernels.parameters import Positions
-from losslessnn.models.autoregressive import AutoregressiveModel, Marks, no_network, predict
+from losslessnn.models.autoregressive.encoder import predict
+from losslessnn.models.autoregressive.model import AutoregressiveModel, Marks, no_network
 from losslessnn.models.blocks import Codes
 from losslessnn.models.fit.adaptive import fit_adaptive
 from losslessnn.models.fit.effort import Effort

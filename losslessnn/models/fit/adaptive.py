@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from losslessnn.kernels.constants import UNIT_BITS, WEIGHT_BITS
 from losslessnn.kernels.cpu import scales
 from losslessnn.kernels.parameters import Adaptive
-from losslessnn.models.autoregressive import adaptive_sources
+from losslessnn.models.autoregressive.model import adaptive_sources
 from losslessnn.models.blocks import time_blocks
 from losslessnn.models.fit.effort import Effort
 from losslessnn.models.fit.excerpt import pilot_channels
