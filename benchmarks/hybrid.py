@@ -12,6 +12,7 @@ those of the factor model, which knows nothing of references; nobody has trained
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -29,6 +30,7 @@ from losslessnn.models.autoregressive.model import Marks
 from losslessnn.models.fit.effort import EFFORT
 from losslessnn.models.latent_fit import NEAR, Reach, fit_factors
 from losslessnn.models.points import fill
+from losslessnn.models.signal import Signal
 from losslessnn.models.store import Family
 
 COUNTS = (1, 2, 4, 8, 16)
@@ -69,9 +71,9 @@ def estimate(array: Array, level: int) -> Estimate | None:
 
 def _ways(samples: Array, marks: Marks, level: int, count: int) -> Iterator[tuple[str, float]]:
     """Bits of (channels, time) codes and of all that decoding them takes, for each way."""
-    low, high = conversion.range_of(samples, marks)
-    tables = table_trial.choose_tables(samples, marks, low, high)
-    positions = conversion.positions_of(samples, low, high, tables)
+    signal = Signal.of(samples, marks)
+    signal = replace(signal, tables=table_trial.choose_tables(signal))
+    positions = signal.positions()
     model, prediction = fit_factors(samples, positions, marks, EFFORT[level], Reach((count,), NEAR.lags))
     if len(model.factors.loadings) == 0:
         return
@@ -79,18 +81,20 @@ def _ways(samples: Array, marks: Marks, level: int, count: int) -> Iterator[tupl
     coded, _, spent = latent.encode(samples, model, prediction, marks)
     shared = spent.prior - spent.posterior + 8 * len(latent.pack_factors(coded.factors))
     drawn = _draw(foreseen)
-    references = _as_codes(drawn, low, high)
-    given = np.concatenate([references, samples])
-    tables = None if tables is None else _with_even_codes(tables, len(references))
+    references = _as_codes(drawn, signal.low, signal.high)
     without_marks = np.zeros((len(references) if marks.size else 0, marks.shape[1]), np.uint8)
-    marks_of_all = np.concatenate([without_marks, marks])
-    yield "references", shared + _samples_bits(given, marks_of_all, low, high, tables, level, len(references))
+    given = replace(
+        signal,
+        samples=np.concatenate([references, samples]),
+        marks=np.concatenate([without_marks, marks]),
+        tables=None if signal.tables is None else _with_even_codes(signal.tables, len(references)),
+    )
+    yield "references", shared + _samples_bits(given, level, len(references))
     explained = np.round(_explained(model, foreseen, drawn) / 2.0**positions.fraction_bits).astype(np.int32)
     left = samples - explained.T
     if marks.size == 0:
-        low, high = conversion.range_of(left, marks)
         own = len(side.pack_model(model.base))  # what explains needs each channel's own predictor
-        yield "taken off", shared + 8 * own + _samples_bits(left, marks, low, high, None, level, 0)
+        yield "taken off", shared + 8 * own + _samples_bits(Signal.of(left, marks), level, 0)
 
 
 def _draw(foreseen: Foreseen) -> Array:
@@ -119,16 +123,15 @@ def _explained(model: latent.FactorModel, foreseen: Foreseen, drawn: Array) -> A
     return np.asarray(foreseen.own + whitened * (factors.unit / 2.0**8) + offset)
 
 
-def _samples_bits(
-    codes: Array, marks: Marks, low: int, high: int, tables: AdcTables | None, level: int, known: int
-) -> float:
-    """Bits of (channels, time) codes, but for the first channels, which are known; and of the model."""
+def _samples_bits(signal: Signal, level: int, known: int) -> float:
+    """Bits of a signal's samples, but for the first channels, which are known; and of the model."""
+    codes, marks = signal.samples, signal.marks
     n_channels, n_times = codes.shape
-    packed = None if tables is None else tables.pack()
+    packed = None if signal.tables is None else signal.tables.pack()
     tables_bits = 0 if packed is None else 8 * len(packed)
-    encoder = encoding.Encoder(low, high, tables, (tables_bits / 8 / n_times, 0.0), None, EFFORT[level], None)
+    encoder = encoding.Encoder((tables_bits / 8 / n_times, 0.0), None, EFFORT[level], None)
     total, begin = float(tables_bits), 0
-    for segment in encoder.segments(codes, marks):
+    for segment in encoder.segments(signal):
         end = begin + segment.n_times
         model = side.unpack_model(segment.model, packed, n_channels)
         marked = np.ascontiguousarray(marks[:, begin:end])

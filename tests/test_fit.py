@@ -26,7 +26,7 @@ from losslessnn.models.conversion import positions_of, tables_for
 from losslessnn.models.fit import changes, fit, fit_taps, head, linear
 from losslessnn.models.fit.effort import EFFORT
 from losslessnn.models.fit.references import choose_references
-from losslessnn.models.points import fill
+from losslessnn.models.signal import Signal
 from losslessnn.models.table_trial import choose_tables
 from support import assert_same_bits, make_recording, make_two_trials
 
@@ -214,7 +214,7 @@ def test_a_peak_that_quiet_stretches_leave_is_not_taken_for_a_wide_code() -> Non
     low, high = int(codes.min()), int(codes.max())
     promising = tables_for(codes, low, high)
     assert promising is not None
-    assert choose_tables(codes, NO_MARKS, low, high) is None
+    assert choose_tables(Signal.of(codes, NO_MARKS)) is None
     by_tables, without = (
         fit(codes, positions_of(codes, low, high, each), EFFORT[5])[0] for each in (promising, None)
     )
@@ -231,7 +231,7 @@ def test_a_converters_wide_codes_are_found(widths: list[float], n_channels: int,
     marks = (np.random.default_rng(2).random(codes.shape) < 0.01).astype(np.uint8)
     low, high = int(codes.min()), int(codes.max())
     for some in (NO_MARKS, marks):
-        tables = choose_tables(fill(codes, some, low) if some.size else codes, some, low, high)
+        tables = choose_tables(Signal(codes, some, low, high).filled())
         assert tables is not None
         assert tables.table.size == n_channels
 
@@ -360,9 +360,9 @@ def test_a_quick_model_chooses_where_to_cut(monkeypatch: pytest.MonkeyPatch) -> 
     tried = []
     code = encoding.Encoder._code
 
-    def counted(self: encoding.Encoder, samples: np.ndarray, marks: np.ndarray) -> object:
+    def counted(self: encoding.Encoder, signal: Signal) -> object:
         tried.append(self.effort is not encoding.CUT_TRIAL)
-        return code(self, samples, marks)
+        return code(self, signal)
 
     monkeypatch.setattr(encoding.Encoder, "_code", counted)
     quick, in_earnest = len(losslessnn.compress(x)), sum(tried)

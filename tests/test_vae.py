@@ -39,6 +39,7 @@ from losslessnn.models import conversion, decoding, encoding, store, vae
 from losslessnn.models.autoregressive.model import NO_MARKS
 from losslessnn.models.channels import Channels
 from losslessnn.models.fit import predict_by
+from losslessnn.models.signal import Signal
 from losslessnn.models.store import Family
 from losslessnn.wire import pack_varint
 from support import (
@@ -122,8 +123,7 @@ def test_what_breaks_models_comes_back_through_the_networks(
 ) -> None:
     """A frame would take a smaller mode; here is no other. Codes reach as far as positions do."""
     layout = Channels(CHANNELS, True)
-    low, high = int(codes.min()), int(codes.max())
-    (sections,) = encoding._encode_latent_by_profile(codes, NO_MARKS, low, high, profile)
+    (sections,) = encoding._encode_latent_by_profile(Signal.of(codes, NO_MARKS), profile)
     sections[Section.CHANNELS] = layout.pack()
     np.testing.assert_array_equal(layout.split(decoding.decode(sections, codes.size)), codes)
 

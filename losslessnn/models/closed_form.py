@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from losslessnn.kernels.parameters import Positions
 from losslessnn.models import latent
 from losslessnn.models.autoregressive.model import AutoregressiveModel, Marks
 from losslessnn.models.blocks import Codes
-from losslessnn.models.conversion import positions_of, range_of
 from losslessnn.models.fit import fit
 from losslessnn.models.fit.effort import Effort
 from losslessnn.models.latent_fit import FAR, fit_factors
 from losslessnn.models.point_trial import take_points
 from losslessnn.models.prediction import Prediction
+from losslessnn.models.signal import Signal
 from losslessnn.models.table_trial import choose_tables
 
 
@@ -76,6 +76,6 @@ def fit_closed_latents(samples: Codes, effort: Effort) -> ClosedLatents:
 
 def _converted(samples: Codes, marks: Marks) -> tuple[Positions, bytes]:
     """Positions of codes, and the ADC tables these need; empty for none."""
-    low, high = range_of(samples, marks)
-    tables = choose_tables(samples, marks, low, high)
-    return positions_of(samples, low, high, tables), b"" if tables is None else tables.pack()
+    signal = Signal.of(samples, marks)
+    tables = choose_tables(signal)
+    return replace(signal, tables=tables).positions(), b"" if tables is None else tables.pack()

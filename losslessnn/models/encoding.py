@@ -12,19 +12,21 @@ import numpy as np
 from losslessnn.errors import CorruptFrameError
 from losslessnn.frame import Section
 from losslessnn.kernels.constants import MAX_LATENT_CHANNELS
-from losslessnn.models import adc, devices, latent, side
+from losslessnn.kernels.parameters import Positions
+from losslessnn.models import devices, latent, side
 from losslessnn.models.autoregressive.model import AutoregressiveModel, Marks
 from losslessnn.models.blocks import Codes
 from losslessnn.models.channels import Channels
-from losslessnn.models.conversion import offsets_of, positions_of, range_of
+from losslessnn.models.conversion import offsets_of
 from losslessnn.models.fit import add_network, fit, predict_by
 from losslessnn.models.fit.changes import find_changes
 from losslessnn.models.fit.effort import EFFORT, Effort
 from losslessnn.models.latent_fit import FAR, NEAR, fit_factors
 from losslessnn.models.point_trial import choose_points
-from losslessnn.models.points import fill
+from losslessnn.models.points import Points
 from losslessnn.models.prediction import Prediction
 from losslessnn.models.segments import Segment, pack_segments, total_size
+from losslessnn.models.signal import Signal
 from losslessnn.models.store import ID_BYTES, Family, Profile
 from losslessnn.models.table_trial import choose_tables
 from losslessnn.wire import Bytes, pack_varint
@@ -62,34 +64,36 @@ def encode(
     if profile is not None and profile.channels != channels.count:
         _mention_mismatch(profile, channels.count)
         profile = None
-    samples = channels.split(codes)
-    points, marks = choose_points(samples, level)
-    low, high = range_of(samples, marks)
-    if points is not None:
-        samples = fill(samples, marks, low)
+    points, signal = _without_points(channels.split(codes), level)
     common: dict[Section, Bytes] = {
         Section.CHANNELS: channels.pack(),
-        Section.POINTS: points.pack(marks) if points is not None else b"",
+        Section.POINTS: points.pack(signal.marks) if points is not None else b"",
     }
     if profile is not None and profile.latents is None:
-        packet = _encode_packet(samples, marks, low, high, profile, device)
+        packet = _encode_packet(signal, profile, device)
         if packet is not None:
             return _present(common | packet)
-    tables = choose_tables(samples, marks, low, high) if level >= 2 else None
+    if level >= 2:
+        signal = replace(signal, tables=choose_tables(signal))
     latents_chosen = chosen is Family.LATENT_FACTOR or (profile is not None and profile.latents is not None)
-    if latents_chosen and len(samples) > MAX_LATENT_CHANNELS:
-        _mention_width(len(samples))
+    if latents_chosen and channels.count > MAX_LATENT_CHANNELS:
+        _mention_width(channels.count)
     elif latents_chosen:
-        found = [_encode_latent(samples, marks, low, high, tables, level, device)]
+        found = [_encode_latent(signal, level, device)]
         if profile is not None:
-            found += _encode_latent_by_profile(samples, marks, low, high, profile, device)
+            found += _encode_latent_by_profile(signal, profile, device)
         return min((_present(common | sections) for sections in found), key=_total)
-    usual = _encode_autoregressive(samples, marks, low, high, tables, profile, level, device)
-    sections = _present(common | usual)
-    if chosen is None and level >= ALL_FAMILIES_LEVEL and _latents_may_win(samples, marks, low, high, tables):
-        others = _present(common | _encode_latent(samples, marks, low, high, tables, level, device))
+    sections = _present(common | _encode_autoregressive(signal, profile, level, device))
+    if chosen is None and level >= ALL_FAMILIES_LEVEL and _latents_may_win(signal):
+        others = _present(common | _encode_latent(signal, level, device))
         return min(sections, others, key=_total)
     return sections
+
+
+def _without_points(samples: Codes, level: int) -> tuple[Points | None, Signal]:
+    """The point masses of (channels, time) samples, if taking them out pays, and what else there is."""
+    points, marks = choose_points(samples, level)
+    return points, Signal.of(samples, marks).filled()
 
 
 def _total(sections: Mapping[Section, Bytes]) -> int:
@@ -100,42 +104,31 @@ def _present(sections: dict[Section, Bytes]) -> dict[Section, Bytes]:
     return {tag: content for tag, content in sections.items() if content}
 
 
-def _encode_packet(
-    samples: Codes, marks: Marks, low: int, high: int, profile: Profile, device: str | None
-) -> dict[Section, Bytes] | None:
+def _encode_packet(signal: Signal, profile: Profile, device: str | None) -> dict[Section, Bytes] | None:
     """Sections of a few time steps by the profile, whose model they are too few to improve on; else None.
 
     Nor if the profile predicts them worse than the sample before: then it is of something else.
     """
-    if samples.shape[1] > LONGEST_PACKET:
+    if signal.samples.shape[1] > LONGEST_PACKET:
         return None
-    segment = _encode_by_profile(samples, marks, low, high, profile.base, device)
-    if segment is None or 8 * (segment.size + _PROFILE_BYTES) > _bits_unpredicted(samples):
+    segment = _encode_by_profile(signal, profile.base, device)
+    if segment is None or 8 * (segment.size + _PROFILE_BYTES) > _bits_unpredicted(signal.samples):
         return None
     return _sections([segment], b"", profile)
 
 
 def _encode_autoregressive(
-    samples: Codes,
-    marks: Marks,
-    low: int,
-    high: int,
-    tables: adc.AdcTables | None,
-    profile: Profile | None,
-    level: int,
-    device: str | None = None,
+    signal: Signal, profile: Profile | None, level: int, device: str | None = None
 ) -> dict[Section, Bytes]:
     """Sections of samples predicted one channel after the other."""
     base = None if profile is None else profile.base
-    own_tables = b"" if tables is None else tables.pack()
-    shared = (len(own_tables) / samples.shape[1], _PROFILE_BYTES / samples.shape[1])
-    short = samples.size < SHORT or samples.shape[1] < FEW_TIMES
+    own_tables = b"" if signal.tables is None else signal.tables.pack()
+    n_times = signal.samples.shape[1]
+    shared = (len(own_tables) / n_times, _PROFILE_BYTES / n_times)
+    short = signal.samples.size < SHORT or n_times < FEW_TIMES
     levels = {level, min(level, SURE_LEVEL)} if short else {level}
     segments = min(
-        (
-            Encoder(low, high, tables, shared, base, EFFORT[each], device).segments(samples, marks)
-            for each in sorted(levels)
-        ),
+        (Encoder(shared, base, EFFORT[each], device).segments(signal) for each in sorted(levels)),
         key=total_size,
     )
     return _sections(segments, own_tables, profile)
@@ -157,22 +150,14 @@ def _joined(parts: list[Bytes]) -> Bytes:
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-def _encode_latent(
-    samples: Codes,
-    marks: Marks,
-    low: int,
-    high: int,
-    tables: adc.AdcTables | None,
-    level: int,
-    device: str | None = None,
-) -> dict[Section, Bytes]:
+def _encode_latent(signal: Signal, level: int, device: str | None = None) -> dict[Section, Bytes]:
     """Sections of samples whose channels are independent given latents."""
     reach = FAR if level > FAST_LATENTS_LEVEL else NEAR
-    positions = positions_of(samples, low, high, tables)
-    model, prediction = fit_factors(samples, positions, marks, EFFORT[level], reach)
+    samples, marks = signal.samples, signal.marks
+    model, prediction = fit_factors(samples, signal.positions(), marks, EFFORT[level], reach)
     model, message = devices.encode_latents(devices.UncodedLatents(samples, model, prediction, marks), device)
     return {
-        Section.ADC: b"" if tables is None else tables.pack(),
+        Section.ADC: b"" if signal.tables is None else signal.tables.pack(),
         Section.MODEL: side.pack_model(model.base),
         Section.LATENT: latent.pack_factors(model.factors),
         Section.PAYLOAD: message,
@@ -180,16 +165,16 @@ def _encode_latent(
 
 
 def _encode_latent_by_profile(
-    samples: Codes, marks: Marks, low: int, high: int, profile: Profile, device: str | None = None
+    signal: Signal, profile: Profile, device: str | None = None
 ) -> list[dict[Section, Bytes]]:
     """Sections of samples coded by a profile's latent model; none where that cannot hold these codes."""
     assert profile.latents is not None
-    try:
-        positions = profile.base.positions(low, high, offsets_of(samples))
-    except CorruptFrameError:
+    positions = _positions_by(profile.base, signal)
+    if positions is None:
         return []
-    base, prediction = predict_by(profile.latents.base, samples, positions)
-    chunk = devices.UncodedLatents(samples, replace(profile.latents, base=base), prediction, marks)
+    base, prediction = predict_by(profile.latents.base, signal.samples, positions)
+    latents = replace(profile.latents, base=base)
+    chunk = devices.UncodedLatents(signal.samples, latents, prediction, signal.marks)
     model, message = devices.encode_latents(chunk, device)
     return [
         {
@@ -201,19 +186,18 @@ def _encode_latent_by_profile(
     ]
 
 
-def _latents_may_win(samples: Codes, marks: Marks, low: int, high: int, tables: adc.AdcTables | None) -> bool:
+def _latents_may_win(signal: Signal) -> bool:
     """Whether latents code a piece of the samples shorter than a quick autoregressive model does."""
-    if not 2 <= len(samples) <= LATENT_TRIAL_CHANNELS:
+    n_channels, n_times = signal.samples.shape
+    if not 2 <= n_channels <= LATENT_TRIAL_CHANNELS:
         return False
-    size = max(SHORTEST_LATENT_TRIAL, LATENT_TRIAL_SAMPLES // len(samples))
-    begin = max(0, samples.shape[1] - size) // 2
-    piece = np.ascontiguousarray(samples[:, begin : begin + size])
-    marked = np.ascontiguousarray(marks[:, begin : begin + size])
-    if marked.size:
-        piece = fill(piece, marked, low)
+    size = max(SHORTEST_LATENT_TRIAL, LATENT_TRIAL_SAMPLES // n_channels)
+    begin = max(0, n_times - size) // 2
+    piece = signal.between(begin, begin + size)
+    piece = replace(piece, samples=np.ascontiguousarray(piece.samples))
     tried = (
-        _encode_latent(piece, marked, low, high, tables, LATENT_TRIAL_LEVEL),
-        _encode_autoregressive(piece, marked, low, high, tables, None, LATENT_TRIAL_LEVEL),
+        _encode_latent(piece, LATENT_TRIAL_LEVEL),
+        _encode_autoregressive(piece, None, LATENT_TRIAL_LEVEL),
     )
     latent_size, usual_size = map(_total, tried)
     return latent_size < usual_size
@@ -225,8 +209,7 @@ class _Coded:
 
     segment: Segment  # the smaller one of those by a fit and by the profile
     fitted: Segment
-    samples: Codes
-    marks: Marks
+    signal: Signal
     model: AutoregressiveModel
     prediction: Prediction
 
@@ -246,16 +229,12 @@ def _coded_size(parts: list[_Coded]) -> float:
 
 @dataclass(frozen=True)
 class Encoder:
-    """What all segments of a chunk have in common.
+    """How a chunk is cut into segments and these are coded.
 
     Attributes
     ----------
-    low, high : int
-        The chunk's range of codes.
-    tables : AdcTables or None
-        Its own ADC tables.
     shared : tuple of two floats
-        What these and the name of a profile take, in bytes a time step.
+        What the chunk's own ADC tables and the name of a profile take, in bytes a time step.
     base : Base or None
         The profile's model.
     effort : Effort
@@ -264,37 +243,32 @@ class Encoder:
         Where samples are coded.
     """
 
-    low: int
-    high: int
-    tables: adc.AdcTables | None
     shared: tuple[float, float]
     base: side.Base | None
     effort: Effort
     device: str | None
 
-    def segments(self, samples: Codes, marks: Marks) -> list[Segment]:
+    def segments(self, signal: Signal) -> list[Segment]:
         """One segment, or several where the signal changes and a model for each side costs less.
 
         Where to cut is settled without networks, which take far longer than all else.
         """
-        whole = self._code(samples, marks)
+        whole = self._code(signal)
         parts = self._cut(whole, MOST_CUTS)
         best = [self._try_network(part) for part in parts]
         if len(parts) > 1:
             best = min(best, [self._try_network(whole)], key=total_size)
         return best
 
-    def _code(self, samples: Codes, marks: Marks) -> _Coded:
-        if marks.size:
-            samples = fill(samples, marks, self.low)
-        positions = positions_of(samples, self.low, self.high, self.tables)
-        model, prediction = fit(samples, positions, self.effort, gpu=devices.gpu_for(self.device))
-        segment = fitted = self._encode(marks, model, prediction)
+    def _code(self, signal: Signal) -> _Coded:
+        gpu = devices.gpu_for(self.device)
+        model, prediction = fit(signal.samples, signal.positions(), self.effort, gpu=gpu)
+        segment = fitted = self._encode(signal.marks, model, prediction)
         if self.base is not None:
-            ready = _encode_by_profile(samples, marks, self.low, self.high, self.base, self.device)
+            ready = _encode_by_profile(signal, self.base, self.device)
             if ready is not None and ready.size + self.shared[1] * ready.n_times < segment.size:
                 segment = replace(ready, shared=self.shared[1] * ready.n_times)
-        return _Coded(segment, fitted, samples, marks, model, prediction)
+        return _Coded(segment, fitted, signal, model, prediction)
 
     def _encode(self, marks: Marks, model: AutoregressiveModel, prediction: Prediction) -> Segment:
         words, raw = devices.encode(devices.Uncoded(model, prediction, marks), self.device)
@@ -303,7 +277,7 @@ class Encoder:
 
     def _cut(self, whole: _Coded, cuts: int) -> list[_Coded]:
         """The parts that take fewest bytes; ``cuts`` bounds how often a part may be cut in two again."""
-        changes = find_changes(whole.samples, whole.model.positions) if cuts else []
+        changes = find_changes(whole.signal.samples, whole.model.positions) if cuts else []
         best = [whole]
         for change in self._promising(whole, changes):
             best = min(best, self._halves(whole, change), key=_coded_size)
@@ -315,39 +289,42 @@ class Encoder:
             return changes
         quick = replace(self, effort=CUT_TRIAL)
         sizes = [_coded_size(quick._halves(whole, change)) for change in changes]
-        pays = min(sizes) < quick._code(whole.samples, whole.marks).segment.size
+        pays = min(sizes) < quick._code(whole.signal).segment.size
         return [changes[sizes.index(min(sizes))]] if pays else []
 
     def _halves(self, whole: _Coded, change: int) -> list[_Coded]:
         """What comes before a change and what comes after it, each coded by a model of its own."""
-        edges = ((0, change), (change, whole.samples.shape[1]))
-        return [
-            self._code(whole.samples[:, begin:end], np.ascontiguousarray(whole.marks[:, begin:end]))
-            for begin, end in edges
-        ]
+        edges = ((0, change), (change, whole.signal.samples.shape[1]))
+        return [self._code(whole.signal.between(begin, end)) for begin, end in edges]
 
     def _try_network(self, coded: _Coded) -> Segment:
         """The segment, or a smaller one with a network that is worth a decoder's time."""
-        networked = add_network(coded.marks, coded.model, coded.prediction, self.effort)
+        marks = coded.signal.marks
+        networked = add_network(marks, coded.model, coded.prediction, self.effort)
         if networked is None:
             return coded.segment
-        other = self._encode(coded.marks, networked, coded.prediction)
-        least_gain = self.effort.network.of_channels(len(coded.samples)).least_gain
+        other = self._encode(marks, networked, coded.prediction)
+        least_gain = self.effort.network.of_channels(len(coded.signal.samples)).least_gain
         pays = other.size <= (1.0 - KEPT_SHARE * least_gain) * coded.fitted.size
         return other if pays and other.size < coded.segment.size else coded.segment
 
 
-def _encode_by_profile(
-    samples: Codes, marks: Marks, low: int, high: int, base: side.Base, device: str | None
-) -> Segment | None:
+def _encode_by_profile(signal: Signal, base: side.Base, device: str | None) -> Segment | None:
     """The segment coded by a profile's model, or None where that cannot hold these codes."""
+    positions = _positions_by(base, signal)
+    if positions is None:
+        return None
+    model, prediction = predict_by(base.model, signal.samples, positions)
+    words, raw = devices.encode(devices.Uncoded(model, prediction, signal.marks), device)
+    return Segment(signal.samples.shape[1], side.pack_difference(model), words, raw, by_profile=True)
+
+
+def _positions_by(base: side.Base, signal: Signal) -> Positions | None:
+    """Where a profile's tables place each code, None if they cannot hold all of them."""
     try:
-        positions = base.positions(low, high, offsets_of(samples))
+        return base.positions(signal.low, signal.high, offsets_of(signal.samples))
     except CorruptFrameError:
         return None
-    model, prediction = predict_by(base.model, samples, positions)
-    words, raw = devices.encode(devices.Uncoded(model, prediction, marks), device)
-    return Segment(samples.shape[1], side.pack_difference(model), words, raw, by_profile=True)
 
 
 def _pack_use(profile: Profile, by_profile: list[bool]) -> bytes:

@@ -8,12 +8,11 @@ import numpy as np
 
 from losslessnn.models.adc import FRACTION_BITS, AdcTables, plain_positions
 from losslessnn.models.autoregressive.encoder import measure
-from losslessnn.models.autoregressive.model import Marks
-from losslessnn.models.blocks import Codes
 from losslessnn.models.conversion import offsets_of, tables_for
 from losslessnn.models.fit import fit
 from losslessnn.models.fit.effort import EFFORT
 from losslessnn.models.prediction import stretches
+from losslessnn.models.signal import Signal
 
 TRIAL_SAMPLES, STRETCH = 1 << 16, 1 << 9  # to try them on: in all, of a channel one behind another
 TRIAL_CHANNELS = 16  # at least, if there are as many
@@ -21,12 +20,13 @@ SIMPLE = EFFORT[2]  # the model they are tried with
 ROUGH, MANY_CODES = 4.0, 64  # 1/8 octave from one of so many codes to the next
 
 
-def choose_tables(samples: Codes, marks: Marks, low: int, high: int) -> AdcTables | None:
+def choose_tables(signal: Signal) -> AdcTables | None:
     """ADC tables by which some of the samples become smaller, under a simple model, than the tables are.
 
     A histogram does not tell a converter's narrow and wide codes from a narrow peak that quiet stretches
     leave on the distribution of loud ones. Predictions do: they know what is quiet.
     """
+    samples, marks, low, high = signal.samples, signal.marks, signal.low, signal.high
     tables = tables_for(samples, low, high)
     if tables is None or _surely_converters(tables):
         return tables
