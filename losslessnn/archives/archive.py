@@ -358,14 +358,14 @@ def open_archive(path: str | os.PathLike[str], *, recover: bool = False) -> Arch
 
     Examples
     --------
-    >>> import tempfile, pathlib, numpy as np
+    >>> import tempfile
     >>> from losslessnn import open_archive
     >>> from losslessnn.archives.writing import compress_file
-    >>> folder = pathlib.Path(tempfile.mkdtemp())
-    >>> np.save(folder / "x.npy", np.arange(3000, dtype="int16").reshape(1000, 3))
-    >>> report = compress_file(folder / "x.npy", folder / "x.npy.lnn")
-    >>> with open_archive(folder / "x.npy.lnn") as archive:
-    ...     archive.shape, archive[10:12, 1:]
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     np.save(Path(folder, "x.npy"), np.arange(3000, dtype="int16").reshape(1000, 3))
+    ...     report = compress_file(Path(folder, "x.npy"), Path(folder, "x.npy.lnn"))
+    ...     with open_archive(report.destination) as archive:
+    ...         archive.shape, archive[10:12, 1:]
     ((1000, 3), array([[31, 32],
            [34, 35]], dtype=int16))
     """

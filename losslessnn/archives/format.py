@@ -81,6 +81,10 @@ class ArchiveHeader:
         Anything else worth knowing; nothing that restoring depends on.
     profile : bytes or None
         The profile that frames were made with.
+
+    See Also
+    --------
+    pack_header, unpack_header : as bytes and back, with an example.
     """
 
     layout: Layout
@@ -99,7 +103,27 @@ class ArchiveHeader:
 
 
 def pack_header(header: ArchiveHeader) -> bytes:
-    """Write an archive's header."""
+    """Write an archive's header.
+
+    Parameters
+    ----------
+    header : ArchiveHeader
+
+    Returns
+    -------
+    bytes
+
+    Examples
+    --------
+    >>> from losslessnn.recordings.layout import Samples
+    >>> layout = (Samples(1000, (4,), np.dtype("<i2"), 0),)
+    >>> packed = pack_header(ArchiveHeader(layout, Source.RAW, "x.bin", 30_000.0))  # Hz
+    >>> header_length(packed[:PREFIX_BYTES]) == len(packed)
+    True
+    >>> header = unpack_header(packed)
+    >>> header.name, header.sampling_rate, header.layout == layout
+    ('x.bin', 30000.0, True)
+    """
     layout, literals = pack_layout(header.layout, header.sampling_rate)
     fields = {
         **_name_field(header.name),
@@ -153,6 +177,15 @@ def _checksum(data: bytes) -> bytes:
 def header_length(prefix: bytes) -> int:
     """Length of an archive's header from its first `PREFIX_BYTES` bytes.
 
+    Parameters
+    ----------
+    prefix : bytes
+
+    Returns
+    -------
+    int
+        In bytes; not checked against anything.
+
     Raises
     ------
     CorruptFrameError
@@ -183,6 +216,15 @@ def of_this_version(packed: bytes) -> bytes:
 
 def unpack_header(packed: bytes) -> ArchiveHeader:
     """Read what `pack_header` wrote, all of it checked.
+
+    Parameters
+    ----------
+    packed : bytes
+        The whole header.
+
+    Returns
+    -------
+    ArchiveHeader
 
     Raises
     ------
@@ -279,6 +321,20 @@ def pack_index(frame_lengths: list[int], content_crc: int, repeated: bool = Fals
         CRC32C of the original file.
     repeated : bool
         Whether a copy of the header lies before them.
+
+    Returns
+    -------
+    bytes
+        The footer is the last `FOOTER_BYTES`.
+
+    Examples
+    --------
+    >>> packed = pack_index([700, 650], content_crc=0xE3069283)
+    >>> footer = packed[-FOOTER_BYTES:]
+    >>> index_length(footer) == (len(packed) - FOOTER_BYTES, False)
+    True
+    >>> unpack_index(packed[:-FOOTER_BYTES], footer, frames=2) == ([700, 650], 0xE3069283)
+    True
     """
     body = b"".join(map(pack_varint, frame_lengths)) + content_crc.to_bytes(_CRC_BYTES, "little")
     closing = len(body).to_bytes(4, "little") + (REPEATED_MAGIC if repeated else END_MAGIC) + bytes([VERSION])
@@ -287,6 +343,16 @@ def pack_index(frame_lengths: list[int], content_crc: int, repeated: bool = Fals
 
 def index_length(footer: bytes) -> tuple[int, bool]:
     """Bytes of the index, without the footer that follows it, and whether the header's copy lies before it.
+
+    Parameters
+    ----------
+    footer : bytes
+        The archive's last `FOOTER_BYTES`.
+
+    Returns
+    -------
+    length : int
+    repeated : bool
 
     Raises
     ------
@@ -299,7 +365,21 @@ def index_length(footer: bytes) -> tuple[int, bool]:
 
 
 def unpack_index(body: bytes, footer: bytes, frames: int | None = None) -> tuple[list[int], int]:
-    """Read the index and footer of so many frames, or of all; frame lengths and the original file's CRC32C.
+    """Read the index and footer of so many frames, or of all.
+
+    Parameters
+    ----------
+    body, footer : bytes
+        What `pack_index` wrote, in two parts.
+    frames : int, optional
+        How many there should be.
+
+    Returns
+    -------
+    frame_lengths : list of int
+        In bytes.
+    content_crc : int
+        CRC32C of the original file.
 
     Raises
     ------

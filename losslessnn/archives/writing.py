@@ -94,10 +94,10 @@ def compress_file(
 
     Examples
     --------
-    >>> import tempfile, pathlib, numpy as np
-    >>> folder = pathlib.Path(tempfile.mkdtemp())
-    >>> np.save(folder / "x.npy", np.zeros((1000, 3), "int16"))
-    >>> compress_file(folder / "x.npy", folder / "x.npy.lnn").original_bytes
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     np.save(Path(folder, "x.npy"), np.zeros((1000, 3), "int16"))
+    ...     compress_file(Path(folder, "x.npy"), Path(folder, "x.npy.lnn")).original_bytes
     6128
     """
     watch = Stopwatch()

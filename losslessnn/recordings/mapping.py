@@ -35,9 +35,9 @@ def map_samples(path: Path, reading: Reading | None = None) -> np.memmap[Any, An
     Examples
     --------
     >>> import tempfile
-    >>> path = Path(tempfile.mkdtemp(), "x.npy")
-    >>> np.save(path, np.arange(12).reshape(6, 2))
-    >>> map_samples(path)[-1]
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     np.save(Path(folder, "x.npy"), np.arange(12).reshape(6, 2))
+    ...     map_samples(Path(folder, "x.npy"))[-1]
     memmap([10, 11])
     """
     layout = open_recording(path, reading).layout

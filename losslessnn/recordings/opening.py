@@ -122,10 +122,10 @@ def open_recording(
 
     Examples
     --------
-    >>> import tempfile, pathlib, numpy as np
-    >>> path = pathlib.Path(tempfile.mkdtemp(), "x.npy")
-    >>> np.save(path, np.zeros((100, 3), "int16"))
-    >>> recording = open_recording(path)
+    >>> import tempfile, numpy as np
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     np.save(Path(folder, "x.npy"), np.zeros((100, 3), "int16"))
+    ...     recording = open_recording(Path(folder, "x.npy"))
     >>> recording.layout[1].shape, recording.length
     ((100, 3), 728)
     """

@@ -6,7 +6,10 @@ import enum
 
 
 class Source(enum.IntEnum):
-    """The kind of file that a recording comes as. Archives keep these numbers."""
+    """The kind of file that a recording comes as; the layout alone says how an archive restores it.
+
+    Archives keep these numbers.
+    """
 
     BYTES = 0
     RAW = 1
