@@ -187,6 +187,11 @@ class NeuralArrayCodec(ArrayBytesCodecPartialDecodeMixin, ArrayBytesCodec):  # t
     def compute_encoded_size(self, input_byte_length: int, chunk_spec: Any) -> int:
         """Raise an error: nobody knows before encoding.
 
+        Parameters
+        ----------
+        input_byte_length, chunk_spec
+            Of a chunk, as zarr hands them over.
+
         Raises
         ------
         NotImplementedError

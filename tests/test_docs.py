@@ -69,7 +69,7 @@ REACHED = (
 
 
 def reached(module: Any) -> Iterator[tuple[str, Any]]:
-    """The functions and classes that a module offers: those it lists, or else those it makes."""
+    """What a module offers, functions, classes and their methods: what it lists, or else what it makes."""
     names = getattr(module, "__all__", None) or [
         name
         for name, thing in vars(module).items()
@@ -77,18 +77,28 @@ def reached(module: Any) -> Iterator[tuple[str, Any]]:
     ]
     for name in names:
         thing = getattr(module, name)
-        if inspect.isclass(thing) or inspect.isfunction(thing):
+        if inspect.isclass(thing) or is_called(thing):
             yield name, thing
+        if inspect.isclass(thing):
+            own = ((what, getattr(thing, what)) for what in vars(thing) if not what.startswith("_"))
+            yield from ((f"{name}.{what}", method) for what, method in own if is_called(method))
+
+
+def is_called(thing: Any) -> bool:
+    return inspect.isfunction(thing) or inspect.ismethod(thing)
 
 
 def missing_sections(thing: Any) -> list[str]:
     """What a function's or class's docstring should say and does not."""
     text = inspect.getdoc(thing) or ""
-    wanted = ["Examples|See Also"]
-    if inspect.isfunction(thing):
+    wanted = []
+    if is_called(thing):
         signature = inspect.signature(thing)
-        wanted += ["Parameters"] if signature.parameters else []
-        wanted += [] if signature.return_annotation in ("None", "Iterator[None]") else ["Returns|Yields"]
+        wanted += ["Parameters"] if signature.parameters.keys() - {"self"} else []
+        gives_nothing = signature.return_annotation in ("None", "Iterator[None]")
+        wanted += [] if gives_nothing else ["Returns|Yields|Raises"]
+    if "." not in thing.__qualname__:
+        wanted += ["Examples|See Also"]
     return [titles for titles in wanted if not re.search(rf"^({titles})\n---", text, re.MULTILINE)]
 
 
