@@ -138,6 +138,35 @@ def test_what_comes_with_a_later_piece_moves_nothing_again(dtype: str, late: flo
     assert_near(x, chunk, bound)
 
 
+SCALES = [0.195, 0.195e-6, 0.25, 1.0, 2.34375, 1000.7]
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("dtype", ["<f4", "<f8"])
+def test_a_bound_below_the_step_leaves_scaled_integers_as_they_are(scale: float, dtype: str) -> None:
+    """They are on a lattice that leaves no choice, and not on none at all: moved, they would get larger."""
+    x = (make_recording(2000, 3) * scale).astype(dtype)
+    for share in (0.3, 0.5, 0.9):
+        assert_same_bits(quantise(x, share * scale), x)
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("dtype", ["<i2", "<f4", "<f8"])
+@pytest.mark.parametrize("steps", [1, 2, 10.5])
+def test_what_was_moved_is_not_moved_again(scale: float, dtype: str, steps: float) -> None:
+    """Not with the same bound, nor after a part of it was written anew, as Zarr does to a chunk."""
+    scale = 1.0 if dtype == "<i2" else scale
+    x = (make_recording(2000, 3) * scale).astype(dtype)
+    bound = steps * scale * (1 + 1e-6)  # float32 rounds its multiples
+    near = quantise(x, bound)
+    assert_same_bits(quantise(near, bound), near)
+    for edited in (0, near[5, 1], x[7, 2]):
+        near = near.copy()
+        near[:10] = edited
+        near = quantise(near, bound)
+        assert_near(x[10:], near[10:], bound)
+
+
 @pytest.mark.filterwarnings("error")
 def test_values_that_are_no_numbers_are_no_reason_to_warn() -> None:
     array = np.tile(np.array([0xD000, 0x3C00, 0x5800, 0x7D01], "<u2"), 100).view("<f2")  # one that signals

@@ -21,6 +21,8 @@ from losslessnn.lattice.integer import fit_integer
 
 _FARTHEST = 2 * lattice.MAX_CODE
 _WHOLE = float(1 << 52)  # below it, a real that is a whole number is an integer
+_NEGLIGIBLE = 2.0**-10  # of a bound
+_FEW = 1 / 16  # of the values
 _MOST_BITS = 1000  # of a power of two that is a scale of floats
 
 Array = npt.NDArray[Any]
@@ -110,9 +112,13 @@ def _moved_reals(array: Array, bound: float) -> Array:
     plain = np.where(ordinary, array, 0).astype(array.dtype)
     wide = plain.astype(np.float64)
     whole = bool((np.abs(wide) < _WHOLE).all() and (np.rint(wide) == wide).all())
-    moved = _on_its_lattice(plain.astype(np.int64) if whole else plain, bound)
+    if whole:
+        plain = plain.astype(np.int64)
+    moved = _on_its_lattice(plain, bound)
     if moved is None:
         return _on_powers_of_two(array, bound)
+    if moved is plain:
+        return array
     with np.errstate(over="ignore"):
         near = moved.astype(array.dtype)
     moves = (ordinary | (moved != 0)) & ~_too_far(array, near, bound)
@@ -120,14 +126,18 @@ def _moved_reals(array: Array, bound: float) -> Array:
 
 
 def _on_its_lattice(array: Array, bound: float) -> Array | None:
-    """Codes of the array's own lattice in groups of odd size, each code replaced by its group's middle."""
-    found = _lattice_and_codes(array)
+    """Codes of the array's own lattice in groups of odd size, each code replaced by its group's middle.
+
+    The array itself where the bound is less than the lattice's step, as it is for values that were moved
+    before; None if it is on no lattice.
+    """
+    found = _lattice_and_codes(array, bound)
     if found is None:
         return None
-    grid, codes = found
+    grid, codes, exact = found
     low, high = int(codes.min()), int(codes.max())
     if low == high:
-        return None
+        return array
     ends = []
     for code in (low, high):
         everywhere = np.full(codes.shape, code, np.int32)
@@ -141,22 +151,38 @@ def _on_its_lattice(array: Array, bound: float) -> Array | None:
         for middle in (*anchors, _centre(low, high, reach)):
             grouped = _grouped(codes, middle, reach)
             moved = lattice.decode(grid, grouped, b"", array.dtype, array.shape)
-            if isinstance(grid, lattice.IntegerLattice):  # only a middle beyond the type's range is too far
+            # of integers, only a middle beyond the type's range is too far
+            if isinstance(grid, lattice.IntegerLattice) or not exact:
                 moved = np.where(_too_far(array, moved, bound), array, moved).astype(array.dtype)
             if within(array, moved, bound):
                 return moved
         reach = reach - 1 if reach < 8 else reach * 7 // 8  # uneven steps, or rounding of floats
-    return None
+    return array
 
 
-def _lattice_and_codes(array: Array) -> tuple[lattice.Lattice, npt.NDArray[Any]] | None:
-    """What values are multiples of: integers of an integer, whatever other lattice would be cheaper."""
-    grid = fit_integer(array, exact=True) if array.dtype.kind in "iu" else None
-    if grid is not None:
+def _lattice_and_codes(array: Array, bound: float) -> tuple[lattice.Lattice, npt.NDArray[Any], bool] | None:
+    """What values are multiples of, integers of an integer, whatever other lattice would be cheaper.
+
+    Last whether all are. Of reals, nearly all need be, and not quite, but for far less than the bound: triple
+    steps of 0.195, say, which are no multiples of 0.585 once they are rounded.
+    """
+    whole = fit_integer(array, exact=True) if array.dtype.kind in "iu" else None
+    if whole is not None:
         with contextlib.suppress(lattice.OffLattice):  # steps of half the range of 64 bits are beyond it
-            return grid, grid.encode(array)[0]
+            return whole, whole.encode(array)[0], True
     found = lattice.fit_encode(array)
-    return None if found is None or found[2] else found[:2]  # what is left over is not uniform
+    if found is None:
+        return None
+    grid, codes, leftover = found
+    if leftover and not (isinstance(grid, lattice.FloatMultiple) and _nearly_on(array, grid, codes, bound)):
+        return None  # cells, say: what is left over is what a bound may save
+    return grid, codes, not leftover
+
+
+def _nearly_on(array: Array, grid: lattice.FloatMultiple, codes: npt.NDArray[Any], bound: float) -> bool:
+    """Whether nearly all values are next to a multiple, as a bound sees it."""
+    near = lattice.decode(grid, codes, b"", array.dtype, array.shape)
+    return bool(_too_far(array, near, bound * _NEGLIGIBLE).mean() <= _FEW)
 
 
 def _anchors(grid: lattice.Lattice, dtype: np.dtype[Any], shape: tuple[int, ...]) -> list[Any]:
