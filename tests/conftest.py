@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import hypothesis
@@ -10,8 +11,9 @@ import numpy as np
 import pytest
 
 from losslessnn.chunk import encoding
+from losslessnn.cli import main
 from losslessnn.models import store
-from support import make_beats, make_recording
+from support import Outcome, Run, make_beats, make_recording
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 
@@ -88,3 +90,26 @@ def forgotten(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def checkout() -> Path:
     """The root of the repository."""
     return CHECKOUT
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Call the command line in this process, in an empty working folder.
+
+    That kernels are compiled is left out: whether a test is the first to need them is chance.
+    """
+    monkeypatch.chdir(tmp_path)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+
+    def call(*arguments: object) -> Outcome:
+        with pytest.raises(SystemExit) as done:
+            main([str(argument) for argument in arguments])
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        said = capsys.readouterr()
+        assert isinstance(done.value.code, int)
+        lines = said.err.splitlines(keepends=True)
+        err = "".join(line for line in lines if not line.startswith("compiling kernels"))
+        return Outcome(done.value.code, said.out, err)
+
+    return call

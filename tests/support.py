@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import google_crc32c
@@ -32,6 +33,19 @@ def assert_same_bits(original: np.ndarray, restored: np.ndarray) -> None:
     assert restored.shape == original.shape
     assert _layout(restored) == _layout(original)
     assert restored.tobytes(order="A") == original.tobytes(order="A")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a call of the command line left behind."""
+
+    code: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Outcome]
+"""The fixture `run`."""
 
 
 def run_command_line(*arguments: object, cwd: Path) -> str:

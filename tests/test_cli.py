@@ -10,8 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -21,53 +20,15 @@ import pytest
 
 from losslessnn import CorruptFrameError, compress, decompress, open_archive
 from losslessnn.archives.format import ArchiveHeader, pack_header, pack_index
-from losslessnn.cli import main
 from losslessnn.cli.batches import file_size
 from losslessnn.cli.talk import explain
 from losslessnn.comparing.picture import name_points
 from losslessnn.newfile import NewFile
 from losslessnn.recordings.layout import Literal
 from losslessnn.recordings.source import Source
-from support import make_recording, processor_seconds
+from support import Outcome, Run, make_recording, processor_seconds
 
 PROGRAM = [sys.executable, "-c", "from losslessnn.cli import main; main()"]
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a call of the command line left behind."""
-
-    code: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def run(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., Outcome]:
-    """Call the command line in this process, in an empty working folder.
-
-    That kernels are compiled is left out: whether a test is the first to need them is chance.
-    """
-    monkeypatch.chdir(tmp_path)
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
-
-    def call(*arguments: object) -> Outcome:
-        with pytest.raises(SystemExit) as done:
-            main([str(argument) for argument in arguments])
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-        said = capsys.readouterr()
-        assert isinstance(done.value.code, int)
-        lines = said.err.splitlines(keepends=True)
-        err = "".join(line for line in lines if not line.startswith("compiling kernels"))
-        return Outcome(done.value.code, said.out, err)
-
-    return call
-
-
-Run = Callable[..., Outcome]
 
 
 def write_npy(path: str = "x.npy", samples: int = 3000, seed: int = 0) -> bytes:

@@ -1,5 +1,5 @@
-"""The command line: ``losslessnn compress | decompress | inspect | verify | bench | fit | models | repack |
-advise | demo``.
+"""The command line: ``losslessnn compress | decompress | extract | inspect | verify | bench | fit | models |
+repack | advise | demo``.
 
 Commands are loaded when they are called, and import what they need when they run, so that ``--help`` is
 instant.
@@ -29,6 +29,7 @@ INTERRUPTED = 128 + signal.SIGINT
 _COMMANDS = {
     "compress": "Compress recordings into .lnn archives.",
     "decompress": "Restore the original files, byte for byte.",
+    "extract": "Write a stretch of some channels to a file.",
     "inspect": "Show what an archive holds and where its bytes go.",
     "verify": "Check that archives are intact.",
     "bench": "Compare a recording with other compressors.",

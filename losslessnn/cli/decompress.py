@@ -91,7 +91,8 @@ def command(
     there is. What describes samples and is in their archive (.meta, .vhdr, .hea) is restored beside them; -f
     overwrites one that differs, without it that stays, and the archive counts as failed.
 
-    To read a stretch of a few channels only, in Python: losslessnn.open_archive(FILE)[start:stop, channels].
+    `losslessnn extract` writes a stretch of a few channels only; in Python,
+    losslessnn.open_archive(FILE)[start:stop, channels] reads it.
 
     \b
     Examples:
