@@ -37,6 +37,9 @@ from losslessnn.cli import cli
 from losslessnn.errors import RecordingError
 from losslessnn.frame import Mode, Section, pack_frame, unpack_frame
 from losslessnn.models import encoding, store
+from losslessnn.models.autoregressive.model import NO_MARKS
+from losslessnn.models.segments import Segment
+from losslessnn.models.signal import Signal
 from support import (
     ADVERSARIAL,
     assert_same_bits,
@@ -99,6 +102,31 @@ def test_never_larger_where_there_is_little_to_save() -> None:
     profile = losslessnn.fit(clip[:5000], quick=True)
     for times in (64, 100, 200, 1000):
         assert len(compress(clip[-times:], model=profile)) <= len(compress(clip[-times:]))
+
+
+@pytest.mark.parametrize(
+    ("by_profile", "with_network", "kept"),
+    [
+        (990, 988, "with a network"),  # worth a decoder's time beside a fit, whatever the profile makes of it
+        (990, 995, "by the profile"),
+        (1010, 990, "with a network"),
+        (1010, 999, "fitted"),
+        (998, 999, "by the profile"),
+    ],
+)
+def test_of_a_fit_a_network_and_the_profile_the_smallest_is_kept(
+    by_profile: int, with_network: int, kept: str, profile: Profile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = {1000: "fitted", with_network: "with a network", by_profile: "by the profile"}
+    own = iter([1000, with_network])
+    monkeypatch.setattr(encoding, "find_changes", lambda *_: [])
+    monkeypatch.setattr(encoding, "add_network", lambda marks, model, *_: model)
+    monkeypatch.setattr(encoding, "_encode_by_profile", lambda *_: Segment(100, b"", bytes(by_profile), b""))
+    monkeypatch.setattr(encoding.Encoder, "_encode", lambda *_: Segment(100, b"", bytes(next(own)), b""))
+    encoder = encoding.Encoder((0.0, 0.0), profile.base, encoding.EFFORT[5], None)
+    samples = np.ascontiguousarray(make_recording(2000, profile.channels).T.astype(np.int32))
+    (segment,) = encoder.segments(Signal.of(samples, NO_MARKS))
+    assert names[len(segment.payload)] == kept
 
 
 def test_where_it_does_not_help_it_is_not_used(profile: Profile) -> None:
