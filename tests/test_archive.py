@@ -7,6 +7,7 @@ import random
 import subprocess
 import sys
 import threading
+import weakref
 import zipfile
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +30,7 @@ from losslessnn.archives.format import (
 )
 from losslessnn.archives.packed_layout import pack_layout, plain_wav_header, unpack_layout
 from losslessnn.archives.restoring import restore_file, restored_name
+from losslessnn.archives.stored_array import StoredArray
 from losslessnn.archives.verifying import verify_archive
 from losslessnn.archives.writing import compress_file
 from losslessnn.chunk import encode_chunk
@@ -206,6 +208,39 @@ class TestReadingSamples:
             touched.clear()
             archive[[0, 9_999, 5]]
             assert sorted(touched) == [0, 9]
+
+    def test_a_few_channels_of_many_frames_keep_no_frames_in_memory(self) -> None:
+        alive: set[int] = set()
+        most = 0
+
+        class Frames:
+            def read_frame(self, index: int) -> np.ndarray:
+                nonlocal most
+                frame = RECORDING[100 * index : 100 * (index + 1)].copy()
+                alive.add(index)
+                weakref.finalize(frame, alive.discard, index)
+                most = max(most, len(alive))
+                return frame
+
+        array = StoredArray(Frames(), "", Samples(10_000, (6,), RECORDING.dtype, 100), 0)
+        for key in (np.s_[:, 5], np.s_[::-7, 1:3], np.s_[::250], np.s_[list(range(0, 10_000, 50)), 2:3]):
+            result = array[key]
+            assert np.array_equal(result, RECORDING[key])
+            assert result.base is None  # nor is there more to it than what was asked for
+        assert most <= 2 * (os.cpu_count() or 1) + 1
+
+    def test_frames_between_steps_are_not_decoded(
+        self, packed: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with open_archive(packed) as archive:
+            touched: list[int] = []
+            read_frame = archive.read_frame
+            monkeypatch.setattr(archive, "read_frame", lambda i: touched.append(i) or read_frame(i))
+            assert np.array_equal(archive[500::4000], RECORDING[500::4000])
+            assert sorted(touched) == [0, 4, 8]
+            touched.clear()
+            assert np.array_equal(archive[:1000:-4000], RECORDING[:1000:-4000])
+            assert sorted(touched) == [1, 5, 9]
 
     def test_results_are_the_callers_own(self, packed: Path) -> None:
         with open_archive(packed) as archive:

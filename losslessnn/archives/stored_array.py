@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
 from losslessnn.recordings.layout import Samples
+
+Item = TypeVar("Item")
 
 
 class Frames(Protocol):
@@ -151,31 +154,49 @@ class StoredArray:
             self._latest = latest = (index, array.view(self._unit))
         return latest[1]
 
+    def _empty(self, rows: int, rest: tuple[Any, ...]) -> np.ndarray[Any, Any]:
+        """Room for what is selected of so many time steps, and for nothing beside it."""
+        one_row = np.broadcast_to(np.empty((), self._unit), (1, *self.samples.row_shape))
+        shape = list(one_row[(slice(None), *rest)].shape)
+        shape[_time_axis(rest)] = rows
+        return np.empty(shape, self._unit)
+
     def _read_range(self, rows: range, rest: tuple[Any, ...]) -> np.ndarray[Any, Any]:
         forward = rows if rows.step > 0 else rows[::-1]
-        if not forward:
-            return np.empty((0, *self.samples.row_shape), self._unit)[(slice(None), *rest)]
-        frames = range(self._frame_of(forward[0]), self._frame_of(forward[-1]) + 1)
-
-        def piece(frame: int) -> np.ndarray[Any, Any]:
-            start, stop = self.samples.frame_span(frame)
-            first = max(0, -(-(start - forward.start) // forward.step))
-            here = forward[first : max(first, -(-(stop - forward.start) // forward.step))]
-            local = slice(here.start - start, here.stop - start, here.step) if here else slice(0, 0)
-            return self._frame(frame)[(local, *rest)]
-
-        pieces = list(_in_threads(piece, frames))
         axis = _time_axis(rest)
-        joined = np.concatenate(pieces, axis, dtype=self._unit)  # or it would be of this machine's byte order
-        return joined if rows.step > 0 else np.flip(joined, axis)
+        result = self._empty(len(rows), rest)
+        in_order = result if rows.step > 0 else np.flip(result, axis)
+
+        def copy(part: tuple[int, range]) -> None:
+            frame, places = part
+            start, _ = self.samples.frame_span(frame)
+            here = forward[places.start : places.stop]
+            local = slice(here.start - start, here.stop - start, here.step)
+            target = (slice(None),) * axis + (slice(places.start, places.stop),)
+            in_order[target] = self._frame(frame)[(local, *rest)]  # no frame outlives its turn
+
+        _in_threads(copy, self._parts_of(forward))
+        return result
+
+    def _parts_of(self, forward: range) -> list[tuple[int, range]]:
+        """The frames that hold any of these time steps, and which of them each of these holds."""
+        if not forward:
+            return []
+        parts = []
+        for frame in range(self._frame_of(forward[0]), self._frame_of(forward[-1]) + 1):
+            span = self.samples.frame_span(frame)
+            first, end = (max(0, -(-(row - forward.start) // forward.step)) for row in span)
+            if places := range(first, min(end, len(forward))):  # steps may be longer than frames
+                parts.append((frame, places))
+        return parts
 
     def _read_rows(self, rows: np.ndarray[Any, Any], rest: tuple[Any, ...]) -> np.ndarray[Any, Any]:
-        result = np.empty((len(rows), *self.samples.row_shape), self._unit)[(slice(None), *rest)]
-        owners = np.array([self._frame_of(row) for row in rows], dtype=np.int64)
+        result = self._empty(len(rows), rest)
+        owners = np.minimum(rows // (self.samples.rows_per_frame or len(self)), self.samples.frames - 1)
         for frame in np.unique(owners):
             mine = owners == frame
             start, _ = self.samples.frame_span(int(frame))
-            result[mine] = self._frame(int(frame))[rows[mine] - start][(slice(None), *rest)]
+            result[mine] = self._frame(int(frame))[(slice(None), *rest)][rows[mine] - start]
         return result
 
 
@@ -188,8 +209,9 @@ def _time_axis(rest: tuple[Any, ...]) -> int:
     return 1 if lists[0].dtype == bool else lists[0].ndim
 
 
-def _in_threads(work: Callable[[int], np.ndarray[Any, Any]], items: range) -> Iterator[np.ndarray[Any, Any]]:
+def _in_threads(work: Callable[[Item], None], items: Sequence[Item]) -> None:
     if len(items) < 2:
-        return map(work, items)
+        deque(map(work, items), maxlen=0)
+        return
     with ThreadPoolExecutor(min(len(items), os.cpu_count() or 1)) as pool:
-        return iter(list(pool.map(work, items)))
+        deque(pool.map(work, items), maxlen=0)
