@@ -894,6 +894,30 @@ class TestDamage:
         usual = json.loads(run("inspect", "x.npy.lnn", "--json").out)["arrays"][0]["bits_per_value"]
         assert cut["arrays"][0]["bits_per_value"] == pytest.approx(usual, rel=0.1)
 
+    def test_an_inserted_byte_costs_one_frame(self, run: Run) -> None:
+        original = bytearray(write_npy(samples=20_000))
+        run("compress", "x.npy", "--chunk-mb", "0.016")
+        content = Path("x.npy.lnn").read_bytes()
+        Path("x.npy.lnn").write_bytes(content[: len(content) // 2] + b"\r" + content[len(content) // 2 :])
+        for call in (["verify", "x.npy.lnn"], ["decompress", "x.npy.lnn", "-o", "back"]):
+            outcome = run(*call)
+            assert outcome.code == 1
+            assert "the archive has 1 byte too many" in outcome.err
+            assert "--recover` saves every frame that is whole" in outcome.err
+        outcome = run("decompress", "x.npy.lnn", "-o", "back", "--recover")
+        assert outcome.code == 1
+        assert "9 of 10 frames could be found all the same" in outcome.err
+        assert "ends early" not in outcome.err
+        back = Path("back/x.npy").read_bytes()
+        lost = next(at for at in range(128, len(back), 16_000) if not any(back[at : at + 16_000]))
+        original[lost : lost + 16_000] = bytes(16_000)
+        assert back == original
+        outcome = run("inspect", "x.npy.lnn", "--frames")
+        assert outcome.code == 1
+        assert "DAMAGED    1 byte too many; 9 of 10 frames are there" in outcome.out
+        assert "    10  18000 to 20000" in outcome.out
+        assert json.loads(run("inspect", "x.npy.lnn", "--json").out)["surplus_bytes"] == 1
+
     def test_inspect_names_a_damaged_frame(self, run: Run) -> None:
         write_npy(samples=9000)
         run("compress", "x.npy", "--chunk-mb", "0.024")

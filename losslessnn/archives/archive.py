@@ -15,7 +15,7 @@ import numpy as np
 
 from losslessnn.archives.file import ArchiveFile
 from losslessnn.archives.format import SUFFIX
-from losslessnn.archives.parts import find_frames, find_header
+from losslessnn.archives.parts import find_frames, find_header, in_words
 from losslessnn.archives.stored_array import StoredArray
 from losslessnn.chunk import decode_chunk
 from losslessnn.errors import CorruptFrameError, RecordingError
@@ -54,10 +54,16 @@ class Archive:
     complete : bool
         Whether the index and all frames are there. Only an archive opened with ``recover=True`` can be
         incomplete.
+    surplus : int
+        How many bytes the archive has too many; below zero: too few. Always 0 unless it was opened with
+        ``recover=True``.
+    cut : bool
+        Whether the archive's end is missing, and frames with it.
     content_crc : int or None
         CRC32C of the original file; None if the index was lost.
     frame_offsets, frame_lengths : list of int
-        Where the frames lie in the archive.
+        Where the frames lie in the archive; the length is 0 of one that is not to be found. Without an index,
+        those frames are listed that come before any damage.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, recover: bool = False) -> None:
@@ -82,8 +88,9 @@ class Archive:
 
     def _read_index(self, recover: bool) -> None:
         found = find_frames(self._file, self.header_length, self.frame_count, recover)
-        self.frame_lengths, self.content_crc, self._copy_at = found.lengths, found.content_crc, found.copy_at
-        self.frame_offsets = list(itertools.accumulate(self.frame_lengths, initial=self.header_length))[:-1]
+        self.frame_offsets, self.frame_lengths = found.offsets, found.lengths
+        self.content_crc, self._copy_at = found.content_crc, found.copy_at
+        self.surplus, self.cut = found.surplus, found.cut
 
     def _name_arrays(self) -> dict[str, StoredArray]:
         arrays: dict[str, StoredArray] = {}
@@ -121,18 +128,23 @@ class Archive:
 
     @property
     def frame_count(self) -> int:
-        """Number of frames there should be; `frame_lengths` has those that are there."""
+        """Number of frames there should be; `frames_there` of them are."""
         return self._first_frames[-1]
+
+    @property
+    def frames_there(self) -> int:
+        """Number of frames that are there, damaged or not."""
+        return len(self.frame_lengths) - self.frame_lengths.count(0)
 
     @property
     def complete(self) -> bool:
         """Whether every frame and the index are there."""
-        return self.content_crc is not None
+        return self.content_crc is not None and self.frames_there == self.frame_count
 
     @property
     def intact(self) -> bool:
-        """Whether header and index are there as they were written, and every frame is there."""
-        return self.complete and not self.header_damaged
+        """Whether header and index are there as they were written, and every frame is where it was."""
+        return self.complete and not self.header_damaged and not self.surplus
 
     @property
     def header_repeated(self) -> bool:
@@ -239,8 +251,8 @@ class Archive:
         """
         samples, (start, stop) = self.frame_place(index)
         try:
-            if index >= len(self.frame_lengths):
-                raise CorruptFrameError("the archive ends before it")
+            if why := self._why_missing(index):
+                raise CorruptFrameError(why)
             buffer = self.read_frame_bytes(index)
             header, _ = unpack_frame(buffer)
             if header.dtype != samples.dtype or header.shape != (stop - start, *samples.row_shape):
@@ -250,6 +262,15 @@ class Archive:
             return decode_chunk(buffer)
         except CorruptFrameError as error:
             raise type(error)(f"{self.frame_name(index)}: {error}") from error
+
+    def _why_missing(self, index: int) -> str:
+        """Why a frame is not there; nothing if it is."""
+        if index < len(self.frame_lengths):
+            lost = self.surplus and not self.frame_lengths[index]
+            return f"nowhere for certain, as the archive has {in_words(self.surplus)}" if lost else ""
+        if self.cut:
+            return "the archive ends before it"
+        return f"it does not follow frame {len(self.frame_lengths)}, and the archive's index is lost"
 
     def frame_name(self, index: int) -> str:
         """What to call a frame in messages.

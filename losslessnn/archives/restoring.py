@@ -13,6 +13,7 @@ import numpy as np
 
 from losslessnn.archives.archive import Archive
 from losslessnn.archives.original import Restorer
+from losslessnn.archives.parts import in_words
 from losslessnn.archives.report import FileReport, Progress, Stopwatch, moved_notes, no_progress
 from losslessnn.archives.sidecar import sidecar_of
 from losslessnn.errors import CorruptFrameError, RecordingError
@@ -153,10 +154,22 @@ def _damage_notes(restorer: Restorer, written: int) -> list[str]:
     if damage.ended_early:
         there, total = len(archive.frame_lengths), archive.frame_count
         place = f", the first {written} of {archive.original_length} bytes of the file," * damage.in_order
-        notes.append(f"the archive ends early: {there} of {total} frames{place} were recovered")
+        lost = f"the index is lost, and what follows frame {there} is no frame"
+        why = "the archive ends early" if archive.cut else lost
+        notes.append(f"{why}: {there} of {total} frames{place} were recovered")
     elif archive.content_crc is None and not damage.frames:
         notes.append("the index was lost, but every frame is there and intact: the file is complete")
+    if archive.surplus:
+        notes.append(_surplus_note(archive))
     return notes
+
+
+def _surplus_note(archive: Archive) -> str:
+    there, total = archive.frames_there, archive.frame_count
+    found = "could be found all the same, by their checksums"
+    if there == total:
+        return f"the archive has {in_words(archive.surplus)}; all frames {found}: compress the file again"
+    return f"the archive has {in_words(archive.surplus)}; {there} of {total} frames {found}"
 
 
 def _with_sidecar(report: FileReport, archive: Archive, overwrite: bool) -> FileReport:

@@ -30,7 +30,7 @@ class _ArrayFacts:
     name: str
     array: StoredArray
     rows: int = 0
-    frame_bytes: list[int] = field(default_factory=list)
+    frame_bytes: dict[int, int] = field(default_factory=dict)  # by number, of those that are there
     sections: Counter[str] = field(default_factory=Counter)
     modes: Counter[str] = field(default_factory=Counter)
     channel_bits: np.ndarray[Any, Any] | None = None
@@ -45,7 +45,12 @@ class _ArrayFacts:
     @property
     def bits_per_value(self) -> float:
         """Frame bits per value in them."""
-        return 8 * sum(self.frame_bytes) / max(self.values, 1)
+        return 8 * self.total_bytes / max(self.values, 1)
+
+    @property
+    def total_bytes(self) -> int:
+        """Bytes of the frames that are there."""
+        return sum(self.frame_bytes.values())
 
 
 @click.command(short_help="Show what an archive holds and where its bytes go.")
@@ -114,13 +119,15 @@ def _collect(archive: Archive, name: str, array: StoredArray, per_channel: bool)
     for index in array.frame_numbers:
         if index >= len(archive.frame_lengths):
             break
+        if not archive.frame_lengths[index]:
+            continue
         try:
             report = describe_chunk(archive.read_frame_bytes(index), per_channel=per_channel)
         except CorruptFrameError as error:
             raise type(error)(f"{archive.frame_name(index)}: {error}") from error
         start, stop = archive.frame_place(index)[1]
         facts.rows += stop - start
-        facts.frame_bytes.append(report.frame_bytes)
+        facts.frame_bytes[index - array.frame_numbers.start] = report.frame_bytes
         facts.sections.update(report.section_bytes)
         facts.modes[report.mode.name.lower()] += 1
         if report.profile is not None:
@@ -141,7 +148,7 @@ def _as_json(archive: Archive, shown: str, facts: list[_ArrayFacts]) -> dict[str
             "shape": list(fact.array.shape),
             "dtype": fact.array.dtype.str,
             "frames": len(fact.frame_bytes),
-            "frame_bytes": sum(fact.frame_bytes),
+            "frame_bytes": fact.total_bytes,
             "bits_per_value": fact.bits_per_value,
             "modes": dict(fact.modes),
             "sections": dict(fact.sections),
@@ -161,6 +168,7 @@ def _as_json(archive: Archive, shown: str, facts: list[_ArrayFacts]) -> dict[str
         "source": archive.header.source.name.lower(),
         "complete": archive.complete,
         "header_damaged": archive.header_damaged,
+        "surplus_bytes": archive.surplus,
         "original_bytes": archive.original_length,
         "archive_bytes": archive.archive_length,
         "crc32c": None if archive.content_crc is None else f"{archive.content_crc:08x}",
@@ -179,6 +187,7 @@ def _index_bytes(archive: Archive) -> int:
 
 
 def _as_text(archive: Archive, shown: str, facts: list[_ArrayFacts], all_frames: bool) -> str:
+    from losslessnn.archives.parts import in_words
     from losslessnn.recordings.source import SIDECARS
 
     ratio = f", ratio {archive.original_length / archive.archive_length:.4f}" if archive.complete else ""
@@ -188,11 +197,13 @@ def _as_text(archive: Archive, shown: str, facts: list[_ArrayFacts], all_frames:
         f"  original   {archive.name} ({kind}), {_size(archive.original_length)}",
         f"  archive    {_size(archive.archive_length)}{ratio}",
     ]
+    there = f"{archive.frames_there} of {archive.frame_count} frames are there"
     if archive.content_crc is not None:
         lines.append(f"  checksum   CRC32C {archive.content_crc:08x}, of the file that it restores")
     else:
-        there = len(archive.frame_lengths)
-        lines.append(f"  DAMAGED    the index is lost; {there} of {archive.frame_count} frames are there")
+        lines.append(f"  DAMAGED    the index is lost; {there}")
+    if archive.surplus:
+        lines.append(f"  DAMAGED    {in_words(archive.surplus)}; {there}")
     if archive.header_damaged:
         lines.append(
             "  DAMAGED    the header; this is from its copy, as is what `decompress --recover` restores"
@@ -231,11 +242,10 @@ def _known_lines(facts: dict[str, Any]) -> list[str]:
 
 
 def _array_lines(archive: Archive, fact: _ArrayFacts, all_frames: bool) -> list[str]:
-    total = sum(fact.frame_bytes)
     modes = ", ".join(f"{count} {mode}" for mode, count in fact.modes.items())
     lines = [
         f"  samples    {fact.name + ': ' if fact.name else ''}{_shape(archive, fact.array)}",
-        f"  frames     {len(fact.frame_bytes)} ({modes}), {_size(total)}, "
+        f"  frames     {len(fact.frame_bytes)} ({modes}), {_size(fact.total_bytes)}, "
         f"{fact.bits_per_value:.4f} bits per value",
         "  where the bytes go",
     ]
@@ -248,7 +258,7 @@ def _array_lines(archive: Archive, fact: _ArrayFacts, all_frames: bool) -> list[
         lines += _channel_lines(fact.channel_bits / fact.rows)
     if all_frames:
         lines.append("  frame by frame (time steps, bytes)")
-        for number, size in enumerate(fact.frame_bytes):
+        for number, size in fact.frame_bytes.items():
             start, stop = fact.array.samples.frame_span(number)
             lines.append(f"    {number + 1:6d}  {start} to {stop}  {size}")
     return lines
