@@ -233,6 +233,27 @@ class TestThereAndBack:
         assert "link" not in run("compress", "-r", "elsewhere", "-o", "packed").out
         assert "nothing to do; links to folders left alone" in run("compress", "-r", "day/deep").err
 
+    def test_what_is_hidden_or_empty_is_left_alone_and_named(self, run: Run) -> None:
+        write_npy("day/x.npy")
+        write_npy("day/.git/y.npy")
+        for number in range(12):
+            Path(f"day/.hidden{number:02d}").touch()
+        Path("day/probe/empty").mkdir(parents=True)
+        Path("day/notes.txt").write_text("whatever")
+        outcome = run("compress", "-r", "--all", "day", "-o", "packed")
+        assert outcome.code == 0
+        named = ", ".join(f"day/.hidden{number:02d}" for number in range(9))
+        assert f"\n12 hidden files left alone: {named}, …\n" in outcome.out
+        assert "\n1 hidden folder left alone: day/.git\n" in outcome.out
+        assert "\n1 empty folder left alone: day/probe/empty\n" in outcome.out
+        assert len(list(Path("packed").rglob("*.lnn"))) == 2
+        outcome = run("compress", "-r", "day", "-o", "again")
+        assert "1 other file left alone: .txt\n12 hidden files left alone" in outcome.out
+        assert "empty" not in outcome.out, "nobody asked for all there is"
+        Path("only/.hidden").mkdir(parents=True)
+        assert "only: nothing to do; 1 hidden folder left alone" in run("compress", "-r", "only").err
+        assert "hidden" in run("compress", "--help").out
+
     def test_what_is_new_since_last_time(self, run: Run) -> None:
         write_npy("day/a.npy")
         assert run("compress", "-r", "day", "-o", "packed", "--skip-existing").code == 0

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from losslessnn.cli.talk import Talk, complain, some_of
+from losslessnn.cli.talk import Talk, complain, plural, some_of
 
 if TYPE_CHECKING:
     from losslessnn.archives.report import FileReport
@@ -93,6 +93,8 @@ class Inputs:
         Folders that could not be read, which has been said.
     links : list of pathlib.Path
         Links to folders, in the folders given: nobody went there, where there may be no end.
+    hidden_files, hidden_folders, empty_folders : list of pathlib.Path
+        In the folders given; nobody looked into those that are hidden.
     """
 
     files: list[Path]
@@ -100,10 +102,25 @@ class Inputs:
     others: list[Path]
     unread: list[OSError] = field(default_factory=list)
     links: list[Path] = field(default_factory=list)
+    hidden_files: list[Path] = field(default_factory=list)
+    hidden_folders: list[Path] = field(default_factory=list)
+    empty_folders: list[Path] = field(default_factory=list)
 
-    def links_left_alone(self) -> str:
-        """What to say of them."""
-        return f"links to folders left alone (give the folders themselves): {some_of(self.links)}"
+    def left_alone(self, empty_too: bool = False) -> list[str]:
+        """What to say of links, of what is hidden, and of empty folders: without them nothing is complete."""
+        kinds = {
+            "hidden file": self.hidden_files,
+            "hidden folder": self.hidden_folders,
+            "empty folder": self.empty_folders if empty_too else [],
+        }
+        said = [
+            f"{plural(len(paths), kind)} left alone: {some_of(paths)}"
+            for kind, paths in kinds.items()
+            if paths
+        ]
+        if self.links:
+            said.append(f"links to folders left alone (give the folders themselves): {some_of(self.links)}")
+        return said
 
 
 def find_inputs(
@@ -129,8 +146,8 @@ def find_inputs(
     for error in found.unread:
         complain(error)
     if not found.files:
-        besides = f"; {found.links_left_alone()}" if found.links else ""
-        raise click.ClickException(f"{', '.join(map(str, given))}: nothing to do{besides}")
+        nothing = f"{', '.join(map(str, given))}: nothing to do"
+        raise click.ClickException("; ".join([nothing, *found.left_alone()]))
     return found
 
 
@@ -141,9 +158,20 @@ def is_archive(path: Path) -> bool:
 
 def _files_below(folder: Path, found: Inputs) -> Iterator[Path]:
     for parent, folders, names in os.walk(folder, onerror=found.unread.append):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        if not folders and not names:
+            found.empty_folders.append(Path(parent))
+        folders[:], hidden = _split_hidden(folders)
+        found.hidden_folders.extend(Path(parent, name) for name in hidden)
         found.links.extend(path for name in folders if (path := Path(parent, name)).is_symlink())
-        yield from (Path(parent, name) for name in sorted(names) if not name.startswith("."))
+        shown, hidden = _split_hidden(names)
+        found.hidden_files.extend(Path(parent, name) for name in hidden)
+        yield from (Path(parent, name) for name in shown)
+
+
+def _split_hidden(names: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Names that are not hidden, and those that are, both in order."""
+    names = sorted(names)
+    return [name for name in names if name[0] != "."], [name for name in names if name[0] == "."]
 
 
 def file_size(path: Path) -> int:

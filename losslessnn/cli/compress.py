@@ -64,7 +64,8 @@ if TYPE_CHECKING:
     "everything",
     is_flag=True,
     help="With -r: files of other kinds too, raw ones as what they look like, others as plain bytes, so that "
-    "the archives hold all there is in a folder, but for hidden files and links to folders.",
+    "the archives hold all there is in a folder, but for what is hidden, empty folders and links to folders, "
+    "which are named at the end.",
 )
 @reading_options
 @level_option
@@ -155,7 +156,7 @@ def command(
       losslessnn compress *.wav -o packed                  writes packed/<name>.lnn
       losslessnn compress -r day1 -o packed                all recordings below day1, in folders like day1's
       losslessnn compress run_g0_t0.imec0.ap.bin           SpikeGLX; the .meta text goes along
-      losslessnn compress -r --all session -o packed       and whatever else is there
+      losslessnn compress -r --all session -o packed       and whatever else is there, unless it is hidden
       losslessnn compress raw.dat -n 64 -d int16 -s 30000
       losslessnn compress raw.dat -n 64 --max-error 2      no value further than 2 from the original
       losslessnn compress -r /data -o /archive --skip-existing    what is new since last time
@@ -215,8 +216,8 @@ def command(
         if others := [path for path in inputs.others if path not in held]:
             kinds = sorted({path.suffix or path.name for path in others})
             talk.say(f"{plural(len(others), 'other file')} left alone: {some_of(kinds)}")
-        if inputs.links:
-            talk.say(inputs.links_left_alone())
+        for line in inputs.left_alone(empty_too=everything):
+            talk.say(line)
     return 1 if failed or inputs.unread else 0
 
 

@@ -64,10 +64,9 @@ files_argument = click.argument(
 
 
 def _recursive(more: str = "") -> Decorator:
-    text = (
-        f"Also the files in folders given, and in folders therein{more}. Hidden files and links to folders "
-    )
-    return click.option("-r", "--recursive", is_flag=True, help=f"{text}are left out.")
+    text = f"Also the files in folders given, and in folders therein{more}."
+    but = "Hidden files, hidden folders and links to folders are left out."
+    return click.option("-r", "--recursive", is_flag=True, help=f"{text} {but}")
 
 
 recursive_option = _recursive("; -o keeps their places")
