@@ -20,6 +20,7 @@ import pytest
 
 from losslessnn import CorruptFrameError, compress, decompress, open_archive
 from losslessnn.archives.format import ArchiveHeader, pack_header, pack_index
+from losslessnn.archives.report import Stopwatch
 from losslessnn.cli.batches import file_size
 from losslessnn.cli.talk import explain
 from losslessnn.comparing.picture import name_points
@@ -980,6 +981,18 @@ class TestTalk:
         assert "B/s" in outcome.err
         assert "B/s" not in outcome.out.replace("MB/s", "")
         assert "x.npy -> x.npy.lnn" in outcome.out
+
+    def test_of_what_took_no_time_no_speed_is_told(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(Stopwatch, "seconds", 0.0)
+        write_npy("x.npy")
+        write_npy("y.npy")
+        packed = run("compress", "x.npy", "y.npy").out
+        said = packed + run("verify", "x.npy.lnn", "y.npy.lnn").out
+        said += run("decompress", "x.npy.lnn", "y.npy.lnn", "-o", "back").out
+        assert len(said.splitlines()) == 9
+        assert "MB/s" not in said
+        assert re.search(r"ratio \d\.\d{3}  verified\n", packed)
+        assert re.search(r"ratio \d\.\d{4}, verified\n", packed)
 
     def test_inspect_shows_where_the_bytes_go(self, run: Run) -> None:
         write_npy(samples=9000)

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from losslessnn.archives import report
+from losslessnn.kernels.cpu import announcing
+
 SCRIPT = """
 from losslessnn.kernels.cpu.compiling import kernel
 
@@ -41,6 +44,41 @@ def test_kernels_are_compiled_once(script: Path, tmp_path: Path) -> None:
     cache = str(tmp_path / "cache")
     assert run(script, cache) == ("42 0\n", "")
     assert run(script, cache) == ("42 1\n", "")
+
+
+def test_seconds_of_loading_are_told_from_those_of_compiling(script: Path, tmp_path: Path) -> None:
+    script.write_text(
+        SCRIPT
+        + "from losslessnn.kernels.cpu.announcing import seconds_compiling, seconds_waiting\n"
+        + "print(seconds_waiting() > 0, seconds_compiling() == seconds_waiting(), seconds_compiling() == 0)\n"
+    )
+    cache = str(tmp_path / "cache")
+    assert run(script, cache) == ("42 0\nTrue True False\n", "")
+    assert run(script, cache) == ("42 1\nTrue False True\n", "")
+
+
+def test_no_more_seconds_are_waited_than_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    watch = announcing.Stopwatch()
+    monkeypatch.setattr(announcing, "stopwatch", watch)
+    monkeypatch.setattr("time.perf_counter", lambda: now)
+    watch.start()  # one thread loads
+    now = 101.0
+    file_watch = report.Stopwatch()
+    now = 102.0
+    watch.start()  # another compiles, and the first goes on
+    watch.compiles = True
+    assert file_watch.seconds == 0.0, "the second before it was made is not taken off"
+    watch.stop()
+    now = 105.0
+    assert (watch.waited, watch.compiled) == (5.0, 5.0)
+    watch.stop()
+    now = 107.0
+    assert file_watch.seconds == 2.0
+    watch.start()
+    now = 108.0
+    watch.stop()
+    assert (watch.waited, watch.compiled, file_watch.seconds) == (6.0, 5.0, 2.0)
 
 
 def test_loading_imports_nothing_of_what_compiling_needs(script: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Saying that kernels are compiled, and counting the seconds that takes."""
+"""Saying that kernels are compiled, and counting the seconds that getting them takes."""
 
 from __future__ import annotations
 
@@ -12,19 +12,29 @@ _LOGGER = logging.getLogger("losslessnn")
 
 
 class Stopwatch:
-    """Counts the seconds in which kernels are compiled and saved, by whatever thread, but not loaded only."""
+    """Counts the seconds in which any thread waits for kernels, once if several do.
+
+    Never more of them pass than on a clock: whoever subtracts them from one gets no less than nothing.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._under_way = 0
-        self._begun = self._done = 0.0
+        self._begun = self._waited = self._compiled = 0.0
         self.compiles = False
+        """Whether any of those under way is not only loaded."""
 
     @property
-    def seconds(self) -> float:
-        """So far."""
+    def waited(self) -> float:
+        """So far, for kernels to be loaded, or compiled and saved."""
         with self._lock:
-            return self._done + self._latest()
+            return self._waited + self._latest()
+
+    @property
+    def compiled(self) -> float:
+        """Those of them in which some were compiled."""
+        with self._lock:
+            return self._compiled + self._latest() * self.compiles
 
     def start(self) -> None:
         """Somebody needs a kernel."""
@@ -37,11 +47,13 @@ class Stopwatch:
         """And has it."""
         with self._lock:
             if self._under_way == 1:
-                self._done += self._latest()
+                latest = self._latest()
+                self._waited += latest
+                self._compiled += latest * self.compiles
             self._under_way -= 1
 
     def _latest(self) -> float:
-        return time.perf_counter() - self._begun if self._under_way and self.compiles else 0.0
+        return time.perf_counter() - self._begun if self._under_way else 0.0
 
 
 stopwatch = Stopwatch()
@@ -81,4 +93,9 @@ numba.core.event.register("numba:compile", announcer)
 
 def seconds_compiling() -> float:
     """What compiling has taken in this process so far, of whatever thread."""
-    return stopwatch.seconds
+    return stopwatch.compiled
+
+
+def seconds_waiting() -> float:
+    """What compiling and loading have taken: of whatever thread, and once where several waited at a time."""
+    return stopwatch.waited

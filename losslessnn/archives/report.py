@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from losslessnn.kernels.cpu.announcing import seconds_compiling
+from losslessnn.kernels.cpu.announcing import seconds_waiting
 
 if TYPE_CHECKING:
     from losslessnn.archives.format import ArchiveHeader
@@ -29,7 +29,7 @@ def moved_notes(header: ArchiveHeader) -> tuple[str, ...]:
 
 
 class Stopwatch:
-    """Counts seconds from when it is made, but for those in which kernels were compiled."""
+    """Counts seconds from when it is made, but for those in which kernels were compiled or loaded."""
 
     def __init__(self) -> None:
         self._begun = self._now()
@@ -41,7 +41,7 @@ class Stopwatch:
 
     @staticmethod
     def _now() -> float:
-        return time.perf_counter() - seconds_compiling()
+        return time.perf_counter() - seconds_waiting()
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,8 @@ class FileReport:
     original_bytes, archive_bytes : int
         Size of the original file and of the archive.
     seconds : float
-        Time it took, verification included, but for compiling kernels, which happens once.
+        Time it took, verification included, but for compiling and loading kernels, which happens once; 0 if
+        nothing else was to be seen of it.
     notes : tuple of str
         What the owner should be told.
     complete : bool

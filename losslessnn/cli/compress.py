@@ -253,9 +253,9 @@ def _compress_files(
 
         cluster = cluster_pool(scheduler)
 
-    watch = Stopwatch()
     done: list[FileReport] = []
     compress = _compressor(reading, settings, embed, force, talk)
+    watch = Stopwatch()
 
     def work(pair: tuple[Path, Path], pool: Pool) -> FileReport:
         if not force and pair in existing:
@@ -284,8 +284,8 @@ def _finish(
     ratio = report.original_bytes / max(report.archive_bytes, 1)
     talk.say(
         f"{report.source} -> {report.destination}  {megabytes(report.original_bytes)} -> "
-        f"{megabytes(report.archive_bytes)}  ratio {ratio:.3f}  "
-        f"{per_second(report.original_bytes, report.seconds)}  verified"
+        f"{megabytes(report.archive_bytes)}  ratio {ratio:.3f}"
+        f"{per_second(report.original_bytes, report.seconds, before='  ')}  verified"
     )
     for note in report.notes:
         talk.say(f"  note: {note}")
@@ -306,7 +306,7 @@ def _total(done: list[FileReport], failed: int, seconds: float) -> str:
     archived = sum(report.archive_bytes for report in done)
     line = (
         f"{plural(len(done), 'file')}: {megabytes(original)} -> {megabytes(archived)}, "
-        f"ratio {original / max(archived, 1):.4f}, {per_second(original, seconds)}, verified"
+        f"ratio {original / max(archived, 1):.4f}{per_second(original, seconds, before=', ')}, verified"
     )
     return f"{line}; {failed} failed" if failed else line
 

@@ -211,15 +211,15 @@ def _decompress_files(
                 done.append(report)
         if count > 1:
             total = sum(report.original_bytes for report in done)
-            speed = per_second(total, watch.seconds)
-            line = f"{plural(len(done), 'file')}: {megabytes(total)} restored, {speed}"
+            speed = per_second(total, watch.seconds, before=", ")
+            line = f"{plural(len(done), 'file')}: {megabytes(total)} restored{speed}"
             talk.say(f"{line}; {failed} failed" if failed else line)
     return 1 if failed else 0
 
 
 def _finish(path: Path, report: FileReport, remove: bool, talk: Talk) -> bool:
-    speed = per_second(report.original_bytes, report.seconds)
-    talk.say(f"{path} -> {report.destination}  {megabytes(report.original_bytes)}  {speed}")
+    speed = per_second(report.original_bytes, report.seconds, before="  ")
+    talk.say(f"{path} -> {report.destination}  {megabytes(report.original_bytes)}{speed}")
     for note in report.notes:
         if report.complete:
             talk.say(f"  note: {note}")

@@ -15,6 +15,7 @@ import click
 from losslessnn.errors import LosslessnnError
 
 _WORTH_MENTIONING = 1.0  # second
+_WORTH_A_SPEED = 1e-3
 
 
 def complain(error: BaseException, about: object = None) -> None:
@@ -76,14 +77,18 @@ def megabytes(size: int | float) -> str:
     return f"{number:.{digits}f} MB"
 
 
-def per_second(size: int | float, seconds: float) -> str:
-    """A speed for people.
+def per_second(size: int | float, seconds: float, before: str = "") -> str:
+    """A speed for people, and what stands before it; nothing if that took no time worth the name.
 
-    >>> per_second(24_128, 0.71), per_second(3e9, 12.5)
-    ('0.034 MB/s', '240 MB/s')
+    What a first file takes is mostly waiting for kernels, which is in no speed.
+
+    >>> per_second(24_128, 0.71), per_second(3e9, 12.5, before=", "), per_second(38_000, 1e-9, before=", ")
+    ('0.034 MB/s', ', 240 MB/s', '')
     """
-    speed = size / 1e6 / max(seconds, 1e-9)
-    return f"{speed:.{0 if speed >= 100 else 1 if speed >= 0.1 else 3}f} MB/s"
+    if seconds < _WORTH_A_SPEED:
+        return ""
+    speed = size / 1e6 / seconds
+    return f"{before}{speed:.{0 if speed >= 100 else 1 if speed >= 0.1 else 3}f} MB/s"
 
 
 def plural(count: int, noun: str) -> str:

@@ -107,15 +107,15 @@ def _verify(
             if report is not None:
                 good.append(report)
                 same = f", the same as {report.destination}" if against is not None else ""
-                speed = per_second(report.original_bytes, report.seconds)
-                talk.say(f"{shown or path}: intact{same}  {megabytes(report.original_bytes)}  {speed}")
+                speed = per_second(report.original_bytes, report.seconds, before="  ")
+                talk.say(f"{shown or path}: intact{same}  {megabytes(report.original_bytes)}{speed}")
                 for note in report.notes:
                     talk.say(f"  note: {note}")
         failed = len(items) - len(good) + len(inputs.unread)
         if len(items) > 1:
             total = sum(report.original_bytes for report in good)
-            line = f"{plural(len(good), 'archive')} intact, {megabytes(total)}, "
-            line += per_second(total, watch.seconds)
+            line = f"{plural(len(good), 'archive')} intact, {megabytes(total)}"
+            line += per_second(total, watch.seconds, before=", ")
             talk.say(f"{line}; {failed} failed" if failed else line)
     return 1 if failed else 0
 
