@@ -109,9 +109,9 @@ def unpack_axis(reader: Reader) -> tuple[Axis, int]:
     return Axis(axis), (reader.varint() if axis != Axis.NONE else 1)
 
 
-def pack_bytes(content: npt.NDArray[np.uint8], itemsize: int) -> bytes:
+def pack_bytes(content: npt.NDArray[np.uint8], itemsize: int, level: int = 9) -> bytes:
     """Write bytes in a plain mode: mode, payload length, payload. The reader must know how many they are."""
-    mode, payload = encode_plain(content, itemsize, level=9)
+    mode, payload = encode_plain(content, itemsize, level=level)
     return bytes([mode]) + pack_sized(payload)
 
 
@@ -123,7 +123,7 @@ def unpack_bytes(reader: Reader, nbytes: int, itemsize: int) -> npt.NDArray[np.u
     return decode_plain(Mode(mode), reader.sized(), nbytes, itemsize)
 
 
-def pack_integers(values: npt.NDArray[np.int64]) -> bytes:
+def pack_integers(values: npt.NDArray[np.int64], level: int = 9) -> bytes:
     """Write signed integers: bytes per integer (1, 2, 4, 8), then little-endian bytes in a plain mode."""
     width = next(
         (
@@ -133,7 +133,7 @@ def pack_integers(values: npt.NDArray[np.int64]) -> bytes:
         ),
         8,
     )
-    return bytes([width]) + pack_bytes(values.astype(f"<i{width}").view(np.uint8), width)
+    return bytes([width]) + pack_bytes(values.astype(f"<i{width}").view(np.uint8), width, level)
 
 
 def unpack_integers(reader: Reader, count: int) -> Int64s:
@@ -144,7 +144,7 @@ def unpack_integers(reader: Reader, count: int) -> Int64s:
     return unpack_bytes(reader, count * width, width).view(f"<i{width}").astype(np.int64)
 
 
-def pack_exceptions(positions: Int64s, bits: npt.NDArray[Any]) -> bytes:
+def pack_exceptions(positions: Int64s, bits: npt.NDArray[Any], level: int = 9) -> bytes:
     """Write values off the lattice: their number, the gaps between their flat C-order positions, their bits.
 
     Parameters
@@ -152,13 +152,15 @@ def pack_exceptions(positions: Int64s, bits: npt.NDArray[Any]) -> bytes:
     positions : ndarray of int64, 1-D, ascending
     bits : ndarray of an unsigned integer type, 1-D
         The values, see `bits_of`.
+    level : int
+        Of plain modes, 1 (fastest) to 9 (smallest).
     """
     if not positions.size:
         return pack_varint(0)
     size = bits.dtype.itemsize
     gaps = np.diff(positions, prepend=-1) - 1
     values = bits.astype(f"<u{size}").view(np.uint8)
-    return pack_varint(positions.size) + pack_integers(gaps) + pack_bytes(values, size)
+    return pack_varint(positions.size) + pack_integers(gaps, level) + pack_bytes(values, size, level)
 
 
 def unpack_exceptions(reader: Reader, size: int, itemsize: int) -> tuple[Int64s, npt.NDArray[Any]]:
