@@ -7,7 +7,6 @@ a key packet begins anew, so that a receiver can join, or go on after a packet w
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import google_crc32c
@@ -25,14 +24,12 @@ from losslessnn.errors import (
     UnknownProfileError,
 )
 from losslessnn.lattice import Lattice
-from losslessnn.lattice.common import ordered_of
 from losslessnn.models import side
 from losslessnn.models.autoregressive.decoder import Decoder, refuse_endless
 from losslessnn.models.autoregressive.model import NO_MARKS, AutoregressiveModel
 from losslessnn.models.blocks import Codes
-from losslessnn.models.encoding import CODE_LIMIT
-from losslessnn.models.packets import Baseline, PacketEncoder, start_model
 from losslessnn.models.store import ID_BYTES, Model, Profile, choose_model, find, remember
+from losslessnn.sending import Beginning, Coded, Key, Sending
 from losslessnn.wire import Reader, pack_sized, pack_varint
 
 LONGEST_PACKET = 1 << 10
@@ -42,8 +39,12 @@ VERSION = 1
 _PACKET, _KEY, _LEFTOVER = 0xB0, 1, 2  # a packet's first byte, and what may be added to it
 _CHECKSUM_MASK = (1 << 31) - 1
 _DTYPES = tuple(map(np.dtype, ("i1", "u1", "<i2", "<u2", "<i4", "<u4", "<i8", "<u8", "<f2", "<f4", "<f8")))
-_KEPT = lattice.DifferenceLattice(1, 0)
-_AS_THEY_ARE = lattice.IntegerLattice(lattice.Axis.NONE, np.ones(1, np.int64), np.zeros(1, np.int64))
+_JUMP = 0.25  # bits per sample above the usual, at which other ways are tried
+_SLACK = 96  # bytes beyond the samples that a packet may take: a coder's states and more
+_HEAD = 2 + ID_BYTES + 8  # bytes of a key packet, about, before its model
+_CALMED = 1.0  # bits per sample below the last plain packets, at which a model is tried again
+_PLAIN_AT_ONCE = 15  # plain packets that follow one that was smallest, before other ways are tried again
+_FORGOTTEN = 1 / 32  # bits per sample by which the usual falls with every smaller packet
 
 
 class StreamEncoder:
@@ -105,11 +106,14 @@ class StreamEncoder:
             raise ValueError(f"key_every must be 1 or more, not {key_every}")
         self.channels = self._profile.channels
         self.key_every = key_every
-        self._encoder: PacketEncoder | None = None
-        self._grid: Lattice | None = None
-        self._baseline = Baseline()
-        self._range = range(0)  # of codes that the model of the last key packet holds
-        self._number = self._since_key = 0
+        self._beginning = Beginning(self._profile.base, self._profile.lattice_for(self.dtype), LONGEST_PACKET)
+        self._sending: Sending | None = None
+        self._going_on = False
+        self._steps = self._beginning.steps()
+        self._usual: float | None = None  # bits per sample, of late
+        self._plain_packets = 0  # that may follow before others are tried
+        self._plain_bits = 0.0
+        self._number = 0
 
     def encode(self, samples: Any) -> bytes:
         """Encode the next samples.
@@ -132,34 +136,25 @@ class StreamEncoder:
             If they are too many or none, or of another number of channels than the profile.
         """
         array = self._checked(samples)
-        going_on = self._grid is not None and self._encoder is not None and self._since_key < self.key_every
-        found = _on(self._grid, array) if going_on else None
-        kind, key = _PACKET, b""
-        if found is None or not _inside(found[0], self._range):
-            found, key = self._begin_anew(array)
-            kind |= _KEY
-        codes, leftover = found
-        kind |= _LEFTOVER if leftover else 0
-        encoder = self._encoder
-        assert encoder is not None
-        self._encoder = None  # until all is well: whoever is interrupted here begins anew with a key packet
-        block = encoder.code(codes.T)
-        self._baseline.follow(codes.T)
-        place = pack_varint(self._number) + pack_varint(len(array))
-        lists = (pack_sized(leftover) if leftover else b"") + pack_sized(block.raw.tobytes())
-        fields = bytes([kind]) + place + key + lists
-        packet = b"".join([fields, encoder.push(block, _checksum(array, fields))])
+        going_on, self._going_on = self._going_on, False  # whoever is interrupted here begins anew
+        made = self._plain_again(array) or self._best(array, going_on)
+        if self._usual is None or not (made.goes_on and made.key):  # key packets are larger
+            self._usual = max(_bits(made, array), (self._usual or 0) - _FORGOTTEN)
         self._number += 1
-        self._since_key += 1
-        self._encoder = encoder
-        return packet
+        if made.goes_on:
+            if made.sending is not self._sending:
+                self._steps = self._beginning.steps()
+            self._sending = made.sending
+            self._going_on = made.sending.packets + 1 < self.key_every
+            made.sending.go_on(made.codes)
+        return made.packet
 
     def request_key(self) -> None:
         """Let the next packet be a key packet: a receiver has joined, or lost one.
 
         See :class:`StreamDecoder` for an example.
         """
-        self._encoder = None
+        self._going_on = False
 
     def _checked(self, samples: Any) -> np.ndarray[Any, Any]:
         array = as_array(samples)
@@ -176,61 +171,94 @@ class StreamEncoder:
             )
         return np.ascontiguousarray(array, self.dtype)
 
-    def _begin_anew(self, array: np.ndarray[Any, Any]) -> tuple[tuple[Codes, bytes], bytes]:
-        """Codes and leftover of a key packet's samples, and its own fields."""
-        for grid in self._lattices(array):
-            found = None if grid is None else _on(grid, array)
-            if grid is None or found is None:
-                continue
-            packed, last = lattice.pack_lattice(grid), self._grid
-            known = last is not None and packed == lattice.pack_lattice(last)
-            baseline = self._baseline if known else Baseline()  # codes are other ones now
-            start = self._fit_start(found[0].T, baseline)
-            if start is not None:
-                self._grid, self._baseline = grid, baseline
-                break
-        else:  # nothing but gaps, or further off than models reckon: a stream must not end for that
-            packed, found = lattice.pack_lattice(_KEPT), _KEPT.keep(array)
-            start = self._fit_start(found[0].T, Baseline())
-            self._grid = None  # the next packet begins anew
-        assert start is not None
-        model, said = start
-        self._encoder = PacketEncoder(model, LONGEST_PACKET)
-        self._range = range(model.positions.low, model.positions.high + 1)
-        self._since_key = 0
+    def _go_on(self, array: np.ndarray[Any, Any]) -> _Made:
+        """The packet that follows the last one; a key packet if it cannot."""
+        sending = self._sending
+        assert sending is not None
+        coded = sending.codes_of(array)
+        if coded is None:
+            return self._begin_anew(array)
+        step = self._steps.of(coded.codes)
+        hint = self._steps.coarser(sending.grid, step) if step > 1 else None
+        return self._begin_anew(array, hint) if hint is not None else self._write(array, sending, coded)
+
+    def _begin_anew(self, array: np.ndarray[Any, Any], hint: Lattice | None = None) -> _Made:
+        return self._write_key(array, self._beginning.key(array, self._sending, hint))
+
+    def _best(self, array: np.ndarray[Any, Any], going_on: bool) -> _Made:
+        """The packet that goes on; where that is large, the smallest up to one that is not."""
+        made = self._go_on(array) if going_on else self._begin_anew(array)
+        if self._is_large(made, array):
+            made = min(made, self._fractional(array) or made, key=_size)
+        if not made.key and self._is_large(made, array):
+            made = min(made, self._begin_anew(array), key=_size)
+        if self._exceeds(made, array) or (not made.key and self._is_large(made, array)):
+            plain = self._plain(array)
+            after = 0 if self._exceeds(made, array) else made.begins  # that the next packet will take more
+            made = plain if _size(plain) + after < _size(made) else made
+        self._plain_packets = 0 if made.goes_on else _PLAIN_AT_ONCE
+        self._plain_bits = _bits(made, array)
+        return made
+
+    def _is_large(self, made: _Made, array: np.ndarray[Any, Any]) -> bool:
+        """Whether there may be a better way: it is larger than usual, or than the samples."""
+        return self._usual is None or _bits(made, array) > self._usual + _JUMP or self._exceeds(made, array)
+
+    def _exceeds(self, made: _Made, array: np.ndarray[Any, Any]) -> bool:
+        """Whether it is larger than the samples, apart from what a key packet says first."""
+        return _size(made) > array.nbytes + _SLACK + (made.begins if made.key else 0)
+
+    def _plain_again(self, array: np.ndarray[Any, Any]) -> _Made | None:
+        """A plain packet, which takes less time, where one was smallest and this one is about as large."""
+        if not self._plain_packets:
+            return None
+        self._plain_packets -= 1
+        made = self._plain(array)
+        return made if _bits(made, array) > self._plain_bits - _CALMED else None
+
+    def _fractional(self, array: np.ndarray[Any, Any]) -> _Made | None:
+        key = self._beginning.fractional(array, self._sending)
+        return None if key is None else self._write_key(array, key)
+
+    def _plain(self, array: np.ndarray[Any, Any]) -> _Made:
+        return self._write_key(array, self._beginning.plain(array))._replace(goes_on=False)
+
+    def _write_key(self, array: np.ndarray[Any, Any], key: Key) -> _Made:
         head = bytes([VERSION, _DTYPES.index(self.dtype)]) + self._profile.digest[:ID_BYTES]
-        return found, head + pack_sized(packed) + pack_sized(said)
+        fields = head + pack_sized(key.sending.grid.pack()) + pack_sized(key.sending.said)
+        return self._write(array, key.sending, key.coded, fields)
 
-    def _lattices(self, array: np.ndarray[Any, Any]) -> Iterator[Lattice | None]:
-        """Lattices to try: the profile's, the one in use, and what would do for these samples.
+    def _write(self, array: np.ndarray[Any, Any], sending: Sending, coded: Coded, key: bytes = b"") -> _Made:
+        """A packet, if it is the one to be sent."""
+        codes, leftover = coded
+        kind = _PACKET | (_KEY if key else 0) | (_LEFTOVER if leftover else 0)
+        block = sending.encoder.code(codes.T)
+        place = pack_varint(self._number) + pack_varint(len(array))
+        lists = (pack_sized(leftover) if leftover else b"") + pack_sized(block.raw.tobytes())
+        fields = bytes([kind]) + place + key + lists
+        packet = b"".join([fields, sending.encoder.push(block, _checksum(array, fields))])
+        begins = len(sending.said) + _HEAD
+        return _Made(packet, sending, codes, bool(key), True, begins)
 
-        Last of all from the first sample on, where that is further off than models reckon.
-        """
-        yield self._profile.lattice_for(self.dtype)
-        yield self._grid
-        if self.dtype.kind != "f":
-            yield _AS_THEY_ARE
-        fitted = lattice.fit(array)
-        yield fitted
-        if isinstance(fitted, lattice.IntegerLattice) and fitted.axis is lattice.Axis.NONE:
-            yield lattice.IntegerLattice(lattice.Axis.NONE, fitted.steps, ordered_of(array[:1, 0]))
 
-    def _fit_start(self, codes: Codes, baseline: Baseline) -> tuple[AutoregressiveModel, bytes] | None:
-        """The profile's model, ready for these codes and for some that are further off, and its own part.
+class _Made(NamedTuple):
+    """A packet, and where it would leave the sender."""
 
-        None if it cannot hold them.
-        """
-        base, low, high = self._profile.base, int(codes.min()), int(codes.max())
-        most = 2 * (high - low) + 64
-        for headroom in (*(most >> shift for shift in range(0, most.bit_length(), 2)), 0):
-            limits = max(low - headroom, 1 - CODE_LIMIT), min(high + headroom, CODE_LIMIT - 1)
-            try:
-                model = start_model(base, codes, limits, baseline)
-            except CorruptFrameError:  # so far kernels cannot reckon
-                continue
-            said = side.pack_difference(model)
-            return side.unpack_difference(said, base), said
-        return None
+    packet: bytes
+    sending: Sending
+    codes: Codes
+    key: bool  # whether it is a key packet
+    goes_on: bool  # whether another may follow that is none
+    begins: int  # bytes, about, that a key packet takes to say where channels are
+
+
+def _bits(made: _Made, array: np.ndarray[Any, Any]) -> float:
+    """Per sample."""
+    return 8 * len(made.packet) / array.size
+
+
+def _size(made: _Made) -> int:
+    return len(made.packet)
 
 
 class StreamDecoder:
@@ -414,19 +442,6 @@ def _profile(model: Model) -> Profile:
 def _check_family(profile: Profile) -> None:
     if profile.latents is not None:
         raise ModelError("streams need an autoregressive profile, not one with latents")
-
-
-def _on(grid: Lattice | None, array: np.ndarray[Any, Any]) -> tuple[Codes, bytes] | None:
-    """Codes of samples and what these do not say, None if the samples are not on this lattice."""
-    try:
-        found = None if grid is None else grid.encode(array)
-    except ValueError:  # it is off the lattice, or this is one of other channels
-        return None
-    return found if found is not None and _inside(found[0], range(1 - CODE_LIMIT, CODE_LIMIT)) else None
-
-
-def _inside(codes: Codes, limits: range) -> bool:
-    return int(codes.min()) in limits and int(codes.max()) in limits
 
 
 def _checksum(samples: np.ndarray[Any, Any], fields: bytes | memoryview) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from unittest import mock
@@ -226,6 +227,208 @@ def test_samples_far_from_zero_are_coded_as_those_near_it(
             assert_same_bits(part, receiver.decode(packet))
         sizes.append(sum(map(len, packets)))
     assert sizes[1] < 1.1 * sizes[0]
+
+
+# ------------------------------------------------------------------------------------------ what goes wrong
+
+
+def send_all(sender: StreamEncoder, parts: list[np.ndarray]) -> tuple[list[int], int]:
+    """Sizes of packets, all of which come back, and how many are key packets."""
+    receiver, packets = StreamDecoder(sender._profile), []
+    for samples in parts:
+        packets.append(sender.encode(samples))
+        assert_same_bits(samples, receiver.decode(packets[-1]))
+    return [len(packet) for packet in packets], sum(packet[0] & stream._KEY for packet in packets)
+
+
+@cache
+def by_converter(dtype: str = "<i2", scale: float = 1) -> tuple[np.ndarray, Profile]:
+    """A recording by a converter that never says 3, 7, 11, ..., times a scale; and a profile of it."""
+    samples = make_recording(30_000, CHANNELS, seed=5)
+    scaled = ((samples + (samples % 4 == 3)) * scale).astype(dtype)
+    return scaled, losslessnn.fit(scaled[:20_000], quick=True)
+
+
+@pytest.fixture(scope="module")
+def uneven() -> np.ndarray:
+    return by_converter()[0]
+
+
+@pytest.fixture(scope="module")
+def converter() -> Profile:
+    """It has ADC tables, so that a model holds 16,384 codes and no more."""
+    profile = by_converter()[1]
+    assert profile.base.tables is not None
+    return profile
+
+
+def at_the_rail_once(samples: np.ndarray) -> None:
+    samples[305:320, 2] = 32767
+
+
+def at_the_rail(samples: np.ndarray) -> None:
+    samples[305:, 2] = 32767
+
+
+def flickering(samples: np.ndarray) -> None:
+    samples[300::7, 2] = 32767
+
+
+@pytest.mark.parametrize("artefact", [at_the_rail_once, at_the_rail, flickering])
+@pytest.mark.parametrize("scale", [1, 4])
+def test_a_wild_channel_leaves_the_others_alone(artefact: Callable[[np.ndarray], None], scale: int) -> None:
+    """It is kept aside, whether it is further off than the model's codes or on no point of the lattice."""
+    samples, converter = by_converter(scale=scale)
+    assert converter.base.tables is not None
+    quiet = samples[20_000:24_000]
+    struck = quiet.copy()
+    artefact(struck)
+    usual, _ = send_all(StreamEncoder(converter), pieces(quiet, 100))
+    sizes, keys = send_all(StreamEncoder(converter), pieces(struck, 100))
+    wild = np.array(
+        [np.count_nonzero(a != b) for a, b in zip(*(pieces(x, 100) for x in (quiet, struck)), strict=True)]
+    )
+    assert keys <= 3
+    assert (np.array(sizes) < 1.15 * np.array(usual) + 3 * wild + 150).all()
+
+
+def test_an_offset_of_one_channel_or_all_is_not_that_of_the_noise(
+    uneven: np.ndarray, converter: Profile
+) -> None:
+    quiet = uneven[20_000:24_000]
+    usual, _ = send_all(StreamEncoder(converter), pieces(quiet, 100))
+    for channels, most in ((slice(2, 3), 1.7), (slice(None), 1.1)):
+        moved = quiet.copy()
+        moved[1030:, channels] += 20_000
+        sizes, keys = send_all(StreamEncoder(converter), pieces(moved, 100))
+        assert keys <= 4
+        assert sum(sizes[12:]) < most * sum(usual[12:])
+
+
+@pytest.mark.parametrize("gain", [2, 3, 8])
+@pytest.mark.parametrize("begin", [0, 1000])
+def test_another_gain_costs_nothing(uneven: np.ndarray, converter: Profile, gain: int, begin: int) -> None:
+    quiet = uneven[20_000:24_000]
+    louder = quiet.copy()
+    louder[begin:] = quiet[begin:] * gain
+    usual, _ = send_all(StreamEncoder(converter), pieces(quiet, 100))
+    sizes, keys = send_all(StreamEncoder(converter), pieces(louder, 100))
+    assert keys <= 3
+    assert sum(sizes) < 1.03 * sum(usual)
+
+
+def test_a_gain_that_is_a_fraction_costs_nothing_where_packets_tell(uneven: np.ndarray) -> None:
+    quiet = (uneven // 16).astype("int16")
+    louder = (quiet * 1.5).astype("int16")
+    profile = losslessnn.fit(quiet[:20_000], quick=True)
+    usual, _ = send_all(StreamEncoder(profile), pieces(quiet[20_000:26_000], 1000))
+    sizes, keys = send_all(StreamEncoder(profile), pieces(louder[20_000:26_000], 1000))
+    assert keys <= 2
+    assert sum(sizes) < 1.03 * sum(usual)
+
+
+def test_another_gain_of_volts_costs_nothing(uneven: np.ndarray) -> None:
+    volts = uneven.astype("<f4") * np.float32(0.195)
+    converter = losslessnn.fit(volts[:20_000], quick=True)
+    usual, _ = send_all(StreamEncoder(converter, "<f4"), pieces(volts[20_000:24_000], 100))
+    sizes, _ = send_all(StreamEncoder(converter, "<f4"), pieces(volts[20_000:24_000] * np.float32(4), 100))
+    assert sum(sizes) < 1.03 * sum(usual)
+
+
+def test_a_few_values_on_a_coarser_lattice_are_by_chance(recording: np.ndarray, profile: Profile) -> None:
+    """Dead channels, square waves and quiet moments must not make key packets by turns."""
+    samples = recording[6000:9000].copy()
+    for begin in range(0, 3000, 200):
+        samples[begin : begin + 100] = 4 * (np.arange(100)[:, None] // 5 % 5)
+    sender = StreamEncoder(profile)
+    for part in pieces(samples, 50):
+        sender.encode(part)
+        assert sender._sending is None or not sender._sending.preferred
+
+
+def test_gains_that_change_all_the_time_end_in_the_finer_lattice(
+    recording: np.ndarray, profile: Profile
+) -> None:
+    parts = pieces(np.tile(recording, (4, 1)), 50)
+    for number in range(0, len(parts), 2):
+        parts[number] = parts[number] * np.int16(2)
+    _, keys = send_all(StreamEncoder(profile, key_every=1000), parts)
+    assert keys < 40 < len(parts) // 4
+
+
+@pytest.mark.parametrize("dtype", ["<i2", "<u2", "<i4", "<i8", "<u8", "<f4", "<f8"])
+@pytest.mark.parametrize("steps", [1, 30, 300])
+def test_packets_of_anything_are_not_larger_than_the_samples(
+    profile: Profile, dtype: str, steps: int
+) -> None:
+    size = np.dtype(dtype).itemsize
+    octets = np.random.default_rng(0).integers(0, 256, (4 * steps, CHANNELS * size), np.uint8)
+    sizes, _ = send_all(StreamEncoder(profile, dtype), np.split(octets.view(dtype), 4))
+    assert max(sizes) <= steps * CHANNELS * size + most_more(CHANNELS)
+
+
+def most_more(channels: int) -> int:
+    """Bytes by which a packet may be larger than its samples: a lattice, a profile's id, offsets of 0."""
+    return 150 + 4 * channels
+
+
+def test_a_louder_stream_is_no_larger_than_plain_bytes_and_calms_down(
+    uneven: np.ndarray, converter: Profile
+) -> None:
+    samples = uneven[20_000:25_000].copy()
+    noise = np.random.default_rng(0).normal(0, 2000, (2000, CHANNELS))
+    samples[1000:3000] = noise.clip(-32768, 32767).astype("int16")
+    sizes, _ = send_all(StreamEncoder(converter), pieces(samples, 100))
+    assert max(sizes) <= 100 * CHANNELS * 2 + most_more(CHANNELS)
+    assert np.mean(sizes[-4:]) < 1.05 * np.mean(sizes[1:9])
+
+
+ALTERATIONS: dict[str, Callable[[np.ndarray, np.random.Generator], object]] = {
+    "gain": lambda x, r: np.multiply(x, r.choice([2, 3, 4, 8]), out=x, casting="unsafe"),
+    "fraction": lambda x, r: np.multiply(x, r.choice([0.5, 1.25, 1.5]), out=x, casting="unsafe"),
+    "rail": lambda x, r: x[:, r.integers(CHANNELS)].fill(r.choice([32767, -32768])),
+    "spike": lambda x, r: (
+        x.reshape(-1)[r.integers(0, x.size, 1 + x.size // 50)].fill(0)
+        or np.put(x, r.integers(0, x.size, 1 + x.size // 50), 32767)
+    ),
+    "jump": lambda x, r: np.add(x, r.choice([-20_000, 500, 10_000, 20_000]), out=x, casting="unsafe"),
+    "jump of some": lambda x, r: np.put(x, r.integers(0, x.size, 1 + x.size // 2), 20_000),
+    "dead": lambda x, r: x[:, r.random(CHANNELS) < 0.5].fill(0) or x[:, ::2].fill(r.integers(-9, 9)),
+    "noise": lambda x, r: np.add(x, r.normal(0, 3000, x.shape), out=x, casting="unsafe"),
+    "nothing": lambda x, r: None,
+    "anything": lambda x, r: x.view(f"u{x.itemsize}").__setitem__(
+        slice(None), r.integers(0, np.iinfo(f"u{x.itemsize}").max, x.shape, f"u{x.itemsize}")
+    ),
+}
+"""Done to a part of a stream, in place."""
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    dtype=st.sampled_from(["<i2", "<i4", "<i8", "<f4", "<f8"]),
+    scale=st.sampled_from([1, 16, 0.195]),
+    what=st.lists(
+        st.tuples(st.sampled_from([*ALTERATIONS, "gap"]), st.integers(1, 300)), min_size=1, max_size=12
+    ),
+    seed=st.integers(0, 1000),
+)
+def test_altered_signals_come_back_and_are_never_larger_than_raw(
+    dtype: str, scale: float, what: list[tuple[str, int]], seed: int
+) -> None:
+    scaled, profile = by_converter(dtype, scale)
+    random, at = np.random.default_rng(seed), 20_000
+    sender, receiver = StreamEncoder(profile, dtype, key_every=6), StreamDecoder(profile)
+    for name, steps in what:
+        part = scaled[at : at + steps].copy()
+        at += steps
+        with np.errstate(all="ignore"):
+            if name == "gap":
+                part[random.random(part.shape) < 0.3] = np.nan if part.dtype.kind == "f" else 0
+            else:
+                ALTERATIONS[name](part, random)
+        packet = sender.encode(part)
+        assert_same_bits(part, receiver.decode(packet))
+        assert len(packet) <= part.nbytes + most_more(CHANNELS)
 
 
 def test_streams_side_by_side_do_not_mix(recording: np.ndarray, profile: Profile) -> None:

@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from losslessnn.entropy import log2
-from losslessnn.kernels.constants import NETWORK_INPUTS, PAD
+from losslessnn.kernels.constants import NETWORK_INPUTS, PAD, POSITION_LIMIT
 from losslessnn.kernels.cpu import autoregressive as kernel
 from losslessnn.kernels.cpu import network as network_kernel
 from losslessnn.kernels.cpu import network_times
 from losslessnn.kernels.parameters import Corrected, Steps
+from losslessnn.models.adc import MAX_CODES
 from losslessnn.models.autoregressive.correction import NOTHING_CORRECTED
 from losslessnn.models.autoregressive.encoder import push
 from losslessnn.models.autoregressive.intervals import Intervals, Room, code_steps
@@ -30,6 +31,7 @@ from losslessnn.models.prediction import Int32s, farthest, linear_errors, room_f
 from losslessnn.models.side import Base
 
 _MEMORY = 1 << 14  # time steps
+_WINDOW_SAMPLES = 1 << 12  # tell which codes occur most
 
 
 class Baseline:
@@ -57,19 +59,49 @@ class Baseline:
 def start_model(base: Base, codes: Codes, limits: tuple[int, int], baseline: Baseline) -> AutoregressiveModel:
     """A profile's model, ready for a stream that begins with these (channels, time) codes.
 
-    Offsets are those of the baseline or of the recordings it was fitted to, whichever predicts better.
+    Offsets are those of the baseline or of the recordings it was fitted to, whichever predicts better; those
+    of channels that are further off than any sample of these recordings are their own.
 
     Raises
     ------
     CorruptFrameError
         If kernels cannot reckon with codes between these limits.
     """
-    fitted = base.model.positions
-    chosen = [
-        predict_by(base.model, codes, base.positions(*limits, offsets))
-        for offsets in (baseline.offsets(codes), fitted.offset >> fitted.fraction_bits)
-    ]
+    bits = base.model.positions.fraction_bits
+    offsets = [baseline.offsets(codes), profile_offsets(base)]
+    own, fitted = offsets_of(codes), base.model.positions
+    moved = (own < fitted.low) | (own > fitted.high)
+    if moved.any():
+        offsets.append(np.where(moved, own, offsets[0]))
+    # edges of ADC tables take longest and are the same: those that reach furthest serve both
+    positions = base.positions(*limits, max(offsets, key=lambda each: int(np.abs(each).max())))
+    chosen = [predict_by(base.model, codes, positions._replace(offset=each << bits)) for each in offsets]
     return min(chosen, key=lambda found: _octaves(found[1].errors))[0]
+
+
+def profile_offsets(base: Base) -> NDArray[np.int64]:
+    """Where channels lay in the recordings that a profile was fitted to, in codes."""
+    fitted = base.model.positions
+    return fitted.offset >> fitted.fraction_bits
+
+
+def within_reach(base: Base, codes: Codes, known: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Which codes a profile's model may hold, all of them in one packet: as many as possible.
+
+    ADC tables are of 16,384 codes at most, which may be fewer than there are from the baseline to the rail.
+    """
+    furthest = (POSITION_LIMIT >> base.model.positions.fraction_bits + 1) - 2
+    known = known & (codes > -furthest) & (codes < furthest)
+    if base.tables is None or not known.any():
+        return known
+    some = codes[known]
+    low = int(some.min())
+    if int(some.max()) - low >= MAX_CODES:
+        some = np.sort(some[:: max(some.size // _WINDOW_SAMPLES, 1)])
+        ends = np.searchsorted(some, some + (MAX_CODES - 1), side="right")
+        first = int(np.argmax(ends - np.arange(some.size)))
+        low = (int(some[first]) + int(some[ends[first] - 1]) - MAX_CODES) // 2  # some lie beyond both
+    return known & (codes >= low) & (codes < low + MAX_CODES)
 
 
 def _octaves(errors: NDArray[Any]) -> float:
