@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import random
 import subprocess
 import sys
@@ -10,7 +11,9 @@ import threading
 import weakref
 import zipfile
 import zlib
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
@@ -260,6 +263,36 @@ class TestReadingSamples:
             starts = list(range(0, 9900, 97))
             for start, part in zip(starts, pool.map(lambda s: archive[s : s + 100], starts), strict=True):
                 assert np.array_equal(part, RECORDING[start : start + 100])
+
+    def test_workers_get_archives_and_their_arrays(
+        self, packed: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(packed.parent)
+        with open_archive(packed.name) as archive, open_archive(packed.name, recover=True) as other:
+            monkeypatch.chdir(packed.parent.parent)
+            with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+                parts = [pool.submit(getitem, each, np.s_[1990:2010, 1:]) for each in (archive, archive.main)]
+                assert all(np.array_equal(part.result(), RECORDING[1990:2010, 1:]) for part in parts)
+            assert pickle.loads(pickle.dumps(other)).frame_count == 10
+            both = pickle.loads(pickle.dumps((archive, archive.arrays)))
+            assert np.array_equal(both[1][""][5], RECORDING[5])
+
+    def test_an_archive_whose_path_leads_elsewhere_cannot_be_pickled(self, packed: Path) -> None:
+        with open_archive(packed) as archive:
+            packed.rename(packed.with_name("moved"))
+            for each in (archive, archive.main):
+                with pytest.raises(RecordingError, match="not there any more as it was opened"):
+                    pickle.dumps(each)
+            packed.write_bytes(b"another")
+            with pytest.raises(RecordingError, match=r"x\.npy\.lnn: cannot be pickled"):
+                pickle.dumps(archive)
+
+    @pytest.mark.skipif(not os.path.exists("/dev/fd"), reason="files have no such names here")
+    def test_an_archive_without_a_path_of_its_own_cannot_be_pickled(self, packed: Path) -> None:
+        with open(packed, "rb") as file, open_archive(f"/dev/fd/{file.fileno()}") as archive:
+            assert np.array_equal(archive[5], RECORDING[5])
+            with pytest.raises(RecordingError, match="leads others elsewhere"):
+                pickle.dumps(archive)
 
     def test_a_file_without_samples_says_so(self, tmp_path: Path) -> None:
         (tmp_path / "e").write_bytes(b"")

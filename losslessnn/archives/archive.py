@@ -5,15 +5,17 @@ from __future__ import annotations
 import bisect
 import itertools
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
 
-from losslessnn.archives.file import ArchiveFile
+from losslessnn.archives.file import ArchiveFile, is_still
 from losslessnn.archives.format import SUFFIX
 from losslessnn.archives.parts import find_frames, find_header, in_words
 from losslessnn.archives.stored_array import StoredArray
@@ -24,6 +26,7 @@ from losslessnn.models.store import Profile, remember
 from losslessnn.recordings.layout import Member, Samples, all_samples, layout_length
 
 _MOST_PRIMES = 3
+_OF_THIS_PROCESS = re.compile("/proc/|/dev/(fd/|stdin)")
 
 
 class Archive:
@@ -68,6 +71,7 @@ class Archive:
 
     def __init__(self, path: str | os.PathLike[str], *, recover: bool = False) -> None:
         self.path = Path(path)
+        self._place, self._recover = self.path.absolute(), recover  # even if the process goes elsewhere
         self._file = ArchiveFile(self.path)
         self.stat, self.archive_length = self._file.stat, self._file.length
         try:
@@ -333,6 +337,20 @@ class Archive:
 
     # -- life
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled as its path: whoever gets it, a worker say, opens the file there."""
+        return partial(open_archive, recover=self._recover), (self._path_elsewhere(),)
+
+    def _path_elsewhere(self) -> Path:
+        """A path that leads other processes to the file, too."""
+        if _OF_THIS_PROCESS.match(str(self._place)):
+            why = "is a name for a file that this process has opened, and leads others elsewhere"
+        elif not os.path.lexists(self._place) or not is_still(self._place, self.stat):
+            why = "is not there any more as it was opened"
+        else:
+            return self._place
+        raise RecordingError(f"{self.path}: cannot be pickled, as an archive is by its path, which {why}")
+
     def close(self) -> None:
         """Close the file; reading is no longer possible."""
         self._file.close()
@@ -366,7 +384,7 @@ def open_archive(path: str | os.PathLike[str], *, recover: bool = False) -> Arch
     Archive
         A context manager with ``shape``, ``dtype`` and ``sampling_rate``. ``archive[t0:t1, channels]``
         decodes only the frames touched, iterating yields one array per frame, and ``archive.arrays`` has
-        every array of an ``.npz``.
+        every array of an ``.npz``. Both can be pickled, for workers, who open the file by its path.
 
     Raises
     ------

@@ -49,3 +49,10 @@ class ArchiveFile:
     def close(self) -> None:
         """Close the file; reading is no longer possible."""
         self._file.close()
+
+
+def is_still(path: Path, read: os.stat_result) -> bool:
+    """Whether what has this name is the file that it was, not written since."""
+    now = os.stat(path)
+    same_time = (now.st_size, now.st_mtime_ns) == (read.st_size, read.st_mtime_ns)
+    return same_time and os.path.samestat(now, read)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from losslessnn.archives.file import is_still
 from losslessnn.kernels.cpu.announcing import seconds_waiting
 
 if TYPE_CHECKING:
@@ -95,10 +96,3 @@ class FileReport:
             If nothing has that name any more.
         """
         return self.read is None or is_still(self.source, self.read)
-
-
-def is_still(path: Path, read: os.stat_result) -> bool:
-    """Whether what has this name is the file that it was, not written since."""
-    now = os.stat(path)
-    same_time = (now.st_size, now.st_mtime_ns) == (read.st_size, read.st_mtime_ns)
-    return same_time and os.path.samestat(now, read)

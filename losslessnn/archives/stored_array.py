@@ -90,6 +90,10 @@ class StoredArray:
     def __repr__(self) -> str:
         return f"<StoredArray {self.name!r}: {self.dtype} {self.shape}>"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled as its archive and its name."""
+        return _array_of, (self._archive, self.name)
+
     def __getitem__(self, key: Any) -> Any:
         """Return what ``numpy`` would for the whole array.
 
@@ -198,6 +202,11 @@ class StoredArray:
             start, _ = self.samples.frame_span(int(frame))
             result[mine] = self._frame(int(frame))[(slice(None), *rest)][rows[mine] - start]
         return result
+
+
+def _array_of(archive: Any, name: str) -> StoredArray:
+    array: StoredArray = archive.arrays[name]
+    return array
 
 
 def _time_axis(rest: tuple[Any, ...]) -> int:

@@ -19,8 +19,9 @@ from typing import BinaryIO
 import numpy as np
 
 from losslessnn.archives.archive import Archive
+from losslessnn.archives.file import is_still
 from losslessnn.archives.format import ArchiveHeader, is_repeated, pack_header, pack_index, unpack_header
-from losslessnn.archives.report import FileReport, Progress, Stopwatch, is_still, moved_notes, no_progress
+from losslessnn.archives.report import FileReport, Progress, Stopwatch, moved_notes, no_progress
 from losslessnn.archives.sidecar import sidecar_of
 from losslessnn.chunk import Settings, decode_chunk, memory_bytes, memory_order, same_array
 from losslessnn.chunk.nearby import check_max_error, quantise
