@@ -81,7 +81,7 @@ class Announcer(numba.core.event.Listener):  # type: ignore[misc]
         if not self._said and function.__module__.startswith(__package__ or ""):
             self._said = True
             once = "" if self._warned else ", once; they are kept"
-            _LOGGER.info("compiling kernels for this kind of data: up to a minute%s", once)
+            _LOGGER.info("compiling kernels for this kind of data: a minute or so%s", once)
 
     def on_end(self, event: numba.core.event.Event) -> None:
         pass
