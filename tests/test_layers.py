@@ -22,7 +22,7 @@ LAYERS = (
     ("recordings",),
     ("advice", "comparing", "workers", "simulate"),
     ("chunk",),
-    ("training",),
+    ("training", "sending"),
     ("models",),
     ("lattice", "plain"),  # what samples become before they are modelled, or instead
     ("coding", "entropy"),
