@@ -165,10 +165,8 @@ class StreamEncoder:
                 f"samples must be (time, {self.channels}) as the profile's, not of shape {array.shape}"
             )
         if not 1 <= len(array) <= LONGEST_PACKET:
-            raise ValueError(
-                f"a packet has 1 to {LONGEST_PACKET} time steps, not {len(array)}: "
-                "longer stretches are chunks, for losslessnn.compress"
-            )
+            longer = ": longer stretches are chunks, for losslessnn.compress" if len(array) else ""
+            raise ValueError(f"a packet has 1 to {LONGEST_PACKET} time steps, not {len(array)}{longer}")
         return np.ascontiguousarray(array, self.dtype)
 
     def _go_on(self, array: np.ndarray[Any, Any]) -> _Made:
