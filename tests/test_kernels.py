@@ -46,6 +46,7 @@ from losslessnn.kernels.constants import (
 )
 from losslessnn.kernels.cpu import autoregressive as cpu_autoregressive
 from losslessnn.kernels.cpu import head as cpu_head
+from losslessnn.kernels.cpu import head_lanes
 from losslessnn.kernels.cpu import integers as cpu_integers
 from losslessnn.kernels.cpu import points as cpu_points
 from losslessnn.kernels.cpu import rans as cpu_rans
@@ -597,6 +598,13 @@ def test_no_distance_reaches_beyond_the_tails() -> None:
     for reach, inverse in zip(REACH.tolist(), INVERSE.tolist(), strict=True):
         assert 0 < (reach - 1) * inverse < 1 << 50
         assert (reach - 1) * inverse >> (30 + CELL_BITS) < TAIL_CELLS
+
+
+def test_products_of_distances_and_cells_are_exact_in_doubles() -> None:
+    """The head's only reals: no product needs more bits than a double has, so none is rounded."""
+    assert (head_lanes.CELLS * 2.0**30 == INVERSE).all()
+    farthest = [int(reach) - 1 for reach in head_lanes.REACHES]
+    assert max(far * int(cells) for far, cells in zip(farthest, INVERSE, strict=True)) < 1 << 53
 
 
 def test_scales_double_every_eight_steps() -> None:

@@ -125,7 +125,7 @@ class _Bins:
     def __init__(self, bins: Any, table: Numbers) -> None:
         self.low, self.high = bins.low.of_width(32), bins.high.of_width(32)
         self._bits = bins.fraction_bits.of_width(32)
-        self._half = (self._bits - self._bits + 1) << (self._bits - 1)
+        self._half = 1 << (self._bits - 1)
         self._edges, self._inverse = bins.edges, bins.inverse
         self._tabled = bins.edges.length > 0
         self._row = table * bins.edges.length.of_width(32) - self.low
