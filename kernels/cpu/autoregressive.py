@@ -374,7 +374,8 @@ def decode(
 ):  # fmt: skip
     """Fill ``history`` and ``codes`` in some steps; return 0, or a positive number if the bytes are wrong.
 
-    ``codes`` are (channels, time), or empty where there are no ADC tables: they follow from positions.
+    ``codes`` are those of each step, (steps, channels), less the lowest there is, or empty where there are no
+    ADC tables: they follow from positions.
     Times and ``steps`` count from where ``codes``, ``history``, ``marked``, ``stage`` and ``memory`` begin;
     what came before is still in them as far as anybody looks back, and ``working`` goes on from there.
     There are ``n_words``; of ``words`` those are needed that so many samples may take, and one more than
@@ -432,7 +433,9 @@ def decode(
         )
         if place < 0:
             return 2
-        _write(flat, history, codes, columns, together, skew, s, k_begin, k_end)
+        _write(flat, history, columns, together, skew, s, k_begin, k_end)
+        if codes.size > 0:
+            _note_codes(codes, columns, positions.low, s, k_begin, k_end)
         if steady and stage.own_weights.shape[1] == 0:
             continue
         for k in range(k_begin, k_end):
@@ -517,7 +520,7 @@ def _settle(raw, place, history, codes, positions, columns, bins, together, skew
             symbol = np.int64(columns.symbol[i])
             code = (columns.first[i] + symbol) << coarse
             if held:
-                code = _code_before(history, codes, positions, columns, i, s - skew * i)
+                code = _code_before(history, codes, positions, columns, skew, i, s - skew * i)
             elif symbol == 0 or symbol == WINDOW - 1:
                 beyond, place = take_escape(raw, place, _ESCAPE_BITS, _LONGEST_ESCAPE)
                 code += (beyond if symbol else -beyond) << coarse
@@ -532,34 +535,33 @@ def _settle(raw, place, history, codes, positions, columns, bins, together, skew
 
 
 @inlined
-def _code_before(history, codes, positions, columns, k, t):
+def _code_before(history, codes, positions, columns, skew, k, t):
     """The code before a time of a channel; before the first, the lowest."""
     if t == 0:
         return np.int64(positions.low)
     if codes.size > 0:
-        return np.int64(codes[k, t - 1])
+        return np.int64(codes[t - 1 + skew * k, k]) + positions.low
     return (np.int64(history[k, PAD + t - 1]) + columns.offset[k]) >> positions.fraction_bits
 
 
 @inlined
-def _write(flat, history, codes, columns, together, skew, s, k_begin, k_end):
-    """Write a step's positions and, if there are any to write, codes."""
-    row, code_row = np.int64(history.shape[1]), np.int64(codes.shape[1])
+def _write(flat, history, columns, together, skew, s, k_begin, k_end):
+    """Write a step's positions."""
+    row = np.int64(history.shape[1])
     first = margin(skew) + PAD + s  # where channel 0 is, or would be
     full = k_begin + (k_end - k_begin) // together * together
     for k in range(k_begin, full, together):
-        head_lanes.write(
-            together, flat, codes, columns, k, first + k * (row - skew), row - skew,
-            s + k * (code_row - skew), code_row - skew,
-        )  # fmt: skip
+        head_lanes.write(together, flat, columns, k, first + k * (row - skew), row - skew)
     for k in range(full, k_end):
-        t = s - skew * k
-        history[k, PAD + t] = columns.position[k] - columns.offset[k]
-        if codes.size > 0:
-            codes[k, t] = columns.code[k]
+        history[k, PAD + s - skew * k] = columns.position[k] - columns.offset[k]
     _fetch_ahead(flat, first, row - skew, skew, s, k_begin, k_end)
-    if codes.size > 0:
-        _fetch_ahead(codes.reshape(-1), s, code_row - skew, skew, s, k_begin, k_end)
+
+
+@inlined
+def _note_codes(codes, columns, low, s, k_begin, k_end):
+    """Keep a step's codes side by side: to write each to its channel's row takes as long as to find it."""
+    for k in range(np.uintp(k_begin), np.uintp(k_end)):
+        codes[np.uintp(s), k] = columns.code[k] - low
 
 
 @inlined

@@ -362,16 +362,11 @@ def settle(columns: Any, k: Numbers, n: Numbers, bins: Any) -> Numbers:
 
 @in_lanes
 def write(
-    history: Array, codes: Array, columns: Any, k: Numbers, place: Numbers, apart: Numbers,
-    code_place: Numbers, codes_apart: Numbers,
-) -> Numbers:  # fmt: skip
-    """Write the positions of the channels from ``k`` on, and their codes if there are any to write.
-
-    The first one's go to ``place`` and ``code_place``, those of the next so far behind it.
-    """
+    history: Array, columns: Any, k: Numbers, place: Numbers, apart: Numbers
+) -> Numbers:
+    """Write the positions of the channels from ``k`` on, the first one's to ``place``, others so far behind."""
     lane = lane_numbers(k)
     history.scatter(lane * apart + place, _number(columns.position, k) - _number(columns.offset, k))
-    when(codes.length > 0, lambda: codes.scatter(lane * codes_apart + code_place, _number(columns.code, k)))
     return k
 
 

@@ -73,6 +73,21 @@ def codes_of_rows(rows, column, shift, offset, codes):
                 k += channels
 
 
+@lean_kernel
+def codes_of_steps(steps, first, skew, low, codes):
+    """Fill codes from what a wavefront notes at each step, (steps, channels), less the lowest code.
+
+    Channel 0's first code is in row ``first``, that of every other channel ``skew`` rows below the one before.
+    """
+    by_time = codes.T
+    n_channels, n_times = codes.shape
+    for begin in range(0, n_times, TIMES):
+        for group in range(0, n_channels, CHANNELS):
+            for t in range(begin, min(begin + TIMES, n_times)):
+                for k in range(group, min(group + CHANNELS, n_channels)):
+                    by_time[t, k] = low + steps[np.uintp(first + t + skew * k), np.uintp(k)]
+
+
 @in_lanes
 def _put_rows(
     codes: Array, place: Numbers, apart: Numbers, shift: Numbers, offset: Array, k: Numbers, rows: Array,

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from losslessnn.kernels.constants import PAD
 from losslessnn.kernels.cpu import adaptive, octets
-from losslessnn.kernels.cpu.transposing import by_time, codes_of_rows
+from losslessnn.kernels.cpu.transposing import by_time, codes_of_rows, codes_of_steps
 from losslessnn.models.autoregressive.model import AutoregressiveModel
-from losslessnn.models.blocks import Codes, block_size, put_codes
+from losslessnn.models.blocks import Codes, block_size
 from losslessnn.models.sight import EVERYTHING, slide
 
 _LINE = 16  # samples of a cache line
@@ -35,6 +35,7 @@ class Window:
 
     def __init__(self, model: AutoregressiveModel, longest: int, lockstep: bool = False) -> None:
         n_channels, skew = model.positions.offset.size, model.taps.skew
+        self._skew = skew
         self.reach = skew * (n_channels - 1) + 1  # how far behind the last channel is, and one sample
         self.step = block_size(n_channels)
         size = self.size = longest if lockstep else min(self.step + self.reach, longest)
@@ -45,7 +46,8 @@ class Window:
         self.flat = np.zeros(n_channels * length + 2 * margin, np.int32)
         self.history = self.flat[margin:-margin].reshape(n_channels, length)
         self._positions = model.positions
-        self.codes = np.empty((n_channels, size) if model.positions.edges.size else (0, 0), np.int32)
+        noted = model.positions.edges.size > 0 and not lockstep
+        self.codes = np.empty((size + self.reach - 1, n_channels) if noted else (0, 0), np.int16)
         n_rows = n_channels + 1 if model.adaptive.own else 0
         self.units = np.zeros((n_rows, length), np.int32)
         self.stage = adaptive.new_state(
@@ -72,7 +74,7 @@ class Window:
             if not self._moved_out:
                 self._moved_out = [array[:, :before].copy() for array, before in self._moving]
             if self.codes.size:
-                slide(self.codes, EVERYTHING, moved, kept)
+                self.codes[: begin - origin] = self.codes[moved : moved + begin - origin]
             self._keep(moved, kept)
             self.history[:, n_times - origin + PAD :] = 0  # behind the end
 
@@ -102,7 +104,7 @@ class Window:
         """Fill (channels, time) codes with those from a time on."""
         column = begin - self.origin
         if self.codes.size:
-            put_codes(self.codes, column, codes)
+            take_codes(self.codes, column, self._skew, self._positions.low, codes)
         elif by_time(codes):
             positions = self._positions
             codes_of_rows(
@@ -115,3 +117,15 @@ class Window:
         else:
             placed = self.history[:, PAD + column : PAD + column + codes.shape[1]]
             codes[:] = (placed + self._positions.offset[:, None]) >> self._positions.fraction_bits
+
+
+def take_codes(steps: NDArray[np.int16], column: int, skew: int, low: int, codes: Codes) -> None:
+    """Fill (channels, time) codes with those that a wavefront noted, (steps, channels), less the lowest."""
+    if by_time(codes):
+        codes_of_steps(steps, np.int64(column), np.int64(skew), np.int64(low), codes)
+        return
+    step, channel = steps.strides
+    noted = np.lib.stride_tricks.as_strided(
+        steps[column:], codes.shape, (skew * step + channel, step), writeable=False
+    )
+    np.add(noted, low, out=codes, dtype=np.int64, casting="unsafe")
