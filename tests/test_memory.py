@@ -16,7 +16,7 @@ from losslessnn import compress, decompress, memory
 from losslessnn.models import adc, prediction
 from losslessnn.models.adc import plain_positions
 from losslessnn.models.autoregressive.encoder import encode
-from losslessnn.models.blocks import codes_between, put_codes, row_groups, time_blocks
+from losslessnn.models.blocks import codes_between, row_groups, time_blocks
 from losslessnn.models.fit import fit
 from losslessnn.models.fit.effort import EFFORT
 from losslessnn.models.prediction import Passage, Prediction
@@ -139,9 +139,6 @@ def test_pieces_of_views_are_what_kernels_take(dtype: type, n_times: int, order:
     for begin, end in ((0, n_times), (n_times // 2, n_times + 1)):
         piece = codes_between(codes, begin, end)
         assert_same_bits(piece, np.ascontiguousarray(codes[:, begin:end], np.int32))
-        put = np.zeros_like(codes[:, begin:end])
-        put_codes(np.pad(piece, ((0, 0), (5, 9))), 5, put)
-        assert_same_bits(put, codes[:, begin:end].copy("K"))
     for rows, some in row_groups(codes):
         assert some.flags.c_contiguous
         assert np.array_equal(some, codes[rows])

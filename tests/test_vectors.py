@@ -34,6 +34,7 @@ from losslessnn.kernels.cpu.vectors import (
     when,
 )
 from losslessnn.kernels.parameters import LinearTaps
+from losslessnn.models.autoregressive.window import take_codes
 
 each_width = pytest.mark.parametrize("lanes", [LANES, 1])
 numbers = st.integers(-(1 << 63), (1 << 63) - 1) | st.integers(-100, 100)
@@ -314,6 +315,30 @@ def test_codes_become_rows_of_positions_and_back(n_channels: int, n_times: int, 
     back = np.empty((n_times, n_channels), np.int16).T
     codes_of_rows(rows, np.int64(4), np.int64(shift), offset, back)
     np.testing.assert_array_equal(back, codes[:, 2 : 2 + n_times])
+
+
+@pytest.mark.parametrize("n_channels", [1, 7, 40])
+@pytest.mark.parametrize("n_times", [1, 9, 130])
+@pytest.mark.parametrize("skew", [1, 3])
+@pytest.mark.parametrize("dtype", [np.int16, np.int32])
+def test_codes_are_taken_from_the_steps_at_which_they_were_noted(
+    n_channels: int, n_times: int, skew: int, dtype: type
+) -> None:
+    """Also where steps have shorter rows than there are channels."""
+    width, low = min(n_channels, n_times // skew + 2), -30000
+    n_steps = n_times + skew * (n_channels - 1)
+    codes = np.random.default_rng(0).integers(low, low + (1 << 14), (n_channels, n_times))
+    steps = np.full((n_steps + n_channels // width + 1, width), -1, np.int16)
+    place = np.add.outer(np.arange(n_channels) * (skew * width + 1), np.arange(n_times) * width)
+    assert np.unique(place).size == codes.size
+    steps.reshape(-1)[place] = codes - low
+    for begin in {0, n_times // 2}:
+        taken = np.empty((n_times - begin, n_channels), dtype)
+        take_codes(steps, begin, skew, low, taken.T)
+        np.testing.assert_array_equal(taken.T, codes[:, begin:])
+        taken = np.empty((n_channels, n_times - begin), dtype)
+        take_codes(steps, begin, skew, low, taken)
+        np.testing.assert_array_equal(taken, codes[:, begin:])
 
 
 cpu_lowest_bit = njit(lambda value: lowest_bit(value))

@@ -374,8 +374,8 @@ def decode(
 ):  # fmt: skip
     """Fill ``history`` and ``codes`` in some steps; return 0, or a positive number if the bytes are wrong.
 
-    ``codes`` are those of each step, (steps, channels), less the lowest there is, or empty where there are no
-    ADC tables: they follow from positions.
+    ``codes`` get those of each step, less the lowest one, as `codes_of_steps` takes them. They are empty
+    where codes follow from positions: where there are no ADC tables.
     Times and ``steps`` count from where ``codes``, ``history``, ``marked``, ``stage`` and ``memory`` begin;
     what came before is still in them as far as anybody looks back, and ``working`` goes on from there.
     There are ``n_words``; of ``words`` those are needed that so many samples may take, and one more than
@@ -433,9 +433,7 @@ def decode(
         )
         if place < 0:
             return 2
-        _write(flat, history, columns, together, skew, s, k_begin, k_end)
-        if codes.size > 0:
-            _note_codes(codes, columns, positions.low, s, k_begin, k_end)
+        _write(flat, history, codes, columns, bins.low, together, skew, s, k_begin, k_end)
         if steady and stage.own_weights.shape[1] == 0:
             continue
         for k in range(k_begin, k_end):
@@ -540,28 +538,22 @@ def _code_before(history, codes, positions, columns, skew, k, t):
     if t == 0:
         return np.int64(positions.low)
     if codes.size > 0:
-        return np.int64(codes[t - 1 + skew * k, k]) + positions.low
+        return np.int64(codes.reshape(-1)[(t - 1 + skew * k) * codes.shape[1] + k]) + positions.low
     return (np.int64(history[k, PAD + t - 1]) + columns.offset[k]) >> positions.fraction_bits
 
 
 @inlined
-def _write(flat, history, columns, together, skew, s, k_begin, k_end):
-    """Write a step's positions."""
-    row = np.int64(history.shape[1])
+def _write(flat, history, codes, columns, low, together, skew, s, k_begin, k_end):
+    """Write a step's positions to their rows, and note its codes if there are any to note."""
+    row, noted = np.int64(history.shape[1]), s * np.int64(codes.shape[1])
     first = margin(skew) + PAD + s  # where channel 0 is, or would be
     full = k_begin + (k_end - k_begin) // together * together
     for k in range(k_begin, full, together):
-        head_lanes.write(together, flat, columns, k, first + k * (row - skew), row - skew)
+        place = first + k * (row - skew)
+        head_lanes.write(together, flat, place, row - skew, codes, noted + k, low, columns, k)
     for k in range(full, k_end):
-        history[k, PAD + s - skew * k] = columns.position[k] - columns.offset[k]
+        head_lanes.write(1, flat, first + k * (row - skew), row - skew, codes, noted + k, low, columns, k)
     _fetch_ahead(flat, first, row - skew, skew, s, k_begin, k_end)
-
-
-@inlined
-def _note_codes(codes, columns, low, s, k_begin, k_end):
-    """Keep a step's codes side by side: to write each to its channel's row takes as long as to find it."""
-    for k in range(np.uintp(k_begin), np.uintp(k_end)):
-        codes[np.uintp(s), k] = columns.code[k] - low
 
 
 @inlined

@@ -362,11 +362,16 @@ def settle(columns: Any, k: Numbers, n: Numbers, bins: Any) -> Numbers:
 
 @in_lanes
 def write(
-    history: Array, columns: Any, k: Numbers, place: Numbers, apart: Numbers
-) -> Numbers:
-    """Write the positions of the channels from ``k`` on, the first one's to ``place``, others so far behind."""
-    lane = lane_numbers(k)
-    history.scatter(lane * apart + place, _number(columns.position, k) - _number(columns.offset, k))
+    history: Array, place: Numbers, apart: Numbers, codes: Array, noted: Numbers, low: Numbers, columns: Any,
+    k: Numbers,
+) -> Numbers:  # fmt: skip
+    """Write the positions of the channels from ``k`` on, the first one's to a place, others so far ``apart``.
+
+    Codes, if there are any to note, go side by side, less the lowest.
+    """
+    position = _number(columns.position, k) - _number(columns.offset, k)
+    history.scatter(lane_numbers(k) * apart + place, position)
+    when(codes.length > 0, lambda: codes.store(noted, _number(columns.code, k) - low.of_width(32)))
     return k
 
 

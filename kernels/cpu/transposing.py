@@ -75,17 +75,18 @@ def codes_of_rows(rows, column, shift, offset, codes):
 
 @lean_kernel
 def codes_of_steps(steps, first, skew, low, codes):
-    """Fill codes from what a wavefront notes at each step, (steps, channels), less the lowest code.
+    """Fill codes with those that a wavefront notes at each of its ``steps``, less the lowest one.
 
-    Channel 0's first code is in row ``first``, that of every other channel ``skew`` rows below the one before.
+    Channel 0's first code begins row ``first``; that of each other channel is ``skew`` rows below the one of
+    the channel before and a place to the right, if not in the row then in the next ones.
     """
-    by_time = codes.T
-    n_channels, n_times = codes.shape
+    by_time, flat = codes.T, steps.reshape(-1)
+    n_channels, n_times, width = codes.shape[0], codes.shape[1], steps.shape[1]
     for begin in range(0, n_times, TIMES):
         for group in range(0, n_channels, CHANNELS):
             for t in range(begin, min(begin + TIMES, n_times)):
                 for k in range(group, min(group + CHANNELS, n_channels)):
-                    by_time[t, k] = low + steps[np.uintp(first + t + skew * k), np.uintp(k)]
+                    by_time[t, k] = low + flat[np.uintp((first + t + skew * k) * width + k)]
 
 
 @in_lanes

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from losslessnn.kernels.cpu.transposing import by_time, codes_of_rows, rows_of_codes
+from losslessnn.kernels.cpu.transposing import by_time, rows_of_codes
 
 Codes = NDArray[Any]
 """Codes (channels, time), integers."""
@@ -46,14 +46,6 @@ def codes_between(codes: Codes, begin: int, end: int) -> NDArray[np.int32]:
     rows = np.empty((len(codes), min(end, codes.shape[1]) - begin), np.int32)
     rows_of_codes(codes, np.int64(begin), np.int64(0), _none(codes), rows, np.int64(0), rows.shape[1])
     return rows
-
-
-def put_codes(rows: NDArray[np.int32], column: int, codes: Codes) -> None:
-    """Fill (channels, time) codes with those from a column of the kernels' rows on."""
-    if by_time(codes):
-        codes_of_rows(rows, np.int64(column), np.int64(0), _none(codes), codes)
-    else:
-        codes[:] = rows[:, column : column + codes.shape[1]]
 
 
 def _none(codes: Codes) -> NDArray[np.int64]:

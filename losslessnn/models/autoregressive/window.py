@@ -46,8 +46,13 @@ class Window:
         self.flat = np.zeros(n_channels * length + 2 * margin, np.int32)
         self.history = self.flat[margin:-margin].reshape(n_channels, length)
         self._positions = model.positions
+        # A wavefront notes the codes of a step in a row, as long as channels have samples at once. What has
+        # no room there goes into the next rows, whose first channels are at their end by then.
+        width = min(n_channels, longest // skew + 2)
+        self._overhang = n_channels // width + 1
+        n_steps = min(self.step + 1, longest) + self.reach - 1
         noted = model.positions.edges.size > 0 and not lockstep
-        self.codes = np.empty((size + self.reach - 1, n_channels) if noted else (0, 0), np.int16)
+        self.codes = np.empty((n_steps + self._overhang, width) if noted else (0, 0), np.int16)
         n_rows = n_channels + 1 if model.adaptive.own else 0
         self.units = np.zeros((n_rows, length), np.int32)
         self.stage = adaptive.new_state(
@@ -74,7 +79,8 @@ class Window:
             if not self._moved_out:
                 self._moved_out = [array[:, :before].copy() for array, before in self._moving]
             if self.codes.size:
-                self.codes[: begin - origin] = self.codes[moved : moved + begin - origin]
+                held = begin - origin + self._overhang
+                self.codes[:held] = self.codes[moved : moved + held]
             self._keep(moved, kept)
             self.history[:, n_times - origin + PAD :] = 0  # behind the end
 
@@ -120,7 +126,7 @@ class Window:
 
 
 def take_codes(steps: NDArray[np.int16], column: int, skew: int, low: int, codes: Codes) -> None:
-    """Fill (channels, time) codes with those that a wavefront noted, (steps, channels), less the lowest."""
+    """Fill (channels, time) codes with what a wavefront noted, less the lowest, from a time on."""
     if by_time(codes):
         codes_of_steps(steps, np.int64(column), np.int64(skew), np.int64(low), codes)
         return
