@@ -34,6 +34,7 @@ HELD_OUT = 8
 _PIECES = 8
 _SCORED_TIMES, _SCORED_SAMPLES = 1 << 15, 1 << 22
 _LEVEL, _QUICK_LEVEL = 9, 5
+_LOUDNESS = 0.5  # octaves, about: what a profile meets may be so much louder than what it was fitted to
 _LEAST_GAIN = 0.0005
 _SHOWN, _SHOWN_IN_TORCH = 1 << 24, 1 << 26  # samples, to the network
 
@@ -188,7 +189,7 @@ class _Training:
         """How hard the closed form is looked for."""
         from losslessnn.models.fit.effort import EFFORT
 
-        return EFFORT[_QUICK_LEVEL if self.quick else _LEVEL]
+        return replace(EFFORT[_QUICK_LEVEL if self.quick else _LEVEL], loudness=_LOUDNESS)
 
     def figures(self, stages: dict[str, float]) -> dict[str, Any]:
         """Facts of a profile that torch trained: its bits per sample after every stage."""
@@ -239,7 +240,7 @@ def _torch_profiles(
     effort = training.effort()
     form = closed_form.fit_closed_form(codes, effort)
     alone = Profile(len(codes), side.pack_model(form.model), form.tables)
-    base = for_network(form.model, form.prediction)
+    base = for_network(form.model, form.prediction, effort)
     del form  # as large as what training needs
     plan = torch_training.Plan(
         hidden=training.hidden or effort.network.hidden,

@@ -305,6 +305,19 @@ def test_an_offset_of_one_channel_or_all_is_not_that_of_the_noise(
         assert sum(sizes[12:]) < most * sum(usual[12:])
 
 
+@pytest.mark.parametrize("quick", [True, False])
+def test_noise_that_becomes_louder_takes_the_bits_that_it_has(quick: bool) -> None:
+    """Though scales that stay would be best for all that the profile was fitted to."""
+    noise = np.random.default_rng(0).normal(0, 20, (9000, 4))
+    profile = losslessnn.fit(noise[:6000].round().astype("int16"), quick=quick)
+    sender = StreamEncoder(profile)
+    sizes = [
+        send_all(sender, pieces((gain * noise[6000:]).round().astype("int16"), 100))[0] for gain in (1, 8)
+    ]
+    quiet, loud = (8 * float(np.mean(packets)) / (100 * 4) for packets in sizes)
+    assert quiet + 2.9 < loud < quiet + 3.3
+
+
 @pytest.mark.parametrize("gain", [2, 3, 8])
 @pytest.mark.parametrize("begin", [0, 1000])
 def test_another_gain_costs_nothing(uneven: np.ndarray, converter: Profile, gain: int, begin: int) -> None:

@@ -165,7 +165,7 @@ def test_code_lengths_are_the_coders(converter: str) -> None:
 
 def base_of(recording: np.ndarray) -> tuple[closed_form.ClosedForm, side.Base]:
     form = closed_form.fit_closed_form(_codes(recording), EFFORT[6])
-    model = for_network(form.model, form.prediction)
+    model = for_network(form.model, form.prediction, EFFORT[6])
     return form, side.Base.of(side.pack_model(model), form.tables, recording.shape[1])
 
 

@@ -34,7 +34,12 @@ def fit(
     taps = fit_taps(codes, positions, effort, gpu)
     prediction = Prediction(codes, positions, taps, whole)
     stage = fit_adaptive(prediction, effort)
-    head = fit_head(prediction.errors, positions.fraction_bits, least_gain=effort.following_gain)
+    head = fit_head(
+        prediction.errors,
+        positions.fraction_bits,
+        least_gain=effort.following_gain,
+        loudness=effort.loudness,
+    )
     nothing = no_network(len(codes))
     model = AutoregressiveModel(positions, taps, stage, head, nothing, _lanes(*codes.shape))
     return model, prediction
@@ -57,18 +62,18 @@ def add_network(
     training = effort.network.of_channels(len(prediction.codes))
     if training.hidden == 0 or not may_pay(marks, model, prediction, training):
         return None
-    model = for_network(model, prediction)
+    model = for_network(model, prediction, effort)
     network = fit_network(marks, model, prediction, training)
     return None if network is None else replace(model, network=network)
 
 
-def for_network(model: AutoregressiveModel, prediction: Prediction) -> AutoregressiveModel:
+def for_network(model: AutoregressiveModel, prediction: Prediction, effort: Effort) -> AutoregressiveModel:
     """The model with a head that a network can correct.
 
     A network moves along the shapes from heavy tails to none, which leaves the Laplace distribution aside.
     """
     kinds = slice(GAUSSIAN + 1)
-    head = fit_head(prediction.errors, model.positions.fraction_bits, kinds)
+    head = fit_head(prediction.errors, model.positions.fraction_bits, kinds, loudness=effort.loudness)
     return replace(model, head=head)
 
 

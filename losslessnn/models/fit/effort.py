@@ -39,6 +39,9 @@ class Effort:
         Bits a sample the adaptive stage must save to be worth a decoder's time.
     following_gain : float
         Bits a sample that scales must save by following the errors to be worth the time.
+    loudness : float
+        By how many octaves, about, what will be coded may be louder or quieter than what is fitted to: of a
+        profile; a chunk's own model is fitted to all that it codes.
     quick_cuts : bool
         Whether a quick model chooses the change at which a recording is cut in two, where there are several.
     """
@@ -59,6 +62,7 @@ class Effort:
     apart: int = 1
     adaptive_gain: float = 0.012
     following_gain: float = 0.0
+    loudness: float = 0.0
     quick_cuts: bool = False
 
 

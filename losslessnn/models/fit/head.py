@@ -36,12 +36,17 @@ TYPICAL_ERRORS = 256  # of a channel, that tell around which level they lie
 
 
 def fit_head(
-    errors: NDArray[Any], fraction_bits: int, kinds: slice = ALL_SHAPES, least_gain: float = 0.0
+    errors: NDArray[Any],
+    fraction_bits: int,
+    kinds: slice = ALL_SHAPES,
+    least_gain: float = 0.0,
+    loudness: float = 0.0,
 ) -> Head:
     """Weights, biases and starting points of the scales, and shapes, of some kinds.
 
     ``errors`` are (channels, time) integers. Scales stay as they are, without weights, unless following the
-    errors saves ``least_gain`` bits a sample.
+    errors saves ``least_gain`` bits a sample. They follow all the more the more octaves, ``loudness``, what
+    is coded may be louder or quieter than these.
     """
     n_channels = len(errors)
     shapes = load_shapes()
@@ -50,7 +55,8 @@ def fit_head(
     if least_gain and _gain(errors, fraction_bits, levels, initial, kinds) < least_gain:
         chosen = _STEADY
     else:
-        chosen = _following_weights(errors, fraction_bits, levels, initial, pilot_channels(n_channels))
+        pilots = pilot_channels(n_channels)
+        chosen = _following_weights(errors, fraction_bits, levels, initial, pilots, loudness)
     weights = np.repeat(chosen[None], n_channels, axis=0)
     center = _centers(levels, chosen)
     bias = np.zeros(n_channels, np.int32)
@@ -102,9 +108,10 @@ def _following_weights(
     levels: NDArray[np.int64],
     initial: NDArray[np.int64],
     pilots: NDArray[np.int64],
+    loudness: float = 0.0,
 ) -> NDArray[np.int32]:
     """Weights of the averages, in 2**-8, by some channels."""
-    chosen = _scale_weights(_statistics(errors, fraction_bits, initial, pilots))
+    chosen = _scale_weights(_statistics(errors, fraction_bits, initial, pilots), loudness)
     if np.abs(_centers(levels, chosen)).max() >= BIAS_LIMIT:  # only noise makes such weights
         return np.rint(256 * np.array(USUAL_WEIGHTS)).astype(np.int32)
     return chosen
@@ -167,11 +174,12 @@ def starting_levels(errors: NDArray[Any]) -> NDArray[np.int64]:
     return levels
 
 
-def _scale_weights(sums: NDArray[np.int64]) -> NDArray[np.int32]:
+def _scale_weights(sums: NDArray[np.int64], loudness: float) -> NDArray[np.int32]:
     """Least squares of the error's logarithm on the averages', within channels; weights in 2**-8.
 
     A signal that keeps its level leaves little to regress on, so the weights are drawn towards
-    `USUAL_WEIGHTS`, as by a Gaussian prior `WEIGHT_DOUBT` wide.
+    `USUAL_WEIGHTS`, as by a Gaussian prior `WEIGHT_DOUBT` wide. And a scale becomes as loud as all averages
+    only if its weights add up to 1: what they miss of ``loudness``, in octaves, is an error at every sample.
     """
     counted = sums[sums[:, 0, 0] > 1].astype(np.float64)
     total, products = counted[:, 1:, 0], counted[:, 1:, 1:]
@@ -184,7 +192,11 @@ def _scale_weights(sums: NDArray[np.int64]) -> NDArray[np.int32]:
         for j in range(3):
             left -= gram[i, j] * usual[j]
         gram[3, i] = gram[i, 3] = left
+    moved = float(int(sums[:, 0, 0].sum())) * (256 * loudness) ** 2
     for i in range(3):
+        for j in range(3):
+            gram[i, j] += moved
+        gram[3, i] = gram[i, 3] = gram[3, i] + moved * (1.0 - sum(USUAL_WEIGHTS))
         gram[i, i] += (LOG_SPREAD / WEIGHT_DOUBT) ** 2
     gram[3, 3] += gram.trace()  # its own size does not matter; the factor must stay positive
     change = np.empty(3, np.int64)
