@@ -143,7 +143,7 @@ def command(
 ) -> int:
     """Compress recordings into archives: FILE becomes FILE.lnn, and decompress restores it byte for byte.
 
-    Understands .npy, .npz, .wav, .edf, .bdf, .rhd, .rhs, .ns1 to .ns9, .ncs, .continuous; with what
+    Understands .npy, .npz, .wav, .edf, .bdf, .rhd, .rhs, .ns1 to .ns9, .ncs, .abf, .continuous; with what
     describes them in its place, SpikeGLX .bin (.meta), Open Ephys continuous.dat (structure.oebin), Intan
     amplifier.dat (info.rhd), BrainVision .eeg (.vhdr) and WFDB .dat (.hea); and raw files of interleaved
     samples given their number of channels (-n), type (-d) and rate (-s). Wrong guesses lose nothing, the

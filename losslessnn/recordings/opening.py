@@ -13,6 +13,7 @@ from losslessnn.errors import RecordingError
 from losslessnn.frame import ARCHIVE_MAGIC
 from losslessnn.newfile import refuse_special
 from losslessnn.recordings import (
+    abf,
     blackrock,
     brainvision,
     intan,
@@ -46,6 +47,7 @@ _READERS: dict[str, Callable[[BinaryIO, Reading], Finding]] = {
     ".rhd": intan.read_rhd,
     ".rhs": intan.read_rhs,
     ".ncs": neuralynx.read_ncs,
+    ".abf": abf.read_abf,
     ".continuous": openephys.read_continuous,
     **{f".ns{number}": blackrock.read_nsx for number in range(1, 10)},
 }
@@ -59,6 +61,7 @@ _BEGINNINGS = {
     intan.MAGIC: ".rhd",
     intan.STIMULATION_MAGIC: ".rhs",
     **dict.fromkeys(blackrock.MAGICS, ".ns5"),
+    **dict.fromkeys(abf.MAGICS, ".abf"),
 }
 
 
@@ -100,9 +103,9 @@ def open_recording(
     ----------
     path : path-like
         The file: ``.npy``, ``.npz``, ``.wav``, EDF or BDF, Intan's ``.rhd`` and ``.rhs``, Blackrock's
-        ``.ns1`` to ``.ns9``, Neuralynx's ``.ncs``, Open Ephys' ``.continuous``; with what describes it in its
-        place: SpikeGLX's ``.bin``, Open Ephys' ``continuous.dat``, Intan's ``amplifier.dat``, BrainVision's
-        ``.eeg``, WFDB's ``.dat``; or raw.
+        ``.ns1`` to ``.ns9``, Neuralynx's ``.ncs``, Axon's ``.abf``, Open Ephys' ``.continuous``; with what
+        describes it in its place: SpikeGLX's ``.bin``, Open Ephys' ``continuous.dat``, Intan's
+        ``amplifier.dat``, BrainVision's ``.eeg``, WFDB's ``.dat``; or raw.
     reading : Reading, optional
         What the file does not say itself.
     name : str, optional

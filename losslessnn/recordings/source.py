@@ -24,6 +24,7 @@ class Source(enum.IntEnum):
     BRAINVISION = 10
     WFDB = 11
     NEURALYNX = 12
+    ABF = 14
 
 
 SIDECARS = {Source.SPIKEGLX: ".meta", Source.BRAINVISION: ".vhdr", Source.WFDB: ".hea"}
