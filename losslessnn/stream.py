@@ -35,7 +35,9 @@ from losslessnn.wire import Reader, pack_sized, pack_varint
 LONGEST_PACKET = 1 << 10
 """Time steps; more make a chunk."""
 
-VERSION = 1
+_WHOLE, _WITHOUT_NETWORK = 1, 2  # versions of a key packet: until the next one, so much of the profile holds
+VERSION = _WITHOUT_NETWORK
+"""The newest."""
 _PACKET, _KEY, _LEFTOVER = 0xB0, 1, 2  # a packet's first byte, and what may be added to it
 _CHECKSUM_MASK = (1 << 31) - 1
 _DTYPES = tuple(map(np.dtype, ("i1", "u1", "<i2", "<u2", "<i4", "<u4", "<i8", "<u8", "<f2", "<f4", "<f8")))
@@ -107,6 +109,10 @@ class StreamEncoder:
         self.channels = self._profile.channels
         self.key_every = key_every
         self._beginning = Beginning(self._profile.base, self._profile.lattice_for(self.dtype), LONGEST_PACKET)
+        self._simpler: Beginning | None = None
+        if self._profile.base.has_network:
+            base = self._profile.base.without_network()
+            self._simpler = Beginning(base, self._profile.lattice_for(self.dtype), LONGEST_PACKET)
         self._sending: Sending | None = None
         self._going_on = False
         self._steps = self._beginning.steps()
@@ -190,6 +196,8 @@ class StreamEncoder:
             made = min(made, self._fractional(array) or made, key=_size)
         if not made.key and self._is_large(made, array):
             made = min(made, self._begin_anew(array), key=_size)
+        if self._is_large(made, array):
+            made = min(made, self._without_network(array) or made, key=_size)
         if self._exceeds(made, array) or (not made.key and self._is_large(made, array)):
             plain = self._plain(array)
             after = 0 if self._exceeds(made, array) else made.begins  # that the next packet will take more
@@ -218,11 +226,17 @@ class StreamEncoder:
         key = self._beginning.fractional(array, self._sending)
         return None if key is None else self._write_key(array, key)
 
+    def _without_network(self, array: np.ndarray[Any, Any]) -> _Made | None:
+        """A key packet without the network, which knows nothing of what it never saw."""
+        if self._simpler is None:
+            return None
+        return self._write_key(array, self._simpler.key(array, self._sending, None), _WITHOUT_NETWORK)
+
     def _plain(self, array: np.ndarray[Any, Any]) -> _Made:
         return self._write_key(array, self._beginning.plain(array))._replace(goes_on=False)
 
-    def _write_key(self, array: np.ndarray[Any, Any], key: Key) -> _Made:
-        head = bytes([VERSION, _DTYPES.index(self.dtype)]) + self._profile.digest[:ID_BYTES]
+    def _write_key(self, array: np.ndarray[Any, Any], key: Key, version: int = _WHOLE) -> _Made:
+        head = bytes([version, _DTYPES.index(self.dtype)]) + self._profile.digest[:ID_BYTES]
         fields = head + pack_sized(key.sending.grid.pack()) + pack_sized(key.sending.said)
         return self._write(array, key.sending, key.coded, fields)
 
@@ -411,12 +425,13 @@ def _begin_anew(reader: Reader) -> _Receiving:
     version, dtype = reader.byte(), reader.byte()
     if version > VERSION:
         raise NewerFormatError.of(f"packet has format version {version}")
-    if version < 1 or dtype >= len(_DTYPES):
+    if version < _WHOLE or dtype >= len(_DTYPES):
         raise CorruptFrameError("packet is of no version, or of no dtype, that there is")
     profile = _find(reader.take(ID_BYTES))
     _check_family(profile)
     grid = lattice.unpack_lattice(reader.sized())
-    model = side.unpack_difference(reader.sized(), profile.base)
+    base = profile.base.without_network() if version == _WITHOUT_NETWORK else profile.base
+    model = side.unpack_difference(reader.sized(), base)
     return _Receiving(_DTYPES[dtype], grid, model, Decoder(model, LONGEST_PACKET))
 
 

@@ -318,6 +318,26 @@ def test_noise_that_becomes_louder_takes_the_bits_that_it_has(quick: bool) -> No
     assert quiet + 2.9 < loud < quiet + 3.3
 
 
+def test_a_network_is_left_out_where_it_knows_nothing_of_the_noise() -> None:
+    beats = make_beats()
+    half = len(beats) // 2
+    profile = losslessnn.fit(beats[:half])
+    assert profile.base.has_network
+    noisy = beats[half:] + np.random.default_rng(0).normal(0, 200, beats[half:].shape)
+    noisy = np.concatenate([beats[half : half + 1000], noisy[:9000].round().astype(beats.dtype)])
+    sender, receiver = StreamEncoder(profile), StreamDecoder(profile)
+    packets = [sender.encode(samples) for samples in pieces(noisy, 100)]
+    versions = [packet[3] for packet in packets if packet[0] & stream._KEY]
+    assert versions[0] == 1
+    assert 2 in versions
+    decoded = np.concatenate([receiver.decode(packet) for packet in packets])
+    assert_same_bits(decoded, noisy[: len(decoded)])
+    other = StreamEncoder(profile)
+    other._simpler = None
+    with_it = [other.encode(samples) for samples in pieces(noisy, 100)]
+    assert sum(map(len, packets)) < 0.8 * sum(map(len, with_it))
+
+
 @pytest.mark.parametrize("gain", [2, 3, 8])
 @pytest.mark.parametrize("begin", [0, 1000])
 def test_another_gain_costs_nothing(uneven: np.ndarray, converter: Profile, gain: int, begin: int) -> None:
@@ -685,7 +705,7 @@ def test_profiles_with_latents_are_refused(recording: np.ndarray) -> None:
 
 def test_a_newer_format_says_so(recording: np.ndarray, profile: Profile) -> None:
     packet = bytearray(StreamEncoder(profile).encode(recording[:40]))
-    packet[3] = 2
+    packet[3] = stream.VERSION + 1
     with pytest.raises(NewerFormatError, match="pip install -U losslessnn"):
         StreamDecoder().decode(packet)
 

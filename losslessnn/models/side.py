@@ -151,6 +151,15 @@ class Base:
         low, high = unpacked.positions.low, unpacked.positions.high
         return cls(unpacked, AdcTables.unpack(adc, low, high, n_channels) if adc else None)
 
+    @property
+    def has_network(self) -> bool:
+        """Whether its model has one."""
+        return self.model.network.outward.size > 0
+
+    def without_network(self) -> Base:
+        """The same, its network left out."""
+        return replace(self, model=replace(self.model, network=no_network(self.model.taps.shift.size)))
+
     def positions(self, low: int, high: int, offset: NDArray[np.int64]) -> Positions:
         """Positions of codes ``low`` to ``high``; ``offset`` is in codes.
 
