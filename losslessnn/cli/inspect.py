@@ -212,8 +212,8 @@ def _as_text(archive: Archive, shown: str, facts: list[_ArrayFacts], all_frames:
         lines.append(f"  NOT EXACT  values were moved, by at most {archive.header.max_error}")
     lines += _profile_lines(archive, facts)
     if archive.header.sidecar is not None:
-        suffix = SIDECARS.get(archive.header.source, "sidecar")
-        lines.append(f"  with it    its {suffix} text, {_size(len(archive.header.sidecar))}")
+        suffix = SIDECARS.get(archive.header.source, "other")
+        lines.append(f"  with it    its {suffix} file, {_size(len(archive.header.sidecar))}")
     lines += _known_lines(archive.header.facts)
     for fact in facts:
         lines += _array_lines(archive, fact, all_frames)

@@ -16,6 +16,7 @@ from losslessnn.recordings import (
     abf,
     blackrock,
     brainvision,
+    eeglab,
     intan,
     intan_folder,
     neuralynx,
@@ -35,7 +36,7 @@ from losslessnn.recordings.wav import read_wav
 _RAW_SUFFIXES = (".bin", ".dat", ".raw")
 _DESCRIPTIONS = (".meta", ".oebin", ".vhdr", ".vmrk", ".hea")
 _HDF5 = b"\x89HDF\r\n\x1a\n"
-_MAX_META_BYTES = 1 << 24
+_MAX_META_BYTES = 1 << 26  # more than which no archive keeps of it
 
 _READERS: dict[str, Callable[[BinaryIO, Reading], Finding]] = {
     ".npy": read_npy,
@@ -90,8 +91,14 @@ _DESCRIBED = {
     "Intan": _Described(intan_folder.info_of, intan_folder.describes, intan_folder.read_intan_part),
     "BrainVision": _Described(brainvision.header_of, brainvision.describes, brainvision.read_brainvision),
     "WFDB": _Described(wfdb.header_of, wfdb.describes, wfdb.read_wfdb),
+    "EEGLAB": _Described(eeglab.set_of, eeglab.describes, eeglab.read_eeglab),
 }
-_WITH_SIDECARS = {"SpikeGLX": Source.SPIKEGLX, "BrainVision": Source.BRAINVISION, "WFDB": Source.WFDB}
+_WITH_SIDECARS = {
+    "SpikeGLX": Source.SPIKEGLX,
+    "BrainVision": Source.BRAINVISION,
+    "WFDB": Source.WFDB,
+    "EEGLAB": Source.EEGLAB,
+}
 
 
 def open_recording(
@@ -105,7 +112,7 @@ def open_recording(
         The file: ``.npy``, ``.npz``, ``.wav``, EDF or BDF, Intan's ``.rhd`` and ``.rhs``, Blackrock's
         ``.ns1`` to ``.ns9``, Neuralynx's ``.ncs``, Axon's ``.abf``, Open Ephys' ``.continuous``; with what
         describes it in its place: SpikeGLX's ``.bin``, Open Ephys' ``continuous.dat``, Intan's
-        ``amplifier.dat``, BrainVision's ``.eeg``, WFDB's ``.dat``; or raw.
+        ``amplifier.dat``, BrainVision's ``.eeg``, WFDB's ``.dat``, EEGLAB's ``.fdt``; or raw.
     reading : Reading, optional
         What the file does not say itself.
     name : str, optional
@@ -216,7 +223,13 @@ def _find_out(file: BinaryIO, path: Path, reading: Reading, name: str) -> Findin
             "a raw file does not say how many channels it has: "
             f"give -n CHANNELS (and -d DTYPE, -s RATE){hint}"
         )
-    if suffix in _DESCRIPTIONS:
+    within = eeglab.suffix_of_samples(file) if suffix == eeglab.SUFFIX else None
+    if within == eeglab.SUFFIX:
+        raise RecordingError(
+            "holds its samples itself, if any: --as-bytes keeps the file as plain bytes; of a dataset in two "
+            "files, as EEGLAB can save it, the .fdt is read"
+        )
+    if suffix in _DESCRIPTIONS or within is not None:
         raise RecordingError("describes samples and holds none: give the file that they are in")
     if beginning == _HDF5 or suffix == ".nwb":
         raise RecordingError(
@@ -308,7 +321,7 @@ def describes_others(path: Path) -> bool:
     >>> describes_others(Path("a.hea")), describes_others(Path("a.dat"))
     (True, False)
     """
-    return path.suffix.lower() in _DESCRIPTIONS or path.name == intan_folder.INFO
+    return path.suffix.lower() in (*_DESCRIPTIONS, eeglab.SUFFIX) or path.name == intan_folder.INFO
 
 
 def _small_file(path: Path) -> bytes | None:

@@ -1,4 +1,4 @@
-"""The kinds of files that recordings come as, and the texts beside some that describe them."""
+"""The kinds of files that recordings come as, and the files beside some that describe them."""
 
 from __future__ import annotations
 
@@ -24,8 +24,14 @@ class Source(enum.IntEnum):
     BRAINVISION = 10
     WFDB = 11
     NEURALYNX = 12
+    EEGLAB = 13
     ABF = 14
 
 
-SIDECARS = {Source.SPIKEGLX: ".meta", Source.BRAINVISION: ".vhdr", Source.WFDB: ".hea"}
+SIDECARS = {
+    Source.SPIKEGLX: ".meta",
+    Source.BRAINVISION: ".vhdr",
+    Source.WFDB: ".hea",
+    Source.EEGLAB: ".set",
+}
 """How the name of a file's sidecar ends."""
