@@ -72,7 +72,7 @@ def restore_file(
     recover : bool
         Save what can be saved of a damaged archive; the notes of the report say what is missing.
     sidecar : bool
-        Whether to write the text that describes the file (``.meta``, ``.vhdr``, ``.hea``) beside it. Without
+        Whether to write what describes the file (``.meta``, ``.vhdr``, ``.hea``, ``.set``) beside it. Without
         `overwrite` another one that is there stays, and the report says that it is not complete.
 
     Returns

@@ -1,4 +1,4 @@
-"""The small text beside a file that describes it, and that the file's archive holds, too."""
+"""The small file beside another that describes it, and that the file's archive holds, too."""
 
 from __future__ import annotations
 

@@ -34,8 +34,8 @@ def verify_archive(
     archive : Archive
         Opened.
     against : path-like, optional
-        A file that the restored bytes are compared with, byte by byte. The text beside it that describes it
-        (``.meta``, ``.vhdr``, ``.hea``), if there is one, is compared with what the archive holds of it.
+        A file that the restored bytes are compared with, byte by byte. What lies beside it and describes it
+        (``.meta``, ``.vhdr``, ``.hea``, ``.set``) is compared, too, with what the archive holds of it.
     pool, progress
         As for `compress_file`.
 

@@ -111,14 +111,15 @@ if TYPE_CHECKING:
     help="Pass over files that have an archive of them already: for a command that was interrupted, or that "
     "runs every night. Archives have taken over the times of their files; a file that is newer than its "
     "archive, or older, must have the checksum that is kept there. Of files that have changed since, or what "
-    "describes them has (.meta, .vhdr, .hea), and where values were moved farther than --max-error says now, "
-    "-f makes new archives; without it these files count as failed. --rm leaves files that are passed over.",
+    "describes them has (.meta, .vhdr, .hea, .set), and where values were moved farther than --max-error "
+    "says now, -f makes new archives; without it these files count as failed. --rm leaves files that are "
+    "passed over.",
 )
 @click.option(
     "--rm",
     "remove",
     is_flag=True,
-    help="Remove each source once its archive is verified; not what describes it (.meta, .vhdr, .hea).",
+    help="Remove each source once its archive is verified; not what describes it (.meta, .vhdr, .hea, .set).",
 )
 @talk_options
 def command(
@@ -145,10 +146,10 @@ def command(
 
     Understands .npy, .npz, .wav, .edf, .bdf, .rhd, .rhs, .ns1 to .ns9, .ncs, .abf, .continuous; with what
     describes them in its place, SpikeGLX .bin (.meta), Open Ephys continuous.dat (structure.oebin), Intan
-    amplifier.dat (info.rhd), BrainVision .eeg (.vhdr) and WFDB .dat (.hea); and raw files of interleaved
-    samples given their number of channels (-n), type (-d) and rate (-s). Wrong guesses lose nothing, the
-    archive is just larger. Every archive is read back, decoded and compared before it gets its name; sources
-    are kept.
+    amplifier.dat (info.rhd), BrainVision .eeg (.vhdr), WFDB .dat (.hea) and EEGLAB .fdt (.set); and raw files
+    of interleaved samples given their number of channels (-n), type (-d) and rate (-s). Wrong guesses lose
+    nothing, the archive is just larger. Every archive is read back, decoded and compared before it gets its
+    name; sources are kept.
 
     \b
     Examples:

@@ -88,8 +88,8 @@ def command(
     """Restore original files from archives, byte for byte, headers included.
 
     Nothing appears under its own name before its checksum has been found right, unless --recover saves what
-    there is. What describes samples and is in their archive (.meta, .vhdr, .hea) is restored beside them; -f
-    overwrites one that differs, without it that stays, and the archive counts as failed.
+    there is. What describes samples and is in their archive (.meta, .vhdr, .hea, .set) is restored beside
+    them; -f overwrites one that differs, without it that stays, and the archive counts as failed.
 
     `losslessnn extract` writes a stretch of a few channels only; in Python,
     losslessnn.open_archive(FILE)[start:stop, channels] reads it.

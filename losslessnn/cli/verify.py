@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 @click.option(
     "--against",
     type=NamedPath(exists=True),
-    help="Compare with this file byte by byte; if it is a folder, with the file of the right name in it. The "
-    "text beside it that describes it and is in the archive (.meta, .vhdr, .hea) is compared, too.",
+    help="Compare with this file byte by byte; if it is a folder, with the file of the right name in it. "
+    "What describes it and is in the archive (.meta, .vhdr, .hea, .set) is compared, too, if it is there.",
 )
 @recursive_reading_option
 @threads_option
