@@ -46,6 +46,7 @@ _SLACK = 96  # bytes beyond the samples that a packet may take: a coder's states
 _HEAD = 2 + ID_BYTES + 8  # bytes of a key packet, about, before its model
 _CALMED = 1.0  # bits per sample below the last plain packets, at which a model is tried again
 _PLAIN_AT_ONCE = 15  # plain packets that follow one that was smallest, before other ways are tried again
+_CLEARLY_LESS = 15 / 16  # of a packet, without the network: for one packet it may do better by chance
 _FORGOTTEN = 1 / 32  # bits per sample by which the usual falls with every smaller packet
 
 
@@ -197,7 +198,8 @@ class StreamEncoder:
         if not made.key and self._is_large(made, array):
             made = min(made, self._begin_anew(array), key=_size)
         if self._is_large(made, array):
-            made = min(made, self._without_network(array) or made, key=_size)
+            simpler = self._without_network(array)
+            made = simpler if simpler and _size(simpler) < _CLEARLY_LESS * _size(made) else made
         if self._exceeds(made, array) or (not made.key and self._is_large(made, array)):
             plain = self._plain(array)
             after = 0 if self._exceeds(made, array) else made.begins  # that the next packet will take more
