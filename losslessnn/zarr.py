@@ -1,7 +1,7 @@
 """The door to Zarr format 3: frames as the chunks of an array, sharded or not.
 
 Zarr finds the codec through its entry point, so that stores are read without importing this module. It needs
-zarr 3; with zarr 2.18 use :class:`losslessnn.NeuralCodec` and format 2.
+zarr 3.1; with zarr 2.18 use :class:`losslessnn.NeuralCodec` and format 2.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 try:
-    import zarr
+    import zarr.dtype  # which zarr 3.0 lacks
     from zarr.abc.codec import ArrayBytesCodec, ArrayBytesCodecPartialDecodeMixin
 except ModuleNotFoundError as missing:
     raise ModuleNotFoundError(
-        "losslessnn.zarr needs zarr 3 (pip install 'zarr>=3'); "
+        "losslessnn.zarr needs zarr 3.1 (pip install 'zarr>=3.1.2'); "
         "with zarr 2.18 use losslessnn.NeuralCodec, which writes format 2",
         name=missing.name,
     ) from None

@@ -1,6 +1,6 @@
 """xarray: a labelled recording into a sharded Zarr format 3 store and back.
 
-pip install "losslessnn[zarr]" xarray "zarr>=3"
+pip install "losslessnn[zarr]" xarray "zarr>=3.1.2"
 """
 
 # mypy: disable-error-code="import-not-found,import-untyped"

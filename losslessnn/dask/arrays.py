@@ -181,7 +181,7 @@ def _create(
     if major < 3:
         if zarr_format != 2:
             raise ValueError(
-                f"zarr {zarr.__version__} writes format 2 only: pip install 'zarr>=3' for format 3"
+                f"zarr {zarr.__version__} writes format 2 only: pip install 'zarr>=3.1.2' for format 3"
             )
         return zarr.create(store=store, compressor=NeuralCodec(**coding), **settings)
     if settings["dtype"].kind in "fcV":
