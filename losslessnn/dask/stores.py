@@ -48,7 +48,8 @@ def is_in_memory(store: Any) -> bool:
         return True
     if isinstance(store, str):
         return store.startswith("memory:")
-    if "memory" in np.atleast_1d(getattr(getattr(store, "fs", None), "protocol", ())):
+    protocol = getattr(getattr(store, "fs", None), "protocol", ())
+    if "memory" in ((protocol,) if isinstance(protocol, str) else protocol):
         return True
     wrapped = (getattr(store, name, None) for name in ("store", "_store", "_mutable_mapping"))
     return any(is_in_memory(one) for one in wrapped if one is not None)
