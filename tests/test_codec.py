@@ -56,6 +56,11 @@ each_array = pytest.mark.parametrize("array", ARRAYS, ids=lambda a: f"{a.dtype.s
 each_codec = pytest.mark.parametrize("codec", CODECS, ids=repr)
 
 
+def _without_leftover(frame: bytes) -> tuple[object, ...]:
+    header, sections = unpack_frame(frame)
+    return header, sections.keys(), {tag: s for tag, s in sections.items() if tag != Section.LEFTOVER}
+
+
 def assert_same_memory(array: np.ndarray, decoded: object) -> None:
     """What numcodecs compares: the memory, whatever dtype and shape a codec gives it."""
     assert ensure_bytes(decoded) == array.tobytes(order="A")
@@ -298,7 +303,7 @@ class TestFramesOfEveryReleasedVersion:
         assert numcodecs.get_codec(config).get_config() == config
 
     def test_this_version_still_writes_the_same_bytes(self) -> None:
-        """Neural frames only: the bytes of plain ones may change with the zstd library."""
+        """Neural frames only, but for their leftovers: what zstd makes may change with its library."""
         folder = GOLDEN / losslessnn.__version__
         for file in folder.glob("*.frame"):
             frame = file.read_bytes()
@@ -308,7 +313,8 @@ class TestFramesOfEveryReleasedVersion:
                 model = folder / ("autoencoder" if model else "golden")
                 model = model.with_suffix(".profile")
             if header.mode == Mode.NEURAL:
-                assert NeuralCodec(model=model).encode(np.load(file.with_suffix(".npy"))) == frame, file.stem
+                again = NeuralCodec(model=model).encode(np.load(file.with_suffix(".npy")))
+                assert _without_leftover(again) == _without_leftover(frame), file.stem
 
     def test_this_version_still_fits_the_same_profile(self) -> None:
         profile = losslessnn.fit(make_recording(4000, 8), name="golden", quick=True)
