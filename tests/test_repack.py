@@ -288,6 +288,8 @@ def test_every_difference_is_noticed(
     "other", [{"fillvalue": 6}, {"fillvalue": None}, {"fill_time": "never"}, {"maxshape": (20,)}], ids=str
 )
 def test_what_was_never_written_must_read_the_same(other: dict[str, Any], tmp_path: Path) -> None:
+    if "fill_time" in other and h5py.version.version_tuple[:2] < (3, 11):
+        pytest.skip("h5py has no such setting")
     how = {"fillvalue": 5, "maxshape": (None,)}
     for name, options in (("old.h5", how), ("same.h5", how), ("other.h5", how | other)):
         with h5py.File(tmp_path / name, "w") as file:

@@ -383,11 +383,14 @@ class TestErrors:
                 compressors=None,
             )
 
-    @pytest.mark.parametrize("dtype", [object, np.dtypes.StringDType()], ids=["objects", "text"])
-    def test_the_codec_itself_refuses_what_has_no_bytes(self, dtype: Any) -> None:
+    @pytest.mark.parametrize("dtype", ["object", "StringDType"])
+    def test_the_codec_itself_refuses_what_has_no_bytes(self, dtype: str) -> None:
+        if dtype != "object" and not hasattr(np.dtypes, dtype):
+            pytest.skip("this numpy has no variable-width strings")
+
         class Fake:
             def to_native_dtype(self) -> np.dtype:
-                return np.dtype(dtype)
+                return np.dtype(object if dtype == "object" else np.dtypes.StringDType())
 
         with pytest.raises(TypeError, match=r"losslessnn\.neural cannot hold dtype .* Convert to"):
             NeuralArrayCodec().validate(shape=(3,), dtype=Fake(), chunk_grid=None)

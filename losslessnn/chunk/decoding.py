@@ -54,8 +54,9 @@ def decode_chunk(buffer: bytes | bytearray | memoryview, *, device: str | None =
     Examples
     --------
     >>> from losslessnn.chunk import encode_chunk
-    >>> decode_chunk(encode_chunk(np.array([[1.5, -0.0]], ">f4")))
-    array([[ 1.5, -0. ]], dtype='>f4')
+    >>> restored = decode_chunk(encode_chunk(np.array([[1.5, -0.0]], ">f4")))
+    >>> restored.dtype.str, restored.tolist()
+    ('>f4', [[1.5, -0.0]])
     """
     return decode_chunks([buffer], device=device)[0]
 
