@@ -22,6 +22,7 @@ from losslessnn import CorruptFrameError, NeuralCodec, NewerFormatError
 from losslessnn.frame import Mode, Section, unpack_frame
 from losslessnn.models.store import Family
 from support import ADVERSARIAL, assert_same_bits, make_recording
+from write_golden import BURSTS, PACKET, SHARED
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -296,6 +297,13 @@ class TestFramesOfEveryReleasedVersion:
         for profile in file.parent.glob("*.profile"):
             losslessnn.load_model(profile)
         assert_same_bits(np.load(file.with_suffix(".npy")), NeuralCodec().decode(file.read_bytes()))
+
+    @pytest.mark.parametrize(
+        ("name", "section"), [(PACKET, Section.PROFILE), (SHARED, Section.LATENT), (BURSTS, Section.PROFILE)]
+    )
+    def test_they_hold_what_they_are_called_for(self, name: str, section: Section) -> None:
+        for folder in GOLDEN.iterdir():
+            assert section in unpack_frame((folder / f"{name}.frame").read_bytes())[1]
 
     @pytest.mark.parametrize("file", sorted(GOLDEN.glob("*/codec.json")), ids=lambda file: file.parent.name)
     def test_settings_still_make_a_codec(self, file: Path) -> None:

@@ -131,10 +131,9 @@ def write(folder: Path) -> None:
         (folder / f"{name}.frame").write_bytes(codec.encode(array))
     profile = losslessnn.fit(make_recording(4000, 8), name="golden", quick=True)
     profile.save(folder / "golden.profile")
-    np.save(folder / f"{PACKET}.npy", make_recording(300, 8, seed=1))
-    (folder / f"{PACKET}.frame").write_bytes(
-        NeuralCodec(model=profile).encode(make_recording(300, 8, seed=1))
-    )
+    packet = make_recording(4000, 8)[-300:]
+    np.save(folder / f"{PACKET}.npy", packet)
+    (folder / f"{PACKET}.frame").write_bytes(NeuralCodec(model=profile).encode(packet))
     write_archives(folder)
     write_stream(folder, profile)
     write_by_factors(folder)
