@@ -24,6 +24,8 @@ from losslessnn.errors import CorruptFrameError, RecordingError
 from losslessnn.frame import unpack_frame
 from losslessnn.models.store import Profile, remember
 from losslessnn.recordings.layout import Member, Samples, all_samples, layout_length
+from losslessnn.recordings.segments import is_plain_bytes
+from losslessnn.recordings.source import Source
 
 _MOST_PRIMES = 3
 _OF_THIS_PROCESS = re.compile("/proc/|/dev/(fd/|stdin)")
@@ -166,6 +168,8 @@ class Archive:
     def main(self) -> StoredArray:
         """The archive's largest array, which indexing and iteration refer to.
 
+        Bytes that lie around samples are it only where there are no samples, however many they are.
+
         Raises
         ------
         RecordingError
@@ -175,7 +179,12 @@ class Archive:
             raise RecordingError(
                 f"{self.path}: holds no array; use `losslessnn decompress` to restore the file"
             )
-        return max(self._arrays.values(), key=lambda array: array.samples.length)
+        return max(self._arrays.values(), key=self._rank)
+
+    def _rank(self, array: StoredArray) -> tuple[bool, int]:
+        """What is greatest of the `main` one. In an ``.npz``, bytes may well be somebody's array."""
+        own = self.header.source == Source.NPZ or not is_plain_bytes(array.samples)
+        return own, array.samples.length
 
     @property
     def shape(self) -> tuple[int, ...]:
