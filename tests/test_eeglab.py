@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from losslessnn import RecordingError
+from losslessnn import RecordingError, open_archive
 from losslessnn.archives.writing import compress_file
 from losslessnn.recordings import Reading, open_recording, opening
 from losslessnn.recordings.opening import looks_like_recording
@@ -31,6 +31,15 @@ def write(
     if description is None:
         description = MatFile().dataset(FIELDS | {"data": name})
     path.with_suffix(".set").write_bytes(description)
+    return path
+
+
+def one_file(
+    folder: Path, data: Any = SAMPLES.T, fields: dict[str, Any] = FIELDS, flat: bool = False, order: str = "<"
+) -> Path:
+    """A dataset in one file."""
+    path = folder / "one.set"
+    path.write_bytes(MatFile(order).dataset(fields | {"data": data}, flat))
     return path
 
 
@@ -158,8 +167,118 @@ class TestEEGLAB:
             there_and_back(path)
 
 
+class TestOneFile:
+    """A ``.set`` that holds the samples itself."""
+
+    @pytest.mark.parametrize("flat", [False, True])
+    @pytest.mark.parametrize("order", ["<", ">"])
+    @pytest.mark.parametrize("reading", [None, Reading(frame_bytes=5000)])
+    def test_the_samples_are_an_array(
+        self, flat: bool, order: str, reading: Reading | None, tmp_path: Path
+    ) -> None:
+        path = one_file(tmp_path, flat=flat, order=order)
+        assert looks_like_recording(path)
+        found = there_and_back(path, reading)
+        assert (found.source, found.sampling_rate, found.notes) == (Source.EEGLAB, 250.0, ())
+        assert found.sidecar is None
+        (array,) = archived_arrays(path)
+        assert array.dtype == np.dtype(order + "f4")
+        assert np.array_equal(array, SAMPLES)
+
+    @pytest.mark.parametrize("stored", ["f8", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8"])
+    def test_of_any_type(self, stored: str, tmp_path: Path) -> None:
+        whole = np.abs(SAMPLES).round().astype(stored)
+        path = one_file(tmp_path, MatFile().array("", whole.T, "f8"))
+        assert there_and_back(path).source == Source.EEGLAB
+        (array,) = archived_arrays(path)
+        assert array.dtype == np.dtype(stored)
+        assert np.array_equal(array, whole)
+
+    def test_trials_follow_each_other(self, tmp_path: Path) -> None:
+        path = one_file(tmp_path, SAMPLES.reshape(10, 300, 6).transpose(2, 1, 0))
+        there_and_back(path)
+        assert np.array_equal(archived_arrays(path)[0], SAMPLES)
+
+    @pytest.mark.parametrize("fields", [{"nbchan": 5.0}, {"nbchan": "six", "pnts": -1.0}, {"trials": 0.0}])
+    def test_the_array_itself_says_how_many_channels(self, fields: dict[str, Any], tmp_path: Path) -> None:
+        path = one_file(tmp_path, fields=FIELDS | fields)
+        assert there_and_back(path).source == Source.EEGLAB
+        assert np.array_equal(archived_arrays(path)[0], SAMPLES)
+
+    @pytest.mark.parametrize("shape", [(1, 3000), (3000, 1), (2, 1)])
+    def test_one_channel_or_one_step(self, shape: tuple[int, int], tmp_path: Path) -> None:
+        samples = SAMPLES.reshape(-1)[: np.prod(shape)].reshape(shape)
+        path = one_file(tmp_path, samples, fields=FIELDS | {"srate": 0.0})
+        assert there_and_back(path).sampling_rate is None
+        assert np.array_equal(archived_arrays(path)[0], samples.T)
+
+    def test_what_else_is_large_is_not_taken_for_the_samples(self, tmp_path: Path) -> None:
+        fields = FIELDS | {"times": np.arange(20_000.0), "data": None, "icaact": np.zeros((40, 500))}
+        path = one_file(tmp_path, fields=fields)
+        there_and_back(path)
+        with open_archive(path.with_name("x.lnn")) as archive:
+            assert len(archive.arrays) == 3
+            assert np.array_equal(archive[:], SAMPLES)
+
+    def test_what_is_said_of_it_is_of_no_effect(self, tmp_path: Path) -> None:
+        found = open_recording(one_file(tmp_path), Reading(channels=3, dtype="int16", sampling_rate=1.0))
+        assert found.sampling_rate == 250.0
+        assert found.notes == ("-n, -d, -s ignored: the file says that itself",)
+        assert open_recording(found.path, Reading(as_bytes=True)).source == Source.BYTES
+        assert open_recording(found.path, Reading(anything=True)).source == Source.EEGLAB
+
+    @pytest.mark.parametrize("seed", range(40))
+    def test_no_damage_stops_it(self, seed: int, tmp_path: Path) -> None:
+        dice = random.Random(seed)
+        path = one_file(tmp_path, SAMPLES[:20].T)
+        content = bytearray(path.read_bytes())
+        for _ in range(6):
+            content[dice.randrange(128, len(content))] = dice.choice(b"\0\1\6\7\x09\x0e\x0f\x7f\x80\xff")
+        path.write_bytes(content[: dice.choice([len(content), dice.randrange(len(content))])])
+        looks_like_recording(path)
+        there_and_back(path, Reading(anything=True))
+
+    def test_on_the_command_line(self, run: Run) -> None:
+        path = one_file(Path())
+        said = run("compress", path)
+        assert said.code == 0
+        assert "is in the archive, too" not in said.out
+        assert run("verify", "one.set.lnn", "--against", path).code == 0
+        assert "passed over" in run("compress", path, "--skip-existing").out
+        shown = run("inspect", "one.set.lnn").out
+        assert "(eeglab)" in shown
+        assert "3000 time steps of 6 channels, 250 Hz" in shown
+        assert "with it" not in shown
+        assert run("extract", "one.set.lnn", "-t", "2s:4s", "-c", "1:3", "-o", "x.npy").code == 0
+        assert np.array_equal(np.load("x.npy"), SAMPLES[500:1000, 1:3])
+        original = path.read_bytes()
+        assert run("compress", path, "--rm", "-f").code == 0
+        assert run("decompress", "one.set.lnn").code == 0
+        assert path.read_bytes() == original
+
+    @pytest.mark.parametrize("options", [(), ("--all",)])
+    def test_a_folder_from_which_nothing_is_lost(self, options: tuple[str, ...], run: Run) -> None:
+        """An .fdt may lie beside it from before it held samples; other sets are about theirs."""
+        folder = Path("day")
+        folder.mkdir()
+        one_file(folder)
+        (folder / "one.fdt").write_bytes(SAMPLES[:100].tobytes())
+        write(folder, name="two.fdt")
+        originals = {path.name: path.read_bytes() for path in folder.iterdir()}
+        said = run("compress", "-r", "--rm", *options, "day", "-o", "packed")
+        assert said.code == 0
+        assert "not read as EEGLAB: its .set does not say that samples are in a .fdt file" in said.out
+        assert {path.name for path in folder.iterdir()} == ({"two.set"} if not options else set())
+        assert run("decompress", "-r", "packed", "-o", "back").code == 0
+        assert {path.name: path.read_bytes() for path in Path("back").iterdir()} == originals
+        assert "3000 time steps of 6 channels" in run("inspect", "packed/one.set.lnn").out
+
+    def test_without_a_name_its_first_bytes_say_what_it_is(self, tmp_path: Path) -> None:
+        assert open_recording(one_file(tmp_path), name="").source == Source.EEGLAB
+
+
 class TestSet:
-    """The ``.set`` itself, and folders of datasets."""
+    """The ``.set`` itself where samples are elsewhere or in no way that is read, and folders of datasets."""
 
     @pytest.mark.parametrize("how", FILES)
     def test_who_gives_the_description_is_told_to_give_the_samples(self, how: str, tmp_path: Path) -> None:
@@ -167,14 +286,30 @@ class TestSet:
         with pytest.raises(RecordingError, match="give the file that they are in"):
             open_recording(path)
 
-    @pytest.mark.parametrize("data", [SAMPLES.T, "EEGDATA", ""])
+    @pytest.mark.parametrize("data", ["EEGDATA", "", 5.0, np.zeros((6, 0)), np.zeros((2**20 + 1, 2), "i1")])
     @pytest.mark.parametrize("flat", [False, True])
     def test_one_that_may_hold_samples_is_a_file_like_any_other(
         self, data: Any, flat: bool, tmp_path: Path
     ) -> None:
-        path = tmp_path / "s1.set"
-        path.write_bytes(MatFile().dataset(FIELDS | {"data": data}, flat))
-        with pytest.raises(RecordingError, match="holds its samples itself, if any: --as-bytes"):
+        self.check_other(tmp_path, MatFile().dataset(FIELDS | {"data": data}, flat))
+
+    @pytest.mark.parametrize("flat", [False, True])
+    def test_so_is_one_whose_samples_are_packed_otherwise(self, flat: bool, tmp_path: Path) -> None:
+        mat = MatFile()
+        parts = (mat.element(7, SAMPLES.tobytes()), mat.element(7, SAMPLES.tobytes()))
+        several = mat.matrix("data" if flat else "", 7 | 0x0800, SAMPLES.shape[::-1], *parts)
+        self.check_other(tmp_path, mat.dataset(FIELDS | {"data": several}, flat))
+        self.check_other(tmp_path, mat.dataset(FIELDS | {"data": SAMPLES.T}, flat, compress=True))
+        self.check_other(tmp_path, hdf5_dataset(FIELDS | {"data": SAMPLES}, flat))
+
+    @staticmethod
+    def check_other(folder: Path, content: bytes) -> None:
+        path = folder / "s1.set"
+        path.write_bytes(content)
+        assert not looks_like_recording(path)
+        with pytest.raises(
+            RecordingError, match="holds its samples itself, if any, but not as they are read"
+        ):
             open_recording(path)
         assert there_and_back(path, Reading(anything=True)).source == Source.BYTES
 
@@ -191,7 +326,7 @@ class TestSet:
         folder.mkdir()
         write(folder)
         write(folder, name="old.dat")
-        inside = MatFile().dataset(FIELDS | {"data": SAMPLES.T})
+        inside = MatFile().dataset(FIELDS | {"data": SAMPLES.T}, compress=True)
         (folder / "inside.set").write_bytes(inside)
         originals = {path.name: path.read_bytes() for path in folder.iterdir()}
         said = run("compress", "-r", "day", "-o", "packed")
@@ -233,3 +368,6 @@ def test_a_real_one_takes_as_many_bytes_as_an_array(recordings: Path, tmp_path: 
     as_array = compress_file(tmp_path / "x.npy", tmp_path / "x.npy.lnn")
     as_samples = compress_file(path, tmp_path / "x.fdt.lnn")
     assert as_samples.archive_bytes <= as_array.archive_bytes + path.with_suffix(".set").stat().st_size
+    one = one_file(tmp_path, array.T, FIELDS | sizes)
+    as_one = compress_file(one, tmp_path / "one.set.lnn")
+    assert as_one.archive_bytes <= as_array.archive_bytes + one.stat().st_size - array.nbytes

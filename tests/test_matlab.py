@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import random
 import struct
@@ -15,8 +16,7 @@ import pytest
 
 from losslessnn import RecordingError
 from losslessnn.recordings import matlab
-from losslessnn.recordings.matlab import look_up
-from losslessnn.recordings.matlab_hdf5 import Value
+from losslessnn.recordings.matlab import Found, Numbers, look_up
 
 FIELDS: dict[str, Any] = {
     "setname": "a set",
@@ -79,9 +79,13 @@ class MatFile:
         if isinstance(value, float):
             return self.number(name, value, "u1" if value in range(256) else "f8")
         value = np.atleast_2d(value)
+        return self.array(name, value, value.dtype.str[1:])
+
+    def array(self, name: str, value: np.ndarray, kind: str) -> bytes:
+        """An array that is of one class and stored as another type, as MATLAB does with whole numbers."""
         data = value.astype(value.dtype.newbyteorder(self.order)).tobytes(order="F")
-        code = value.dtype.str[1:]
-        return self.matrix(name, CLASSES[code], value.shape, self.element(TYPES[code], data))
+        stored = TYPES[value.dtype.str[1:]]
+        return self.matrix(name, CLASSES[kind], value.shape, self.element(stored, data))
 
     def struct(self, name: str, fields: dict[str, bytes], shape: tuple[int, ...] = (1, 1)) -> bytes:
         names = b"".join(field.encode().ljust(32, b"\0") for field in fields)
@@ -122,8 +126,22 @@ def hdf5_dataset(fields: dict[str, Any], flat: bool = False) -> bytes:
     return b"MATLAB 7.3 MAT-file".ljust(124) + b"\0\2IM" + made.getvalue()[128:]
 
 
-def looked_up(content: bytes, names: tuple[str, ...] = WANTED) -> dict[str, Value]:
-    return look_up(io.BytesIO(content), names, "EEG")
+def looked_up(content: bytes, names: tuple[str, ...] = WANTED) -> dict[str, Found]:
+    found = look_up(io.BytesIO(content), names, "EEG")
+    for value in found.values():
+        if isinstance(value, Numbers):  # whatever a file says, they are in it
+            assert 128 < value.start < value.start + value.length <= len(content)
+    return found
+
+
+def numbers_in(content: bytes, name: str = "x") -> np.ndarray | None:
+    """An array, taken from where it is said to lie; None if it is not said."""
+    numbers = looked_up(content, (name,))[name]
+    if numbers is None:
+        return None
+    assert isinstance(numbers, Numbers)
+    data = content[numbers.start : numbers.start + numbers.length]
+    return np.frombuffer(data, numbers.dtype).reshape(numbers.shape, order="F")
 
 
 FILES = {
@@ -143,7 +161,10 @@ class TestMatlab:
         content = FILES[how]()
         assert looked_up(content) == TRUE
         names = ("times", "icaact", "saved", "nothing")
-        assert looked_up(content, names) == {"times": None, "icaact": None, "saved": "yes"}
+        found = looked_up(content, names)
+        times = found.pop("times")
+        assert found == {"icaact": None, "saved": "yes"}
+        assert isinstance(times, Numbers) != ("compressed" in how)
 
     @pytest.mark.parametrize("order", ["<", ">"])
     @pytest.mark.parametrize("stored", TYPES)
@@ -167,7 +188,7 @@ class TestMatlab:
         mat = MatFile()
         element = mat.element(9, bytes(8))
         others = {
-            "array": mat.variable("array", np.arange(6.0).reshape(2, 3)),
+            "none": mat.variable("none", np.zeros((2, 0))),
             "complex": mat.matrix("complex", 6 | 0x0800, (1, 1), element, element),
             "lines": mat.matrix("lines", CHAR, (2, 1), mat.element(4, b"a\0b\0")),
             "struct": mat.struct("struct", {"x": mat.number("", 1.0)}),
@@ -241,15 +262,89 @@ class TestMatlab:
             self.outcome(whole)
 
     @staticmethod
-    def outcome(content: bytes) -> dict[str, Value] | None:
+    def outcome(content: bytes) -> dict[str, Found] | None:
         """What is found; None if it is refused."""
         try:
             found = looked_up(content)
         except RecordingError:
             return None
         assert set(found) <= set(WANTED)
-        assert all(value is None or isinstance(value, (float, str)) for value in found.values())
+        assert all(value is None or isinstance(value, (float, str, Numbers)) for value in found.values())
         return found
+
+
+class TestNumbers:
+    """Where arrays lie in the file."""
+
+    @pytest.mark.parametrize("order", ["<", ">"])
+    @pytest.mark.parametrize("stored", TYPES)
+    @pytest.mark.parametrize("shape", [(2, 3), (3, 50, 4), (1, 9), (9, 1), (1, 1, 9)])
+    def test_they_are_where_it_is_said(self, order: str, stored: str, shape: tuple[int, ...]) -> None:
+        mat = MatFile(order)
+        array = np.arange(np.prod(shape)).astype(stored).reshape(shape)
+        for kind in ("f8", stored):
+            variable = mat.array("x", array, kind)
+            field = mat.struct("EEG", {"y": mat.text("", "before"), "x": mat.array("", array, kind)})
+            for content in (mat.file(mat.variable("y", "before"), variable), mat.file(field)):
+                found = numbers_in(content)
+                assert found is not None
+                assert found.dtype == np.dtype(order + stored)
+                assert np.array_equal(found, array)
+
+    def test_only_if_the_file_has_them_as_they_are(self) -> None:
+        mat = MatFile()
+        short = mat.variable("x", np.arange(4, dtype="i1"))  # which is in the tag of its data element
+        long = mat.variable("x", np.arange(9, dtype="i1"))
+        assert numbers_in(mat.file(long)) is not None
+        assert numbers_in(mat.file(short)) is None
+        assert numbers_in(mat.file(mat.compressed(long))) is None
+        field = mat.struct("EEG", {"x": mat.variable("", np.arange(9.0))})
+        assert numbers_in(mat.file(mat.compressed(field))) is None
+
+    @pytest.mark.parametrize(
+        ("kind", "shape", "element"),
+        [
+            (6, (2, 3), (9, bytes(40))),
+            (6, (2, 3), (9, bytes(56))),
+            (6, (2, 3), (7, bytes(48))),
+            (6, (2**31 - 1,) * 64, (9, bytes(48))),
+            (6, (2, 3), (8, bytes(48))),
+            (6, (2, 3), (14, bytes(48))),
+            (6, (0, 3), (9, b"")),
+            (6 | 0x0800, (2, 3), (9, bytes(48))),
+            (5, (2, 3), (9, bytes(48))),
+            (CHAR, (2, 3), (4, bytes(12))),
+        ],
+    )
+    def test_only_if_they_are_as_many_as_stated(
+        self, kind: int, shape: tuple[int, ...], element: tuple[int, bytes]
+    ) -> None:
+        mat = MatFile()
+        assert numbers_in(mat.file(mat.matrix("x", kind, shape, mat.element(*element)))) is None
+        assert numbers_in(mat.file(mat.matrix("x", kind, shape))) is None
+
+    @pytest.mark.parametrize("flat", [False, True])
+    def test_lengths_that_lead_out_of_the_file_are_refused(self, flat: bool) -> None:
+        content = MatFile().dataset({"x": np.arange(9.0)}, flat)
+        at = content.rindex(struct.pack("<II", 9, 72)) + 4
+        for length in (80, 1 << 31, 0xFFFFFFFF):
+            with pytest.raises(RecordingError, match="ends early"):
+                looked_up(content[:at] + struct.pack("<I", length) + content[at + 4 :], ("x",))
+        for end in range(128, len(content)):
+            with contextlib.suppress(RecordingError):
+                assert looked_up(content[:end], ("x",)) == {}
+
+    @pytest.mark.parametrize("how", ["as it is", "flat", "big-endian"])
+    def test_whatever_the_bytes_they_are_in_the_file(self, how: str) -> None:
+        content, moved = FILES[how](), 0
+        names = ("times", "icaact", "data")
+        whole = looked_up(content, names)
+        for at in range(len(content)):
+            for byte in {0, 1, 2, 0x7F, 0x80, 0xFF, content[at] ^ 1, content[at] + 1 & 0xFF}:
+                altered = content[:at] + bytes([byte]) + content[at + 1 :]
+                with contextlib.suppress(RecordingError):
+                    moved += looked_up(altered, names) != whole
+        assert moved > 100
 
 
 class TestMatlabHdf5:

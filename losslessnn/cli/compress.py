@@ -144,12 +144,12 @@ def command(
 ) -> int:
     """Compress recordings into archives: FILE becomes FILE.lnn, and decompress restores it byte for byte.
 
-    Understands .npy, .npz, .wav, .edf, .bdf, .rhd, .rhs, .ns1 to .ns9, .ncs, .abf, .continuous; with what
-    describes them in its place, SpikeGLX .bin (.meta), Open Ephys continuous.dat (structure.oebin), Intan
-    amplifier.dat (info.rhd), BrainVision .eeg (.vhdr), WFDB .dat (.hea) and EEGLAB .fdt (.set); and raw files
-    of interleaved samples given their number of channels (-n), type (-d) and rate (-s). Wrong guesses lose
-    nothing, the archive is just larger. Every archive is read back, decoded and compared before it gets its
-    name; sources are kept.
+    Understands .npy, .npz, .wav, .edf, .bdf, .rhd, .rhs, .ns1 to .ns9, .ncs, .abf, .continuous, EEGLAB .set
+    that hold samples; with what describes them in its place, SpikeGLX .bin (.meta), Open Ephys continuous.dat
+    (structure.oebin), Intan amplifier.dat (info.rhd), BrainVision .eeg (.vhdr), WFDB .dat (.hea) and EEGLAB
+    .fdt (.set); and raw files of interleaved samples given their number of channels (-n), type (-d) and rate
+    (-s). Wrong guesses lose nothing, the archive is just larger. Every archive is read back, decoded and
+    compared before it gets its name; sources are kept.
 
     \b
     Examples:

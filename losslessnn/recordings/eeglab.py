@@ -1,10 +1,12 @@
-"""EEGLAB's ``.fdt`` files: samples alone, described by the ``.set`` beside them, a file of MATLAB's.
+"""EEGLAB's datasets: ``.set``, a file of MATLAB's, and mostly ``.fdt``, samples alone, which it describes.
 
 As described in EEGLAB's documentation, "EEGLAB data structures", and by its functions that load and save
 datasets. The ``.set`` holds the struct ``EEG``, or its fields as variables of their own. Where its field
 ``data`` is the name of a file, samples are in one, of float32, which is called like the ``.set`` whatever
 that name is: an ``.fdt`` has one time step after the other, trial after trial; a ``.dat``, of other years,
-one channel after the other. Otherwise the samples are in the ``.set`` itself.
+one channel after the other. Otherwise the samples are in the ``.set`` itself: ``data`` is an array of
+channels by time (by trials) whose first index changes fastest, which is one time step after the other, too.
+It is read where it is not compressed, as in what EEGLAB saves for MATLAB's version 6.
 """
 
 from __future__ import annotations
@@ -19,8 +21,7 @@ import numpy as np
 from losslessnn.errors import RecordingError
 from losslessnn.recordings.file_bytes import file_length
 from losslessnn.recordings.layout import Packing
-from losslessnn.recordings.matlab import is_matlab, look_up
-from losslessnn.recordings.matlab_hdf5 import Value
+from losslessnn.recordings.matlab import Found, Numbers, is_matlab, look_up
 from losslessnn.recordings.raw import interleaved
 from losslessnn.recordings.recording import Finding, Reading
 from losslessnn.recordings.source import Source
@@ -57,6 +58,45 @@ def suffix_of_samples(file: BinaryIO) -> str | None:
     return _suffix(facts["data"]) if "data" in facts else None
 
 
+def holds_samples(file: BinaryIO) -> bool:
+    """Whether this is a ``.set`` that holds samples itself, as they are read."""
+    return _within(file) is not None
+
+
+def read_set(file: BinaryIO, reading: Reading) -> Finding | None:
+    """A dataset in one file; None if its samples are elsewhere, or there in no way that is read."""
+    found = _within(file)
+    if found is None:
+        return None
+    numbers, rate = found
+    return interleaved(
+        file,
+        numbers.shape[:1],
+        numbers.dtype,
+        Packing.ROWS,
+        reading,
+        rate,
+        Source.EEGLAB,
+        numbers.start,
+        numbers.start + numbers.length,
+    )
+
+
+def _within(file: BinaryIO) -> tuple[Numbers, float | None] | None:
+    """Where the samples lie that a ``.set`` holds itself, and their rate.
+
+    How many channels there are says the array alone: it is what there is, whatever ``nbchan`` says.
+    """
+    try:
+        facts = look_up(file, ("data", "srate"), _STRUCT)
+    except RecordingError:
+        return None
+    data = facts.get("data")
+    if not isinstance(data, Numbers) or data.shape[0] > _MOST_CHANNELS:
+        return None
+    return data, _rate(facts)
+
+
 def read_eeglab(file: BinaryIO, path: Path, description: bytes, reading: Reading) -> Finding:
     """The samples of a dataset, and its ``.set``; raises `RecordingError` if that is not understood."""
     facts = look_up(io.BytesIO(description), (*_SIZES, "srate", "data"), _STRUCT)
@@ -71,26 +111,30 @@ def read_eeglab(file: BinaryIO, path: Path, description: bytes, reading: Reading
         raise RecordingError(differs)  # nobody knows where the second channel begins
     if channels == 1:
         packing = Packing.ROWS
-    rate = facts.get("srate")
-    known = rate if isinstance(rate, float) and math.isfinite(rate) and rate > 0 else None
-    finding = interleaved(file, (channels,), np.dtype("<f4"), packing, reading, known, Source.EEGLAB)
+    finding = interleaved(file, (channels,), np.dtype("<f4"), packing, reading, _rate(facts), Source.EEGLAB)
     finding.sidecar = description
     if stated != length:
         finding.notes.append(differs)
     return finding
 
 
-def _suffix(data: Value) -> str:
+def _suffix(data: Found) -> str:
     """Where samples are, going by the field ``data``: old versions had other texts in it than names."""
     suffix = data[-4:].lower() if isinstance(data, str) else ""
     return suffix if suffix in _PACKINGS else SUFFIX
 
 
-def _count(facts: dict[str, Value], name: str) -> int:
+def _rate(facts: dict[str, Found]) -> float | None:
+    """Hz, if the rate is one."""
+    rate = facts.get("srate")
+    return rate if isinstance(rate, float) and math.isfinite(rate) and rate > 0 else None
+
+
+def _count(facts: dict[str, Found], name: str) -> int:
     """A number that says how many there are."""
     number = facts.get(name)
     most = _MOST_CHANNELS if name == "nbchan" else _MOST_STEPS
     if not isinstance(number, float) or not 1 <= number <= most or number != int(number):
-        what = "nothing sensible" if number is None or isinstance(number, str) else f"{number:g}"
+        what = f"{number:g}" if isinstance(number, float) else "nothing sensible"
         raise RecordingError(f"its .set says {what} of {name}")
     return int(number)

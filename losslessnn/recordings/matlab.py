@@ -1,4 +1,4 @@
-"""MATLAB's ``.mat`` files, in which a few numbers and texts are looked up, and all else is passed over.
+"""MATLAB's ``.mat`` files, in which a few values are looked up, and all else is passed over.
 
 As described in The MathWorks, "MAT-File Format", Level 5: what MATLAB 5 to 7 write. Files of version 7.3 are
 HDF5, see `matlab_hdf5`.
@@ -16,7 +16,9 @@ import struct
 import zlib
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from typing import BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol
+
+import numpy as np
 
 from losslessnn.errors import RecordingError
 from losslessnn.recordings.file_bytes import COPY_BYTES
@@ -29,9 +31,9 @@ _HDF5_AT = 512
 """Where HDF5 begins in files of version 7.3, behind a header like that of Level 5."""
 
 _MATRIX, _COMPRESSED = 14, 15
-_NUMBERS = {1: "b", 2: "B", 3: "h", 4: "H", 5: "i", 6: "I", 7: "f", 9: "d", 12: "q", 13: "Q"}
+_NUMBERS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
 _LETTERS = {1: "latin-1", 2: "latin-1", 4: "utf-16", 16: "utf-8", 17: "utf-16", 18: "utf-32"}
-"""Types of data elements: how `struct` calls such numbers, and what such bytes are as text."""
+"""Types of data elements: how numpy calls such numbers, and what such bytes are as text."""
 
 _STRUCT, _CHAR = 2, 4
 _NUMERIC = range(6, 16)
@@ -46,6 +48,34 @@ _MOST_VARIABLES = 1 << 12
 _MOST_INFLATED = 1 << 27
 _COMPRESSED_PIECE = 1 << 14
 _ENDS_EARLY = "its .mat structure ends early, or is damaged"
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """An array of real numbers that lies in the file as it is.
+
+    Attributes
+    ----------
+    start : int
+        The byte that its first number begins at; all the others follow.
+    dtype : numpy.dtype
+        Of the numbers in the file: MATLAB writes whole numbers as integers, in as few bytes as they fit in.
+    shape : tuple of int
+        Its first index changes fastest in the file.
+    """
+
+    start: int
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+
+    @property
+    def length(self) -> int:
+        """Bytes it takes, all of which are in the file."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
+Found = Value | Numbers
+"""What is found of a variable, or a field."""
 
 
 def is_matlab(start: bytes) -> bool:
@@ -63,7 +93,7 @@ def is_matlab(start: bytes) -> bool:
     return _order(start) is not None or _is_hdf5(start)
 
 
-def look_up(file: BinaryIO, names: Collection[str], within: str) -> dict[str, Value]:
+def look_up(file: BinaryIO, names: Collection[str], within: str) -> dict[str, Found]:
     """The values of some of a file's variables, or else of the fields of a struct that is one.
 
     Parameters
@@ -78,8 +108,8 @@ def look_up(file: BinaryIO, names: Collection[str], within: str) -> dict[str, Va
     Returns
     -------
     dict
-        By name, what there is of them: a real number as float, a line of text as str, None for anything
-        else (arrays, most of all).
+        By name, what there is of them: a real number as float, a line of text as str, where an array of
+        real numbers lies, None for anything else (arrays that are empty or compressed, most of all).
 
     Raises
     ------
@@ -89,11 +119,11 @@ def look_up(file: BinaryIO, names: Collection[str], within: str) -> dict[str, Va
     file.seek(0)
     start = file.read(_HDF5_AT + len(SIGNATURE))
     if _is_hdf5(start):
-        return look_up_hdf5(file, names, within)
+        return dict(look_up_hdf5(file, names, within))
     order = _order(start)
     if order is None:
         raise RecordingError("it is not a .mat file of MATLAB 5 or later")
-    found: dict[str, Value] = {}
+    found: dict[str, Found] = {}
     try:
         for name, matrix in _variables(_content(file), order, names, within):
             found.setdefault(name, _value(matrix, order))
@@ -134,11 +164,20 @@ class _Stored:
 
 
 class _Part:
-    """A part of something, beyond whose end nothing is read."""
+    """A part of something, beyond whose end nothing is read.
 
-    def __init__(self, whole: _Stream, length: int) -> None:
+    Attributes
+    ----------
+    left : int
+        Bytes up to its end.
+    place : int or None
+        The byte of the file that is read next; None if the file does not have these as they are.
+    """
+
+    def __init__(self, whole: _Stream, length: int, place: int | None) -> None:
         self._whole = whole
         self.left = length
+        self.place = place
 
     def read(self, length: int) -> bytes:
         self._take(length)
@@ -155,6 +194,8 @@ class _Part:
         if length > self.left:
             raise RecordingError(_ENDS_EARLY)
         self.left -= length
+        if self.place is not None:
+            self.place += length
 
 
 class _Inflated:
@@ -218,7 +259,7 @@ def _content(file: BinaryIO) -> _Part:
     """A file behind its header."""
     length = file.seek(0, os.SEEK_END)
     file.seek(_HEADER_BYTES)
-    return _Part(_Stored(file), length - _HEADER_BYTES)
+    return _Part(_Stored(file), length - _HEADER_BYTES, _HEADER_BYTES)
 
 
 def _variables(
@@ -229,7 +270,7 @@ def _variables(
         if number == _MOST_VARIABLES:
             raise RecordingError(f"what is looked up is not among its first {number} variables")
         if kind == _COMPRESSED:
-            inflated = _elements(_Part(_Inflated(element), _LONGEST_ELEMENT), order)
+            inflated = _elements(_Part(_Inflated(element), _LONGEST_ELEMENT, None), order)
             kind, element = next(inflated, (0, element))
         if kind != _MATRIX:
             continue
@@ -264,11 +305,11 @@ def _elements(part: _Part, order: str) -> Iterator[tuple[int, _Part]]:
         if small := kind >> 16:  # of a small one, all of it is in eight bytes
             if small > 4:
                 raise RecordingError(_ENDS_EARLY)
-            yield kind & 0xFFFF, _Part(_Stored(io.BytesIO(tag[4 : 4 + small])), small)
+            yield kind & 0xFFFF, _Part(_Stored(io.BytesIO(tag[4 : 4 + small])), small, None)
             continue
         if length > part.left:
             raise RecordingError(_ENDS_EARLY)
-        content = _Part(part, length)
+        content = _Part(part, length, part.place)
         yield kind, content
         content.skip(content.left)
         part.skip(min(-length % 8 if kind != _COMPRESSED else 0, part.left))
@@ -289,17 +330,32 @@ def _open_matrix(content: _Part, order: str) -> _Matrix:
     return _Matrix(kind, bool(flags[0] >> 8 & _COMPLEX), shape, _up_to_zero(_next_bytes(head)), head.rest)
 
 
-def _value(matrix: _Matrix, order: str) -> Value:
-    """A number or a line of text; None for anything else."""
+def _value(matrix: _Matrix, order: str) -> Found:
+    """A number, a line of text, or where numbers lie; None for anything else."""
     if matrix.kind == _CHAR and matrix.shape[0] <= 1:
         return _text(matrix, order) if math.prod(matrix.shape) else ""
-    if matrix.kind in _NUMERIC and not matrix.is_complex and math.prod(matrix.shape) == 1:
-        kind, element = next(matrix.rest, (0, None))
-        form = order + _NUMBERS.get(kind, "")
-        if element is None or kind not in _NUMBERS or element.left != struct.calcsize(form):
-            raise RecordingError(_ENDS_EARLY)
-        return float(struct.unpack(form, element.read(element.left))[0])
+    if matrix.kind in _NUMERIC and not matrix.is_complex:
+        return _number(matrix, order) if math.prod(matrix.shape) == 1 else _array(matrix, order)
     return None
+
+
+def _number(matrix: _Matrix, order: str) -> float:
+    kind, element = next(matrix.rest, (0, None))
+    if element is None or kind not in _NUMBERS:
+        raise RecordingError(_ENDS_EARLY)
+    dtype = np.dtype(order + _NUMBERS[kind])
+    if element.left != dtype.itemsize:
+        raise RecordingError(_ENDS_EARLY)
+    return float(np.frombuffer(element.read(element.left), dtype)[0])
+
+
+def _array(matrix: _Matrix, order: str) -> Numbers | None:
+    """Where an array's numbers lie; None if the file has none, or other than as they are."""
+    kind, element = next(matrix.rest, (0, None))
+    if element is None or element.place is None or kind not in _NUMBERS:
+        return None
+    numbers = Numbers(element.place, np.dtype(order + _NUMBERS[kind]), matrix.shape)
+    return numbers if numbers.length == element.left > 0 else None
 
 
 def _text(matrix: _Matrix, order: str) -> str:

@@ -63,6 +63,7 @@ _BEGINNINGS = {
     intan.STIMULATION_MAGIC: ".rhs",
     **dict.fromkeys(blackrock.MAGICS, ".ns5"),
     **dict.fromkeys(abf.MAGICS, ".abf"),
+    b"MATLAB 5": eeglab.SUFFIX,
 }
 
 
@@ -110,9 +111,10 @@ def open_recording(
     ----------
     path : path-like
         The file: ``.npy``, ``.npz``, ``.wav``, EDF or BDF, Intan's ``.rhd`` and ``.rhs``, Blackrock's
-        ``.ns1`` to ``.ns9``, Neuralynx's ``.ncs``, Axon's ``.abf``, Open Ephys' ``.continuous``; with what
-        describes it in its place: SpikeGLX's ``.bin``, Open Ephys' ``continuous.dat``, Intan's
-        ``amplifier.dat``, BrainVision's ``.eeg``, WFDB's ``.dat``, EEGLAB's ``.fdt``; or raw.
+        ``.ns1`` to ``.ns9``, Neuralynx's ``.ncs``, Axon's ``.abf``, Open Ephys' ``.continuous``, EEGLAB's
+        ``.set`` if it holds the samples; with what describes it in its place: SpikeGLX's ``.bin``, Open
+        Ephys' ``continuous.dat``, Intan's ``amplifier.dat``, BrainVision's ``.eeg``, WFDB's ``.dat``,
+        EEGLAB's ``.fdt``; or raw.
     reading : Reading, optional
         What the file does not say itself.
     name : str, optional
@@ -210,6 +212,8 @@ def _find_out(file: BinaryIO, path: Path, reading: Reading, name: str) -> Findin
         suffix = next((kind for start, kind in _BEGINNINGS.items() if beginning.startswith(start)), "")
     if suffix in _READERS:
         return _read_known(file, reading, suffix)
+    if suffix == eeglab.SUFFIX and (within := eeglab.read_set(file, reading)) is not None:
+        return within
     if reading.channels is not None and (suffix in _RAW_SUFFIXES or not reading.anything):
         return read_raw(file, reading)
     if name and (described := _find_description(path)) is not None:
@@ -223,13 +227,13 @@ def _find_out(file: BinaryIO, path: Path, reading: Reading, name: str) -> Findin
             "a raw file does not say how many channels it has: "
             f"give -n CHANNELS (and -d DTYPE, -s RATE){hint}"
         )
-    within = eeglab.suffix_of_samples(file) if suffix == eeglab.SUFFIX else None
-    if within == eeglab.SUFFIX:
+    elsewhere = eeglab.suffix_of_samples(file) if suffix == eeglab.SUFFIX else None
+    if elsewhere == eeglab.SUFFIX:
         raise RecordingError(
-            "holds its samples itself, if any: --as-bytes keeps the file as plain bytes; of a dataset in two "
-            "files, as EEGLAB can save it, the .fdt is read"
+            "holds its samples itself, if any, but not as they are read: one time step after the other, not "
+            "compressed, as EEGLAB saves in MATLAB's version 6; --as-bytes keeps the file as plain bytes"
         )
-    if suffix in _DESCRIPTIONS or within is not None:
+    if suffix in _DESCRIPTIONS or elsewhere is not None:
         raise RecordingError("describes samples and holds none: give the file that they are in")
     if beginning == _HDF5 or suffix == ".nwb":
         raise RecordingError(
@@ -288,6 +292,8 @@ def _find_description(path: Path) -> tuple[str, bytes] | None:
 def looks_like_recording(path: Path) -> bool:
     """Whether a file is one that `open_recording` knows, or of raw samples, going by names.
 
+    Where names do not say it, what is in the file, or beside it, does.
+
     Parameters
     ----------
     path : pathlib.Path
@@ -302,11 +308,13 @@ def looks_like_recording(path: Path) -> bool:
     (True, False)
     """
     suffix = path.suffix.lower()
+    if suffix == eeglab.SUFFIX and _is_whole_dataset(path):
+        return True
     return suffix in _READERS or suffix in _RAW_SUFFIXES or _find_description(path) is not None
 
 
 def describes_others(path: Path) -> bool:
-    """Whether a file, going by its name, says what is in others, which need it to be understood.
+    """Whether a file, going by its name, may say what is in others, which need it to be understood.
 
     Parameters
     ----------
@@ -322,6 +330,17 @@ def describes_others(path: Path) -> bool:
     (True, False)
     """
     return path.suffix.lower() in (*_DESCRIPTIONS, eeglab.SUFFIX) or path.name == intan_folder.INFO
+
+
+def _is_whole_dataset(path: Path) -> bool:
+    """Whether a ``.set`` is a recording itself, and not only about one."""
+    try:
+        if not path.is_file():
+            return False
+        with open(path, "rb") as file:
+            return eeglab.holds_samples(file)
+    except OSError:
+        return False
 
 
 def _small_file(path: Path) -> bytes | None:
