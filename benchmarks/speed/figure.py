@@ -33,6 +33,7 @@ def draw(table: Path, path: Path) -> None:
     left.set_ylabel("MB/s on one core, processor time (more is better)")
     _panel(right, select(rows, group="widths"), lambda m: m.channels, rows)
     right.set_xlabel("channels (as many samples in every chunk)")
+    right.set_ylim(bottom=0)  # of both, now that all lines are there to be seen
     _name_lines(right, rows)
     title(figure, "Speed as chunks grow, level 5")
     figure.tight_layout(rect=(0, 0, 1, 1 - 2 * TITLE_INCHES / figure.get_figheight()), w_pad=2)
@@ -74,7 +75,6 @@ def _panel(
         axes.set_xticks([])
         axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", color=MUTED)
     axes.minorticks_off()
-    axes.set_ylim(bottom=0)
     axes.grid(axis="y")
 
 
