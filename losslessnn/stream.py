@@ -46,7 +46,7 @@ _SLACK = 96  # bytes beyond the samples that a packet may take: a coder's states
 _HEAD = 2 + ID_BYTES + 8  # bytes of a key packet, about, before its model
 _CALMED = 1.0  # bits per sample below the last plain packets, at which a model is tried again
 _PLAIN_AT_ONCE = 15  # plain packets that follow one that was smallest, before other ways are tried again
-_CLEARLY_LESS = 15 / 16  # of a packet, without the network: for one packet it may do better by chance
+_CLEARLY_SAVED = 64  # bytes, or a sixteenth, without the network: less may be chance, and many packets follow
 _FORGOTTEN = 1 / 32  # bits per sample by which the usual falls with every smaller packet
 
 
@@ -199,7 +199,8 @@ class StreamEncoder:
             made = min(made, self._begin_anew(array), key=_size)
         if self._is_large(made, array):
             simpler = self._without_network(array)
-            made = simpler if simpler and _size(simpler) < _CLEARLY_LESS * _size(made) else made
+            saved = max(_CLEARLY_SAVED, _size(made) // 16)
+            made = simpler if simpler and _size(simpler) + saved < _size(made) else made
         if self._exceeds(made, array) or (not made.key and self._is_large(made, array)):
             plain = self._plain(array)
             after = 0 if self._exceeds(made, array) else made.begins  # that the next packet will take more
