@@ -29,7 +29,7 @@ from losslessnn import (
 from losslessnn.kernels import reference
 from losslessnn.models import blocks, store
 from losslessnn.models.autoregressive.decoder import Decoder
-from losslessnn.models.packets import PacketEncoder
+from losslessnn.models.packets import Baseline, PacketEncoder
 from support import assert_same_bits, make_beats, make_recording
 from test_kernels import Case, cases
 from write_golden import stream_packets
@@ -303,6 +303,18 @@ def test_an_offset_of_one_channel_or_all_is_not_that_of_the_noise(
         sizes, keys = send_all(StreamEncoder(converter), pieces(moved, 100))
         assert keys <= 4
         assert sum(sizes[12:]) < most * sum(usual[12:])
+
+
+def test_ten_samples_do_not_say_where_channels_lie_where_the_profile_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    levels = 1000 * np.arange(16)
+    noise = np.random.default_rng(0).normal(levels, 20, (8000, 16)).round().astype("int16")
+    profile = losslessnn.fit(noise[:6000], quick=True)
+    sizes, _ = send_all(StreamEncoder(profile), pieces(noise[6000:], 10))
+    monkeypatch.setattr(Baseline, "doubt", lambda self, codes: 0.0)
+    by_these, _ = send_all(StreamEncoder(profile), pieces(noise[6000:], 10))
+    assert sum(sizes[1:5]) < 0.98 * sum(by_these[1:5])
 
 
 @pytest.mark.parametrize("quick", [True, False])

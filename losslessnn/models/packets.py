@@ -51,6 +51,11 @@ class Baseline:
         mean = codes.mean(axis=1)
         self._mean = mean if self._mean is None else self._mean + (mean - self._mean) * n_times / self._seen
 
+    def doubt(self, codes: Codes) -> float:
+        """Octaves by which `offsets` predict codes better by chance: means of these alone fit them best."""
+        n_channels, n_times = codes.shape
+        return n_channels * (1 + 0.5 * float(log2([n_times])[0])) / n_times if self._mean is None else 0.0
+
     def offsets(self, codes: Codes) -> NDArray[np.int64]:
         """Each channel's offset; of the first codes by these alone."""
         return offsets_of(codes) if self._mean is None else np.rint(self._mean).astype(np.int64)
@@ -76,7 +81,9 @@ def start_model(base: Base, codes: Codes, limits: tuple[int, int], baseline: Bas
     # edges of ADC tables take longest and are the same: those that reach furthest serve both
     positions = base.positions(*limits, max(offsets, key=lambda each: int(np.abs(each).max())))
     chosen = [predict_by(base.model, codes, positions._replace(offset=each << bits)) for each in offsets]
-    return min(chosen, key=lambda found: _octaves(found[1].errors))[0]
+    octaves = [_octaves(prediction.errors) for _, prediction in chosen]
+    octaves[0] += baseline.doubt(codes)
+    return chosen[int(np.argmin(octaves))][0]
 
 
 def profile_offsets(base: Base) -> NDArray[np.int64]:
