@@ -103,6 +103,19 @@ def test_networks_go_on_too() -> None:
         assert_same_bits(samples, receiver.decode(sender.encode(samples)))
 
 
+def test_a_stream_may_do_without_the_network() -> None:
+    beats = make_beats()
+    half = len(beats) // 2
+    profile = losslessnn.fit(beats[:half])
+    with_it, without = (StreamEncoder(profile, network=network) for network in (True, False))
+    parts = pieces(beats[half:], 100)
+    sizes, others = send_all(with_it, parts)[0], send_all(without, parts)[0]
+    assert sum(sizes) < sum(others)
+    assert without._version == 2
+    has_none = losslessnn.fit(beats[:half], quick=True)
+    assert StreamEncoder(has_none, network=False)._version == 1
+
+
 def test_packets_of_a_stream_are_smaller_than_frames(recording: np.ndarray, profile: Profile) -> None:
     sender = StreamEncoder(profile)
     packets = [sender.encode(samples) for samples in pieces(recording[6000:], 30)]
