@@ -88,6 +88,25 @@ def test_loading_imports_nothing_of_what_compiling_needs(script: Path, tmp_path:
     assert run(script, cache) == ("42 1\nFalse\n", "")
 
 
+def test_our_kernels_load_without_numbas_linear_algebra_which_imports_scipy() -> None:
+    code_at_all_levels = """
+import sys
+import losslessnn
+from support import make_beats, make_recording
+
+for array in make_recording(3000, 12), make_beats():
+    for level in 1, 5, 9:
+        losslessnn.decompress(losslessnn.compress(array, level))
+print("numba.np.linalg" in sys.modules, "scipy.linalg" in sys.modules)
+"""
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
+    for _ in range(2):  # the first may find something to compile
+        done = subprocess.run(
+            [sys.executable, "-c", code_at_all_levels], env=environment, capture_output=True, text=True
+        )
+    assert done.stdout == "False False\n", done.stderr
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux says which pages are in memory")
 def test_the_compilers_code_leaves_memory_once_kernels_are_loaded(script: Path, tmp_path: Path) -> None:
     script.write_text(

@@ -61,7 +61,10 @@ def error_histogram(errors, fraction_bits, weights, center, averages, ratios, hi
     """
     bins, n_times, n_channels = histogram.shape[1], errors.shape[1], errors.shape[0]
     lanes = LANES if n_channels > FEW else 1
-    steady = not weights.any()
+    steady = True  # no any(): what numba has for it makes every process import SciPy, if there is one
+    for i in range(weights.shape[0]):
+        for k in range(weights.shape[1]):
+            steady &= weights[i, k] == 0
     for k in range(0, n_channels, lanes):
         for t in range(n_times):
             head_lanes.ratio_step(
