@@ -7,6 +7,7 @@ read faster from end to end, short ones give a single moment back sooner.
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -43,6 +44,8 @@ _AS_FAST = 0.8
 _FEWEST_ROUNDS = 2
 _MOST_ROUNDS = 1000  # of chunks so small that seconds of them are too many to count
 _OFTEN_ENOUGH = 20  # to measure the same chunk
+_clock = time.perf_counter if sys.platform == "win32" else time.thread_time
+"""Windows counts processor time in steps of 16 ms, as long as a chunk takes."""
 
 
 def suggest_chunks(
@@ -387,11 +390,11 @@ def _mean(shape: tuple[int, ...], costs: Sequence[_Cost]) -> ChunkFigures:
 
 def _measure_chunk(chunk: np.ndarray[Any, Any], level: int) -> _Cost:
     """What one chunk takes, in this thread's processor time: whatever else runs says nothing about it."""
-    started = time.thread_time()
+    started = _clock()
     frame = encode_chunk(np.ascontiguousarray(chunk), level=level, device="cpu")
-    between = time.thread_time()
+    between = _clock()
     decode_chunk(frame, device="cpu")
-    return _Cost(chunk.nbytes, len(frame), between - started, time.thread_time() - between)
+    return _Cost(chunk.nbytes, len(frame), between - started, _clock() - between)
 
 
 def _grid(lengths: Sequence[int], shape: Sequence[int]) -> list[int]:

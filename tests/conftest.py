@@ -13,7 +13,7 @@ import pytest
 from losslessnn.chunk import encoding
 from losslessnn.cli import main
 from losslessnn.models import store
-from support import Outcome, Run, make_beats, make_recording
+from support import TERMINATING, Outcome, Run, make_beats, make_recording
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 
@@ -99,7 +99,7 @@ def run(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.
     That kernels are compiled is left out: whether a test is the first to need them is chance.
     """
     monkeypatch.chdir(tmp_path)
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    handlers = {number: signal.getsignal(number) for number in TERMINATING}
 
     def call(*arguments: object) -> Outcome:
         with pytest.raises(SystemExit) as done:
@@ -110,6 +110,6 @@ def run(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.
         assert isinstance(done.value.code, int)
         lines = said.err.splitlines(keepends=True)
         err = "".join(line for line in lines if not line.startswith("compiling kernels"))
-        return Outcome(done.value.code, said.out, err)
+        return Outcome(done.value.code, *(text.replace(os.sep, "/") for text in (said.out, err)))
 
     return call

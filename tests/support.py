@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import google_crc32c
 import numpy as np
+import pytest
 
 from losslessnn import open_archive
 from losslessnn.archives.archive import Archive
@@ -18,6 +20,15 @@ from losslessnn.archives.restoring import restore_file
 from losslessnn.archives.writing import compress_file
 from losslessnn.frame import FrameHeader, Mode, Section, content_checksum, pack_frame, unpack_frame
 from losslessnn.recordings import Reading, Recording, open_recording
+
+posix = pytest.mark.skipif(
+    sys.platform == "win32",
+    reason="Windows has no such names, links, permissions, signals or limits, or keeps open files in place",
+)
+"""Marks what only POSIX's systems can be asked."""
+
+TERMINATING = [signal.SIGTERM, *([signal.SIGHUP] if sys.platform != "win32" else [])]
+"""Signals at which the command line cleans up and ends."""
 
 
 def made_newer(frame: bytes) -> bytes:

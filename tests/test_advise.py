@@ -14,7 +14,7 @@ import pytest
 
 from losslessnn import NeuralCodec, advice, suggest_chunks
 from losslessnn.advice import Advice, ChunkFigures, Purpose, advise, candidate_chunks
-from support import make_recording, run_command_line
+from support import make_recording, posix, run_command_line
 
 PURPOSES = get_args(Purpose)
 
@@ -114,6 +114,7 @@ class TestMeasuring:
         chosen = _advised(monkeypatch, {(100, 16): (2.99, 1.5), (1000, 64): (3.0, 1.0)})
         assert chosen.bulk.chunks == (100, 16)
 
+    @posix
     def test_time_spent_by_others_does_not_count(self) -> None:
         sample = make_recording(4000, 4)
         usual = advice._measure_chunk(sample, 1)  # kernels are loaded

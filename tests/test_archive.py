@@ -43,7 +43,7 @@ from losslessnn.recordings.layout import Layout, Literal, Member, Method, Packin
 from losslessnn.recordings.source import Source
 from losslessnn.wire import Reader, pack_varint
 from losslessnn.workers import worker_pool
-from support import make_recording
+from support import make_recording, posix
 
 RECORDING = make_recording(10_000, 6)
 SMALL_FRAMES = Reading(frame_bytes=12_000, sampling_rate=1000.0)
@@ -277,6 +277,7 @@ class TestReadingSamples:
             both = pickle.loads(pickle.dumps((archive, archive.arrays)))
             assert np.array_equal(both[1][""][5], RECORDING[5])
 
+    @posix
     def test_an_archive_whose_path_leads_elsewhere_cannot_be_pickled(self, packed: Path) -> None:
         with open_archive(packed) as archive:
             packed.rename(packed.with_name("moved"))
@@ -287,7 +288,7 @@ class TestReadingSamples:
             with pytest.raises(RecordingError, match=r"x\.npy\.lnn: cannot be pickled"):
                 pickle.dumps(archive)
 
-    @pytest.mark.skipif(not os.path.exists("/dev/fd"), reason="files have no such names here")
+    @posix
     def test_an_archive_without_a_path_of_its_own_cannot_be_pickled(self, packed: Path) -> None:
         with open(packed, "rb") as file, open_archive(f"/dev/fd/{file.fileno()}") as archive:
             assert np.array_equal(archive[5], RECORDING[5])
@@ -446,6 +447,7 @@ class TestFilesAppearWholeOrNotAtAll:
             compress_file(source, tmp_path / "x.lnn", reading=SMALL_FRAMES, level=1, progress=change)
         assert [path.name for path in tmp_path.iterdir()] == [source.name]
 
+    @posix
     def test_a_source_whose_name_another_file_takes_is_noticed(self, npy: Path, tmp_path: Path) -> None:
         def replace(*_: int) -> None:
             (tmp_path / "new").write_bytes(b"new")
@@ -455,6 +457,7 @@ class TestFilesAppearWholeOrNotAtAll:
             compress_file(npy, tmp_path / "x.lnn", level=1, progress=replace)
         assert npy.read_bytes() == b"new"
 
+    @posix
     def test_what_was_in_a_source_that_is_gone_is_kept(self, npy: Path, tmp_path: Path) -> None:
         content = npy.read_bytes()
         compress_file(npy, tmp_path / "x.lnn", level=1, progress=lambda *_: npy.unlink(missing_ok=True))
@@ -479,6 +482,7 @@ class TestFilesAppearWholeOrNotAtAll:
             compress_file(npy, npy.with_name("a.lnn"))
         assert sorted(path.name for path in npy.parent.iterdir()) == ["x.npy"]
 
+    @posix
     def test_time_and_permissions_travel(self, npy: Path) -> None:
         os.utime(npy, (1_000_000_000, 1_000_000_000))
         os.chmod(npy, 0o640)
@@ -500,6 +504,7 @@ class TestFilesAppearWholeOrNotAtAll:
         compress_file(npy, npy.with_name("a.lnn"), level=1)
         assert restored(npy.with_name("a.lnn"))[0] == npy.read_bytes()
 
+    @posix
     def test_a_link_in_the_way_is_replaced_and_not_followed(self, npy: Path, packed: Path) -> None:
         (npy.parent / "precious").write_bytes(b"precious")
         (npy.parent / "link").symlink_to("precious")
@@ -689,7 +694,7 @@ class TestDamage:
         """Such as Windows: whoever reads an archive shares one place in its file, or opens it anew."""
         source, packed = long
         elsewhere = packed.read_bytes()
-        monkeypatch.delattr(os, "pread")
+        monkeypatch.delattr(os, "pread", raising=False)
         with worker_pool(3) as pool:
             compress_file(source, packed, level=1, pool=pool, overwrite=True)
         assert packed.read_bytes() == elsewhere

@@ -286,7 +286,10 @@ def _unpack_name(fields: dict[int, memoryview]) -> str:
         raw = "-".join(parts).encode() + packed[16:]
     if len(raw) > _MAX_NAME_BYTES:
         raise CorruptFrameError("archive header has a file name that is too long")
-    return os.fsdecode(raw)
+    try:
+        return os.fsdecode(raw)
+    except UnicodeDecodeError:  # Windows: only Linux has names of any bytes
+        return raw.decode("utf-8", "surrogateescape")
 
 
 def _unpack_rate(fields: dict[int, memoryview]) -> float | None:

@@ -96,8 +96,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         or 143 (129 if its terminal is closed).
     """
     _escape_what_cannot_be_shown()
-    for name in ("SIGTERM", "SIGHUP"):
-        number = getattr(signal, name, None)  # Windows has no SIGHUP
+    for name in ("SIGTERM", "SIGHUP", "SIGBREAK"):  # Windows has no SIGHUP, and alone has SIGBREAK
+        number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
             signal.signal(number, _terminate)
     try:

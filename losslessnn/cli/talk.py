@@ -32,7 +32,7 @@ def explain(error: BaseException, about: object = None) -> str:
         text = str(error)
     elif isinstance(error, OSError):
         text = error.strerror or str(error)
-        if isinstance(error, IsADirectoryError):
+        if _is_of_a_folder(error):
             text = f"is a folder; give the files in it{', or -r for all of them' * _takes_folders()}"
         if error.filename is not None:
             return in_one_line(f"{error.filename}: {text}")
@@ -42,6 +42,13 @@ def explain(error: BaseException, about: object = None) -> str:
         text = " ".join(str(error).split())
         text = f"{type(error).__name__}: {text} (a bug in losslessnn; set LOSSLESSNN_DEBUG=1 to see where)"
     return in_one_line(text if about is None or str(about) in text else f"{about}: {text}")
+
+
+def _is_of_a_folder(error: OSError) -> bool:
+    """Whether a file was wanted where there is a folder: Windows only says that this is not permitted."""
+    if os.name == "nt" and isinstance(error, PermissionError) and error.filename is not None:
+        return os.path.isdir(error.filename)
+    return isinstance(error, IsADirectoryError)
 
 
 def _takes_folders() -> bool:
