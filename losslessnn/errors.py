@@ -122,9 +122,11 @@ class RecordingError(LosslessnnError):
     Examples
     --------
     >>> import tempfile
+    >>> from pathlib import Path
     >>> from losslessnn.recordings import open_recording
-    >>> with tempfile.NamedTemporaryFile(suffix=".dat") as file:
-    ...     open_recording(file.name)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     Path(folder, "x.dat").touch()
+    ...     open_recording(Path(folder, "x.dat"))
     Traceback (most recent call last):
         ...
     losslessnn.errors.RecordingError: ... a raw file does not say how many channels it has: ...

@@ -22,7 +22,7 @@ import pytest
 
 import losslessnn
 from losslessnn import CorruptFrameError, NewerFormatError, compress, decompress
-from support import ADVERSARIAL, made_newer, make_recording
+from support import ADVERSARIAL, made_newer, make_recording, posix
 
 h5py = pytest.importorskip("h5py")
 
@@ -739,7 +739,7 @@ class TestOtherProcesses:
             assert check(opened["x"]).ok
             assert np.array_equal(opened["x"][...].ravel(), np.arange(8000))
 
-    @pytest.mark.parametrize("method", ["spawn", "fork"])
+    @pytest.mark.parametrize("method", ["spawn", pytest.param("fork", marks=posix)])
     def test_workers_with_an_initializer(self, path: str, method: str) -> None:
         with multiprocessing.get_context(method).Pool(1, initializer=losslessnn.hdf5.register) as pool:
             assert pool.apply(first_value, (path,)) == 1234
@@ -791,6 +791,7 @@ class TestOtherProcesses:
         done = run(f"PATH = {path!r}; {program}", HDF5_PLUGIN_PATH=plugins)
         assert done.stdout == "1234\n", done.stderr
 
+    @posix
     def test_a_folder_that_cannot_be_made(self, tmp_path: Path) -> None:
         (tmp_path / "file").touch()
         command = [sys.executable, "-m", "losslessnn.hdf5", "plugin", str(tmp_path / "file" / "new")]
@@ -798,6 +799,7 @@ class TestOtherProcesses:
         assert done.returncode == 1
         assert done.stderr == f"Error: cannot make the folder {tmp_path}/file/new: Not a directory\n"
 
+    @posix
     def test_a_compiler_that_is_none(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         from losslessnn.hdf5.plugin import build_plugin
 

@@ -107,9 +107,9 @@ def file_checksum(path: str | os.PathLike[str]) -> int:
     Examples
     --------
     >>> import tempfile
-    >>> with tempfile.NamedTemporaryFile() as file:
-    ...     _ = file.write(b"123456789"), file.flush()
-    ...     hex(file_checksum(file.name))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     length = Path(folder, "x").write_bytes(b"123456789")
+    ...     hex(file_checksum(Path(folder, "x")))
     '0xe3069283'
     """
     crc = 0

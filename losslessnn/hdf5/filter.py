@@ -11,6 +11,7 @@ import atexit
 import ctypes
 import functools
 import logging
+import sys
 import threading
 import traceback
 from collections.abc import Iterator, Sequence
@@ -328,7 +329,16 @@ def stored_settings(dset: h5py.Dataset) -> list[int]:
 
 @functools.cache
 def _h5py_library() -> _Library:
-    return _Library(ctypes.CDLL(h5py.h5z.__file__))
+    return _library_of(h5py.h5z.__file__)
+
+
+def _library_of(file: str) -> _Library:
+    """A copy of libhdf5, or the one that a module of h5py is linked to."""
+    if sys.platform == "win32" and file == h5py.h5z.__file__:
+        file = (
+            "hdf5"  # a module shows its own symbols only, but a library is found by the name it was loaded by
+        )
+    return _Library(ctypes.CDLL(file))
 
 
 def _layout_for(library: _Library, dcpl: int, type_id: int, level: int) -> ChunkLayout:
@@ -446,7 +456,7 @@ def filter_class_for(file: str) -> int:
     True
     """
     try:
-        library = _Library(ctypes.CDLL(file))
+        library = _library_of(file)
         ours = library.allocate_address == _h5py_library().allocate_address
     except AttributeError as missing:
         raise ImportError(

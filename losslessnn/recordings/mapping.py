@@ -37,8 +37,8 @@ def map_samples(path: Path, reading: Reading | None = None) -> np.memmap[Any, An
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     np.save(Path(folder, "x.npy"), np.arange(12).reshape(6, 2))
-    ...     map_samples(Path(folder, "x.npy"))[-1]
-    memmap([10, 11])
+    ...     print(map_samples(Path(folder, "x.npy"))[-1])
+    [10 11]
     """
     layout = open_recording(path, reading).layout
     arrays = all_samples(layout)
